@@ -1,0 +1,61 @@
+"""Checking a configuration against config/schema.yaml, with one sentence per mistake."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from butler.errors import ButlerError
+
+SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
+
+
+def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> None:
+    """Check `config` against the schema.
+
+    Raises:
+        ButlerError: one sentence that names the first wrong key and what it takes.
+    """
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    if errors:
+        raise ButlerError(f"config: {_sentence(errors[0])} (see config/{schema_path.name})")
+
+
+def _sentence(error: ValidationError) -> str:
+    key = ".".join(str(part) for part in error.path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = next(name for name in error.instance if name not in known)
+        full = f"{key}.{unknown}" if key else unknown
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
+        return f"unknown key '{full}'; {advice}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"key '{f'{key}.{missing}' if key else missing}' is missing"
+    return f"key '{key}' {_expectation(error)}"
+
+
+def _expectation(error: ValidationError) -> str:
+    wanted = error.validator_value
+    found = f"found {error.instance!r}"
+    if error.validator == "enum":
+        return f"takes one of {', '.join('null' if w is None else str(w) for w in wanted)}, {found}"
+    if error.validator == "const":
+        return f"takes {wanted} only, {found}"
+    if error.validator == "type":
+        kinds = wanted if isinstance(wanted, list) else [wanted]
+        return f"takes {' or '.join(kinds)}, {found}"
+    bounds = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "exclusiveMinimum": "more than",
+        "exclusiveMaximum": "less than",
+    }
+    if error.validator in bounds:
+        return f"takes {bounds[error.validator]} {wanted}, {found}"
+    return f"is not valid: {error.message}"

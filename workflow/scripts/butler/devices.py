@@ -1,0 +1,19 @@
+"""Which device the tools run on."""
+
+from butler.errors import ButlerError
+
+
+def resolve_device(wanted: str) -> str:
+    """Return "cpu" or "cuda" for `wanted`, which may be "auto".
+
+    Raises:
+        ButlerError: if CUDA is asked for and absent.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ButlerError("device: cuda is set, but torch finds no CUDA GPU; set device: auto")
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    return wanted

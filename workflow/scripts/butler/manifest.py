@@ -1,0 +1,47 @@
+"""The manifest of a folder: size and SHA-256 of each file, so that a changed one is noticed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from butler.errors import ButlerError
+from butler.files import atomic_write_json
+
+NAME = "manifest.json"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> None:
+    """Write manifest.json over all files below `folder`."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / NAME)
+    entries = {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": _sha256(path),
+        }
+        for path in files
+    }
+    atomic_write_json(folder / NAME, entries)
+
+
+def verify_manifest(folder: Path) -> int:
+    """Return how many files agree with the folder's manifest.
+
+    Raises:
+        ButlerError: naming the first file that is missing or differs.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise ButlerError(f"{folder} has no {NAME}; make it anew")
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    for name, entry in entries.items():
+        file = folder / name
+        if not file.is_file():
+            raise ButlerError(f"{file} is missing; it is in {folder}'s manifest")
+        if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+            raise ButlerError(f"{file} is not the file that was made: its bytes have changed")
+    return len(entries)

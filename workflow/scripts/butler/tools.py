@@ -1,0 +1,68 @@
+"""Running another tool as a process that never outlives us."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from butler.errors import ButlerError
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+
+
+def tool_environment(cache: Path, threads: int, **extra: str) -> dict[str, str]:
+    """Return an environment for a tool: offline, our package importable, caches below `cache`.
+
+    `cache` belongs to one job alone: models' own code is copied there, and two tools with different
+    releases of transformers must not share it.
+    """
+    environment = dict(os.environ)
+    environment.update(
+        HF_HOME=str(cache.resolve()),
+        HF_HUB_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        TOKENIZERS_PARALLELISM="false",
+        OMP_NUM_THREADS=str(threads),
+        # Idle threads that spin starve the other jobs where there are more jobs than cores.
+        OMP_WAIT_POLICY="PASSIVE",
+        PYTHONPATH=str(SCRIPTS),
+        PYTHONUNBUFFERED="1",
+        **extra,
+    )
+    environment.pop("HF_MODULES_CACHE", None)
+    environment.pop("HF_DATASETS_CACHE", None)
+    return environment
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)
+
+
+def run_tool(
+    command: Sequence[str], environment: Mapping[str, str], cwd: Path | None = None
+) -> None:
+    """Run `command` in a process group of its own and wait; end the group if we are ended.
+
+    Raises:
+        ButlerError: if it exits with another code than 0.
+    """
+    previous = signal.signal(signal.SIGTERM, _stop)
+    process = subprocess.Popen(list(command), env=environment, cwd=cwd, start_new_session=True)
+    try:
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        signal.signal(signal.SIGTERM, previous)
+    if code != 0:
+        raise ButlerError(f"{Path(command[0]).name} {' '.join(command[1:4])} … exited with {code}")
