@@ -1,0 +1,1 @@
+"""Generators of what Recipe Butler ships: demo corpus, demo benchmark, pretraining text."""

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Write the demo corpus and the demo benchmark that this repository ships.
+
+    python workflow/scripts/demo_data.py [--out data/demo] [--pretraining FILE]
+
+The same seeds give the same bytes on every machine.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from butler.demo.corpus import CORPUS_SEED, make_corpus
+from butler.demo.exam import EXAM_SEED, make_benchmark, to_csv
+from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, shard
+from butler.errors import run_cli
+from butler.files import atomic_open, atomic_write_text
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def write_demo(folder: Path) -> None:
+    """Write recipes.jsonl and ceval/{dev,val,test}/*.csv under `folder`."""
+    corpus = make_corpus(CORPUS_SEED)
+    atomic_write_text(folder / "recipes.jsonl", "\n".join(corpus.lines) + "\n")
+    for subject, splits in make_benchmark(EXAM_SEED).items():
+        for split, questions in splits.items():
+            path = folder / "ceval" / split / f"{subject}_{split}.csv"
+            atomic_write_text(path, to_csv(questions, split))
+
+
+def write_pretraining(path: Path, number: int, documents: int) -> None:
+    """Write one shard of the pretraining text as JSON lines, to look at it."""
+    texts = shard(PRETRAINING_SEED, number, documents)
+    check_no_leak(texts)
+    with atomic_open(path) as stream:
+        for text in texts:
+            stream.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Parse the command line and write what it asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "data" / "demo")
+    parser.add_argument("--pretraining", type=Path, help="write a pretraining shard here instead")
+    parser.add_argument("--shard", type=int, default=0, help="number of that shard")
+    parser.add_argument("--documents", type=int, default=1000, help="documents in that shard")
+    options = parser.parse_args()
+    if options.pretraining:
+        write_pretraining(options.pretraining, options.shard, options.documents)
+    else:
+        write_demo(options.out)
+
+
+if __name__ == "__main__":
+    run_cli(main)
