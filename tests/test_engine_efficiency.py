@@ -1,0 +1,75 @@
+"""The efficiency measurement of a workspace, run as the command line."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_workspace import HEAD, Tiny
+
+pytest.importorskip("torch")
+
+import measure_efficiency
+from measure_efficiency import Timing, speeds
+
+METRICS = {
+    "weight_bytes": "B",
+    "kv_bytes_per_token": "B",
+    "peak_memory_bytes": "B",
+    "prefill_tokens_per_s": "tokens/s",
+    "decode_tokens_per_s": "tokens/s",
+    "time_to_first_token_s": "s",
+}
+
+
+def measure(workspace: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, measure_efficiency.__file__, "--workspace", workspace, "--out", out]
+    command += ["--prompt-tokens", "32", "--new-tokens", "8", "--repeats", "2", "--threads", "1"]
+    return subprocess.run(
+        [*command, *more], check=False, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_one_row_per_metric_with_real_sizes(tmp_path: Path) -> None:
+    tiny = Tiny(layers=3, w4=True)
+    workspace = tiny.build(tmp_path / "w4kv8", quant_policy=8)
+    out = tmp_path / "efficiency.csv"
+    result = measure(workspace, out)
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(out.open()))
+    assert {row["metric"]: row["unit"] for row in rows} == METRICS
+    assert {(row["variant"], row["engine"]) for row in rows} == {("w4kv8", "reference")}
+    values = {row["metric"]: float(row["value"]) for row in rows}
+    assert values["weight_bytes"] == sum(array.nbytes for array in tiny.files.values())
+    assert values["kv_bytes_per_token"] == 3 * 2 * tiny.kv_heads * (HEAD + 4)
+    assert values["peak_memory_bytes"] > 50e6
+    assert all(value > 0 for value in values.values())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--engine", "turbomind"), "measuring TurboMind is not supported yet"),
+        (("--prompt-tokens", "640"), "exceed the session of 640"),
+    ],
+)
+def test_what_cannot_be_measured_leaves_no_file(
+    tmp_path: Path, more: tuple[str, str], message: str
+) -> None:
+    workspace = Tiny(layers=1).build(tmp_path / "ws")
+    result = measure(workspace, tmp_path / "out.csv", *more)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_speeds_are_medians_and_the_first_token_is_not_decoding() -> None:
+    timings = [Timing(1.0, 1.5, 3.0), Timing(2.0, 2.5, 6.0), Timing(9.0, 9.5, 60.0)]
+    assert speeds(timings, prompt_tokens=100, new_tokens=13) == [
+        ("prefill_tokens_per_s", 50.0, "tokens/s"),
+        ("decode_tokens_per_s", 2.0, "tokens/s"),
+        ("time_to_first_token_s", 2.5, "s"),
+    ]

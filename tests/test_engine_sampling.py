@@ -1,0 +1,79 @@
+"""How the next token is chosen."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from butler.engine.sampling import (
+    SamplingParams,
+    choose,
+    filtered_probabilities,
+    penalise_repetition,
+)
+from butler.errors import ButlerError
+
+LOGITS = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", float("nan")),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.01),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", float("inf")),
+        ("max_new_tokens", 0),
+        ("seed", 2**70),
+    ],
+)
+def test_values_out_of_range_are_named(name: str, value: float) -> None:
+    with pytest.raises(ButlerError, match=f"{name} is"):
+        SamplingParams(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"temperature": 1.0}, [0.4, 0.3, 0.2, 0.1]),
+        ({"temperature": 1.0, "top_k": 2}, [4 / 7, 3 / 7, 0, 0]),
+        ({"temperature": 1.0, "top_p": 0.65}, [4 / 7, 3 / 7, 0, 0]),
+        ({"temperature": 1.0, "top_p": 0.71}, [4 / 9, 3 / 9, 2 / 9, 0]),
+        ({"temperature": 1.0, "top_p": 0.01}, [1, 0, 0, 0]),
+        ({"temperature": 0.5}, [16 / 30, 9 / 30, 4 / 30, 1 / 30]),
+        ({"temperature": 1.0, "top_k": 3, "top_p": 0.65}, [4 / 7, 3 / 7, 0, 0]),
+    ],
+)
+def test_probabilities_left_after_the_filters(params: dict, expected: list[float]) -> None:
+    found = filtered_probabilities(LOGITS, SamplingParams(**params))
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_repetition_penalty_lowers_seen_tokens_of_either_sign() -> None:
+    logits = torch.tensor([2.0, -2.0, 1.0])
+    found = penalise_repetition(logits, torch.tensor([0, 1, 0]), 2.0)
+    assert found.tolist() == [1.0, -4.0, 1.0]
+    assert logits.tolist() == [2.0, -2.0, 1.0]
+
+
+def test_greedy_takes_the_penalty_into_account() -> None:
+    logits = torch.tensor([2.0, 1.5])
+    params = SamplingParams(repetition_penalty=2.0)
+    assert choose(logits, params, [0], params.generator()) == 1
+
+
+def draws(params: SamplingParams, count: int = 2000) -> list[int]:
+    generator = params.generator()
+    return [choose(LOGITS, params, [], generator) for _ in range(count)]
+
+
+def test_draws_follow_the_probabilities_and_the_seed() -> None:
+    params = SamplingParams(temperature=1.0, seed=3)
+    found = draws(params)
+    assert found == draws(params)
+    assert found != draws(SamplingParams(temperature=1.0, seed=4))
+    shares = torch.bincount(torch.tensor(found), minlength=4) / len(found)
+    torch.testing.assert_close(shares, LOGITS.exp(), atol=0.05, rtol=0)

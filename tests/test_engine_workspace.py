@@ -1,0 +1,130 @@
+"""A workspace that is damaged, foreign or not runnable gives one clear sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tiny_workspace import Tiny
+
+pytest.importorskip("torch")
+
+from butler.engine.generate import Engine
+from butler.engine.workspace import WEIGHTS, Workspace
+from butler.errors import ButlerError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return Tiny(layers=1, w4=True).build(tmp_path / "ws")
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    file = path / WEIGHTS / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    change(config)
+    file.write_text(yaml.safe_dump(config))
+
+
+def test_missing_file_is_named(path: Path) -> None:
+    (path / WEIGHTS / "layers.0.attention.wo.0.scales").unlink()
+    with pytest.raises(ButlerError, match=r"layers\.0\.attention\.wo\.0\.scales is missing"):
+        Engine.load(path)
+
+
+@pytest.mark.parametrize("size", [-1, 1])
+def test_file_of_another_size_is_named(path: Path, size: int) -> None:
+    file = path / WEIGHTS / "layers.0.feed_forward.w2.0.qweight"
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] if size < 0 else data + b"\0")
+    with pytest.raises(ButlerError, match=rf"w2\.0\.qweight has {len(data) + size} bytes where"):
+        Engine.load(path)
+
+
+def test_folder_that_is_no_workspace(tmp_path: Path) -> None:
+    with pytest.raises(ButlerError, match=r"config\.yaml is missing: .* not a TurboMind workspace"):
+        Workspace(tmp_path)
+
+
+def test_workspace_of_another_lmdeploy_version(path: Path) -> None:
+    edit(path, lambda c: c["attention_config"].pop("rope_theta"))
+    with pytest.raises(ButlerError, match=r"not those of LMDeploy 0\.7\.3 .*rope_theta"):
+        Workspace(path)
+
+
+def test_config_that_is_not_yaml(path: Path) -> None:
+    (path / WEIGHTS / "config.yaml").write_text("a: [")
+    with pytest.raises(ButlerError, match=r"config\.yaml is not YAML"):
+        Workspace(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("model_config", "tp", 2, r"model_config\.tp is 2.*--tp 1"),
+        ("model_config", "qk_norm", True, r"model_config\.qk_norm"),
+        ("model_config", "expert_num", [8], r"model_config\.expert_num"),
+        ("model_config", "weight_type", "fp8", r"model_config\.weight_type is 'fp8'"),
+        ("model_config", "kv_head_num", 3, r"model_config\.head_num is impossible"),
+        ("model_config", "inter_size", [8, 8], r"model_config\.num_layer is impossible"),
+        ("model_config", "norm_eps", "small", r"config\.yaml: a value has the wrong type"),
+        ("attention_config", "rope_scaling_type", "yarn", r"rope_scaling_type is 'yarn'"),
+        ("attention_config", "rotary_embedding", 64, r"rotary_embedding is 64"),
+    ],
+)
+def test_config_the_engine_cannot_run(
+    path: Path, part: str, key: str, value: object, message: str
+) -> None:
+    edit(path, lambda c: c[part].__setitem__(key, value))
+    with pytest.raises(ButlerError, match=message):
+        Workspace(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quant_policy": 4}, "means int4 since LMDeploy 0.4"),
+        ({"quant_policy": 3}, "quant_policy is 3; write 0 or 8"),
+        ({"cache_max_entry_count": 1.5}, "cache_max_entry_count is 1.5"),
+        ({"session_len": 0}, "session_len is 0"),
+        ({"quant_polcy": 8}, "must be a mapping with keys"),
+    ],
+)
+def test_engine_settings_out_of_range(path: Path, settings: dict, message: str) -> None:
+    edit(path, lambda c: c.__setitem__("engine_config", settings))
+    with pytest.raises(ButlerError, match=message):
+        Workspace(path)
+
+
+def test_wrong_head_counts_do_not_load_as_noise(path: Path) -> None:
+    edit(path, lambda c: c["model_config"].update(head_num=4, kv_head_num=2))
+    with pytest.raises(ButlerError, match=r"w_qkv\.0\.qweight has .* bytes where"):
+        Engine.load(path)
+
+
+def test_static_cache_needs_its_files(path: Path) -> None:
+    with pytest.raises(ButlerError, match=r"layers\.0\.past_kv_scale\.0\.weight is missing"):
+        Engine.load(path, kv="static")
+    (path / WEIGHTS / "layers.0.past_kv_scale.0.weight").write_bytes(b"\0" * 16)
+    with pytest.raises(ButlerError, match="no usable KV scales"):
+        Engine.load(path, kv="static")
+
+
+def test_dynamic_ntk_ends_the_session_where_positions_would_change(path: Path) -> None:
+    def stretch(config: dict[str, Any]) -> None:
+        config["attention_config"].update(rope_scaling_type="dynamic", rope_scaling_factor=2.0)
+        config["attention_config"]["max_position_embeddings"] = 100
+
+    edit(path, stretch)
+    assert Workspace(path).session_len == 100
+
+
+def test_weight_bytes_are_the_sizes_of_the_weight_files(path: Path) -> None:
+    before = Workspace(path).weight_bytes()
+    (path / WEIGHTS / "layers.0.past_kv_scale.0.weight").write_bytes(b"\0" * 16)
+    assert Workspace(path).weight_bytes() == before
+    files = [f for f in (path / WEIGHTS).iterdir() if f.suffix in (".weight", ".scales", ".zeros")]
+    packed = sum(f.stat().st_size for f in (path / WEIGHTS).glob("*.qweight"))
+    assert before == packed + sum(f.stat().st_size for f in files) - 16

@@ -1,0 +1,285 @@
+"""The OpenAI-compatible server, in-process and as the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tiny_workspace import Tiny
+
+pytest.importorskip("torch")
+httpx = pytest.importorskip("httpx")
+TestClient = pytest.importorskip("fastapi.testclient").TestClient
+
+import serve
+from butler.engine.generate import Engine
+from butler.engine.sampling import SamplingParams
+from butler.engine.server import create_app
+from butler.engine.tokenizer import ChatTokenizer
+from butler.engine.workspace import Workspace
+from butler.errors import ButlerError
+
+SCRIPTS = Path(serve.__file__).parent
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Tiny().build(tmp_path_factory.mktemp("server") / "ws")
+
+
+@pytest.fixture(scope="module")
+def engine(workspace: Path) -> Engine:
+    return Engine.load(workspace, threads=2, max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def client(workspace: Path, engine: Engine) -> Iterator[TestClient]:
+    with TestClient(create_app(engine, ChatTokenizer(workspace), "tiny")) as client:
+        yield client
+
+
+def body(content: str = "土豆怎么做", **more: object) -> dict:
+    messages = [{"role": "user", "content": content}]
+    return {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 24, **more}
+
+
+def expected(workspace: Path, engine: Engine, content: str) -> str:
+    """Return the answer that the engine gives without a server."""
+    tokenizer = ChatTokenizer(workspace)
+    prompt = tokenizer.encode_chat([{"role": "user", "content": content}])
+    params = SamplingParams(max_new_tokens=24)
+    [completion] = engine.generate([prompt], params, list(tokenizer.stop_ids))
+    return tokenizer.decode(completion.tokens)
+
+
+def events(response: httpx.Response) -> list[dict]:
+    lines = [line for line in response.text.split("\n\n") if line]
+    assert lines[-1] == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+
+def test_models_and_health(client: TestClient) -> None:
+    assert [m["id"] for m in client.get("/v1/models").json()["data"]] == ["tiny"]
+    assert client.get("/health").json() == {"status": "ok", "answers": 0}
+
+
+def test_answer_is_the_engines(client: TestClient, workspace: Path, engine: Engine) -> None:
+    answer = client.post(CHAT, json=body()).json()
+    choice, usage = answer["choices"][0], answer["usage"]
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": expected(workspace, engine, "土豆怎么做"),
+    }
+    assert choice["finish_reason"] == "length"
+    prompt = ChatTokenizer(workspace).encode_chat(body()["messages"])
+    assert usage == {
+        "prompt_tokens": len(prompt),
+        "completion_tokens": 24,
+        "total_tokens": len(prompt) + 24,
+    }
+
+
+def test_stream_adds_up_to_the_whole_answer(client: TestClient) -> None:
+    whole = client.post(CHAT, json=body()).json()
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    response = client.post(CHAT, json=body(**options))
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *chunks, usage = events(response)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0]["role"] == "assistant"
+    text = "".join(delta.get("content", "") for delta in deltas)
+    assert text == whole["choices"][0]["message"]["content"]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    assert usage["usage"] == whole["usage"]
+
+
+def test_stop_string_ends_the_answer_before_it(client: TestClient) -> None:
+    whole = client.post(CHAT, json=body()).json()["choices"][0]["message"]["content"]
+    stop = whole[4:6]
+    for options in ({"stop": stop}, {"stop": [stop, "zzz"]}):
+        answer = client.post(CHAT, json=body(**options)).json()["choices"][0]
+        assert answer["finish_reason"] == "stop"
+        assert answer["message"]["content"] == whole[: whole.index(stop)]
+
+
+def test_seed_repeats_a_sampled_answer(client: TestClient) -> None:
+    def ask(seed: int) -> str:
+        options = {"temperature": 2.0, "top_k": 0, "seed": seed}
+        return client.post(CHAT, json=body(**options)).json()["choices"][0]["message"]["content"]
+
+    assert ask(1) == ask(1) != ask(2)
+
+
+def test_concurrent_chats_get_their_own_answers(
+    client: TestClient, workspace: Path, engine: Engine
+) -> None:
+    questions = [f"第{i}道菜" * (i % 4 + 1) for i in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        replies = list(pool.map(lambda q: client.post(CHAT, json=body(q)).json(), questions))
+    answers = [reply["choices"][0]["message"]["content"] for reply in replies]
+    assert answers == [expected(workspace, engine, question) for question in questions]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({"model": "other"}, 404, "'other' is not served here"),
+        ({"messages": []}, 400, "messages: List should have at least 1 item"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages.0.role"),
+        ({"temperature": 2.5}, 400, "temperature is 2.5"),
+        ({"temperature": "hot"}, 400, "temperature: Input should be a valid number"),
+        ({"top_p": 0}, 400, "top_p is 0"),
+        ({"max_tokens": 0}, 400, "max_new_tokens is 0"),
+        ({"n": 2}, 400, "n is 2, which this server cannot do"),
+        ({"tools": [{"type": "function"}]}, 400, "tools is"),
+        ({"temprature": 1}, 400, "temprature: Extra inputs"),
+        ({"messages": [{"role": "user", "content": "长" * 900}]}, 400, "the session holds 640"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_bad_request_gets_an_openai_error(
+    client: TestClient, change: dict, status: int, message: str, stream: bool
+) -> None:
+    response = client.post(CHAT, json=body(**change, stream=stream))
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert message in error["message"]
+    assert error["type"] == "invalid_request_error"
+    codes = {404: "model_not_found"}
+    too_long = "the session holds" in message
+    assert error["code"] == ("context_length_exceeded" if too_long else codes.get(status))
+
+
+def test_body_that_is_not_json_and_unknown_path(client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    response = client.post(CHAT, content="{", headers=headers)
+    assert response.status_code == 400
+    assert "error" in response.json()
+    assert client.get("/v1/nothing").json()["error"]["message"] == "Not Found"
+
+
+def start(workspace: Path, port_file: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, SCRIPTS / "serve.py", "--workspace", workspace, "--port", "0"]
+    command += ["--port-file", port_file, "--threads", "2", *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(port_file: Path, server: subprocess.Popen) -> int:
+    for _ in range(600):
+        if port_file.exists():
+            return int(port_file.read_text())
+        assert server.poll() is None, server.stderr.read()
+        time.sleep(0.1)
+    raise AssertionError("the server did not answer in 60 s")
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, subprocess.Popen, Path]]:
+    """Yield the address, process and port file of a real server with a long session."""
+    folder = tmp_path_factory.mktemp("served")
+    workspace = Tiny(session_len=20000).build(folder / "kv8", quant_policy=8)
+    server = start(workspace, folder / "port")
+    try:
+        yield f"http://127.0.0.1:{wait_for(folder / 'port', server)}", server, folder / "port"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def long_answer(stream: bool) -> dict:
+    return body(stream=stream, max_tokens=19000) | {"model": "kv8"}
+
+
+def wait_until_idle(url: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while httpx.get(url + "/health").json()["answers"]:
+        assert time.monotonic() < end, "an abandoned answer still runs"
+        time.sleep(0.05)
+
+
+def test_abandoned_answers_leave_the_batch(served: tuple[str, subprocess.Popen, Path]) -> None:
+    url, _, _ = served
+    with httpx.stream("POST", url + CHAT, json=long_answer(True), timeout=60) as response:
+        lines = response.iter_lines()
+        next(lines)
+        assert httpx.get(url + "/health").json()["answers"] == 1
+    wait_until_idle(url, 5)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url + CHAT, json=long_answer(False), timeout=0.5)
+    wait_until_idle(url, 5)
+
+
+def test_real_server_answers_and_ends_cleanly(served: tuple[str, subprocess.Popen, Path]) -> None:
+    url, server, port_file = served
+    answer = httpx.post(url + CHAT, json=body() | {"model": "kv8"}, timeout=60).json()
+    assert answer["usage"]["completion_tokens"] == 24
+    # A stream that is still open must not keep the server alive.
+    with httpx.stream("POST", url + CHAT, json=long_answer(True), timeout=60) as response:
+        lines = response.iter_lines()
+        next(lines)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+    assert not port_file.exists()
+
+
+def test_command_line_fails_with_one_sentence(workspace: Path, tmp_path: Path) -> None:
+    for folder, message in ((tmp_path, "not a TurboMind workspace"), (workspace, "is missing")):
+        server = start(folder, tmp_path / "port", "--kv", "static")
+        _, errors = server.communicate(timeout=60)
+        assert server.returncode == 1
+        assert message in errors.splitlines()[-1]
+        assert "Traceback" not in errors
+    assert not (tmp_path / "port").exists()
+
+
+def test_taken_port_is_named() -> None:
+    with serve.listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ButlerError, match=f"cannot listen on 127.0.0.1:{port}"):
+            serve.listen("127.0.0.1", port)
+
+
+def test_turbomind_gets_the_workspaces_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"quant_policy": 8, "cache_max_entry_count": 0.4, "session_len": 320}
+    path = Tiny(layers=1).build(tmp_path / "kv8", **settings)
+    args = SimpleNamespace(host="127.0.0.1", max_batch=16)
+    with pytest.raises(ButlerError, match=r"chat_template\.json is missing"):
+        serve.turbomind_command(args, Workspace(path), "kv8", 9)
+    (path / "chat_template.json").write_text("{}")
+    program = tmp_path / "lmdeploy"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    command = serve.turbomind_command(args, Workspace(path), "kv8", 9)
+    assert command[:4] == [str(program), "serve", "api_server", str(path)]
+    pairs = dict(zip(command[4::2], command[5::2], strict=True))
+    assert pairs["--quant-policy"] == "8"
+    assert pairs["--cache-max-entry-count"] == "0.4"
+    assert pairs["--session-len"] == "320"
+    assert pairs["--chat-template"] == str(path / "chat_template.json")
+    assert pairs["--model-name"] == "kv8"
+    assert (pairs["--server-name"], pairs["--server-port"]) == ("127.0.0.1", "9")
+
+
+def test_turbomind_without_lmdeploy_is_refused(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
+    (workspace / "chat_template.json").write_text("{}")
+    with pytest.raises(ButlerError, match="lmdeploy is not installed here"):
+        serve.turbomind_command(SimpleNamespace(), Workspace(workspace), "ws", 9)

@@ -1,0 +1,185 @@
+"""The OpenAI-compatible HTTP server of the reference engine."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from butler.engine.batch import PromptTooLong, Step
+from butler.engine.generate import Engine
+from butler.engine.protocol import ChatRequest, Reply, error_body
+from butler.engine.sampling import SamplingParams
+from butler.engine.scheduler import Scheduler
+from butler.engine.tokenizer import ChatTokenizer, TextStream
+from butler.errors import ButlerError
+
+INVALID = "invalid_request_error"
+DISCONNECT_EVERY = 16
+
+
+@dataclass(frozen=True)
+class Piece:
+    """New text of an answer; `finish` is set on the last one; `tokens` counts so far."""
+
+    text: str
+    finish: str | None
+    tokens: int
+
+
+class ChatService:
+    """What the endpoints do: from a request to pieces of text."""
+
+    def __init__(self, engine: Engine, tokenizer: ChatTokenizer, model_name: str) -> None:
+        self.tokenizer = tokenizer
+        self.model_name = model_name
+        self.scheduler = Scheduler(engine)
+
+    def encode(self, request: ChatRequest) -> list[int]:
+        """Return the prompt of a request."""
+        return self.tokenizer.encode_chat([message.plain() for message in request.messages])
+
+    async def answer(
+        self, prompt: list[int], params: SamplingParams, stops: list[str]
+    ) -> AsyncIterator[Piece]:
+        """Yield the answer piece by piece; leaving early takes it out of the batch.
+
+        Raises:
+            ButlerError: before the first piece, if the prompt cannot be run.
+        """
+        loop = asyncio.get_running_loop()
+        steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
+        cancel = self.scheduler.submit(
+            prompt,
+            params,
+            self.tokenizer.stop_ids,
+            lambda step: loop.call_soon_threadsafe(steps.put_nowait, step),
+        )
+        stream = TextStream(self.tokenizer, stops)
+        count, finish = 0, None
+        try:
+            while not finish:
+                step = await steps.get()
+                if isinstance(step, Exception):
+                    raise step
+                count, finish = count + 1, step.finish
+                text = "" if finish == "stop" else stream.push(step.token)
+                text += stream.flush() if finish else ""
+                finish = "stop" if stream.stopped else finish
+                yield Piece(text, finish, count)
+        finally:
+            cancel()
+
+
+def create_app(engine: Engine, tokenizer: ChatTokenizer, model_name: str) -> FastAPI:
+    """Return the application that serves `engine` as model `model_name`."""
+    service = ChatService(engine, tokenizer, model_name)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.scheduler.start()
+        yield
+        await asyncio.to_thread(service.scheduler.stop)
+
+    app = FastAPI(title="Recipe Butler reference engine", lifespan=lifespan)
+    _add_error_handlers(app)
+
+    @app.get("/health")
+    async def health() -> Response:
+        if service.scheduler.alive():
+            return JSONResponse({"status": "ok", "answers": len(service.scheduler)})
+        return JSONResponse({"status": "the scheduler has stopped"}, status_code=503)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        card = {"id": model_name, "object": "model", "created": 0, "owned_by": "recipe-butler"}
+        return {"object": "list", "data": [card]}
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: ChatRequest, http: Request) -> Response:
+        if request.model != model_name:
+            message = f"model '{request.model}' is not served here; use '{model_name}'"
+            return JSONResponse(error_body(message, INVALID, "model_not_found"), 404)
+        params, stops = request.params(), request.stops()
+        prompt = service.encode(request)
+        reply = Reply(model_name, len(prompt))
+        pieces = service.answer(prompt, params, stops)
+        if not request.stream:
+            return await _collect(pieces, reply, http)
+        # The first piece is awaited here, so that a prompt that cannot be run is still a 4xx.
+        first = await anext(pieces)
+        usage = bool(request.stream_options and request.stream_options.include_usage)
+        return StreamingResponse(
+            _events(first, pieces, reply, usage), media_type="text/event-stream"
+        )
+
+    return app
+
+
+async def _collect(pieces: AsyncIterator[Piece], reply: Reply, http: Request) -> Response:
+    """Return the whole answer, unless the client has gone."""
+    text = ""
+    async for piece in pieces:
+        text += piece.text
+        if piece.finish:
+            return JSONResponse(reply.whole(text, piece.finish, piece.tokens))
+        if piece.tokens % DISCONNECT_EVERY == 0 and await http.is_disconnected():
+            break
+    await pieces.aclose()
+    return Response(status_code=499)
+
+
+async def _events(
+    first: Piece, pieces: AsyncIterator[Piece], reply: Reply, usage: bool
+) -> AsyncIterator[str]:
+    """Yield the server-sent events of an answer."""
+    yield _event(reply.chunk({"role": "assistant", "content": ""}))
+    piece: Piece | None = first
+    try:
+        while piece:
+            if piece.text:
+                yield _event(reply.chunk({"content": piece.text}))
+            if piece.finish:
+                yield _event(reply.chunk({}, piece.finish))
+                if usage:
+                    yield _event(reply.usage_chunk(piece.tokens))
+                yield "data: [DONE]\n\n"
+                return
+            piece = await anext(pieces)
+    except Exception as error:  # noqa: BLE001 - the status is sent: the stream must tell
+        yield _event(error_body(f"{type(error).__name__}: {error}", "server_error"))
+    finally:
+        await pieces.aclose()
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        message = f"{where}: {first['msg']}" if where else first["msg"]
+        return JSONResponse(error_body(message, INVALID), 400)
+
+    @app.exception_handler(ButlerError)
+    async def refused(_: Request, error: ButlerError) -> Response:
+        code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None
+        return JSONResponse(error_body(str(error), INVALID, code), 400)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        return JSONResponse(error_body(str(error.detail), INVALID), error.status_code)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        message = f"{type(error).__name__}: {error}"
+        return JSONResponse(error_body(message, "server_error"), 500)

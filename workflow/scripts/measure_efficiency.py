@@ -1,0 +1,149 @@
+"""Measure size, memory and speed of one workspace; write `variant,metric,value,unit,engine`."""
+
+import argparse
+import csv
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from butler.engine.cache import KINDS
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_open
+
+if TYPE_CHECKING:
+    from butler.engine.generate import Engine
+
+COLUMNS = ("variant", "metric", "value", "unit", "engine")
+PROMPT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one run at batch 1."""
+
+    prefill: float
+    first_token: float
+    decode: float
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    engine = resolve_engine(args.engine)
+    if engine == "turbomind":
+        raise ButlerError(
+            "measuring TurboMind is not supported yet; measure this workspace with "
+            "--engine reference"
+        )
+    variant = args.variant or args.workspace.resolve().name
+    rows = measure_reference(args)
+    with atomic_open(args.out) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((variant, metric, value, unit, engine) for metric, value, unit in rows)
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
+    parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
+    parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    for name, least in (("prompt_tokens", 1), ("new_tokens", 2), ("repeats", 1), ("threads", 1)):
+        if getattr(args, name) < least:
+            parser.error(f"--{name.replace('_', '-')} must be {least} or more")
+    return args
+
+
+def resolve_engine(engine: str) -> str:
+    """Return `engine`, with `auto` decided: turbomind where torch sees a GPU."""
+    if engine != "auto":
+        return engine
+    import torch
+
+    return "turbomind" if torch.cuda.is_available() else "reference"
+
+
+def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:
+    """Return (metric, value, unit) rows of the reference engine, batch 1.
+
+    Raises:
+        ButlerError: if prompt and answer do not fit the session.
+    """
+    import torch
+
+    from butler.engine.generate import Engine
+
+    engine = Engine.load(args.workspace, args.kv, args.threads)
+    session, config = engine.workspace.session_len, engine.workspace.config
+    if args.prompt_tokens + args.new_tokens > session:
+        raise ButlerError(
+            f"{args.prompt_tokens} prompt and {args.new_tokens} new tokens exceed the session of "
+            f"{session}; lower --prompt-tokens or --new-tokens"
+        )
+    generator = torch.Generator().manual_seed(PROMPT_SEED)
+    prompt = torch.randint(config.vocab, (args.prompt_tokens,), generator=generator).tolist()
+    time_once(engine, prompt, min(args.new_tokens, 4))  # the first run pays for allocations
+    timings = [time_once(engine, prompt, args.new_tokens) for _ in range(args.repeats)]
+    return [
+        ("weight_bytes", engine.workspace.weight_bytes(), "B"),
+        ("kv_bytes_per_token", engine.new_cache().bytes_per_token(), "B"),
+        ("peak_memory_bytes", peak_memory_bytes(), "B"),
+        *speeds(timings, args.prompt_tokens, args.new_tokens),
+    ]
+
+
+def time_once(engine: "Engine", prompt: Sequence[int], new_tokens: int) -> Timing:
+    """Time one greedy answer that no stop token ends."""
+    from butler.engine.batch import prefill
+    from butler.engine.sampling import SamplingParams
+
+    cache = engine.new_cache()
+    start = time.perf_counter()
+    prefill(engine.decoder, cache, cache.add(), prompt)
+    prefilled = time.perf_counter()
+    batch = engine.new_batch()
+    batch.submit(prompt, SamplingParams(max_new_tokens=new_tokens), frozenset())
+    batch.step()
+    first = time.perf_counter()
+    while len(batch):
+        batch.step()
+    return Timing(prefilled - start, first - prefilled, time.perf_counter() - first)
+
+
+def speeds(
+    timings: Sequence[Timing], prompt_tokens: int, new_tokens: int
+) -> list[tuple[str, float, str]]:
+    """Return the medians; the first new token belongs to the prefill, not to decoding."""
+
+    def median(name: str) -> float:
+        return statistics.median(getattr(timing, name) for timing in timings)
+
+    return [
+        ("prefill_tokens_per_s", round(prompt_tokens / median("prefill"), 3), "tokens/s"),
+        ("decode_tokens_per_s", round((new_tokens - 1) / median("decode"), 3), "tokens/s"),
+        ("time_to_first_token_s", round(median("first_token"), 6), "s"),
+    ]
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+if __name__ == "__main__":
+    run_cli(main)
