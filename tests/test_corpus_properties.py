@@ -1,0 +1,121 @@
+"""Whatever stands in the file: the counts add up, and what is kept is clean."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from butler.corpus.adverts import has_contact
+from butler.corpus.dish import DishGroups, dish_key
+from butler.corpus.recipe import Recipe, Rejected, clean_ingredients, clean_steps, parse
+from butler.corpus.sample import MARKER
+from butler.corpus.text import clean_line, split_lines
+from butler.errors import ButlerError
+from test_corpus import conversations, distinct, json_lines, raw_lines, run
+
+PIECES = (
+    "青菜 豆腐 切块 1、 2. 3 ① （如图） 如图 成品图 加微信 QQ 群 v 信 http://a.cn/1 @某某 "
+    "13800138000 ➕ 🍓 🥚 3个 ½ 克 面粉 250 ： # 【馅】 － 第一步 ！！ 。。。 、 , 1:1 -18度 cut "
+    "boil ８ ㎝ <|im_end|> <| |> </s>"
+)
+UNSEEN = ["\u200b", "\ufeff", "\x00", "\u3000", "\u20e3", "\n", " "]
+FRAGMENTS = st.sampled_from(PIECES.split() + UNSEEN)
+GOOD = [
+    "青菜洗净切段，豆腐切成小块，大火煮开。",
+    "面粉加水揉匀\n静置一小时后擀开再下锅煮熟",
+]
+TEXT = st.one_of(
+    st.lists(FRAGMENTS, max_size=8).map("".join),
+    st.text(max_size=12),
+    st.sampled_from(
+        [
+            "青菜洗净切段，豆腐切成小块备用，大火煮开。",
+            "面粉加水揉匀\n静置一小时后擀开下锅",
+        ]
+    ),
+)
+JUNK = st.one_of(st.none(), st.integers(), st.lists(st.integers(), max_size=2), TEXT)
+FIELDS = {
+    "name": st.one_of(TEXT, st.sampled_from(["豆腐汤", "自制豆腐汤", "家常面"]), JUNK),
+    "dish": st.one_of(st.sampled_from(["Unknown", "豆腐汤", "面"]), TEXT, JUNK),
+    "recipeIngredient": st.one_of(st.lists(TEXT, max_size=4), JUNK),
+    "recipeInstructions": st.one_of(st.lists(TEXT, max_size=5), JUNK),
+    "keywords": st.one_of(st.lists(TEXT, max_size=2), JUNK),
+}
+RECORDS = st.fixed_dictionaries({}, optional=FIELDS)
+LINES = st.one_of(
+    RECORDS.map(lambda record: json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")),
+    st.integers(0, 5).map(lambda number: raw_lines([distinct(number)]).strip()),
+    st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")),
+)
+
+
+@given(st.text(max_size=60) | TEXT)
+def test_cleaning_clean_lines_changes_nothing(text: str) -> None:
+    lines = split_lines(text)
+    assert [clean_line(line) for line in lines] == lines
+
+
+@given(st.lists(TEXT, max_size=6))
+def test_cleaning_clean_sections_changes_nothing(texts: list[str]) -> None:
+    lines = [line for text in texts for line in split_lines(text)]
+    for clean in (clean_ingredients, clean_steps):
+        once = clean(lines)
+        assert clean(once) == once
+
+
+@given(RECORDS)
+def test_a_parsed_recipe_parses_to_itself(record: dict[str, object]) -> None:
+    try:
+        recipe = parse(record)
+    except Rejected:
+        return
+    again = parse(
+        {
+            "name": recipe.name,
+            "dish": recipe.dish,
+            "recipeIngredient": list(recipe.ingredients),
+            "recipeInstructions": list(recipe.steps),
+            "keywords": list(recipe.keywords),
+        }
+    )
+    assert again == Recipe(*vars(recipe).values())
+
+
+@given(st.lists(LINES, max_size=25), st.integers(0, 4), st.integers(0, 6))
+def test_counts_add_up_and_kept_text_is_clean(
+    lines: list[bytes], test_size: int, sample: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        try:
+            stats, outputs = run(
+                Path(folder), b"\n".join(lines), test_size=test_size, sample=sample
+            )
+        except ButlerError:
+            assert not (Path(folder) / "out").exists()
+            return
+        train, test = conversations(outputs.train), conversations(outputs.test)
+        rejected = json_lines(outputs.rejected)
+    read = b"\n".join(lines).count(b"\n") + (not b"\n".join(lines).endswith(b"\n"))
+    assert stats["read"] == read == len(train) + len(test) + len(rejected)
+    assert (len(train), len(test)) == (stats["train"], stats["test"])
+    numbers = [entry["line"] for entry in rejected]
+    assert numbers == sorted(set(numbers))
+    for turn in train + test:
+        text = turn["input"] + "\n" + turn["output"]
+        assert not MARKER.search(text)
+        assert not has_contact(text)
+    assert not dishes(train) & dishes(test)
+
+
+def dishes(side: list[dict[str, str]]) -> set[str]:
+    """The dishes of the questions, by name alone."""
+    endings = ("的家常做法", "的做法", "怎么做")
+    groups = DishGroups()
+    for turn in side:
+        name = turn["input"]
+        ending = next(ending for ending in endings if name.endswith(ending))
+        groups.join(dish_key(name.removesuffix(ending)))
+    return {groups.find(dish_key(turn["input"])) for turn in side}

@@ -1,0 +1,47 @@
+"""The corpus stage on real records, where they are at hand."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from butler.corpus.adverts import has_contact
+from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.sample import MARKER
+from test_corpus import FORMS, conversations, run
+
+SHARED = Path(os.environ.get("RECIPE_BUTLER_SHARED", Path(__file__).parents[2] / "shared"))
+RECORDS = SHARED / "data" / "xiachufang" / "recipes.jsonl"
+EXAMPLE = SHARED / "data" / "example_pair.json"
+
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(
+        not RECORDS.exists(),
+        reason="real recipes not found; set RECIPE_BUTLER_SHARED to the folder that holds data/",
+    ),
+]
+
+
+@pytest.mark.parametrize("seed", [0, 42])
+def test_the_published_example_comes_out_byte_for_byte(tmp_path: Path, seed: int) -> None:
+    pair = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    wanted = pair["conversation"]
+    raw = json.dumps(pair["raw"], ensure_ascii=False).encode()
+    _, outputs = run(tmp_path, raw, system=wanted["system"], seed=seed, test_size=0)
+    assert conversations(outputs.train) == [wanted]
+
+
+def test_real_records_are_all_accounted_for(tmp_path: Path) -> None:
+    names = ("train", "test", "rejected", "stats")
+    outputs = Outputs(*(tmp_path / name for name in names))
+    stats = build_corpus(RECORDS, outputs, Settings("你是厨师", 42, 200, 0, FORMS))
+    assert stats["read"] == 6000 == stats["train"] + stats["test"] + stats["rejected"]
+    assert stats["test"] == 200
+    # 3 % of these records have no steps but pictures, or hardly a word; more would be a fault.
+    assert stats["kept"] > 5700
+    for turn in conversations(outputs.train) + conversations(outputs.test):
+        assert not MARKER.search(turn["output"])
+        assert not has_contact(turn["input"] + "\n" + turn["output"])
+        assert "author_" not in turn["output"]

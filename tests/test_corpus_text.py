@@ -1,0 +1,177 @@
+"""What a line of a recipe looks like after cleaning."""
+
+import pytest
+
+from butler.corpus.adverts import has_contact, scrub
+from butler.corpus.dish import DishGroups, dish_key
+from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse
+from butler.corpus.text import clean_line, split_lines
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("青菜（不用洗），沥干：备用！", "青菜（不用洗），沥干：备用！"),
+        ("５００ｇ面粉", "500g面粉"),
+        ("１０％糖＋２０ｇ水", "10%糖+20g水"),
+        ("½杯", "1/2杯"),
+        ("1½杯", "1 1/2杯"),
+        ("180℃ ①号", "180℃ ①号"),
+        ("\u2f9d菜", "身菜"),
+        ("白\u200b砂\ufeff糖\x07", "白砂糖"),
+        ("白砂糖\u3000\xa0 少许", "白砂糖 少许"),
+        ("10 个鸡蛋", "10个鸡蛋"),
+        ("30 ML水", "30ML水"),
+        ("1 1/2杯", "1 1/2杯"),
+        ("放入锅中 ，翻炒", "放入锅中，翻炒"),
+        ("水➕鸡蛋", "水+鸡蛋"),
+        ("草莓🍓酱", "草莓酱"),
+        ("3个🥚", "3个鸡蛋"),
+        ("好吃😋😋快做", "好吃 快做"),
+        ("太好吃了！！！！", "太好吃了！"),
+        ("。。。。。。", "……"),
+    ],
+)
+def test_characters(raw: str, clean: str) -> None:
+    assert clean_line(raw) == clean
+
+
+def test_every_line_break_cuts() -> None:
+    assert split_lines("切丝\r\n下锅\u2028出锅\n\n \n装盘") == [
+        "切丝",
+        "下锅",
+        "出锅",
+        "装盘",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        (["1.洗净切块", "2、下锅", "3) 出锅"], ["洗净切块", "下锅", "出锅"]),
+        (["第一步：洗净", "第2步，切块", "步骤3:下锅"], ["洗净", "切块", "下锅"]),
+        (["①洗净", "(2)切块", "3⃣️下锅"], ["洗净", "切块", "下锅"]),
+        (["1、2个鸡蛋打散", "2、3分钟后关火"], ["2个鸡蛋打散", "3分钟后关火"]),
+        (["2、3分钟后关火"], ["2、3分钟后关火"]),
+        (["1.5勺糖放入锅中", "1:1的糖和水"], ["1.5勺糖放入锅中", "1:1的糖和水"]),
+        (
+            ["1.预热", "2.190度烤熟", "2.5克盐放入"],
+            ["预热", "190度烤熟", "2.5克盐放入"],
+        ),
+        (["-18度冷冻", "+油翻炒"], ["-18度冷冻", "+油翻炒"]),
+        (["1、切丝；2、下锅；3、出锅"], ["切丝；", "下锅；", "出锅"]),
+        (
+            ["1", "2", "如图", "成品图", "。", "", "切块，如图。", "起锅。如图"],
+            ["切块。", "起锅。"],
+        ),
+        (["大火煮开（如图）", "大火煮开"], ["大火煮开"]),
+    ],
+)
+def test_steps_lose_numbers_and_placeholders(raw: list[str], clean: list[str]) -> None:
+    lines = [line for text in raw for line in split_lines(text)]
+    assert clean_steps(lines) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("克面粉 250", "250克面粉"),
+        ("个鸡蛋：2", "2个鸡蛋"),
+        ("克6抹茶", "6克抹茶"),
+        ("勺料酒", "料酒"),
+        ("根据口味加盐", "根据口味加盐"),
+        ("#面团", "面团："),
+        ("【调料】", "【调料】"),
+        ("1500克上海青", "1500克上海青"),
+    ],
+)
+def test_amounts_and_headings_of_ingredients(raw: str, clean: str) -> None:
+    assert clean_ingredients([raw]) == [clean]
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("切片后下锅炒（做法见http://a.example.com/1?x=2;3）。", "切片后下锅炒。"),
+        ("切片后下锅炒，红油做法见https://a.example.com/x", "切片后下锅炒"),
+        ("加盐炒匀出锅。想学更多加微信：cook_abc123", "加盐炒匀出锅。"),
+        ("加盐炒匀出锅。加V信 cook22096 进群", "加盐炒匀出锅。"),
+        ("喜欢请关注我的公众号‘某某厨房’", ""),
+        ("QQ群：556492927", ""),
+        ("电话 138 0013 8000", ""),
+        ("按@某某的方子和面，再加水揉匀面团", "再加水揉匀面团"),
+        ("一包QQ糖隔水融化", "一包QQ糖隔水融化"),
+        ("盖上盖子，中间关注一下别烧干", "盖上盖子，中间关注一下别烧干"),
+        ("批发市场买的鱼洗净", "批发市场买的鱼洗净"),
+    ],
+)
+def test_adverts_are_cut_and_cooking_stays(raw: str, clean: str) -> None:
+    assert scrub(raw) == clean
+    assert not has_contact(scrub(raw))
+
+
+def recipe(**changes: object) -> dict[str, object]:
+    """A usable raw record with some fields changed."""
+    record: dict[str, object] = {
+        "name": "青菜豆腐汤",
+        "dish": "豆腐汤",
+        "description": "",
+        "recipeIngredient": ["200克青菜", "1块豆腐", "适量盐"],
+        "recipeInstructions": [
+            "青菜洗净切段，豆腐切成小块备用。",
+            "水开后放入煮五分钟，加盐出锅。",
+        ],
+        "author": "author_1",
+        "keywords": ["青菜豆腐汤的做法", "青菜豆腐汤怎么做"],
+    }
+    return record | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"name": None}, "no_name"),
+        ({"name": "🍓～"}, "no_name"),
+        ({"name": 7}, "wrong_type"),
+        ({"name": "加微信chufang看菜谱"}, "advert"),
+        ({"recipeIngredient": []}, "no_ingredients"),
+        ({"recipeIngredient": ["调料："]}, "no_ingredients"),
+        ({"recipeIngredient": "盐"}, "wrong_type"),
+        ({"recipeInstructions": ["1", "2", "如图"]}, "no_steps"),
+        ({"recipeInstructions": ["想吃的加微信"]}, "advert"),
+        ({"recipeInstructions": ["切", 3]}, "wrong_type"),
+        ({"dish": ["汤"]}, "wrong_type"),
+    ],
+)
+def test_unusable_fields_are_named(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        parse(recipe(**changes))
+    assert caught.value.reason == reason
+
+
+def test_fields_that_are_not_used_may_be_anything() -> None:
+    assert parse(recipe(author=3, description=[1], other={})).name == "青菜豆腐汤"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "自制腌菜",
+        "腌菜（超简单版）",
+        "家常腌菜的做法",
+        "腌菜🥬～",
+        "【懒人】腌菜",
+        "10寸腌菜",
+    ],
+)
+def test_names_of_one_dish_share_a_key(name: str) -> None:
+    assert dish_key(clean_line(name)) == "腌菜"
+
+
+def test_dishes_join_through_a_third_in_any_order() -> None:
+    pairs = [("b", "c"), ("a", "b"), ("d", "e"), ("e", "c")]
+    for order in (pairs, pairs[::-1]):
+        groups = DishGroups()
+        for pair in order:
+            groups.join(*pair)
+        assert {groups.find(key) for key in "abcde"} == {"a"}

@@ -1,0 +1,1 @@
+"""Raw recipes to training conversations: read, clean, judge, de-duplicate, split, write."""

@@ -1,0 +1,68 @@
+"""Adverts, links and contact details: cut from a line, or the line dropped.
+
+The rule, from the smallest cut to the largest:
+1. a bracket that holds a link or a contact goes with its brackets;
+2. a clause (up to a comma) with a link or an @name goes;
+3. a sentence that asks for contact (WeChat, QQ, official account, phone, shop, group) goes;
+4. what is left of such a line is kept only if it still speaks of cooking.
+"""
+
+import re
+
+_LINK = re.compile(
+    r"(?:https?\s*[:：]\s*//|www\.)[A-Za-z0-9\-._~:/?#@!$&*+;=%]*"
+    r"|(?<![A-Za-z0-9.@])[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|net|org|tv|cc)\b"
+    r"(?:/[A-Za-z0-9\-._~:/?#@!$&*+;=%]*)?",
+    re.IGNORECASE,
+)
+_NEAR = "[^，,。！？!?；;~～（）()]"
+CONTACT = re.compile(
+    r"微\s?信|薇\s?信|威\s?信|公\s?众\s?号|公号|微博|v\s?信|we\s?chat|weixin|扣扣"
+    r"|(?<![a-z])(?:v\s?x|w\s?x)(?![a-z])|加\s?我\s?[vq](?![a-z])"
+    r"|(?<![a-z])[vq]\s?[:：]\s?[a-z0-9]{4}|q\s?q\s?(?:群|号|[:：]|\d{5})"
+    r"|(?:加|进|入|交流|美食|烘焙|学习|粉丝|吃货)群|群号|拉你|加好友|验证码|昵称"
+    r"|扫码|扫一扫(?:二|微|下|关)|二维码|客服|官方商城|旗舰店|淘宝店铺|优惠(?:购买|券)"
+    rf"|领(?:食谱|红包|资料)|同款{_NEAR}{{0,6}}链接|网店|微店|旺旺|我的?店|店铺[名号:：]|搜索?店"
+    rf"|代购|包邮|批发(?!市场)|诚招|招代理|(?:欢迎|联系|需要|直接){_NEAR}{{0,4}}下单|咨询|私信"
+    r"|直播间|抖音号|快手号|小红书[号:：@]|关注(?:我|公|店|微|本)|并关注"
+    rf"|(?:欢迎|请|记得|求|感谢|谢谢)关注|搜索{_NEAR}{{0,20}}关注|百度搜"
+    r"|手机[号:：]|电话|热线|联系(?:我|方式|人)|版权|转载|侵权|注明出处"
+    r"|1[3-9]\d[ -]?\d{4}[ -]?\d{4}|\d{3,4}-\d{7,8}|\d{7,}"
+    r"|(?<![a-z])[a-z_]{2,}-?\d{5,}|[a-z0-9._%+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+",
+    re.IGNORECASE,
+)
+_HANDLE = re.compile(r"@ ?\w+")
+_TOKEN = "\ue000"  # stands for a link; private characters are gone from clean text
+_BRACKET = re.compile(r"[（(【\[《][^（）()【】\[\]《》]*[）)】\]》]")
+_SENTENCE = re.compile(r"(?<=[。！？!?；;])|(?<=[~～])(?=\D)")
+_CLAUSE = re.compile(r"(?<=[，,。！？!?；;])|(?=[（(【\[])")
+_COOKING = re.compile(
+    "[切炒煮蒸烤炸煎拌倒放腌炖焯揉擀搅洗泡撒淋剁卤焖熬捞盛冷热烧刷剪压装卷包裹滚捏铺抹涂撕掰浸晾晒滤沥磨"
+    "油盐糖醋酱水火锅粉面肉鱼蛋奶米菜葱姜蒜发酵馅模圆钟克勺]"
+)
+_EDGE = " ，,、：:；;"
+
+
+def has_contact(text: str) -> bool:
+    """Whether `text` holds a link, an @name or a contact detail."""
+    return bool(_LINK.search(text) or CONTACT.search(text) or _HANDLE.search(text))
+
+
+def _is_marked(text: str) -> bool:
+    return _TOKEN in text or bool(CONTACT.search(text) or _HANDLE.search(text))
+
+
+def scrub(line: str) -> str:
+    """`line` without adverts and contact details; empty if nothing about cooking is left."""
+    while has_contact(line):
+        shorter = _cut(_LINK.sub(_TOKEN, line)).strip(_EDGE)
+        if shorter == line or len(_COOKING.findall(shorter)) < 2:
+            return ""
+        line = shorter
+    return line
+
+
+def _cut(line: str) -> str:
+    line = _BRACKET.sub(lambda match: "" if _is_marked(match[0]) else match[0], line)
+    line = "".join(part for part in _SENTENCE.split(line) if not CONTACT.search(part))
+    return "".join(part for part in _CLAUSE.split(line) if not _is_marked(part))

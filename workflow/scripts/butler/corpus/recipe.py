@@ -1,0 +1,217 @@
+"""A raw record as a clean recipe: ingredient lines and step lines, in reading order."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from butler.corpus.adverts import has_contact, scrub
+from butler.corpus.text import HAN, UNITS, clean_line, letters, split_lines
+
+
+class Rejected(Exception):
+    """A record that cannot be used: `reason` is a slug, `detail` says what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A clean record. `dish` is "" where the corpus does not know it; the author is never read."""
+
+    name: str
+    dish: str
+    ingredients: tuple[str, ...]
+    steps: tuple[str, ...]
+    keywords: tuple[str, ...]
+
+
+# "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
+_BULLET = re.compile(
+    r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\]|[-.~～](?!\d)"
+    r"|@(?=\s|\w+[.、]|[^，。的]{0,12}[洗切去混刷擦打放加倒])|\s)+"
+)
+_CERTAIN_NUMBER = re.compile(
+    r"^(?:"
+    r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
+    r"|[（(]\d{1,2}[)）][、.,，:： ]*"
+    r"|\d{1,2}(?:[.:：，,](?!\d)|[。)）]) *[、.]*"
+    r"|\d{1,2}、(?!\d)"
+    r"|第?[一二三四五六七八九十\d]{1,3}步(?:骤)?(?:[、.,，:： ]+|$)"
+    r"|(?:步骤|step) ?[一二三四五六七八九十\d]{1,3}(?:[、.,，:： ]+|$)"
+    r"|[（(][一二三四五六七八九十]{1,3}[)）][、.,，:： ]*"
+    r"|[一二三四五六七八九十]{1,3}(?:、(?![一二三四五六七八九十两半\d])|[.:：])"
+    r")\s*",
+    re.IGNORECASE,
+)
+# "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
+# number after the previous step's are taken for step numbers.
+_POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))\s*")
+_INLINE_START = re.compile(r"(\d{1,2})[、.](?!\d)")
+_IMAGE = re.compile(
+    r"[（(](?:大小|状态|具体)?(?:如|见|看|参考)?(?:以?[上下]|配)?(?:图|图片|图示)(?:[一二三四\d]|所示|中)?[)）]"
+    r"|(?:[，,、 ]|(?<=[。！!；;]))(?:就)?[如见](?:[上下])?图(?:片)?(?:所示)?(?=[。.!！~～]*$)"
+)
+_PLACEHOLDER = re.compile(
+    r"(?:步骤|做法|文字|具体|详细|方法|过程|状态|直接|请)*"
+    r"(?:[如见看参按](?:考|照)?(?:以)?[上下]?(?:面)?(?:图|图片|视频|步骤)(?:片|示|所示|[一二三四五六七八九十]|这样)*|同上|图片?)"
+    r"|(?:[上来]|再来)?(?:一?张)?(?:成品|完成|效果|美|近|细节|特写|全家)图?(?:展示|来?了?[一张个]?)?"
+    r"|做|吃|做法|步骤|方法|过程|无|没有|略|暂无|待续|未完待续|准备|开始|做法如下|制作过程|制作方法"
+    r"|详细步骤视频|看视频|(?:食材|材料|原料|用料|配料)(?:图|如图)?"
+)
+_NO_UNIT = (
+    "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
+    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗]装|两|斤|半|度|秒|寸|分|小时"
+)
+_KEEP_SHORT = re.compile("[切煮炒炸蒸煎烤拌冻晒剪泡焯炖卤揉晾卷包]")
+# Scraping tore amounts apart: "克面粉 250" and "克6抹茶" have them in another place, "克盐" has
+# lost the number. Words that only look like a measure are left alone.
+_UNIT = rf"(?!{_NO_UNIT})({UNITS}|g|ml)"
+_AMOUNT_LAST = re.compile(rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*(\d+(?:[./~～-]\d+)*)$")
+_AMOUNT_SECOND = re.compile(rf"^{_UNIT}(\d+(?:[./~～-]\d+)*)(?=[{HAN}])")
+_AMOUNT_LOST = re.compile(
+    rf"^(?!{_NO_UNIT})(?:克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|g|ml)(?=[{HAN}])"
+)
+_HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
+_NAME_END = " 。.!！?？~～,，、:：;；-—…·*|"
+_HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
+
+
+def parse(raw: Any) -> Recipe:
+    """A decoded JSON value as a clean recipe.
+
+    Raises:
+        Rejected: wrong_type where a field in use has another type, no_name, no_ingredients or
+            no_steps where nothing is there, advert where nothing but adverts was there.
+    """
+    if not isinstance(raw, Mapping):
+        raise Rejected("wrong_type", f"the line is a JSON {type(raw).__name__}, not an object")
+    name = scrub_name(_text(raw, "name"))
+    dish = clean_line(_text(raw, "dish"))
+    ingredients = _section(_texts(raw, "recipeIngredient"), "no_ingredients", clean_ingredients)
+    steps = _section(_texts(raw, "recipeInstructions"), "no_steps", clean_steps)
+    keywords = tuple(_texts(raw, "keywords"))
+    return Recipe(name, "" if dish == "Unknown" else dish, ingredients, steps, keywords)
+
+
+def scrub_name(raw: str) -> str:
+    """The dish as the cook calls it, without adverts and ornament.
+
+    Raises:
+        Rejected: no_name if nothing is left, advert if a contact stood in it.
+    """
+    name = _BULLET.sub("", clean_line(" ".join(raw.split()))).rstrip(
+        " 。.!！?？~～,，、:：;；-—…·*|"
+    )
+    if not letters(name):
+        raise Rejected("no_name", "the name is missing or has no letters")
+    if has_contact(name):
+        raise Rejected("advert", "the name holds a link or a contact detail")
+    return name
+
+
+def clean_ingredients(lines: Iterable[str]) -> list[str]:
+    """Ingredient lines without bullets, each amount in front ("克面粉 250" is 250克面粉)."""
+    stripped = (_BULLET.sub("", _HASHED.sub(r"\1：", line)) for line in lines)
+    mended = map(_mend_amount, stripped)
+    return [line for line in mended if letters(line) and letters(line) != "无"]
+
+
+def _mend_amount(line: str) -> str:
+    """An ingredient with its amount in front, or without the measure whose number is lost."""
+    while True:
+        before = line
+        line = _AMOUNT_LAST.sub(r"\3\1\2", line)
+        line = _AMOUNT_SECOND.sub(r"\2\1", line)
+        line = _AMOUNT_LOST.sub("", line)
+        if line == before:
+            return line
+
+
+def clean_steps(lines: Iterable[str]) -> list[str]:
+    """Step lines without numbers, bullets, references to pictures, placeholders and repeats."""
+    kept, last = [], 0
+    for numbered in chain.from_iterable(map(_split_numbered, lines)):
+        line, last = _strip_number(numbered, last)
+        if line and not _is_placeholder(line) and kept[-1:] != [line]:
+            kept.append(line)
+    return kept
+
+
+def _split_numbered(line: str) -> list[str]:
+    """Cut a line that holds several numbered steps ("1、切丝；2、下锅") at its numbers."""
+    parts = []
+    if match := _INLINE_START.match(line):
+        number = int(match[1])
+        while found := re.search(rf"(?<=[。；;，,！!.\s]){number + 1}[、.](?!\d)", line):
+            parts.append(line[: found.start()].strip())
+            line = line[found.start() :]
+            number += 1
+    return [*parts, line]
+
+
+def _strip_number(line: str, last: int) -> tuple[str, int]:
+    """The line without its step number, and the number of the last numbered step."""
+    while True:
+        before = line
+        line = _IMAGE.sub("", _BULLET.sub("", line)).strip()
+        if match := _CERTAIN_NUMBER.match(line):
+            digits = re.search(r"\d+", match[0])
+            last = int(digits[0]) if digits else last + 1
+            line = line[match.end() :]
+        elif (match := _POSSIBLE_NUMBER.match(line)) and int(match[1]) in (1, last + 1):
+            last = int(match[1])
+            line = line[match.end() :]
+        if line == before:
+            return line, last
+
+
+def _is_placeholder(line: str) -> bool:
+    text = letters(line)
+    if len(text) <= 1 and not _KEEP_SHORT.match(text):
+        return True
+    return text.isdigit() or bool(_PLACEHOLDER.fullmatch(text.rstrip("0123456789")))
+
+
+def is_heading(line: str) -> bool:
+    """Whether an ingredient line names a part of the dish ("面团：", "【调料】"), no ingredient."""
+    return bool(_HEADING.search(line))
+
+
+def _section(texts: list[str], reason: str, clean: Any) -> tuple[str, ...]:
+    """The clean lines of one field: cleaned, adverts out, numbering and placeholders out."""
+    lines = clean([line for text in texts for line in split_lines(text)])
+    scrubbed = [scrub(line) for line in lines]
+    kept = lines
+    if scrubbed != lines:
+        kept = clean([clean_line(line) for line in scrubbed if line])
+    if all(map(is_heading, kept)):
+        if lines and scrubbed != lines:
+            raise Rejected("advert", f"nothing but adverts or contacts ({reason[3:]})")
+        raise Rejected(reason, f"no usable line among {len(texts)} given")
+    return tuple(kept)
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Rejected("wrong_type", f"{key} is a {type(value).__name__}, not a text")
+    return value
+
+
+def _texts(raw: Mapping[str, Any], key: str) -> list[str]:
+    value = raw.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Rejected("wrong_type", f"{key} is a {type(value).__name__}, not a list")
+    for item in value:
+        if not isinstance(item, str):
+            raise Rejected("wrong_type", f"{key} holds a {type(item).__name__}, not only texts")
+    return value

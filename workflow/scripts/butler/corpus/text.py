@@ -1,0 +1,135 @@
+"""Characters of a recipe: one spelling for what means the same, nothing that cannot be read.
+
+Every function here is idempotent: cleaning clean text changes nothing.
+"""
+
+import re
+import unicodedata
+
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+
+# NFKC over everything would turn （ ， ： ！ into ASCII, 1½ into 11⁄2, ① into 1 and m² into m2.
+# It is applied to these ranges only, where it loses nothing: full-width digits, letters and
+# arithmetic signs, half-width katakana and its punctuation, radicals, Latin ligatures, units (㎝).
+_SAFE_NFKC = (
+    (0xFF10, 0xFF19),
+    (0xFF21, 0xFF3A),
+    (0xFF41, 0xFF5A),
+    (0xFF61, 0xFF9F),
+    (0x2E80, 0x2FDF),
+    (0x3371, 0x337A),
+    (0x3380, 0x33DF),
+    (0xFB00, 0xFB06),
+)
+_SAFE_SIGNS = "％＋－／．＝＊＆＃＠"
+_SIGNS = {
+    "➕": "+",
+    "➖": "-",
+    "✖": "×",
+    "➗": "÷",
+    "➡": "→",
+    "⁄": "/",
+    "⋯": "…",
+    "\ufe52": ".",
+}
+_FRACTIONS = {c: unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚"}
+
+# Food emoji stand for a word when a quantity or a verb comes before them ("3个🥚").
+_FOOD_WORDS = (
+    "🥚鸡蛋 🍅番茄 🥕胡萝卜 🥔土豆 🌽玉米 🍠红薯 🥛牛奶 🍋柠檬 🍓草莓 🍌香蕉 🍎苹果 "
+    "🍊橙子 🍇葡萄 🍉西瓜 🍍菠萝 🥭芒果 🍑桃子 🍒樱桃 🍐梨 🥝猕猴桃 🥑牛油果 🍆茄子 "
+    "🥒黄瓜 🥦西兰花 🌶辣椒 🧄大蒜 🧅洋葱 🍄蘑菇 🥜花生 🌰栗子 🍯蜂蜜 🧂盐 🧈黄油 🧀奶酪 "
+    "🍚米饭 🍞面包 🍤虾 🦐虾 🦀螃蟹 🦞小龙虾 🐟鱼 🐔鸡 🍗鸡腿 🍖肉 🥩牛排 🥓培根 🍫巧克力 "
+    "🍺啤酒 🍷红酒 ☕咖啡 🍵茶 🧊冰块 💧水 🥬青菜 🎃南瓜 🔥火"
+)
+FOOD = {word[0]: word[1:] for word in _FOOD_WORDS.split()}
+_EMOJI = "[\U0001f000-\U0001faff\u2600-\u2775\u2794-\u27bf\u2b00-\u2bff\u231a-\u23ff]"
+_FOOD = "".join(FOOD)
+_MEASURE = "0-9半一二两三四五六七八九十几个只克颗粒根勺片块瓣条把杯升滴包匙斤gl"
+_FOOD_WORD = re.compile(rf"(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，])([{_FOOD}])\1*")
+_EMOJI_RUN = re.compile(f"{_EMOJI}+")
+# Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
+_FACE = re.compile(
+    "[\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌]+"
+)
+_KEYCAP = re.compile("([0-9])\ufe0f?\u20e3\ufe0f?")
+_MIXED_NUMBER = re.compile(f"(\\d) ?([{''.join(_FRACTIONS)}])")
+
+UNITS = (
+    "毫升|公斤|公克|分钟|小时|大勺|小勺|茶匙|汤匙|克|斤|两|升|勺|匙|个|只|根|片|块|瓣|条|颗|粒|杯|把"
+    "|滴|包|袋|盒|枚|碗|张|朵|株|棵|支|段|度|秒|寸|℃|°C"
+)
+_LATIN_UNITS = r"(?:kg|g|mg|ml|l|cc|cm|mm|oz|lb|tbsp?|tsp|mins?)s?(?![A-Za-z])"
+_SPACE_IN_QUANTITY = re.compile(rf"(?<=\d) (?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
+_SPACE_AT_PUNCTUATION = re.compile(r" *([，。！？；：、（）《》【】“”]) *")
+_REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
+_NOT_LETTERS = re.compile(r"[\W_]+")
+_DOTS = re.compile(r"…{2,}|\.{4,}|。{2,}")
+
+
+class _Spelling(dict[int, str]):
+    """Character to its spelling, for str.translate; filled as characters are met."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if any(first <= code <= last for first, last in _SAFE_NFKC) or char in _SAFE_SIGNS:
+            self[code] = unicodedata.normalize("NFKC", char)
+        else:
+            self[code] = _SIGNS.get(char) or _FRACTIONS.get(char) or _visible(char)
+        return self[code]
+
+
+def _visible(char: str) -> str:
+    """A character as it may stand in a line: kept, made a space, or dropped."""
+    kind = unicodedata.category(char)
+    if kind in ("Cf", "Co", "Cn", "Cs", "Me") or "\ufe00" <= char <= "\ufe0f":
+        return ""  # zero-width, private, unassigned, lone surrogate, keycap and variation marks
+    return " " if kind in ("Zs", "Zl", "Zp", "Cc") else char
+
+
+_SPELLING = _Spelling()
+
+
+def _once(line: str) -> str:
+    if not line.isascii():
+        line = _KEYCAP.sub(r"\1. ", unicodedata.normalize("NFC", line))
+        line = _MIXED_NUMBER.sub(r"\1 \2", line)
+    line = line.translate(_SPELLING)
+    if not line.isascii():
+        line = _FOOD_WORD.sub(_food_word, line)
+        line = _EMOJI_RUN.sub("", _FACE.sub(" ", line))
+    line = " ".join(line.split())
+    line = _SPACE_IN_QUANTITY.sub("", line)
+    line = _SPACE_AT_PUNCTUATION.sub(r"\1", line)
+    line = _REPEATED.sub(r"\1", line)
+    return _DOTS.sub("……", line)
+
+
+def _food_word(match: re.Match[str]) -> str:
+    """The word for a food emoji, or nothing where the word stands beside it already."""
+    word = FOOD[match[1]]
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    return "" if before.endswith(word) or after.startswith(word) else word
+
+
+def clean_line(line: str) -> str:
+    """One line in one spelling: NFKC where safe, no unseen characters, no emoji, single spaces."""
+    while (cleaned := _once(line)) != line:
+        line = cleaned
+    return line
+
+
+def split_lines(text: str) -> list[str]:
+    """The clean, non-empty lines of `text`, cut at every kind of line break."""
+    return [line for raw in text.splitlines() if (line := clean_line(raw))]
+
+
+def letters(text: str) -> str:
+    """`text` as compared with another: compatibility forms and case folded, letters and digits."""
+    return _NOT_LETTERS.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+def chinese_share(text: str) -> float:
+    """Share of Han characters among the letters of `text`, from 0 to 1 (0 without letters)."""
+    alphabetic = sum(map(str.isalpha, text))
+    return len(re.findall(f"[{HAN}]", text)) / alphabetic if alphabetic else 0.0
