@@ -1,0 +1,165 @@
+"""Make the base model a local Hugging Face folder that every later stage can take.
+
+The folder holds the weights as they are (hard-linked where they are local), the model's own Python
+code where it needs some, the chat template of the run in the tokenizer's configuration, and the
+template's stop words among the generation's end-of-text ids.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from butler.chat_template import ChatTemplate
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_dir, atomic_write_json
+
+# Model families whose Python code XTuner ships, for a folder that names it but does not hold it.
+SHIPPED_CODE = {"internlm2": "xtuner._lite.modelings.internlm2"}
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def locate(model: str, repository: Path, revision: str | None) -> Path:
+    """Return the local folder of `model`: a path, or a hub id that is downloaded at `revision`."""
+    for candidate in (repository / model, Path(model)):
+        if candidate.is_dir():
+            return candidate
+    if model.count("/") != 1 or model.startswith((".", "/")):
+        raise ButlerError(
+            f"base.model '{model}' is not a folder; give the path of a Hugging Face model folder "
+            "or a hub id such as internlm/internlm2-chat-7b"
+        )
+    if revision is None:
+        raise ButlerError(f"base.revision is missing: pin the commit of hub model '{model}'")
+    return _download(model, revision)
+
+
+def _download(model: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ButlerError(
+            f"hub model '{model}' at revision '{revision}' cannot be had ({reason}); "
+            "download it elsewhere and give its folder as base.model"
+        ) from error
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file, or copy it where the two lie on different file systems."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ButlerError unless `folder` holds a configuration and all the weights it names."""
+    if not (folder / "config.json").is_file():
+        raise ButlerError(f"{folder} has no config.json; base.model takes a Hugging Face folder")
+    for index in folder.glob("*.index.json"):
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if missing := sorted(name for name in shards if not (folder / name).is_file()):
+            raise ButlerError(f"{folder} lacks weight file {missing[0]}, named in {index.name}")
+    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+        raise ButlerError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin)")
+
+
+def add_code(folder: Path, config: dict[str, Any], remote_code: bool) -> None:
+    """Put the Python code that config.json names into `folder`, if it is not there yet."""
+    named = {ref.split("--")[-1].split(".")[0] for ref in config.get("auto_map", {}).values()}
+    if not named:
+        return
+    if not remote_code:
+        raise ButlerError(
+            f"{folder.name} runs Python code of its own ({', '.join(sorted(named))}.py); "
+            "set base.remote_code: true if you trust it"
+        )
+    missing = [name for name in sorted(named) if not (folder / f"{name}.py").is_file()]
+    if not missing:
+        return
+    family = config.get("model_type", "")
+    if family not in SHIPPED_CODE:
+        raise ButlerError(f"base.model lacks {missing[0]}.py, which its config.json names")
+    import importlib.util
+
+    found = importlib.util.find_spec(SHIPPED_CODE[family])
+    if found is None or found.origin is None:
+        raise ButlerError(f"module {SHIPPED_CODE[family]} is not installed; rebuild envs/xtuner")
+    for name in missing:
+        shutil.copyfile(Path(found.origin).parent / f"{name}.py", folder / f"{name}.py")
+
+
+def set_chat_template(folder: Path, template: ChatTemplate, remote_code: bool) -> None:
+    """Write the template into the tokenizer's configuration and its stops into the generation's.
+
+    Raises:
+        ButlerError: if a stop word of the template is not one token of the tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        raise ButlerError(f"{folder.name} has no tokenizer_config.json; base.model needs one")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["chat_template"] = template.to_jinja()
+    atomic_write_json(path, config)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    atomic_write_json(folder / "chat_template.json", template.to_lmdeploy())
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=remote_code)
+    stops = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    for word in template.stop_words:
+        ids = tokenizer.encode(word, add_special_tokens=False)
+        if len(ids) != 1:
+            raise ButlerError(
+                f"chat template {template.name} stops at '{word}', which is not one token of this "
+                "tokenizer; choose the template that the base model was trained with"
+            )
+        stops += [ids[0]] if ids[0] not in stops else []
+    path = folder / "generation_config.json"
+    generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    generation["eos_token_id"] = stops
+    if tokenizer.bos_token_id is not None:
+        generation["bos_token_id"] = tokenizer.bos_token_id
+    generation["pad_token_id"] = generation.get("pad_token_id", stops[0])
+    atomic_write_json(path, generation)
+
+
+def prepare(source: Path, folder: Path, template: ChatTemplate, remote_code: bool) -> None:
+    """Fill `folder` with the base model at `source`, ready for every later stage."""
+    check_weights(source)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            weights = any(path.match(pattern) for pattern in WEIGHTS)
+            (link_or_copy if weights else shutil.copyfile)(path, folder / path.name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    add_code(folder, config, remote_code)
+    set_chat_template(folder, template, remote_code)
+
+
+def main() -> None:
+    """Prepare one base model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="folder or hub id")
+    parser.add_argument("--revision", help="commit of the hub id")
+    parser.add_argument(
+        "--repository", type=Path, default=Path(), help="where relative paths start"
+    )
+    parser.add_argument("--chat-template", required=True, help="name in config/chat_templates.yaml")
+    parser.add_argument("--remote-code", action="store_true", help="the model's code may run")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    template = ChatTemplate.load(args.chat_template)
+    source = locate(args.model, args.repository, args.revision)
+    with atomic_dir(args.out) as folder:
+        prepare(source, folder, template, args.remote_code)
+
+
+if __name__ == "__main__":
+    run_cli(main)

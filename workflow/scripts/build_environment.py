@@ -1,0 +1,93 @@
+"""Build the virtual environment of one tool from its lock, and prove that it imports.
+
+torch is installed first and with its dependencies, since which CUDA libraries it needs depends on
+the build that the machine's index offers; the lock holds it to one version. All else is installed
+exactly as locked, without looking at dependencies: the tools' own metadata contradict each other.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_write_json
+
+SUPPORTED = ((3, 11), (3, 12))
+
+
+def check_python() -> str:
+    """Return this interpreter's path.
+
+    Raises:
+        ButlerError: if its version is not one that the locks are made for.
+    """
+    if sys.version_info[:2] not in SUPPORTED:
+        raise ButlerError(
+            f"Python {sys.version_info[0]}.{sys.version_info[1]} is not supported by the locked "
+            "tools; run with Python 3.11 or 3.12"
+        )
+    return sys.executable
+
+
+def run_pip(environment: Path, arguments: list[str]) -> None:
+    """Run the environment's pip.
+
+    Raises:
+        ButlerError: with pip's last line, if it failed.
+    """
+    command = [str(environment / "bin" / "python"), "-m", "pip", "--quiet", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, end="")
+    if done.returncode != 0:
+        lines = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no output"]
+        raise ButlerError(f"pip could not build {environment}: {lines[-1].strip()}")
+
+
+def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict[str, object]:
+    """Build `into` from `lock`, copy `extra` packages beside the rest and import `imports`."""
+    if into.exists():
+        shutil.rmtree(into)
+    subprocess.run([check_python(), "-m", "venv", str(into)], check=True)
+    torch = [line for line in lock.read_text().splitlines() if line.startswith("torch==")]
+    if torch:
+        run_pip(into, ["install", "--constraint", str(lock), *torch])
+    run_pip(into, ["install", "--no-deps", "--requirement", str(lock)])
+    site = next((into / "lib").glob("python3.*/site-packages"))
+    for package in extra:
+        shutil.copytree(package, site / package.name)
+    python = str(into / "bin" / "python")
+    for module in imports:
+        done = subprocess.run([python, "-c", f"import {module}"], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ButlerError(
+                f"environment {into} was built but cannot import {module}: "
+                f"{done.stderr.strip().splitlines()[-1]}"
+            )
+    return {
+        "lock": str(lock.name),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
+
+
+def main() -> None:
+    """Build one environment; the stamp is written last, so a half-built one is built again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lock", type=Path, required=True)
+    parser.add_argument("--into", type=Path, required=True, help="folder of the environment")
+    parser.add_argument("--stamp", type=Path, required=True, help="JSON that says it is complete")
+    parser.add_argument("--extra", type=Path, nargs="*", default=[], help="package folders to add")
+    parser.add_argument("--imports", nargs="*", default=[], help="modules that must import")
+    args = parser.parse_args()
+    args.stamp.unlink(missing_ok=True)
+    built = build(args.lock, args.into, args.extra, args.imports)
+    atomic_write_json(args.stamp, built)
+    print(json.dumps(built))
+
+
+if __name__ == "__main__":
+    run_cli(main)

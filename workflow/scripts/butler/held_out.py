@@ -1,0 +1,32 @@
+"""The held-out text that the checks measure on."""
+
+import json
+from pathlib import Path
+
+from butler.chat_template import ChatTemplate
+from butler.errors import ButlerError
+
+
+def conversations(path: Path, limit: int) -> list[list[dict[str, str]]]:
+    """Return the first `limit` conversations of a JSON lines file as lists of messages."""
+    found: list[list[dict[str, str]]] = []
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if len(found) == limit:
+                break
+            messages: list[dict[str, str]] = []
+            for turn in json.loads(line)["conversation"]:
+                if turn.get("system"):
+                    messages.append({"role": "system", "content": turn["system"]})
+                messages.append({"role": "user", "content": turn["input"]})
+                messages.append({"role": "assistant", "content": turn["output"]})
+            found.append(messages)
+    if not found:
+        raise ButlerError(f"{path} holds no conversation")
+    return found
+
+
+def rendered(path: Path, limit: int, template: ChatTemplate) -> list[str]:
+    """Return the first `limit` conversations as the text that a model is trained on."""
+    chats = conversations(path, limit)
+    return [template.render(messages, add_generation_prompt=False) for messages in chats]

@@ -1,0 +1,64 @@
+"""Reading the tensors of a Hugging Face model folder one at a time, and running the model."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from butler.errors import ButlerError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ModelTensors:
+    """The tensors of a folder by name; nothing is read before it is asked for.
+
+    Raises:
+        ButlerError: if the folder holds no weights.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        from safetensors import safe_open
+
+        self._sources: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            source = safe_open(str(path), framework="pt")
+            self._sources |= dict.fromkeys(source.keys(), source)
+        if not self._sources:
+            for path in sorted(folder.glob("pytorch_model*.bin")):
+                loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                self._sources |= dict.fromkeys(loaded, loaded)
+        if not self._sources:
+            raise ButlerError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin)")
+
+    def names(self) -> list[str]:
+        """Return all tensor names, sorted."""
+        return sorted(self._sources)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sources
+
+    def __getitem__(self, name: str) -> "torch.Tensor":
+        source = self._sources[name]
+        return source[name] if isinstance(source, dict) else source.get_tensor(name)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the folder's config.json."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+
+def model_nll(model: Any, sequences: Iterable[Sequence[int]]) -> list[float]:
+    """Return the mean negative log-likelihood per token, in nats, of each sequence (1..n-1)."""
+    import torch
+    import torch.nn.functional as functional
+
+    found = []
+    with torch.inference_mode():
+        for tokens in sequences:
+            ids = torch.tensor([list(tokens)])
+            logits = model(input_ids=ids, use_cache=False).logits[0].float()
+            found.append(float(functional.cross_entropy(logits[:-1], ids[0, 1:])))
+    return found

@@ -1,0 +1,58 @@
+"""Reading what mmengine logged of a training, over all the runs that it took."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from butler.errors import ButlerError
+
+
+@dataclass(frozen=True)
+class LoggedStep:
+    """Mean loss since the step logged before, in nats per token that carries loss."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
+def read_log(work: Path) -> list[LoggedStep]:
+    """Return the steps logged below `work`, in order; of a step run twice, the later run's.
+
+    Raises:
+        ButlerError: if there are none.
+    """
+    steps: dict[int, LoggedStep] = {}
+    for path in sorted(work.glob("*/vis_data/scalars.json")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            # A run that was killed may leave half a line at the end.
+            if not line.endswith("}"):
+                continue
+            row = json.loads(line)
+            if "loss" in row and "step" in row:
+                steps[row["step"]] = LoggedStep(row["step"], float(row["loss"]), float(row["lr"]))
+    if not steps:
+        raise ButlerError(f"training logged no loss below {work}; lower train.log_interval")
+    return [steps[step] for step in sorted(steps)]
+
+
+def loss_ends(steps: list[LoggedStep]) -> tuple[float, float]:
+    """Return the mean loss of the first and of the last tenth of the steps (at least one each)."""
+    count = max(1, len(steps) // 10)
+    first = [step.loss for step in steps[:count]]
+    last = [step.loss for step in steps[-count:]]
+    return sum(first) / count, sum(last) / count
+
+
+def judge(steps: list[LoggedStep]) -> tuple[bool, str, dict[str, float]]:
+    """Say whether the loss is finite throughout and lower at the end than at the start."""
+    first, last = loss_ends(steps)
+    measured = {"first_loss": first, "last_loss": last, "steps": float(steps[-1].step)}
+    broken = [step.step for step in steps if not math.isfinite(step.loss)]
+    if broken:
+        return False, f"the loss is not finite at step {broken[0]}; lower the rate", measured
+    if len(steps) > 1 and last >= first:
+        sentence = f"the loss went from {first:.4f} to {last:.4f}: the model did not learn"
+        return False, sentence, measured
+    return True, f"the loss went from {first:.4f} to {last:.4f}", measured

@@ -1,0 +1,171 @@
+"""Fine-tune with XTuner, from the last checkpoint if there is one of the same run.
+
+XTuner works in --work, which stays when a run is cut; only a complete training reaches --out. The
+work folder belongs to one configuration, corpus and base: with any other it starts anew.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from butler.checks import conclude
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_dir, atomic_open, atomic_write_text
+from butler.tools import run_tool, tool_environment
+from butler.training_log import judge, read_log
+from butler.xtuner import FINISHED
+
+FINGERPRINT = "fingerprint"
+
+
+def fingerprint(config: Path, data: Path, base: Path) -> str:
+    """Return a hash of what a checkpoint depends on: settings, corpus, size and name of weights."""
+    digest = hashlib.sha256(config.read_bytes())
+    digest.update(data.read_bytes())
+    for path in sorted(base.iterdir()):
+        if path.suffix == ".json":
+            digest.update(path.read_bytes())
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+    return digest.hexdigest()
+
+
+def open_work(work: Path, mark: str) -> None:
+    """Make `work` ready for the run `mark`, throwing away what another run left there."""
+    path = work / FINGERPRINT
+    if work.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != mark):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(path, mark)
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """Return the newest complete checkpoint in `work`: a file, or a folder for DeepSpeed."""
+    path = work / "last_checkpoint"
+    if not path.is_file():
+        return None
+    found = work / Path(path.read_text(encoding="utf-8").strip()).name
+    return found if found.exists() else None
+
+
+def deepspeed_json(name: str, work: Path, on_gpu: bool) -> Path:
+    """Return DeepSpeed's configuration `name` as XTuner ships it, fitted to a CPU if need be."""
+    root = find_spec("xtuner")
+    if root is None or root.origin is None:
+        raise ButlerError("XTuner is not installed; rebuild its environment")
+    shipped = Path(root.origin).parent / "configs" / "deepspeed" / f"{name}.json"
+    settings = json.loads(shipped.read_text(encoding="utf-8"))
+    if not on_gpu:
+        settings["fp16"] = settings["bf16"] = {"enabled": False}
+        settings["zero_optimization"]["overlap_comm"] = False
+    path = work / f"{name}.json"
+    atomic_write_text(path, json.dumps(settings, indent=2))
+    return path
+
+
+def command(args: argparse.Namespace, on_gpu: bool) -> list[str]:
+    """Return the command line of XTuner's training, resuming where it can."""
+    launch = [sys.executable]
+    if args.processes > 1:
+        launch += ["-m", "torch.distributed.run", f"--nproc_per_node={args.processes}"]
+        launch += ["--master_port", str(_free_port())]
+    line = [*launch, "-m", "xtuner.tools.train", str(args.config), "--work-dir", str(args.work)]
+    if args.processes > 1:
+        line += ["--launcher", "pytorch"]
+    if args.deepspeed:
+        line += ["--deepspeed", str(deepspeed_json(args.deepspeed, args.work, on_gpu))]
+    if checkpoint := last_checkpoint(args.work):
+        print(f"resuming from {checkpoint.name}", flush=True)
+        line += ["--resume", str(checkpoint)]
+    return line
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(args: argparse.Namespace, on_gpu: bool) -> dict[str, str]:
+    """Return the environment of the training process."""
+    # mmengine's checkpoints hold more than tensors, and they are our own.
+    extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    if args.deepspeed and args.processes == 1:
+        # DeepSpeed takes part in a process group even when alone.
+        extra |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+        extra["MASTER_PORT"] = str(_free_port())
+    if args.deepspeed and not on_gpu:
+        extra["DS_ACCELERATOR"] = "cpu"
+    return tool_environment(args.work / "cache", args.threads, **extra)
+
+
+def finished_checkpoint(work: Path) -> Path:
+    """Return the last checkpoint of a training that reached its end.
+
+    Raises:
+        ButlerError: if XTuner stopped before: its exit code alone does not say so.
+    """
+    mark, found = work / FINISHED, last_checkpoint(work)
+    if not mark.is_file() or found is None:
+        raise ButlerError("XTuner ended without finishing the training; its log says why")
+    steps = json.loads(mark.read_text(encoding="utf-8"))["iter"]
+    if found.name != f"iter_{steps}.pth":
+        raise ButlerError(
+            f"training ended at step {steps}, but the last checkpoint is {found.name}"
+        )
+    return found
+
+
+def publish(args: argparse.Namespace) -> None:
+    """Judge the training and put its checkpoint and its log where the next stage takes them."""
+    checkpoint = finished_checkpoint(args.work)
+    steps = read_log(args.work)
+    passed, sentence, measured = judge(steps)
+    conclude(args.check, "training", passed, sentence, measured, {"last_loss": "< first_loss"})
+    with atomic_dir(args.out) as folder:
+        target = folder / checkpoint.name
+        if checkpoint.is_dir():
+            shutil.copytree(checkpoint, target, copy_function=os.link)
+        else:
+            os.link(checkpoint, target)
+    with atomic_open(args.loss) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["step", "loss", "learning_rate"])
+        writer.writerows([s.step, s.loss, s.learning_rate] for s in steps)
+
+
+def main() -> None:
+    """Train to the end, or fail."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="XTuner's, rendered")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="kept when a run is cut")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the last checkpoint")
+    parser.add_argument("--loss", type=Path, required=True, help="CSV of the logged losses")
+    parser.add_argument("--check", type=Path, required=True, help="JSON of the training check")
+    parser.add_argument("--deepspeed", default="", help="name of a configuration that XTuner ships")
+    parser.add_argument("--processes", type=int, default=1, help="one per GPU")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    if args.processes > max(1, torch.cuda.device_count()):
+        raise ButlerError(
+            f"train.processes is {args.processes}, but torch finds {torch.cuda.device_count()} GPUs"
+        )
+    open_work(args.work, fingerprint(args.config, args.data, args.base))
+    if not (args.work / FINISHED).is_file():
+        run_tool(command(args, on_gpu), environment(args, on_gpu))
+    publish(args)
+
+
+if __name__ == "__main__":
+    run_cli(main)
