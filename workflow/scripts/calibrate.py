@@ -1,0 +1,129 @@
+"""Collect min-max statistics over the recipe text with `lmdeploy lite calibrate`.
+
+LMDeploy observes the linear layers' inputs and outputs. Up to 0.3 it also observed the KV cache,
+for the int8 parameters of that time; here the cache is observed over the same samples, keys after
+the rotary embedding, and written in the form that `lmdeploy.lite.apis.kv_qparams` reads.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from butler.chat_template import ChatTemplate
+from butler.devices import resolve_device
+from butler.errors import run_cli
+from butler.files import atomic_dir
+from butler.held_out import rendered
+from butler.lmdeploy_cpu import (
+    allow_internlm2_cache,
+    enough_text,
+    fp32_view,
+    without_cuda,
+    working_directory,
+    write_calibration_text,
+)
+
+TEXTS = 4000
+
+
+class CacheObserver:
+    """Smallest and largest key or value of each layer, [kv heads, head_dim]."""
+
+    def __init__(self) -> None:
+        self.low: dict[int, torch.Tensor] = {}
+        self.high: dict[int, torch.Tensor] = {}
+
+    def observe(self, layer: int, states: torch.Tensor) -> None:
+        """Take in states of one layer, [batch, kv heads, tokens, head_dim]."""
+        low, high = states.amin(dim=(0, 2)).float().cpu(), states.amax(dim=(0, 2)).float().cpu()
+        self.low[layer] = torch.minimum(self.low.get(layer, low), low)
+        self.high[layer] = torch.maximum(self.high.get(layer, high), high)
+
+    def statistics(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return them by layer name, as LMDeploy's observers did up to 0.3."""
+        names = {layer: f"model.layers.{layer}" for layer in sorted(self.low)}
+        return {
+            "min": {name: self.low[layer] for layer, name in names.items()},
+            "max": {name: self.high[layer] for layer, name in names.items()},
+            "absmax": {
+                name: torch.maximum(self.low[layer].abs(), self.high[layer].abs())
+                for layer, name in names.items()
+            },
+        }
+
+
+def observe_cache(
+    model: Any, samples: list[torch.Tensor], device: str
+) -> tuple[CacheObserver, CacheObserver]:
+    """Return what the KV cache holds after each of `samples`, token ids [1, tokens]."""
+    keys, values = CacheObserver(), CacheObserver()
+    model.to(device)
+    with torch.inference_mode():
+        for ids in samples:
+            cache = model(input_ids=ids.to(device), use_cache=True).past_key_values
+            for layer in range(model.config.num_hidden_layers):
+                key, value = cache[layer]
+                keys.observe(layer, key)
+                values.observe(layer, value)
+    return keys, values
+
+
+def calibrate(model: Path, texts: list[str], args: argparse.Namespace, out: Path) -> None:
+    """Run LMDeploy's calibration over `texts` and write its statistics and the cache's."""
+    from lmdeploy.lite.apis.calibrate import calibrate as lmdeploy_calibrate
+    from lmdeploy.lite.utils import get_calib_loaders
+    from transformers import AutoTokenizer
+
+    device = resolve_device(args.device)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = model if device == "cuda" else fp32_view(model, Path(scratch) / "model")
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=True)
+        tokens = sum(len(tokenizer.encode(text)) for text in texts[:200])
+        enough_text(tokens, args.samples, args.length)
+        write_calibration_text(texts, Path(scratch))
+        source, out = source.resolve(), out.resolve()
+        with working_directory(Path(scratch)):
+            _, loaded, tokenizer, _ = lmdeploy_calibrate(
+                str(source),
+                calib_dataset="ptb",
+                calib_samples=args.samples,
+                calib_seqlen=args.length,
+                work_dir=str(out),
+                device=device,
+            )
+            # The loader draws by seed: these are the samples that LMDeploy has just seen.
+            samples, _ = get_calib_loaders(
+                "ptb", tokenizer, nsamples=args.samples, seqlen=args.length
+            )
+    keys, values = observe_cache(loaded, [sample[0] for sample in samples], device)
+    torch.save(keys.statistics(), out / "key_stats.pth")
+    torch.save(values.statistics(), out / "value_stats.pth")
+
+
+def main() -> None:
+    """Calibrate one model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="merged model")
+    parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
+    parser.add_argument("--chat-template", required=True)
+    parser.add_argument("--samples", type=int, required=True)
+    parser.add_argument("--length", type=int, required=True, help="tokens of a sample")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    texts = rendered(args.text, TEXTS, ChatTemplate.load(args.chat_template))
+    with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
+        os.environ["HF_HOME"] = cache
+        without_cuda()
+        allow_internlm2_cache()
+        calibrate(args.model, texts, args, folder)
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,101 @@
+"""Check that a model is asked with the very bytes it was trained on.
+
+Compares, for the same records, the tokens before the answer in training (XTuner's own code) with
+the prompt of the workspace's server (its tokenizer and chat template), and the text of the latter
+with what LMDeploy renders from the workspace's chat_template.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from butler.checks import conclude
+from butler.engine.tokenizer import ChatTokenizer
+from butler.errors import run_cli
+from butler.lmdeploy_cpu import without_cuda
+
+IGNORED = -100
+
+
+def training_prompt(record: dict[str, Any]) -> list[int]:
+    """Return the tokens up to the first that carries loss."""
+    first = next(i for i, label in enumerate(record["labels"]) if label != IGNORED)
+    return record["input_ids"][:first]
+
+
+def messages_of(record: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the record's question as chat messages."""
+    turn = record["conversation"][0]
+    system = [{"role": "system", "content": turn["system"]}] if turn.get("system") else []
+    return [*system, {"role": "user", "content": turn["input"]}]
+
+
+def lmdeploy_prompt(path: Path, messages: list[dict[str, str]]) -> str:
+    """Return what `lmdeploy serve` renders from the template in `path`."""
+    from lmdeploy.model import ChatTemplateConfig
+
+    return ChatTemplateConfig.from_json(str(path)).chat_template.messages2prompt(messages)
+
+
+def differences(workspace: Path, records: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each record whose prompts are not the same."""
+    without_cuda()
+    tokenizer = ChatTokenizer(workspace, trust_remote_code=True)
+    found = []
+    for number, record in enumerate(records, start=1):
+        messages = messages_of(record)
+        trained, served = training_prompt(record), tokenizer.encode_chat(messages)
+        if trained != served:
+            found.append(f"record {number} {_first_difference(tokenizer, trained, served)}")
+            continue
+        found += _lmdeploy_difference(workspace, tokenizer, messages)
+        # Benchmarks ask without a system turn; LMDeploy likes to add one.
+        found += _lmdeploy_difference(workspace, tokenizer, messages[-1:])
+    return found
+
+
+def _lmdeploy_difference(
+    workspace: Path, tokenizer: ChatTokenizer, messages: list[dict[str, str]]
+) -> list[str]:
+    text = tokenizer.render(messages)
+    by_lmdeploy = lmdeploy_prompt(workspace / "chat_template.json", messages)
+    # LMDeploy leaves BOS to the tokenizer; all else must be there.
+    before = text.removesuffix(by_lmdeploy)
+    if before == text or len(tokenizer.encode(before)) > 1:
+        return [f"LMDeploy would ask {by_lmdeploy!r}, our server asks {text!r}"]
+    return []
+
+
+def _first_difference(tokenizer: ChatTokenizer, trained: list[int], served: list[int]) -> str:
+    pairs = zip(trained, served, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(trained), len(served)))
+    return (
+        f"is asked otherwise than it was trained, from token {at} on: trained "
+        f"{tokenizer.decode(trained[at : at + 12])!r} {trained[at : at + 4]}, asked "
+        f"{tokenizer.decode(served[at : at + 12])!r} {served[at : at + 4]}"
+    )
+
+
+def main() -> None:
+    """Check one workspace against the training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=Path, required=True, help="of training_prompts.py")
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    lines = args.prompts.read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    wrong = differences(args.workspace, records)
+    conclude(
+        args.out,
+        "template",
+        not wrong,
+        wrong[0] if wrong else f"{len(records)} prompts are byte for byte those of the training",
+        {"prompts": len(records), "different": len(wrong)},
+        {"different": 0},
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,65 @@
+"""Convert a Hugging Face or AWQ model to a TurboMind workspace with `lmdeploy convert`."""
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_dir
+from butler.lmdeploy_cpu import without_cuda
+from butler.manifest import write_manifest
+
+# LMDeploy's plain template: chats take the workspace's own chat_template.json.
+BUILT_IN_TEMPLATE = "base"
+
+
+def convert(model: Path, model_format: str, group_size: int, tp: int, folder: Path) -> None:
+    """Run LMDeploy's converter in this process.
+
+    Raises:
+        ButlerError: if TurboMind does not know the architecture.
+    """
+    without_cuda()
+    from lmdeploy.turbomind.deploy.converter import main as lmdeploy_convert
+    from lmdeploy.turbomind.supported_models import is_supported
+
+    if not is_supported(str(model)):
+        raise ButlerError(f"TurboMind of LMDeploy 0.7.3 does not support the model in {model}")
+    lmdeploy_convert(
+        model.name,
+        str(model),
+        model_format=model_format,
+        chat_template=BUILT_IN_TEMPLATE,
+        dst_path=str(folder),
+        tp=tp,
+        group_size=group_size,
+    )
+
+
+def main() -> None:
+    """Convert one model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--format", choices=["hf", "awq"], required=True)
+    parser.add_argument("--group-size", type=int, default=0, help="of AWQ; 0 for hf")
+    parser.add_argument("--tp", type=int, default=1, help="GPUs that share the tensors")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
+        os.environ["HF_HOME"] = cache
+        convert(args.model, args.format, args.group_size, args.tp, folder)
+        if not (folder / "triton_models" / "weights" / "config.yaml").is_file():
+            raise ButlerError("lmdeploy convert wrote no workspace; its log says why")
+        # The converter copies every .json, the weights' index among them.
+        for path in folder.glob("*.index.json"):
+            path.unlink()
+        chat = args.model / "chat_template.json"
+        if not (folder / chat.name).is_file():
+            shutil.copyfile(chat, folder / chat.name)
+        write_manifest(folder)
+
+
+if __name__ == "__main__":
+    run_cli(main)
