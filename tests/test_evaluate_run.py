@@ -1,0 +1,250 @@
+"""Evaluation run for real: the server is always stopped, nothing half-done leaves a CSV."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from butler.chat_template import ChatTemplate
+from butler.errors import ButlerError
+from butler.model_server import ServerPlan, running_server
+from evaluation_data import ANSWER, SYSTEM, write_ceval, write_recipes
+
+ROOT = Path(__file__).resolve().parents[1]
+EVALUATE = ROOT / "workflow" / "scripts" / "evaluate_model.py"
+OPENCOMPASS = (
+    Path(os.environ.get("BUTLER_ENVIRONMENTS", ROOT / ".envs")) / "opencompass" / "bin" / "python"
+)
+needs_opencompass = pytest.mark.skipif(
+    not OPENCOMPASS.exists(), reason=f"the OpenCompass environment is not built ({OPENCOMPASS})"
+)
+
+
+@pytest.fixture
+def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `python` that runs tests/scripted_server.py in place of serve.py."""
+    wrapper = tmp_path / "python"
+    script = Path(__file__).with_name("scripted_server.py")
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("BUTLER_TEST_REQUESTS", str(tmp_path / "requests.jsonl"))
+    return wrapper
+
+
+def server_plan(python: Path, workspace: Path, seconds: float = 20.0) -> ServerPlan:
+    return ServerPlan(python, workspace, "fp16", "reference", 1, start_seconds=seconds)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_server_is_stopped_when_the_block_fails(tmp_path: Path, server_python: Path) -> None:
+    with pytest.raises(KeyError), running_server(server_plan(server_python, tmp_path), tmp_path):
+        pid = int((tmp_path / "requests.pid").read_text())
+        assert alive(pid)
+        raise KeyError
+    assert not alive(pid)
+
+
+def test_server_that_ends_before_it_is_ready_is_quoted(
+    tmp_path: Path, server_python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUTLER_TEST_MODE", "crash")
+    with (
+        pytest.raises(ButlerError, match=r"code 3 .* weights are missing"),
+        running_server(server_plan(server_python, tmp_path), tmp_path),
+    ):
+        pass
+
+
+def test_server_that_never_answers_runs_into_the_time_limit(tmp_path: Path) -> None:
+    idle = tmp_path / "python"
+    idle.write_text("#!/bin/sh\necho loading >&2\nexec sleep 60\n")
+    idle.chmod(0o755)
+    with (
+        pytest.raises(ButlerError, match=r"not ready after 1 s; .*loading"),
+        running_server(server_plan(idle, tmp_path, seconds=1), tmp_path),
+    ):
+        pass
+
+
+# The whole of it, with OpenCompass
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A folder with what evaluation reads of a workspace: a byte-level tokenizer and template."""
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": ChatTemplate.load("internlm2_chat").to_jinja(),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def command(tmp_path: Path, server_python: Path, workspace: Path, *options: str) -> list[str]:
+    opencompass = OPENCOMPASS if OPENCOMPASS.exists() else Path(sys.executable)
+    fixed = {
+        "--variant": "fp16",
+        "--workspace": workspace,
+        "--server-python": server_python,
+        "--opencompass-python": opencompass,
+        "--engine": "reference",
+        "--work-dir": tmp_path / "work",
+        "--out": tmp_path / "out.csv",
+        "--check": tmp_path / "check.json",
+    }
+    flags = [str(part) for pair in fixed.items() for part in pair]
+    return [sys.executable, str(EVALUATE), *flags, *options]
+
+
+def recipe_options(tmp_path: Path, count: int = 4) -> list[str]:
+    data = write_recipes(tmp_path / "test.jsonl", count)
+    return ["--benchmark", "recipe", "--data", str(data), "--max-new-tokens", "64",
+            "--session-len", "2048"]  # fmt: skip
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_failure_leaves_a_failed_check_and_no_csv_not_even_an_old_one(
+    tmp_path: Path, server_python: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUTLER_TEST_MODE", "crash")
+    (tmp_path / "out.csv").write_text("old")
+    done = run(command(tmp_path, server_python, workspace, *recipe_options(tmp_path)))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "weights are missing" in done.stderr
+    assert not (tmp_path / "out.csv").exists()
+    assert json.loads((tmp_path / "check.json").read_text())["passed"] is False
+
+
+def test_missing_environment_is_one_sentence(
+    tmp_path: Path, workspace: Path, server_python: Path
+) -> None:
+    arguments = command(tmp_path, tmp_path / "nowhere", workspace, *recipe_options(tmp_path))
+    done = run(arguments)
+    assert done.returncode == 1
+    assert "nowhere is missing; build the tool environments first" in done.stderr
+
+
+@pytest.mark.e2e
+@needs_opencompass
+def test_ceval_through_opencompass(
+    tmp_path: Path, server_python: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that always says B earns exactly the share of B, subject by subject."""
+    monkeypatch.setenv("BUTLER_TEST_ANSWER", "B")
+    data = write_ceval(tmp_path / "ceval", {"law": "ABBB", "accountant": "AB"})
+    options = ["--benchmark", "ceval", "--data", str(data), "--subjects", "law,accountant",
+               "--max-new-tokens", "8", "--session-len", "4096"]  # fmt: skip
+    done = run(command(tmp_path, server_python, workspace, *options))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
+        "ceval,fp16,law,accuracy,75.00,4",
+        "ceval,fp16,accountant,accuracy,50.00,2",
+        "ceval,fp16,average,accuracy,62.50,6",
+    ]
+    measured = json.loads((tmp_path / "check.json").read_text())["measured"]
+    assert measured["questions"] == 6
+    assert measured["fewest_examples_in_a_prompt"] == 5
+    requests = [
+        json.loads(line)
+        for line in (tmp_path / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert {request["temperature"] for request in requests} == {0}
+    roles = [message["role"] for message in requests[0]["messages"]]
+    assert roles == ["user", "assistant"] * 5 + ["user"]
+    assert not alive(int((tmp_path / "requests.pid").read_text()))
+
+
+@pytest.mark.e2e
+@needs_opencompass
+def test_recipes_through_opencompass(
+    tmp_path: Path, server_python: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUTLER_TEST_ANSWER", ANSWER)
+    done = run(command(tmp_path, server_python, workspace, *recipe_options(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out.csv").open() as stream:
+        scores = {(row["dataset"], row["metric"]): row["score"] for row in csv.DictReader(stream)}
+    assert set(scores.values()) == {"100.00"}
+    assert ("average", "ingredient_f1") in scores
+    request = json.loads((tmp_path / "requests.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert request["messages"][0] == {"role": "system", "content": SYSTEM}
+    assert request["messages"][1]["content"].endswith("道菜的做法")
+
+
+@pytest.mark.e2e
+@needs_opencompass
+@pytest.mark.parametrize(
+    ("environment", "options", "message"),
+    [
+        ({"BUTLER_TEST_MODE": "die"}, [], "ended with code 9 .*out of memory in layer 7"),
+        ({"BUTLER_TEST_MODE": "fail"}, [], "OpenCompass ended with code 1"),
+        ({"BUTLER_TEST_ANSWER": ""}, [], "100% of the answers are without text"),
+        ({}, ["--session-len", "70"], "raise workspace.session_len"),
+    ],
+)
+def test_failed_questions_fail_the_evaluation(
+    tmp_path: Path,
+    server_python: Path,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    options: list[str],
+    message: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    arguments = command(tmp_path, server_python, workspace, *recipe_options(tmp_path), *options)
+    done = run(arguments)
+    assert done.returncode == 1
+    check = json.loads((tmp_path / "check.json").read_text())
+    assert check["passed"] is False
+    assert re.search(message, check["sentence"]), check["sentence"]
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_sigterm_leaves_no_server_behind(
+    tmp_path: Path, server_python: Path, workspace: Path
+) -> None:
+    """Stopped while OpenCompass (here: a python that only sleeps) is at work."""
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    arguments = command(tmp_path, server_python, workspace, *recipe_options(tmp_path))
+    arguments[arguments.index("--opencompass-python") + 1] = str(slow)
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "work" / "opencompass.log").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert not alive(int((tmp_path / "requests.pid").read_text()))
+    assert not (tmp_path / "out.csv").exists()

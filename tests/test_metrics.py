@@ -1,0 +1,154 @@
+"""Recipe metrics against values worked out by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from butler.answers import ingredient_names, parse_answer
+from butler.metrics import METRICS, bleu_zh, ingredient_scores, rouge, score_recipes
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "xiachufang" / "recipes.jsonl"
+
+
+def answer(ingredients: list[str], steps: list[str]) -> str:
+    return "\n".join(["您需要准备以下食材:", *ingredients, "按以下方法制作:", *steps])
+
+
+REFERENCE = answer(["1500克上海青", "45克盐"], ["晒干", "腌一周"])
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("1500克上海青", "上海青"),
+        ("上海青 1500g", "上海青"),
+        ("上海青（洗净）", "上海青"),
+        ("适量盐", "盐"),
+        ("盐 少许", "盐"),
+        ("3-4只鱿鱼", "鱿鱼"),
+        ("½茶匙料酒", "料酒"),
+        ("1/2勺糖", "糖"),
+        ("两勺酱油", "酱油"),
+        ("小半碗橄榄油", "橄榄油"),
+        ("一小把香菜", "香菜"),
+        ("一只约50克鸡蛋", "鸡蛋"),
+        ("100g左右奶粉", "奶粉"),
+        ("个鸡蛋16", "鸡蛋"),
+        ("克低筋面粉247.5", "低筋面粉"),
+        ("6鸡翅", "鸡翅"),
+        ("250ＭＬ牛奶", "牛奶"),
+        # names that look like quantities stay whole
+        ("五花肉500克", "五花肉"),
+        ("八角", "八角"),
+        ("2个八角", "八角"),
+        ("十三香", "十三香"),
+        ("三文鱼一块", "三文鱼"),
+        ("包菜", "包菜"),
+        ("千张", "千张"),
+        ("1汤匙头抽", "头抽"),
+        ("5g lemon", "lemon"),
+        ("100克", "100克"),
+    ],
+)
+def test_ingredient_name_without_quantity(line: str, name: str) -> None:
+    assert ingredient_names((line,)) == {name}
+
+
+def test_line_with_several_ingredients_gives_each() -> None:
+    assert ingredient_names(("适量姜、蒜米，酱油",)) == {"姜", "蒜米", "酱油"}
+
+
+def test_answer_in_the_asked_form_is_taken_apart() -> None:
+    parsed = parse_answer(REFERENCE)
+    assert parsed.ingredients == ("1500克上海青", "45克盐")
+    assert parsed.steps == ("晒干", "腌一周")
+    assert parsed.valid
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "上海青，盐",
+        "好的\n" + REFERENCE,  # something before the first heading
+        answer([], ["晒干"]),
+        answer(["盐"], []),
+        "您需要准备以下食材:\n盐",
+        REFERENCE + "\n" + REFERENCE,  # does not stop
+    ],
+)
+def test_answer_not_in_the_asked_form(text: str) -> None:
+    assert not parse_answer(text).valid
+
+
+def test_ingredients_by_hand() -> None:
+    # found {上海青, 糖, 醋}, wanted {上海青, 盐}: one hit
+    scores = ingredient_scores(answer(["1颗上海青", "糖", "醋"], ["拌匀"]), REFERENCE)
+    assert scores["ingredient_precision"] == pytest.approx(100 / 3)
+    assert scores["ingredient_recall"] == pytest.approx(50)
+    assert scores["ingredient_f1"] == pytest.approx(100 * 2 / 5)
+
+
+def test_quantities_do_not_count_and_words_in_steps_are_not_ingredients() -> None:
+    assert ingredient_scores(answer(["9克盐", "上海青"], ["x"]), REFERENCE)["ingredient_f1"] == 100
+    assert ingredient_scores("上海青加盐", REFERENCE)["ingredient_f1"] == 0
+
+
+def test_reference_without_ingredients_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no ingredients"):
+        ingredient_scores(REFERENCE, "晒干")
+
+
+def test_rouge_by_hand() -> None:
+    # jieba: 我|爱|吃|苹果 against 我|爱|吃|香蕉|和|苹果; 4 of 4 and 4 of 6 words: F = 2·4/(4+6).
+    # Bigrams: 我爱 爱吃 of 3 and of 5: F = 2·2/(3+5). LCS 我爱吃苹果 = 4: F = 2·4/(4+6).
+    scores = rouge("我爱吃苹果", "我爱吃香蕉和苹果")
+    assert scores["rouge1"] == pytest.approx(80)
+    assert scores["rouge2"] == pytest.approx(50)
+    assert scores["rougeL"] == pytest.approx(80)
+
+
+def test_rouge_clips_repeated_words() -> None:
+    # 盐 three times against once: 1 hit of 3 and of 1, F = 2·1/(3+1)
+    assert rouge("盐 盐 盐", "盐")["rouge1"] == pytest.approx(50)
+
+
+def test_rouge_looks_past_the_first_line_comma_and_full_stop() -> None:
+    """The trap of OpenCompass' own Chinese ROUGE: only the text before them was compared."""
+    same_start = rouge("材料,大米.\n红烧牛肉", "材料,大米.\n清炒豆芽")
+    assert 0 < same_start["rouge1"] < 100
+    assert rouge("", REFERENCE)["rouge1"] == 0
+
+
+def test_bleu_by_hand() -> None:
+    # 5 characters of 甲乙丙丁戊 against 甲乙丙丁己: 1- to 4-grams 4/5, 3/4, 2/3, 1/2; no brevity
+    # penalty; (4/5·3/4·2/3·1/2)^(1/4) = (1/5)^(1/4)
+    assert bleu_zh(["甲乙丙丁戊"], ["甲乙丙丁己"]) == pytest.approx(100 * 0.2**0.25, abs=1e-6)
+
+
+def test_overall_scores_are_means_over_questions() -> None:
+    overall, questions = score_recipes([REFERENCE, "不知道"], [REFERENCE, REFERENCE])
+    assert tuple(overall) == METRICS
+    assert overall["ingredient_f1"] == pytest.approx(50)
+    assert overall["format_validity"] == pytest.approx(50)
+    assert [question["format_validity"] for question in questions] == [100, 0]
+    assert 0 < overall["bleu_zh"] < 100
+
+
+def test_numbers_of_answers_must_match() -> None:
+    with pytest.raises(ValueError, match="1 predictions for 2"):
+        score_recipes(["a"], ["a", "b"])
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not REAL.exists(), reason="real recipes (../shared/data) are not here")
+def test_real_ingredients_lose_their_quantities() -> None:
+    with REAL.open(encoding="utf-8") as stream:
+        records = [json.loads(line) for _, line in zip(range(1000), stream, strict=False)]
+    lines = [line for record in records for line in record["recipeIngredient"]]
+    names = [name for line in lines for name in ingredient_names((line,))]
+    with_digit = sum(any(c.isdigit() for c in name) for name in names)
+    assert with_digit / len(names) < 0.03
+    whole = ingredient_scores(answer(lines[:9], ["炒"]), answer(lines[:9], ["炒"]))
+    assert whole["ingredient_f1"] == 100
