@@ -1,0 +1,145 @@
+"""The rule that picks a variant, and the intervals it reports."""
+
+import json
+
+import pytest
+
+from butler.decision import Candidate, Change, Rule, decide
+from butler.errors import ButlerError
+from butler.intervals import paired_change
+
+RULE = Rule(max_loss=2.0, prefer="memory", tokens=1000)
+
+
+def candidate(name: str, points: float, memory: float, speed: float = 100.0) -> Candidate:
+    return Candidate(name, {"ceval": Change(points, points - 1, points + 1)}, memory, speed)
+
+
+FP16 = Candidate("fp16", {"ceval": Change(0.0)}, 400.0, 100.0)
+
+
+def test_smallest_within_the_limit_is_chosen() -> None:
+    found = decide(RULE, [FP16, candidate("w4", -1.5, 200), candidate("w4kv8", -3.0, 100)])
+    assert found.variant == "w4"
+    eligible = {verdict.variant: verdict.eligible for verdict in found.verdicts}
+    assert eligible == {"fp16": True, "w4": True, "w4kv8": False}
+    assert "50% of fp16's memory" in found.sentence
+    assert "loses 3.00 on ceval; the limit is 2" in found.verdicts[2].reason
+
+
+def test_a_loss_of_just_the_limit_is_allowed() -> None:
+    # 40 of 50 against 41 of 50 right is a loss of 2 points but for rounding
+    loss = 100 * 40 / 50 - 100 * 41 / 50
+    assert decide(RULE, [FP16, candidate("w4", loss, 200)]).variant == "w4"
+
+
+def test_speed_may_be_preferred() -> None:
+    rule = Rule(2.0, "speed", 1000)
+    found = decide(rule, [FP16, candidate("kv8", 0, 100, 90), candidate("w4", 0, 200, 300)])
+    assert found.variant == "w4"
+    assert "100.0 tokens/s against 300.0 tokens/s" in found.verdicts[0].reason
+
+
+def test_one_lossy_benchmark_is_enough_to_be_refused() -> None:
+    base = Candidate("fp16", {"ceval": Change(0.0), "recipe": Change(0.0)}, 400, 100)
+    w4 = Candidate("w4", {"ceval": Change(5.0), "recipe": Change(-2.5)}, 100, 100)
+    assert decide(RULE, [base, w4]).variant == "fp16"
+
+
+def test_all_too_lossy_gives_fp16_and_says_so() -> None:
+    found = decide(RULE, [FP16, candidate("kv8", -9, 100), candidate("w4", -3, 50)])
+    assert found.variant == "fp16"
+    assert "every other variant loses more than 2 points" in found.sentence
+
+
+def test_fp16_wins_where_nothing_is_better() -> None:
+    found = decide(RULE, [FP16, candidate("w4", 0.0, 500)])
+    assert found.variant == "fp16"
+    assert "no other variant within the limit is better" in found.sentence
+
+
+def test_tie_in_memory_goes_to_speed_then_to_the_smaller_loss_then_to_order() -> None:
+    tied = [candidate("a", -1, 100, 50), candidate("b", -1, 100, 60)]
+    assert decide(RULE, [FP16, *tied]).variant == "b"
+    tied = [candidate("a", -1, 100, 50), candidate("b", -0.5, 100, 50)]
+    assert decide(RULE, [FP16, *tied]).variant == "b"
+    tied = [candidate("a", -1, 100, 50), candidate("b", -1, 100, 50)]
+    assert decide(RULE, [FP16, *tied]).variant == "a"
+
+
+def test_difference_within_noise_is_said() -> None:
+    found = decide(RULE, [FP16, candidate("w4", -0.5, 200)])
+    assert any("within noise" in remark for remark in found.remarks)
+    clear = Candidate("w4", {"ceval": Change(-1.5, -1.9, -1.1)}, 200, 100)
+    assert decide(RULE, [FP16, clear]).remarks == []
+
+
+def test_interval_across_the_limit_is_said() -> None:
+    found = decide(RULE, [FP16, candidate("w4", -1.5, 200), candidate("w4kv8", -2.5, 100)])
+    assert "w4 on ceval (-2.5 to -0.5), w4kv8 on ceval (-3.5 to -1.5)" in found.remarks[-1]
+    assert "fp16" not in found.remarks[-1]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ([candidate("w4", 0, 1)], "no results of fp16"),
+        ([FP16, FP16], "comes twice"),
+        ([FP16, Candidate("w4", {}, 1, 1)], "variant w4 has no result of ceval"),
+        ([Candidate("fp16", {}, 1, 1)], "no benchmark was run"),
+    ],
+)
+def test_missing_results_are_one_sentence(candidates: list[Candidate], message: str) -> None:
+    with pytest.raises(ButlerError, match=message):
+        decide(RULE, candidates)
+
+
+def test_unknown_preference_is_refused() -> None:
+    with pytest.raises(ButlerError, match="memory or speed"):
+        Rule(2.0, "beauty", 1)
+
+
+def test_decision_as_json_keeps_rule_reasons_and_intervals() -> None:
+    record = json.loads(json.dumps(decide(RULE, [FP16, candidate("w4", -1, 200)]).to_json()))
+    assert record["variant"] == "w4"
+    assert record["rule"]["max_loss"] == 2.0
+    assert "1,000 tokens" in record["rule"]["text"]
+    change = record["verdicts"][1]["changes"]["ceval"]
+    assert change == {"points": -1, "low": -2, "high": 0, "within_noise": True}
+
+
+def test_paired_change_is_the_mean_over_data_sets() -> None:
+    # law loses one of two (−50), tax none of four (0): mean −25, not 1 of 6
+    baseline = {"law": [100.0, 100.0], "tax": [0.0, 0.0, 100.0, 100.0]}
+    variant = {"law": [100.0, 0.0], "tax": [0.0, 0.0, 100.0, 100.0]}
+    change = paired_change(variant, baseline)
+    assert change.points == pytest.approx(-25)
+    # resampling law gives −100, −50 or 0, halved by tax
+    assert (change.low, change.high) == (-50, 0)
+    assert change.within_noise
+
+
+def test_interval_of_a_clear_loss_excludes_zero_and_narrows_with_more_questions() -> None:
+    few = paired_change({"r": [0.0] * 6 + [100.0] * 14}, {"r": [100.0] * 20})
+    many = paired_change({"r": ([0.0] * 6 + [100.0] * 14) * 10}, {"r": [100.0] * 200})
+    assert few.points == many.points == pytest.approx(-30)
+    assert not many.within_noise
+    assert many.low is not None and few.low is not None and many.low > few.low
+    # normal approximation: 1.96·sqrt(0.3·0.7/200) = 6.35 points
+    assert many.low == pytest.approx(-36.35, abs=1.0)
+
+
+def test_equal_answers_leave_no_interval_and_pairing_counts() -> None:
+    scores = {"r": [0.0, 100.0, 50.0]}
+    same = paired_change(scores, scores)
+    assert (same.points, same.low, same.high) == (0, 0, 0)
+
+
+def test_one_question_has_no_interval() -> None:
+    change = paired_change({"r": [0.0]}, {"r": [100.0]})
+    assert change.points == -100 and change.low is None
+
+
+def test_different_questions_cannot_be_paired() -> None:
+    with pytest.raises(ButlerError, match="same questions"):
+        paired_change({"r": [0.0]}, {"r": [0.0, 1.0]})

@@ -1,0 +1,266 @@
+"""The report: what it needs, what it says, and that the page stands alone."""
+
+import csv
+import io
+import json
+import re
+import runpy
+import subprocess
+import zlib
+from contextlib import redirect_stderr, redirect_stdout
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+REPORT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "report.py"
+VARIANTS = ("fp16", "kv8", "w4", "w4kv8")
+# share of questions right, weight bytes, KV bytes per token, decoding tokens per second
+MADE: dict[str, tuple[float, int, int, float]] = {
+    "base": (0.2, 0, 0, 0),
+    "fp16": (0.8, 32_000_000, 2048, 90.0),
+    "kv8": (0.8, 32_000_000, 1088, 85.0),
+    "w4": (0.78, 11_000_000, 2048, 70.0),
+    "w4kv8": (0.4, 11_000_000, 1088, 68.0),
+}
+
+
+def write_csv(path: Path, header: list[str], lines: list[list[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([header, *lines])
+
+
+def right(share: float, key: str) -> bool:
+    """Say whether a question is answered right; the easier ones are right in every variant."""
+    return zlib.crc32(key.encode()) % 1000 < share * 1000
+
+
+def write_evaluation(folder: Path, benchmark: str, variant: str, share: float) -> None:
+    datasets = {"ceval": ["law", "tax"], "recipe": ["recipe"]}[benchmark]
+    metric = {"ceval": "accuracy", "recipe": "ingredient_f1"}[benchmark]
+    records = [
+        {
+            "dataset": dataset,
+            "index": index,
+            "question": f"{dataset}的做法{index} <b>&",
+            "reference": "您需要准备以下食材:\n盐\n白菜\n按以下方法制作:\n拌匀",
+            "prediction": f"{variant}的答案\n<script>alert(1)</script>",
+            "score": 100.0 * right(share, f"{dataset}{index}"),
+        }
+        for dataset in datasets
+        for index in range(25)
+    ]
+    header = ["benchmark", "variant", "dataset", "metric", "score", "questions"]
+    means = {
+        dataset: sum(r["score"] for r in records if r["dataset"] == dataset) / 25
+        for dataset in datasets
+    }
+    lines = [[benchmark, variant, name, metric, f"{mean:.2f}", 25] for name, mean in means.items()]
+    average = sum(means.values()) / len(means)
+    lines.append([benchmark, variant, "average", metric, f"{average:.2f}", len(records)])
+    write_csv(folder / "results" / f"{benchmark}_{variant}.csv", header, lines)
+    details = folder / "evaluate" / f"{benchmark}_{variant}" / "details.jsonl"
+    details.parent.mkdir(parents=True)
+    text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    details.write_text(text + "\n", encoding="utf-8")
+
+
+def write_efficiency(folder: Path, variant: str) -> None:
+    _, weights, per_token, speed = MADE[variant]
+    values = {
+        "weight_bytes": weights,
+        "kv_bytes_per_token": per_token,
+        "peak_memory_bytes": 400_000_000,
+        "prefill_tokens_per_s": 1500.0,
+        "decode_tokens_per_s": speed,
+        "time_to_first_token_s": 0.21,
+    }
+    lines = [[variant, name, value, "?", "reference"] for name, value in values.items()]
+    header = ["variant", "metric", "value", "unit", "engine"]
+    write_csv(folder / "results" / f"efficiency_{variant}.csv", header, lines)
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Path:
+    """A folder with what all the stages leave, the numbers made up."""
+    for variant, (share, *_) in MADE.items():
+        for benchmark in ("ceval", "recipe"):
+            write_evaluation(tmp_path, benchmark, variant, share)
+        if variant != "base":
+            write_efficiency(tmp_path, variant)
+    write_csv(tmp_path / "loss.csv", ["step", "loss"], [[n, 4 / n + 1] for n in range(1, 40)])
+    stats = {"read": 2000, "kept": 1500, "train": 1440, "test": 60, "rejected": 500,
+             "reasons": {"duplicate": 300, "too_short": 200}}  # fmt: skip
+    (tmp_path / "stats.json").write_text(json.dumps(stats))
+    check = {"check": "merge", "passed": True, "sentence": "logits agree", "measured": {"d": 1e-4},
+             "limits": {"d": 0.02}}  # fmt: skip
+    (tmp_path / "merge.json").write_text(json.dumps(check))
+    (tmp_path / "config.yaml").write_text("seed: 42\ncorpus:\n  system: 厨师\n", encoding="utf-8")
+    (tmp_path / "lmdeploy.lock").write_text("lmdeploy==0.7.3\ntorch==2.13.0\n")
+    return tmp_path
+
+
+def run(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    options = {
+        "results": str(folder / "results"),
+        "evaluations": str(folder / "evaluate"),
+        "variants": ",".join(VARIANTS),
+        "benchmarks": "ceval,recipe",
+        "base": "base",
+        "max-loss": "4",
+        "prefer": "memory",
+        "tokens": "16384",
+        "checks": str(folder / "merge.json"),
+        "corpus-stats": str(folder / "stats.json"),
+        "training-log": str(folder / "loss.csv"),
+        "config": str(folder / "config.yaml"),
+        "locks": str(folder / "lmdeploy.lock"),
+        "summary": str(folder / "out" / "summary.csv"),
+        "decision": str(folder / "out" / "decision.json"),
+        "report": str(folder / "out" / "report.html"),
+    } | {name.replace("_", "-"): value for name, value in changes.items()}
+    return report([part for name, value in options.items() for part in (f"--{name}", value)])
+
+
+def report(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run report.py as `python report.py` does, but in this process, which has loaded pandas."""
+    command, code = [str(REPORT), *arguments], 0
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), mock.patch("sys.argv", command):
+        try:
+            runpy.run_path(str(REPORT), run_name="__main__")
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+def test_report_decides_and_writes_all_three(stages: Path) -> None:
+    done = run(stages)
+    assert done.returncode == 0, done.stderr
+    decision = json.loads((stages / "out" / "decision.json").read_text(encoding="utf-8"))
+    assert decision["variant"] == "w4"
+    refused = {v["variant"] for v in decision["verdicts"] if not v["eligible"]}
+    assert refused == {"w4kv8"}
+    with (stages / "out" / "summary.csv").open(encoding="utf-8") as stream:
+        rows = {row["variant"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["base", *VARIANTS]
+    assert rows["w4"]["chosen"] == "True"
+    assert float(rows["w4"]["memory_bytes"]) == 11_000_000 + 16384 * 2048
+    change = float(rows["w4kv8"]["ceval_score"]) - float(rows["fp16"]["ceval_score"])
+    assert float(rows["w4kv8"]["ceval_change"]) == pytest.approx(change, abs=0.011)
+    low, high = (float(rows["w4kv8"][f"ceval_change_{end}"]) for end in ("low", "high"))
+    assert low < change < high < 0
+    assert rows["fp16"]["ceval_change"] == ""
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch, the elements, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "data", "action") and value:
+                self.addresses.append(value)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_page_stands_alone_and_escapes_what_models_say(stages: Path) -> None:
+    assert run(stages).returncode == 0
+    html = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(html)
+    assert len(html.encode()) < 5 * 2**20
+    assert all(address.startswith("#") for address in page.addresses)
+    assert not re.search(r"url\((?!#)|@import", html)
+    assert "script" not in page.tags
+    assert page.tags.count("svg") == 2
+    assert "w4kv8的答案\n<script>alert(1)</script>" in page.text
+    assert page.text.index("Ship w4") < page.text.index("Accuracy, memory, speed")
+
+
+def test_page_says_that_the_reference_engine_hides_the_gain(stages: Path) -> None:
+    assert run(stages).returncode == 0
+    text = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert "expands all weights to" in text
+    for path in (stages / "results").glob("efficiency_*.csv"):
+        path.write_text(path.read_text().replace("reference", "turbomind"))
+    assert run(stages).returncode == 0
+    text = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert "expands all weights to" not in text
+
+
+def test_same_inputs_give_the_same_bytes(stages: Path) -> None:
+    assert run(stages).returncode == 0
+    first = [path.read_bytes() for path in sorted((stages / "out").iterdir())]
+    assert run(stages).returncode == 0
+    assert [path.read_bytes() for path in sorted((stages / "out").iterdir())] == first
+
+
+def test_worst_regression_comes_first(stages: Path) -> None:
+    path = stages / "evaluate" / "recipe_w4" / "details.jsonl"
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    fp16 = stages / "evaluate" / "recipe_fp16" / "details.jsonl"
+    before = [json.loads(line)["score"] for line in fp16.read_text(encoding="utf-8").splitlines()]
+    worst = max(index for index, score in enumerate(before) if score == 100)
+    for index, record in enumerate(records):
+        record["score"] = before[index] - (100 if index == worst else 0)
+    path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
+    other = stages / "evaluate" / "recipe_w4kv8" / "details.jsonl"
+    other.write_text(fp16.read_text(encoding="utf-8"), encoding="utf-8")
+    assert run(stages).returncode == 0
+    html = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    first = re.search(r"<article>\s*<h3>(.*?)</h3>", html)
+    assert first is not None and first.group(1).startswith(f"recipe的做法{worst} ")
+
+
+def test_report_without_the_optional_parts(stages: Path) -> None:
+    arguments = run(stages, benchmarks="ceval").args
+    cut = []
+    optional = ("--base", "--checks", "--corpus-stats", "--training-log", "--config", "--locks")
+    for name, value in zip(arguments[1::2], arguments[2::2], strict=True):
+        if name not in optional:
+            cut += [name, value]
+    done = report(cut)
+    assert done.returncode == 0, done.stderr
+    html = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert "What fine-tuning did" not in html and "Answers side by side" not in html
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        ("results/ceval_w4.csv", None, "ceval_w4.csv is missing; run its stage first"),
+        ("results/ceval_w4.csv", ("average", "mean"), "has not one average row"),
+        ("results/ceval_w4.csv", ("law,accuracy,", "law,accuracy,x"), "law has no score"),
+        ("results/ceval_w4.csv", ("law,accuracy,", "law,accuracy,-"), "law has no score"),
+        ("results/efficiency_w4.csv", ("weight_bytes", "weight"), "no number for weight_bytes"),
+        ("evaluate/ceval_w4/details.jsonl", None, "details.jsonl is missing"),
+        ("evaluate/ceval_w4/details.jsonl", ("law的做法3", "别的题"), "asked different questions"),
+    ],
+)
+def test_gaps_are_one_sentence_and_leave_nothing(
+    stages: Path, path: str, change: tuple[str, str] | None, message: str
+) -> None:
+    target = stages / path
+    if change is None:
+        target.unlink()
+    else:
+        text = target.read_text(encoding="utf-8")
+        assert change[0] in text
+        target.write_text(text.replace(*change), encoding="utf-8")
+    done = run(stages)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not (stages / "out").exists()

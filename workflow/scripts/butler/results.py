@@ -1,0 +1,154 @@
+"""Reading what the stages left, for the report; every gap is one sentence."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from butler.errors import ButlerError
+
+SCORE_COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
+EFFICIENCY_METRICS = (
+    "weight_bytes",
+    "kv_bytes_per_token",
+    "peak_memory_bytes",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "time_to_first_token_s",
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One variant on one benchmark: the CSV's rows and the record of each question."""
+
+    benchmark: str
+    variant: str
+    table: pd.DataFrame
+    details: list[dict[str, Any]]
+
+    @property
+    def average(self) -> float:
+        """Score of the `average` row, 0 to 100."""
+        return float(self.table.loc[self.table["dataset"] == "average", "score"].iloc[0])
+
+    @property
+    def metric(self) -> str:
+        """Metric of the `average` row."""
+        return str(self.table.loc[self.table["dataset"] == "average", "metric"].iloc[0])
+
+    @property
+    def questions(self) -> int:
+        """How many questions were asked."""
+        return len(self.details)
+
+    @property
+    def by_dataset(self) -> dict[str, list[float]]:
+        """Score of each question by data set, in the order asked."""
+        scores: dict[str, list[float]] = {}
+        for record in self.details:
+            scores.setdefault(record["dataset"], []).append(record["score"])
+        return scores
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Bytes and speeds of a variant by the names in EFFICIENCY_METRICS, and what measured them."""
+
+    variant: str
+    engine: str
+    values: dict[str, float]
+
+    def memory_bytes(self, tokens: int) -> float:
+        """Return weights plus KV cache for `tokens` tokens."""
+        return self.values["weight_bytes"] + tokens * self.values["kv_bytes_per_token"]
+
+
+def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: str) -> Evaluation:
+    """Read `{benchmark}_{variant}.csv` and its details.jsonl.
+
+    Raises:
+        ButlerError: if a file, a column, the average row or a detail is missing.
+    """
+    path = results / f"{benchmark}_{variant}.csv"
+    table = _csv(path, SCORE_COLUMNS)
+    table["score"] = pd.to_numeric(table["score"], errors="coerce")
+    broken = table.loc[~table["score"].between(0, 100), "dataset"]
+    if len(broken):
+        raise ButlerError(f"{path}: {broken.iloc[0]} has no score; evaluate {variant} again")
+    if (table["dataset"] == "average").sum() != 1:
+        raise ButlerError(f"{path} has not one average row; evaluate {variant} again")
+    details_path = evaluations / f"{benchmark}_{variant}" / "details.jsonl"
+    details = [json.loads(line) for line in _text(details_path).splitlines() if line.strip()]
+    asked = int(table.loc[table["dataset"] == "average", "questions"].iloc[0])
+    if len(details) != asked:
+        raise ButlerError(f"{details_path} holds {len(details)} questions, {path.name} {asked}")
+    return Evaluation(benchmark, variant, table, details)
+
+
+def check_same_questions(evaluations: Sequence[Evaluation]) -> None:
+    """Raise ButlerError unless all were asked the same questions in the same order."""
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        for one, two in zip(first.details, other.details, strict=False):
+            if (one["dataset"], one["question"]) != (two["dataset"], two["question"]):
+                raise ButlerError(
+                    f"{first.benchmark}: {first.variant} and {other.variant} were asked different "
+                    f"questions from number {one['index']} of {one['dataset']} on; evaluate again"
+                )
+        if len(first.details) != len(other.details):
+            raise ButlerError(
+                f"{first.benchmark}: {first.variant} was asked {len(first.details)} questions and "
+                f"{other.variant} {len(other.details)}; evaluate again"
+            )
+
+
+def read_efficiency(results: Path, variant: str) -> Efficiency:
+    """Read `efficiency_{variant}.csv`.
+
+    Raises:
+        ButlerError: if the file or a metric is missing or not a number.
+    """
+    path = results / f"efficiency_{variant}.csv"
+    table = _csv(path, ("variant", "metric", "value", "unit", "engine"))
+    found = dict(zip(table["metric"], pd.to_numeric(table["value"], errors="coerce"), strict=True))
+    for metric in EFFICIENCY_METRICS:
+        if metric not in found or pd.isna(found[metric]):
+            raise ButlerError(f"{path} has no number for {metric}; measure {variant} again")
+    values = {metric: float(found[metric]) for metric in EFFICIENCY_METRICS}
+    return Efficiency(variant, str(table["engine"].iloc[0]), values)
+
+
+def read_loss(path: Path) -> pd.DataFrame:
+    """Read the training log, a CSV with columns step and loss."""
+    table = _csv(path, ("step", "loss"))
+    if table.empty:
+        raise ButlerError(f"{path} has no step")
+    return table.astype({"step": int, "loss": float})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        return dict(json.loads(_text(path)))
+    except json.JSONDecodeError as error:
+        raise ButlerError(f"{path} is not JSON: {error}") from error
+
+
+def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    if not path.exists():
+        raise ButlerError(f"{path} is missing; run its stage first")
+    table = pd.read_csv(path)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ButlerError(f"{path} has no column {', '.join(missing)}")
+    return table
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise ButlerError(f"{path} is missing; run its stage first")
+    return path.read_text(encoding="utf-8")

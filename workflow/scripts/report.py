@@ -1,0 +1,161 @@
+"""The report: which variant to ship, and the proof. Writes summary.csv, decision.json, report.html.
+
+Reads what the other stages left; runs no model.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from butler import report_page
+from butler.decision import BASELINE, Candidate, Change, Decision, Rule, decide
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_write_json, atomic_write_text
+from butler.intervals import paired_change
+from butler.results import (
+    Efficiency,
+    check_same_questions,
+    read_efficiency,
+    read_evaluation,
+    read_json,
+    read_loss,
+)
+
+LARGEST_REPORT = 5 * 2**20  # bytes
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--results", required=True, type=Path, help="folder of the benchmark and efficiency CSVs")
+    add("--evaluations", required=True, type=Path, help="folder of {benchmark}_{variant}/")
+    add("--variants", required=True, help="comma separated, fp16 among them")
+    add("--benchmarks", required=True, help="comma separated")
+    add("--base", help="name under which the base model was evaluated, if it was")
+    add("--max-loss", required=True, type=float, help="points a variant may lose")
+    add("--prefer", required=True, help="memory or speed")
+    add("--tokens", required=True, type=int, help="cached tokens counted as memory")
+    add("--checks", nargs="*", type=Path, default=[], help="JSON files of the checks")
+    add("--corpus-stats", type=Path)
+    add("--training-log", type=Path, help="CSV with columns step and loss")
+    add("--config", type=Path, help="YAML of the run's configuration")
+    add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
+    add("--summary", required=True, type=Path)
+    add("--decision", required=True, type=Path)
+    add("--report", required=True, type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read everything, decide, then write; bad input leaves the old files alone."""
+    arguments = parse_arguments()
+    rule = Rule(arguments.max_loss, arguments.prefer, arguments.tokens)
+    variants, benchmarks = _names(arguments.variants), _names(arguments.benchmarks)
+    evaluations = read_all(arguments, variants, benchmarks)
+    efficiencies = {name: read_efficiency(arguments.results, name) for name in variants}
+    decision = decide(rule, candidates(rule, variants, benchmarks, evaluations, efficiencies))
+    table = report_page.summary(decision, evaluations, efficiencies)
+    page = report_page.render(context(arguments, decision, evaluations, efficiencies, table))
+    if len(page.encode()) > LARGEST_REPORT:
+        raise ButlerError(f"the report would be {len(page.encode()):,} bytes; the limit is 5 MiB")
+    atomic_write_text(arguments.summary, table.to_csv(index=False))
+    atomic_write_json(arguments.decision, decision.to_json())
+    atomic_write_text(arguments.report, page)
+    print(decision.sentence)
+
+
+def read_all(
+    arguments: argparse.Namespace, variants: list[str], benchmarks: list[str]
+) -> report_page.Evaluations:
+    """Read all evaluations, the base model's first; all must have asked the same questions."""
+    names = [arguments.base, *variants] if arguments.base else variants
+    found = {}
+    for benchmark in benchmarks:
+        read = [
+            read_evaluation(arguments.results, arguments.evaluations, benchmark, name)
+            for name in names
+        ]
+        check_same_questions(read)
+        found |= {(benchmark, evaluation.variant): evaluation for evaluation in read}
+    return found
+
+
+def candidates(
+    rule: Rule,
+    variants: list[str],
+    benchmarks: list[str],
+    evaluations: report_page.Evaluations,
+    efficiencies: dict[str, Efficiency],
+) -> list[Candidate]:
+    """Return what the decision needs of each variant."""
+    if BASELINE not in variants:
+        raise ButlerError(f"--variants must name {BASELINE}: the others are compared with it")
+    found = []
+    for variant in variants:
+        changes = {}
+        for benchmark in benchmarks:
+            own = evaluations[benchmark, variant].by_dataset
+            baseline = evaluations[benchmark, BASELINE].by_dataset
+            same = variant == BASELINE
+            changes[benchmark] = Change(0.0) if same else paired_change(own, baseline)
+        efficiency = efficiencies[variant]
+        memory, speed = efficiency.memory_bytes(rule.tokens), efficiency.values
+        found.append(Candidate(variant, changes, memory, speed["decode_tokens_per_s"]))
+    return found
+
+
+def context(
+    arguments: argparse.Namespace,
+    decision: Decision,
+    evaluations: report_page.Evaluations,
+    efficiencies: dict[str, Efficiency],
+    table: pd.DataFrame,
+) -> dict[str, Any]:
+    """Return everything the template shows."""
+    benchmarks = _names(arguments.benchmarks)
+    quantised = [name for name in efficiencies if name != BASELINE]
+    loss = read_loss(arguments.training_log) if arguments.training_log else None
+    base_changes = {}
+    if arguments.base:
+        for benchmark in benchmarks:
+            tuned = evaluations[benchmark, BASELINE].by_dataset
+            base = evaluations[benchmark, arguments.base].by_dataset
+            base_changes[benchmark] = paired_change(tuned, base)
+    return {
+        "decision": decision,
+        "baseline": BASELINE,
+        "base": arguments.base,
+        "base_changes": base_changes,
+        "benchmarks": benchmarks,
+        "evaluations": evaluations,
+        "efficiencies": efficiencies,
+        "rows": table.astype(object).where(table.notna(), None).to_dict("records"),
+        "on_reference": any(e.engine == "reference" for e in efficiencies.values()),
+        "charts": report_page.charts(decision, evaluations, efficiencies, loss),
+        "datasets": {name: report_page.by_dataset(evaluations, name) for name in benchmarks},
+        "answers": (
+            report_page.answers(evaluations, "recipe", quantised) if "recipe" in benchmarks else []
+        ),
+        "checks": [read_json(path) for path in sorted(arguments.checks)],
+        "corpus": read_json(arguments.corpus_stats) if arguments.corpus_stats else None,
+        "versions": report_page.versions(arguments.locks),
+        "config": _config(arguments.config) if arguments.config else None,
+    }
+
+
+def _config(path: Path) -> str:
+    """Return the configuration as block YAML, keys in the order given."""
+    value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=100)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+if __name__ == "__main__":
+    run_cli(main)
