@@ -1,0 +1,30 @@
+# The base model as a local folder.
+#
+# Needs base.model: the tiny one shipped here, another folder, or a hub id with a pinned revision.
+# Makes build/base: weights, tokenizer, the model's own code, and the run's chat template.
+
+
+rule base_model:
+    """Link or download the base model and give it the chat template."""
+    input:
+        **tool("xtuner", "base_model.py"),
+        templates=repository("config/chat_templates.yaml"),
+    output:
+        directory("build/base"),
+    log:
+        "logs/base_model.log",
+    benchmark:
+        "logs/base_model.tsv"
+    resources:
+        mem_mb=1500,
+    params:
+        python=python("xtuner"),
+        repository=str(ROOT),
+        model=config["base"]["model"],
+        revision=option("--revision", config["base"]["revision"]),
+        remote_code=flag("--remote-code", config["base"]["remote_code"]),
+        template=config["base"]["chat_template"],
+    shell:
+        "{params.python:q} {input.code[0]} --model {params.model:q} {params.revision} "
+        "--repository {params.repository:q} --chat-template {params.template} "
+        "{params.remote_code} --out {output} > {log} 2>&1"

@@ -1,0 +1,76 @@
+# What the rule files share. Needs a valid configuration; makes paths, and nothing else.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(os.path.relpath(workflow.basedir))
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+# Rules call `python`: the one that runs Snakemake, also where its environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+from butler.config import check_config
+from butler.imports import code_of
+from butler.variants import BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
+
+check_config(config)
+
+ENVIRONMENTS = config["environments"]
+GPUS = int(config["device"] != "cpu" and Path("/dev/nvidia0").exists())
+
+
+wildcard_constraints:
+    tool="|".join(TOOLS),
+    weights="|".join(SOURCES),
+    variant="|".join(VARIANTS),
+    model="|".join(MODELS),
+    benchmark="|".join(BENCHMARKS),
+
+
+def repository(path):
+    """Return a configured input path: relative ones start at the repository."""
+    return str(ROOT / path)
+
+
+def code(*scripts):
+    """Return the scripts, first the one that the rule calls, and what of ours they import."""
+    files = [path for script in scripts for path in code_of(script)]
+    return list(dict.fromkeys(os.path.relpath(path) for path in files))
+
+
+def tool(name, *scripts):
+    """Return the inputs of a rule that runs `scripts` in the environment of tool `name`.
+
+    A changed lock reruns the rule; an environment built again from the same lock does not.
+    """
+    return {
+        "code": code(*scripts),
+        "lock": repository(f"envs/{name}.lock"),
+        "environment": ancient(f"{ENVIRONMENTS}/{name}.json"),
+    }
+
+
+def python(name):
+    """Return the interpreter of tool `name`."""
+    return f"{ENVIRONMENTS}/{name}/bin/python"
+
+
+def flag(name, value):
+    """Return a command line's flag if `value` is true."""
+    return name if value else ""
+
+
+def option(name, value):
+    """Return a command line's option and its value, or nothing if there is none."""
+    return f"{name} {value}" if value else ""
+
+
+def checks(model):
+    """Return the checks that a model must have passed before it is evaluated."""
+    found = [f"workspace_{MODELS[model].weights}"]
+    if model in VARIANTS:
+        found += ["training", "merge", "template"]
+        found += ["awq"] if MODELS[model].weights == "w4" else []
+        found += [model] if MODELS[model].kv8 else []
+    return [f"results/checks/{name}.json" for name in found]

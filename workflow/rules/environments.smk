@@ -1,0 +1,30 @@
+# One virtual environment per tool: the tools cannot share one.
+#
+# Needs envs/TOOL.lock and a package index.
+# Makes .envs/TOOL and, once it is complete and imports, .envs/TOOL.json.
+
+
+rule environment:
+    """Build a tool's environment from its lock."""
+    input:
+        code=code("build_environment.py"),
+        lock=repository("envs/{tool}.lock"),
+        extra=lambda w: repository("envs/torchvision") if w.tool == "xtuner" else [],
+    output:
+        stamp=f"{ENVIRONMENTS}/{{tool}}.json",
+    log:
+        "logs/environment_{tool}.log",
+    benchmark:
+        "logs/environment_{tool}.tsv"
+    resources:
+        mem_mb=1500,
+    params:
+        into=f"{ENVIRONMENTS}/{{tool}}",
+        imports=lambda w: {
+            "xtuner": "torch bitsandbytes xtuner.dataset xtuner.model deepspeed",
+            "lmdeploy": "torch transformers fastapi uvicorn lmdeploy.version",
+            "opencompass": "torch opencompass jieba rouge_score sacrebleu",
+        }[w.tool],
+    shell:
+        "python {input.code[0]} --lock {input.lock} --into {params.into:q} "
+        "--stamp {output.stamp:q} --extra {input.extra} --imports {params.imports} > {log} 2>&1"

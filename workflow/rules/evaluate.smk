@@ -1,0 +1,106 @@
+# Accuracy and efficiency of each variant, through the engine that serves it.
+#
+# Needs workspaces/* that passed their checks, build/corpus/test.jsonl and a C-Eval folder.
+# Makes results/{benchmark}_{model}.csv (and the answers behind it in build/evaluate),
+# results/efficiency_{model}.csv and the checks evaluation_*.
+
+# What evaluate_model.py starts or names rather than imports.
+STARTED = [
+    "serve.py",
+    "butler/opencompass/run_config.py",
+    "butler/opencompass/build.py",
+    "butler/opencompass/parts.py",
+]
+
+
+def benchmark_data(wildcards):
+    """Return the files that hold a benchmark's questions."""
+    if wildcards.benchmark == "recipe":
+        return ["build/corpus/test.jsonl"]
+    ceval = config["benchmarks"]["ceval"]
+    return expand(
+        "{path}/{split}/{subject}_{split}.csv",
+        path=repository(ceval["path"]),
+        split=["dev", "val", "test"],
+        subject=ceval["subjects"],
+    )
+
+
+def benchmark_options(wildcards):
+    """Return the part of the command line that differs between the benchmarks."""
+    chosen = config["benchmarks"][wildcards.benchmark]
+    if wildcards.benchmark == "recipe":
+        return f"--data build/corpus/test.jsonl --questions {chosen['questions']}"
+    return (
+        f"--data '{repository(chosen['path'])}' --split {chosen['split']} "
+        f"--subjects {','.join(chosen['subjects'])}"
+    )
+
+
+rule evaluate:
+    """Let OpenCompass ask one model the questions of one benchmark."""
+    input:
+        **tool("lmdeploy", "evaluate_model.py", *STARTED),
+        opencompass_lock=repository("envs/opencompass.lock"),
+        opencompass=ancient(f"{ENVIRONMENTS}/opencompass.json"),
+        workspace="workspaces/{model}",
+        checks=lambda w: checks(w.model),
+        data=benchmark_data,
+    output:
+        scores="results/{benchmark}_{model}.csv",
+        check="results/checks/evaluation_{benchmark}_{model}.json",
+        details="build/evaluate/{benchmark}_{model}/details.jsonl",
+    log:
+        "logs/evaluate_{benchmark}_{model}.log",
+    benchmark:
+        "logs/evaluate_{benchmark}_{model}.tsv"
+    threads: 2
+    resources:
+        mem_mb=2500,
+        gpu=GPUS,
+    params:
+        server=python("lmdeploy"),
+        opencompass=python("opencompass"),
+        engine=config["engine"],
+        options=benchmark_options,
+        max_new_tokens=lambda w: config["benchmarks"][w.benchmark]["max_new_tokens"],
+        session_len=config["workspace"]["session_len"],
+        remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
+        work=subpath(output.details, parent=True),
+    shell:
+        "python {input.code[0]} --benchmark {wildcards.benchmark} --variant {wildcards.model} "
+        "--workspace {input.workspace} --server-python {params.server:q} "
+        "--opencompass-python {params.opencompass:q} --engine {params.engine} {params.options} "
+        "--max-new-tokens {params.max_new_tokens} --session-len {params.session_len} "
+        "{params.remote_code} --threads {threads} --work-dir {params.work} "
+        "--out {output.scores} --check {output.check} > {log} 2>&1"
+
+
+rule efficiency:
+    """Measure size, memory and speed of one variant."""
+    input:
+        **tool("lmdeploy", "measure_efficiency.py"),
+        workspace="workspaces/{variant}",
+        checks=lambda w: checks(w.variant),
+    output:
+        "results/efficiency_{variant}.csv",
+    log:
+        "logs/efficiency_{variant}.log",
+    benchmark:
+        "logs/efficiency_{variant}.tsv"
+    # Speed is measured with nothing else beside it: all the cores there are.
+    threads: workflow.cores
+    resources:
+        mem_mb=2000,
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        engine=config["engine"],
+        prompt_tokens=config["efficiency"]["prompt_tokens"],
+        new_tokens=config["efficiency"]["new_tokens"],
+        repeats=config["efficiency"]["repeats"],
+    shell:
+        "{params.python:q} {input.code[0]} --workspace {input.workspace} "
+        "--variant {wildcards.variant} --engine {params.engine} "
+        "--prompt-tokens {params.prompt_tokens} --new-tokens {params.new_tokens} "
+        "--repeats {params.repeats} --threads 2 --out {output} > {log} 2>&1"

@@ -1,0 +1,138 @@
+# QLoRA fine-tuning with XTuner, and the merged model.
+#
+# Needs build/corpus/train.jsonl and build/base.
+# Makes build/train (XTuner's configuration, last checkpoint, losses), build/adapter (Hugging Face
+# form), build/merged, and the checks training and merge. A cut training resumes from its last
+# checkpoint in build/train/work.
+
+
+rule training_config:
+    """Render XTuner's configuration file."""
+    input:
+        **tool("xtuner", "render_training.py"),
+        form=repository("workflow/templates/xtuner_config.py.jinja"),
+        templates=repository("config/chat_templates.yaml"),
+    output:
+        "build/train/config.py",
+    log:
+        "logs/training_config.log",
+    benchmark:
+        "logs/training_config.tsv"
+    resources:
+        mem_mb=500,
+    params:
+        python=python("xtuner"),
+        train=json.dumps(config["train"]),
+        seed=config["seed"],
+        device=config["device"],
+        template=config["base"]["chat_template"],
+        remote_code=flag("--remote-code", config["base"]["remote_code"]),
+    shell:
+        "{params.python:q} {input.code[0]} --train {params.train:q} --device {params.device} "
+        "--chat-template {params.template} {params.remote_code} --base build/base "
+        "--data build/corpus/train.jsonl --seed {params.seed} --out {output} > {log} 2>&1"
+
+
+rule train:
+    """Fine-tune; resumes by itself, and stops the run if the loss did not fall."""
+    input:
+        **tool("xtuner", "train.py", "butler/xtuner/support.py"),
+        config="build/train/config.py",
+        data="build/corpus/train.jsonl",
+        base="build/base",
+    output:
+        checkpoint=directory("build/train/checkpoint"),
+        loss="build/train/loss.csv",
+        check="results/checks/training.json",
+    log:
+        "logs/train.log",
+    benchmark:
+        "logs/train.tsv"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        gpu=GPUS * config["train"]["processes"],
+    params:
+        python=python("xtuner"),
+        deepspeed=option("--deepspeed", config["train"]["deepspeed"]),
+        processes=config["train"]["processes"],
+    shell:
+        "{params.python:q} {input.code[0]} --config {input.config} --data {input.data} "
+        "--base {input.base} --work build/train/work --out {output.checkpoint} "
+        "--loss {output.loss} --check {output.check} {params.deepspeed} "
+        "--processes {params.processes} --threads {threads} > {log} 2>&1"
+
+
+rule adapter:
+    """Turn the checkpoint into a Hugging Face adapter."""
+    input:
+        **tool("xtuner", "adapter.py", "butler/xtuner/support.py"),
+        config="build/train/config.py",
+        checkpoint="build/train/checkpoint",
+        base="build/base",
+    output:
+        directory("build/adapter"),
+    log:
+        "logs/adapter.log",
+    benchmark:
+        "logs/adapter.tsv"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        gpu=GPUS,
+    params:
+        python=python("xtuner"),
+    shell:
+        "{params.python:q} {input.code[0]} --config {input.config} "
+        "--checkpoint {input.checkpoint} --out {output} --threads {threads} > {log} 2>&1"
+
+
+rule merge:
+    """Merge the adapter into the unquantised base."""
+    input:
+        **tool("xtuner", "merge.py"),
+        base="build/base",
+        adapter="build/adapter",
+    output:
+        directory("build/merged"),
+    log:
+        "logs/merge.log",
+    benchmark:
+        "logs/merge.tsv"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        gpu=GPUS,
+    params:
+        python=python("xtuner"),
+        device=config["device"],
+    shell:
+        "{params.python:q} {input.code[0]} --base {input.base} --adapter {input.adapter} "
+        "--device {params.device} --out {output} --threads {threads} > {log} 2>&1"
+
+
+rule check_merge:
+    """Stop unless the merged model answers as base and adapter do together."""
+    input:
+        **tool("xtuner", "check_merge.py"),
+        base="build/base",
+        adapter="build/adapter",
+        merged="build/merged",
+        held_out="build/corpus/test.jsonl",
+    output:
+        "results/checks/merge.json",
+    log:
+        "logs/check_merge.log",
+    benchmark:
+        "logs/check_merge.tsv"
+    threads: 2
+    resources:
+        mem_mb=2000,
+    params:
+        python=python("xtuner"),
+        template=config["base"]["chat_template"],
+        limit=config["checks"]["merge_logits"],
+    shell:
+        "{params.python:q} {input.code[0]} --base {input.base} --adapter {input.adapter} "
+        "--merged {input.merged} --held-out {input.held_out} --chat-template {params.template} "
+        "--limit {params.limit} --out {output} > {log} 2>&1"
