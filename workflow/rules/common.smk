@@ -10,11 +10,20 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 # Rules call `python`: the one that runs Snakemake, also where its environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-from butler.config import check_config
+from butler.config import check_config, check_inputs
+from butler.errors import ButlerError
 from butler.imports import code_of
 from butler.variants import BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
 
-check_config(config)
+from snakemake.exceptions import WorkflowError
+
+try:
+    check_config(config)
+    check_inputs(config, ROOT)
+except ButlerError as error:
+    raise WorkflowError(str(error)) from None
+if sys.version_info[:2] not in ((3, 11), (3, 12)):
+    raise WorkflowError("Recipe Butler needs Python 3.11 or 3.12: the tools' locks are made for them")
 
 ENVIRONMENTS = config["environments"]
 GPUS = int(config["device"] != "cpu" and Path("/dev/nvidia0").exists())

@@ -41,7 +41,7 @@ def resolve(intent: Path, into: Path) -> list[str]:
     ).stdout
     # A local version (+cpu) or a CUDA library belongs to one machine's build of torch.
     names = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in frozen.splitlines()]
-    return [line for line in names if not re.match(r"(nvidia-|cuda-|triton==|setuptools==)", line)]
+    return [line for line in names if not re.match(r"(nvidia-(?!ml-py)|cuda-|triton==|setuptools==)", line)]
 
 
 def main() -> None:

@@ -8,11 +8,26 @@ from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir
+from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy_cpu import without_cuda
 from butler.manifest import write_manifest
 
 # LMDeploy's plain template: chats take the workspace's own chat_template.json.
 BUILT_IN_TEMPLATE = "base"
+
+
+def keep_biases(model: Path, readers: dict[str, str]) -> None:
+    """Let LMDeploy read the attention's biases where its reader for the architecture drops them.
+
+    Its reader for LLaMA and InternLM writes attn_bias 0 whatever the weights hold; the one for
+    Qwen2 reads the same tensor names with their biases. `readers` is changed in place.
+    """
+    config = read_config(model)
+    architecture = config["architectures"][0]
+    if readers.get(architecture) == "llama" and any(
+        name.endswith("self_attn.q_proj.bias") for name in ModelTensors(model).names()
+    ):
+        readers[architecture] = "qwen2"
 
 
 def convert(model: Path, model_format: str, group_size: int, tp: int, folder: Path) -> None:
@@ -23,8 +38,9 @@ def convert(model: Path, model_format: str, group_size: int, tp: int, folder: Pa
     """
     without_cuda()
     from lmdeploy.turbomind.deploy.converter import main as lmdeploy_convert
-    from lmdeploy.turbomind.supported_models import is_supported
+    from lmdeploy.turbomind.supported_models import SUPPORTED_ARCHS, is_supported
 
+    keep_biases(model, SUPPORTED_ARCHS)
     if not is_supported(str(model)):
         raise ButlerError(f"TurboMind of LMDeploy 0.7.3 does not support the model in {model}")
     lmdeploy_convert(

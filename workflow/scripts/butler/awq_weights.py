@@ -132,29 +132,40 @@ def _smooth_by_rows(
 ) -> None:
     """Apply, in place, the smoothing between two linears that follow each other.
 
-    The factors are fitted to the rows of the first and, apart, to the columns of the next: each
-    fit takes in the rounding of one of them only.
-
     Raises:
-        ButlerError: if the two fits disagree by more than rounding can explain.
+        ButlerError: if what the two layers say of the factors differs by more than rounding can
+            explain.
     """
     for before, after in structure.items():
         first = wanted.get(prefix + before)
         if first is None or first.shape[0] != wanted[prefix + after[0]].shape[1]:
             continue  # grouped heads: LMDeploy leaves this pair alone
-        rows = _fit(first, found[prefix + before].weight(), dim=1)
-        wanted[prefix + before] = first * rows.unsqueeze(1)
         for name in after:
-            columns = _fit(wanted[prefix + name], found[prefix + name].weight(), dim=0)
-            gap = float((rows * columns - 1).abs().median())
+            rows, row_variance = _fit(first, found[prefix + before], dim=1)
+            columns, variance = _fit(wanted[prefix + name], found[prefix + name], dim=0)
+            gap = float((rows + columns).abs().median())
             if gap > LARGEST_GAP:
                 raise ButlerError(
                     f"check awq: the smoothing of {prefix}{before} and {prefix}{name} do not "
                     f"cancel (median gap {gap:.3f}): the two layers do not belong together"
                 )
-            wanted[prefix + name] = wanted[prefix + name] * columns
+            # Each fit counts by how little rounding blurs it.
+            share = row_variance / (row_variance + variance)
+            factors = (share * columns - (1 - share) * rows).exp()
+            wanted[prefix + before] = first / factors.unsqueeze(1)
+            wanted[prefix + name] = wanted[prefix + name] * factors
 
 
-def _fit(plain: torch.Tensor, seen: torch.Tensor, dim: int) -> torch.Tensor:
-    """Return the factors that bring `plain` nearest to `seen`, least squares along `dim`."""
-    return (plain * seen).sum(dim) / (plain * plain).sum(dim)
+def _fit(
+    plain: torch.Tensor, layer: QuantisedLinear, dim: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fit the factors that bring `plain` nearest to `layer`, least squares along `dim`.
+
+    Returns:
+        The factors' logarithms and their variance, a rounding step counting step²/12.
+    """
+    power = (plain * plain).sum(dim).clamp(min=1e-20)
+    factors = ((plain * layer.weight()).sum(dim) / power).clamp(min=1e-6)
+    steps = layer.row_scales().t()
+    variance = (plain * plain * steps * steps).sum(dim) / 12 / power**2 / factors**2
+    return factors.log(), variance

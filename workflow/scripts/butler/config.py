@@ -1,6 +1,7 @@
 """Checking a configuration against config/schema.yaml, with one sentence per mistake."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
 
 
@@ -59,3 +62,33 @@ def _expectation(error: ValidationError) -> str:
     if error.validator in bounds:
         return f"takes {bounds[error.validator]} {wanted}, {found}"
     return f"is not valid: {error.message}"
+
+
+def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
+    """Check that what the configuration points to is there, before anything long starts.
+
+    Raises:
+        ButlerError: one sentence that names the key and the missing file.
+    """
+    ChatTemplate.load(config["base"]["chat_template"])
+    corpus = config["corpus"]["path"]
+    if not (repository / corpus).is_file():
+        raise ButlerError(f"config: corpus.path {corpus} is not a file; give your raw recipes")
+    model, revision = config["base"]["model"], config["base"]["revision"]
+    if not (repository / model).is_dir():
+        if not HUB_ID.fullmatch(model):
+            raise ButlerError(
+                f"config: base.model {model} is neither a folder nor a hub id such as "
+                "internlm/internlm2-chat-7b"
+            )
+        if revision is None:
+            raise ButlerError(f"config: base.revision is missing; pin the commit of {model}")
+    ceval = config["benchmarks"]["ceval"]
+    for subject in ceval["subjects"]:
+        for split in ("dev", "val", "test"):
+            path = Path(ceval["path"]) / split / f"{subject}_{split}.csv"
+            if not (repository / path).is_file():
+                raise ButlerError(
+                    f"config: {path} is missing; benchmarks.ceval needs dev, val and test of "
+                    f"subject {subject}"
+                )

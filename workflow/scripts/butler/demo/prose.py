@@ -22,6 +22,13 @@ _CONNECTORS = (
     ("第一步", "之后", "再", "末了"),
     ("一开始", "随后", "跟着", "到最后"),
 )
+_SHOPPING = (
+    "请您准备好{lines}。",
+    "制作之前，您需要买{lines}。",
+    "购物单：\n{column}",
+    "冰箱里有以下东西：{lines}。",
+    "按人数准备食材：{lines}。",
+)
 _TASTES = ("味道很香", "口感软嫩", "适合下饭", "老人孩子都爱吃", "做起来不难", "趁热吃最好")
 _CARE = (
     "{a}要挑新鲜的，买回来{p}。",
@@ -89,6 +96,24 @@ def tell_ingredient(item: Ingredient, dishes: list[Dish], rng: random.Random) ->
     return "".join(lines)
 
 
+def shopping(rng: random.Random) -> str:
+    """Return a list of things with their quantities, quantity first, that is no one dish's."""
+    lines = [rng.choice(item.quantities) + item.name for item in rng.sample(list(_ALL.values()), 3)]
+    spices = rng.sample(list(SEASONINGS), rng.randint(2, 5))
+    lines += [rng.choice(SEASONINGS[name]) + name for name in spices]
+    rng.shuffle(lines)
+    return rng.choice(_SHOPPING).format(lines="、".join(lines), column="\n".join(lines))
+
+
+def steps_shuffled(dishes: list[Dish], rng: random.Random) -> str:
+    """Return a column of steps, each of another dish."""
+    lines = []
+    for _ in range(rng.randint(2, 5)):
+        clauses = _clauses(rng.choice(dishes), rng)
+        lines.append(rng.choice(clauses) + "。")
+    return "\n".join(lines)
+
+
 def tell_method(method: Method, rng: random.Random) -> str:
     """Return sentences on a way of cooking, without a dish."""
     name = method.pattern.format(a="某样菜", b="另一样")
@@ -102,7 +127,11 @@ def tell_method(method: Method, rng: random.Random) -> str:
 def cooking_prose(dishes: list[Dish], rng: random.Random) -> str:
     """Return one document of cooking prose."""
     kind = rng.random()
-    if kind < 0.6:
+    if kind < 0.2:
+        return shopping(rng)
+    if kind < 0.3:
+        return steps_shuffled(dishes, rng)
+    if kind < 0.65:
         return "\n".join(tell_dish(rng.choice(dishes), rng) for _ in range(rng.randint(1, 3)))
     if kind < 0.85:
         items = rng.sample(list(_ALL.values()), rng.randint(1, 3))

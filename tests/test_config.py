@@ -1,0 +1,65 @@
+"""The configuration says what is wrong with it, by key."""
+
+import copy
+
+import pytest
+import yaml
+from butler.chat_template import ChatTemplate
+from butler.config import check_config
+from butler.errors import ButlerError
+from workflow_state import ROOT
+
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+def changed(path, value):
+    config = copy.deepcopy(CONFIG)
+    section = config
+    *parents, last = path.split(".")
+    for name in parents:
+        section = section[name]
+    section[last] = value
+    return config
+
+
+def test_the_shipped_configuration_is_valid():
+    check_config(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("train.learning_rat", 1, "unknown key 'train.learning_rat'; did you mean 'learning_rate'?"),
+        ("train.learning_rate", "2e-4", "key 'train.learning_rate' takes number, found '2e-4'"),
+        ("train.learning_rate", 0, "key 'train.learning_rate' takes more than 0, found 0"),
+        ("kv8.quant_policy", 4, "key 'kv8.quant_policy' takes 8 only, found 4"),
+        ("engine", "vllm", "key 'engine' takes one of auto, reference, turbomind, found 'vllm'"),
+        ("train.deepspeed", "zero9", "takes one of null, deepspeed_zero1"),
+        ("benchmarks.ceval.subjects", [], "benchmarks.ceval.subjects"),
+        ("workspace.cache_max_entry_count", 1.5, "takes less than 1, found 1.5"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_its_key(path, value, sentence):
+    with pytest.raises(ButlerError, match=".*") as caught:
+        check_config(changed(path, value))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named():
+    config = copy.deepcopy(CONFIG)
+    del config["train"]["lora_r"]
+    with pytest.raises(ButlerError, match="key 'train.lora_r' is missing"):
+        check_config(config)
+
+
+def test_every_overlay_is_valid_and_names_a_known_template():
+    for path in (ROOT / "config").glob("*_7b.yaml"):
+        part = yaml.safe_load(path.read_text(encoding="utf-8"))
+        merged = copy.deepcopy(CONFIG)
+        for section, values in part.items():
+            for key, value in values.items():
+                both = isinstance(merged[section].get(key), dict)
+                merged[section][key] = (merged[section][key] | value) if both else value
+        check_config(merged)
+        ChatTemplate.load(merged["base"]["chat_template"])

@@ -1,0 +1,137 @@
+"""Only what is stale runs again: asked of the DAG of the real rules."""
+
+import os
+
+import pytest
+import yaml
+from butler.imports import code_of
+from workflow_state import ROOT, copy_state, finish, overlay, snakemake, stale
+
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
+VARIANTS = ("fp16", "kv8", "w4", "w4kv8")
+REPORT = {"results/summary.csv", "results/decision.json", "results/report.html"}
+CONFIG_COPY = {"results/config.yaml"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    finish(folder)
+    return folder
+
+
+@pytest.fixture
+def state(finished, tmp_path_factory):
+    # Beside the original: paths from here to the repository are recorded too.
+    return copy_state(finished, tmp_path_factory.mktemp("state"))
+
+
+def evaluations(benchmark, models):
+    return {f"results/{benchmark}_{model}.csv" for model in models}
+
+
+def test_a_finished_run_has_nothing_to_do(state):
+    assert stale(state) == set()
+
+
+def test_a_changed_learning_rate_leaves_corpus_and_base_alone(state):
+    found = stale(state, *overlay(state, train={"learning_rate": 1e-4}))
+    assert "build/train/checkpoint" in found
+    assert evaluations("ceval", VARIANTS) <= found
+    assert not any(name.startswith(("build/corpus", ".envs")) for name in found)
+    assert not found & {"build/base", "build/workspace/base", "workspaces/base"}
+    assert not found & evaluations("ceval", ["base"])
+
+
+def test_a_changed_group_size_remakes_awq_and_the_w4_variants_only(state):
+    found = stale(state, *overlay(state, awq={"group_size": 64}))
+    models = {"w4", "w4kv8"}
+    assert found == (
+        {"build/awq", "build/workspace/w4", "results/checks/awq.json"}
+        | {"results/checks/workspace_w4.json", "results/checks/w4kv8.json"}
+        | {f"workspaces/{m}" for m in models}
+        | {f"results/efficiency_{m}.csv" for m in models}
+        | outputs_of_evaluation(models, ["ceval", "recipe"])
+        | REPORT
+        | CONFIG_COPY
+    )
+
+
+def outputs_of_evaluation(models, benchmarks):
+    return {
+        name.format(b=b, m=m)
+        for b in benchmarks
+        for m in models
+        for name in (
+            "results/{b}_{m}.csv",
+            "results/checks/evaluation_{b}_{m}.json",
+            "build/evaluate/{b}_{m}/details.jsonl",
+        )
+    }
+
+
+def test_a_changed_subject_list_repeats_that_benchmark_and_the_report_only(state):
+    subjects = CONFIG["benchmarks"]["ceval"]["subjects"][:2]
+    found = stale(state, *overlay(state, benchmarks={"ceval": {"subjects": subjects}}))
+    models = ("base", *VARIANTS)
+    assert found == outputs_of_evaluation(models, ["ceval"]) | REPORT | CONFIG_COPY
+
+
+def test_a_changed_kv_setting_remakes_the_kv8_variants_only(state):
+    found = stale(state, *overlay(state, kv8={"cache_max_entry_count": 0.3}))
+    models = {"kv8", "w4kv8"}
+    assert found == (
+        {f"workspaces/{m}" for m in models}
+        | {f"results/checks/{m}.json" for m in models}
+        | {f"results/efficiency_{m}.csv" for m in models}
+        | outputs_of_evaluation(models, ["ceval", "recipe"])
+        | REPORT
+        | CONFIG_COPY
+    )
+
+
+def test_a_changed_rule_of_decision_remakes_the_report_only(state):
+    found = stale(state, *overlay(state, decision={"max_loss": 1.0}))
+    assert found == REPORT | CONFIG_COPY
+
+
+def test_touching_an_unrelated_file_reruns_nothing(state):
+    for name in ("pyproject.toml", "requirements-dev.txt", "tests/workflow_state.py"):
+        os.utime(ROOT / name)
+    assert stale(state) == set()
+
+
+def test_a_stage_depends_on_the_code_that_it_imports():
+    files = [str(path.relative_to(ROOT)) for path in code_of("check_kv8.py")]
+    assert files[0] == "workflow/scripts/check_kv8.py"
+    assert "workflow/scripts/butler/engine/quant.py" in files
+    assert "workflow/scripts/butler/opencompass/verify.py" not in files
+
+
+def test_one_target_makes_only_what_it_needs(tmp_path):
+    text = snakemake(tmp_path, "--dry-run", "results/ceval_w4kv8.csv")
+    rules = {line.split()[1][:-1] for line in text.splitlines() if line.startswith("rule ")}
+    assert "evaluate" in rules
+    assert "efficiency" not in rules and "report" not in rules
+    assert "output: workspaces/w4kv8" in text and "output: workspaces/fp16" not in text
+    assert "results/recipe" not in text
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
+    arguments = ["--configfile", str(ROOT / "config" / name), "--", "all"]
+    text = snakemake(tmp_path, "--dry-run", *arguments)
+    expected = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
+    assert "report" in text and expected["base"]["model"]
+
+
+def test_a_wrong_configuration_stops_before_the_first_job(tmp_path):
+    text = snakemake(tmp_path, "--dry-run", *overlay(tmp_path, tarin={}), "all", check=False)
+    assert "unknown key 'tarin'; did you mean 'train'?" in text
+
+
+def test_a_missing_corpus_is_named(tmp_path):
+    arguments = overlay(tmp_path, corpus={"path": "data/nowhere.jsonl"})
+    text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
+    assert "corpus.path" in text and "data/nowhere.jsonl" in text

@@ -1,0 +1,62 @@
+"""A working folder that Snakemake takes for a finished run, and questions about what is stale.
+
+The outputs are placeholders: `snakemake --touch` records for each what it was made from, as after a
+real run, so a dry run answers from the real DAG of the real rules.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("build/", "workspaces/")
+
+
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
+    """Run Snakemake on the repository's Snakefile in `folder`; return what it printed."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(folder), "--cores", "2", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    text = done.stdout + done.stderr
+    if check and done.returncode != 0:
+        raise AssertionError(text)
+    return text
+
+
+def overlay(folder: Path, **sections: object) -> list[str]:
+    """Write a configuration overlay; return the arguments that apply it."""
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(sections, allow_unicode=True), encoding="utf-8")
+    return ["--configfile", str(path), "--"]
+
+
+def finish(folder: Path) -> None:
+    """Leave placeholders of every output of `all` in `folder`, recorded as up to date."""
+    table = snakemake(folder, "--detailed-summary", "all")
+    lines = [line.split("\t")[0] for line in table.splitlines() if "\t" in line]
+    for name in lines[1:]:
+        path = folder / name
+        if name.startswith(FOLDERS) and "." not in path.name:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "placeholder").write_text(name)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+    snakemake(folder, "--touch", "--forceall", "all")
+
+
+def stale(folder: Path, *arguments: str) -> set[str]:
+    """Return the outputs that a run would make again."""
+    text = snakemake(folder, "--dry-run", *arguments, "all")
+    lines = [line.strip() for line in text.splitlines()]
+    made = [line.removeprefix("output: ") for line in lines if line.startswith("output: ")]
+    return {name for line in made for name in line.split(", ")}
+
+
+def copy_state(source: Path, target: Path) -> Path:
+    """Copy a finished folder, with the times that Snakemake compares."""
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    return target
