@@ -1,0 +1,167 @@
+"""The demo chain with the real tools, and checks that bite when something is broken in it."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from butler.variants import MODELS, VARIANTS
+from real_tools import read_json, run_chain, script
+
+pytestmark = pytest.mark.e2e
+WEIGHTS = "triton_models/weights"
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    run_chain(folder, "all")
+    return folder
+
+
+def average(demo, benchmark, model):
+    table = pd.read_csv(demo / f"results/{benchmark}_{model}.csv")
+    return float(table[table.dataset == "average"].score.iloc[0])
+
+
+def test_a_second_run_has_nothing_to_do(demo):
+    assert "Nothing to be done" in run_chain(demo, "all")
+
+
+def test_every_record_is_accounted_for(demo):
+    stats = read_json(demo / "build/corpus/stats.json")
+    assert stats["read"] == stats["kept"] + stats["rejected"]
+    assert stats["kept"] == stats["train"] + stats["test"]
+    lines = {name: _lines(demo / f"build/corpus/{name}.jsonl") for name in ("train", "test")}
+    assert {name: len(found) for name, found in lines.items()} == {
+        "train": stats["train"],
+        "test": stats["test"],
+    }
+    assert len(_lines(demo / "build/corpus/rejected.jsonl")) == stats["rejected"]
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_check_passed(demo):
+    checks = [read_json(path) for path in (demo / "results/checks").glob("*.json")]
+    assert all(check["passed"] for check in checks)
+    names = {check["check"] for check in checks}
+    assert {"training", "merge", "awq", "template", "kv8", "w4kv8"} <= names
+    assert {"workspace_base", "workspace_fp16", "workspace_w4"} <= names
+
+
+def test_the_fine_tuned_model_learnt_what_the_base_cannot(demo):
+    assert average(demo, "recipe", "base") < 5
+    assert average(demo, "recipe", "fp16") > 25
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_clearly_above_chance(demo, variant):
+    # 100 questions, chance 25: 50 is more than five standard errors above.
+    assert average(demo, "ceval", variant) > 50
+
+
+def test_the_variants_weigh_what_they_should(demo):
+    def value(variant, metric):
+        table = pd.read_csv(demo / f"results/efficiency_{variant}.csv").set_index("metric")
+        return float(table.value[metric])
+
+    assert value("w4", "weight_bytes") < 0.5 * value("fp16", "weight_bytes")
+    assert value("kv8", "weight_bytes") == value("fp16", "weight_bytes")
+    assert value("kv8", "kv_bytes_per_token") < 0.6 * value("fp16", "kv_bytes_per_token")
+
+
+def test_the_variants_share_their_weights_on_disk(demo):
+    name = f"{WEIGHTS}/tok_embeddings.0.weight"
+    inodes = {(demo / f"workspaces/{v}/{name}").stat().st_ino for v in ("fp16", "kv8")}
+    assert len(inodes) == 1
+
+
+def test_the_report_and_the_decision_are_there(demo):
+    decision = read_json(demo / "results/decision.json")
+    assert decision["chosen"] in VARIANTS
+    page = (demo / "results/report.html").read_text(encoding="utf-8")
+    assert all(model in page for model in MODELS)
+    summary = pd.read_csv(demo / "results/summary.csv")
+    assert set(VARIANTS) <= set(summary.variant)
+
+
+def check_workspace(demo, workspace, out):
+    return script(
+        "lmdeploy",
+        "check_workspace.py",
+        *("--workspace", workspace, "--model", demo / "build/merged", "--format", "hf"),
+        *("--held-out", demo / "build/corpus/test.jsonl", "--chat-template", "internlm2_chat"),
+        *("--samples", 2, "--limit", 0.002, "--out", out),
+    )
+
+
+def test_a_flipped_byte_in_a_weight_fails_the_workspace_check(demo, tmp_path):
+    broken = tmp_path / "fp16"
+    shutil.copytree(demo / "build/workspace/fp16", broken)
+    path = broken / WEIGHTS / "layers.3.attention.w_qkv.0.weight"
+    data = bytearray(path.read_bytes())
+    data[1001] ^= 0x01
+    path.write_bytes(data)
+    done = check_workspace(demo, broken, tmp_path / "check.json")
+    assert done.returncode == 1
+    assert "layers.3.attention.w_qkv.0.weight is not the file that was made" in done.stderr
+
+
+def test_a_workspace_of_noise_fails_though_its_manifest_is_right(demo, tmp_path):
+    from butler.manifest import write_manifest
+
+    broken = tmp_path / "fp16"
+    shutil.copytree(demo / "build/workspace/fp16", broken)
+    path = broken / WEIGHTS / "layers.3.attention.wo.0.weight"
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 2 :] + data[: len(data) // 2])
+    (broken / "manifest.json").unlink()
+    write_manifest(broken)
+    done = check_workspace(demo, broken, tmp_path / "check.json")
+    assert done.returncode == 1
+    assert "mean NLL" in done.stderr
+    assert read_json(tmp_path / "check.json")["passed"] is False
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "chat_template.json"])
+def test_a_wrong_template_fails_the_template_check(demo, tmp_path, file):
+    broken = tmp_path / "fp16"
+    shutil.copytree(demo / "build/workspace/fp16", broken)
+    path = broken / file
+    text = path.read_text(encoding="utf-8")
+    assert "user\\" in text
+    path.write_text(text.replace("user\\", "human\\"), encoding="utf-8")
+    done = script(
+        "lmdeploy",
+        "check_template.py",
+        *("--prompts", demo / "build/train/prompts.jsonl", "--workspace", broken),
+        *("--out", tmp_path / "check.json"),
+    )
+    assert done.returncode == 1
+    assert "check template" in done.stderr
+
+
+def test_awq_weights_of_another_model_fail_the_awq_check(demo, tmp_path):
+    done = script(
+        "lmdeploy",
+        "check_awq.py",
+        *("--merged", demo / "build/base", "--awq", demo / "build/awq"),
+        *("--limit", 0.75, "--out", tmp_path / "check.json"),
+    )
+    assert done.returncode == 1
+    assert "check awq" in done.stderr
+
+
+def test_a_merge_without_its_adapter_fails_the_merge_check(demo, tmp_path):
+    done = script(
+        "xtuner",
+        "check_merge.py",
+        *("--base", demo / "build/base", "--adapter", demo / "build/adapter"),
+        *("--merged", demo / "build/base", "--held-out", demo / "build/corpus/test.jsonl"),
+        *("--chat-template", "internlm2_chat", "--limit", 0.02, "--out", tmp_path / "check.json"),
+    )
+    assert done.returncode == 1
+    assert "check merge" in done.stderr

@@ -1,0 +1,150 @@
+"""Training with the real XTuner: killed and resumed, crashed, and with each DeepSpeed stage."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import yaml
+from real_tools import ENVIRONMENTS, SCRIPTS, python_of, script
+from workflow_state import ROOT
+
+from butler.xtuner import FINISHED
+
+pytestmark = pytest.mark.e2e
+STEPS, INTERVAL = 12, 4
+
+needs_xtuner = pytest.mark.skipif(
+    not (ENVIRONMENTS / "xtuner").exists(), reason="the XTuner environment is not built"
+)
+pytestmark = [pytest.mark.e2e, needs_xtuner]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "base"
+    done = script(
+        "xtuner",
+        "base_model.py",
+        *("--model", "data/base/tiny", "--repository", ROOT, "--remote-code"),
+        *("--chat-template", "internlm2_chat", "--out", folder),
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    records = []
+    for number in range(60):
+        steps = "\n".join(f"把第{number}份萝卜切成{i}厘米的块，放入锅中。" for i in range(1, 7))
+        turn = {"system": "你是厨师", "input": f"萝卜{number}号的做法", "output": steps}
+        records.append(json.dumps({"conversation": [turn]}, ensure_ascii=False))
+    path.write_text("\n".join(records) + "\n", encoding="utf-8")
+    return path
+
+
+def settings(**changed):
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+    small = {"max_iters": STEPS, "checkpoint_interval": INTERVAL, "max_length": 128}
+    return config["train"] | small | {"accumulation": 2, "log_interval": 1} | changed
+
+
+def command(folder, base, data, **changed):
+    folder.mkdir(exist_ok=True)
+    done = script(
+        "xtuner",
+        "render_training.py",
+        *("--train", json.dumps(settings(**changed)), "--chat-template", "internlm2_chat"),
+        *("--remote-code", "--base", base, "--data", data, "--seed", 42),
+        *("--out", folder / "config.py"),
+    )
+    assert done.returncode == 0, done.stderr
+    line = [python_of("xtuner"), str(SCRIPTS / "train.py"), "--config", folder / "config.py"]
+    line += ["--data", data, "--base", base, "--work", folder / "work", "--threads", 2]
+    line += ["--out", folder / "checkpoint", "--loss", folder / "loss.csv"]
+    line += ["--check", folder / "check.json"]
+    if changed.get("deepspeed"):
+        line += ["--deepspeed", changed["deepspeed"]]
+    return list(map(str, line))
+
+
+def train(folder, base, data, **changed):
+    line = command(folder, base, data, **changed)
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+def adapter_of(folder):
+    done = script(
+        "xtuner",
+        "adapter.py",
+        *("--config", folder / "config.py", "--checkpoint", folder / "checkpoint"),
+        *("--out", folder / "adapter"),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = train(folder, base, data)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return adapter_of(folder)
+
+
+def test_a_killed_training_resumes_to_the_same_adapter(base, data, undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(command(folder, base, data), start_new_session=True)
+    mark = folder / "work" / "last_checkpoint"
+    deadline = time.monotonic() + 300
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert mark.exists(), "no checkpoint within five minutes"
+    # The trainer has a process group of its own, found through its parent.
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+    ).stdout.split()
+    os.kill(process.pid, signal.SIGKILL)
+    for child in children:
+        os.killpg(int(child), signal.SIGKILL)
+    process.wait()
+    assert not (folder / "work" / FINISHED).exists(), "the run was over before it was killed"
+    assert not (folder / "checkpoint").exists()
+
+    done = train(folder, base, data)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resuming from iter_" in done.stdout
+    resumed = adapter_of(folder)
+    assert resumed.keys() == undisturbed.keys()
+    assert all((resumed[name] == undisturbed[name]).all() for name in resumed)
+
+
+def test_a_crashed_training_fails_and_leaves_nothing(base, tmp_path):
+    data = tmp_path / "train.jsonl"
+    data.write_text('{"conversation": [{"input": "缺了回答"\n', encoding="utf-8")
+    done = train(tmp_path / "run", base, data)
+    assert done.returncode == 1
+    assert "error:" in done.stderr
+    for name in ("checkpoint", "loss.csv", "check.json"):
+        assert not (tmp_path / "run" / name).exists()
+
+
+def test_a_diverged_training_fails_its_check(base, data, tmp_path):
+    done = train(tmp_path / "run", base, data, learning_rate=1e-12)
+    assert done.returncode == 1
+    assert "check training: the loss went from" in done.stderr
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("stage", ["deepspeed_zero1", "deepspeed_zero2"])
+def test_deepspeed_trains_and_its_checkpoint_becomes_an_adapter(base, data, stage, tmp_path):
+    done = train(tmp_path / "run", base, data, deepspeed=stage)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert next((tmp_path / "run" / "checkpoint").glob("iter_*.pth")).is_dir()
+    assert adapter_of(tmp_path / "run")
