@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import yaml
+
 from butler.chat_template import ChatTemplate
 from butler.config import check_config
 from butler.errors import ButlerError
@@ -29,7 +30,11 @@ def test_the_shipped_configuration_is_valid():
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        ("train.learning_rat", 1, "unknown key 'train.learning_rat'; did you mean 'learning_rate'?"),
+        (
+            "train.learning_rat",
+            1,
+            "unknown key 'train.learning_rat'; did you mean 'learning_rate'?",
+        ),
         ("train.learning_rate", "2e-4", "key 'train.learning_rate' takes number, found '2e-4'"),
         ("train.learning_rate", 0, "key 'train.learning_rate' takes more than 0, found 0"),
         ("kv8.quant_policy", 4, "key 'kv8.quant_policy' takes 8 only, found 4"),

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+
 from butler.variants import MODELS, VARIANTS
 from real_tools import read_json, run_chain, script
 
@@ -81,7 +82,7 @@ def test_the_variants_share_their_weights_on_disk(demo):
 
 def test_the_report_and_the_decision_are_there(demo):
     decision = read_json(demo / "results/decision.json")
-    assert decision["chosen"] in VARIANTS
+    assert decision["variant"] in VARIANTS
     page = (demo / "results/report.html").read_text(encoding="utf-8")
     assert all(model in page for model in MODELS)
     summary = pd.read_csv(demo / "results/summary.csv")

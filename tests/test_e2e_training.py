@@ -8,12 +8,11 @@ import time
 
 import pytest
 import yaml
+
+from butler.xtuner import FINISHED
 from real_tools import ENVIRONMENTS, SCRIPTS, python_of, script
 from workflow_state import ROOT
 
-from butler.xtuner import FINISHED
-
-pytestmark = pytest.mark.e2e
 STEPS, INTERVAL = 12, 4
 
 needs_xtuner = pytest.mark.skipif(

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import yaml
+
 from butler.imports import code_of
 from workflow_state import ROOT, copy_state, finish, overlay, snakemake, stale
 

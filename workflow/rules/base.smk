@@ -19,7 +19,7 @@ rule base_model:
         mem_mb=1500,
     params:
         python=python("xtuner"),
-        repository=str(ROOT),
+        repository=lambda w: str(ROOT),
         model=config["base"]["model"],
         revision=option("--revision", config["base"]["revision"]),
         remote_code=flag("--remote-code", config["base"]["remote_code"]),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 ROOT = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-# Rules call `python`: the one that runs Snakemake, also where its environment is not activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 from butler.config import check_config, check_inputs
+from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.imports import code_of
+from butler.tools import put_python_first
 from butler.variants import BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
 
 from snakemake.exceptions import WorkflowError
@@ -23,10 +23,13 @@ try:
 except ButlerError as error:
     raise WorkflowError(str(error)) from None
 if sys.version_info[:2] not in ((3, 11), (3, 12)):
-    raise WorkflowError("Recipe Butler needs Python 3.11 or 3.12: the tools' locks are made for them")
+    raise WorkflowError(
+        "Recipe Butler needs Python 3.11 or 3.12: the tools' locks are made for them"
+    )
 
 ENVIRONMENTS = config["environments"]
-GPUS = int(config["device"] != "cpu" and Path("/dev/nvidia0").exists())
+GPUS = int(config["device"] != "cpu" and gpu_present())
+put_python_first()
 
 
 wildcard_constraints:
@@ -83,3 +86,27 @@ def checks(model):
         found += ["awq"] if MODELS[model].weights == "w4" else []
         found += [model] if MODELS[model].kv8 else []
     return [f"results/checks/{name}.json" for name in found]
+
+
+def benchmark_data(wildcards):
+    """Return the files that hold a benchmark's questions."""
+    if wildcards.benchmark == "recipe":
+        return ["build/corpus/test.jsonl"]
+    ceval = config["benchmarks"]["ceval"]
+    return expand(
+        "{path}/{split}/{subject}_{split}.csv",
+        path=repository(ceval["path"]),
+        split=["dev", "val", "test"],
+        subject=ceval["subjects"],
+    )
+
+
+def benchmark_options(wildcards):
+    """Return the part of the command line that differs between the benchmarks."""
+    chosen = config["benchmarks"][wildcards.benchmark]
+    if wildcards.benchmark == "recipe":
+        return f"--data build/corpus/test.jsonl --questions {chosen['questions']}"
+    return (
+        f"--data '{repository(chosen['path'])}' --split {chosen['split']} "
+        f"--subjects {','.join(chosen['subjects'])}"
+    )

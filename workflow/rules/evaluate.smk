@@ -13,30 +13,6 @@ STARTED = [
 ]
 
 
-def benchmark_data(wildcards):
-    """Return the files that hold a benchmark's questions."""
-    if wildcards.benchmark == "recipe":
-        return ["build/corpus/test.jsonl"]
-    ceval = config["benchmarks"]["ceval"]
-    return expand(
-        "{path}/{split}/{subject}_{split}.csv",
-        path=repository(ceval["path"]),
-        split=["dev", "val", "test"],
-        subject=ceval["subjects"],
-    )
-
-
-def benchmark_options(wildcards):
-    """Return the part of the command line that differs between the benchmarks."""
-    chosen = config["benchmarks"][wildcards.benchmark]
-    if wildcards.benchmark == "recipe":
-        return f"--data build/corpus/test.jsonl --questions {chosen['questions']}"
-    return (
-        f"--data '{repository(chosen['path'])}' --split {chosen['split']} "
-        f"--subjects {','.join(chosen['subjects'])}"
-    )
-
-
 rule evaluate:
     """Let OpenCompass ask one model the questions of one benchmark."""
     input:

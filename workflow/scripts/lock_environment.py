@@ -15,6 +15,7 @@ from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 
 NO_DEPS = "# --no-deps"
+OF_ONE_MACHINE = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==|setuptools==)")
 
 
 def requirements(text: str) -> list[str]:
@@ -41,7 +42,7 @@ def resolve(intent: Path, into: Path) -> list[str]:
     ).stdout
     # A local version (+cpu) or a CUDA library belongs to one machine's build of torch.
     names = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in frozen.splitlines()]
-    return [line for line in names if not re.match(r"(nvidia-(?!ml-py)|cuda-|triton==|setuptools==)", line)]
+    return [name for name in names if not OF_ONE_MACHINE.match(name)]
 
 
 def main() -> None:

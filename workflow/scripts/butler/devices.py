@@ -1,6 +1,13 @@
 """Which device the tools run on."""
 
+from pathlib import Path
+
 from butler.errors import ButlerError
+
+
+def gpu_present() -> bool:
+    """Say whether an NVIDIA GPU is there, without torch: jobs then share it one at a time."""
+    return Path("/dev/nvidia0").exists()
 
 
 def resolve_device(wanted: str) -> str:

@@ -14,6 +14,12 @@ from butler.errors import ButlerError
 SCRIPTS = Path(__file__).resolve().parents[1]
 
 
+def put_python_first() -> None:
+    """Let `python` be this interpreter, also where its environment is not activated."""
+    folder = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])
+
+
 def tool_environment(cache: Path, threads: int, **extra: str) -> dict[str, str]:
     """Return an environment for a tool: offline, our package importable, caches below `cache`.
 

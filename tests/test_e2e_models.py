@@ -1,0 +1,93 @@
+"""Base models of other families, and real recipes, through the chain with the real tools."""
+
+import csv
+import itertools
+import subprocess
+
+import pandas as pd
+import pytest
+
+from real_tools import SHARED, python_of, read_json, run_chain
+from workflow_state import ROOT
+
+pytestmark = pytest.mark.e2e
+SHORT = {"max_iters": 12, "accumulation": 1, "log_interval": 1, "max_length": 256}
+SMALL = {
+    "calibration": {"samples": 4, "length": 128},
+    "benchmarks": {"recipe": {"questions": 4, "max_new_tokens": 16}},
+}
+RECIPES = SHARED / "data" / "xiachufang" / "recipes.jsonl"
+CEVAL = SHARED / "data" / "ceval"
+SUBJECTS = ["computer_network", "operating_system", "college_programming", "logic"]
+
+
+def tiny_model(family, out):
+    # The environments are there: the demo of test_e2e_demo.py or this chain's own rule built them.
+    command = [python_of("xtuner"), str(ROOT / "tests" / "make_tiny_model.py"), family]
+    command += [str(ROOT / "data" / "base" / "tiny"), str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "template"),
+    [("llama", "internlm2_chat"), ("internlm", "internlm2_chat"), ("qwen2", "qwen_chat")],
+)
+def test_another_family_goes_from_corpus_to_w4kv8(family, template, tmp_path):
+    environments = run_chain(tmp_path, "environments")
+    assert "error" not in environments
+    tiny_model(family, tmp_path / "model")
+    run_chain(
+        tmp_path,
+        *("results/checks/w4kv8.json", "results/checks/workspace_fp16.json"),
+        *("results/checks/template.json", "results/recipe_w4kv8.csv"),
+        base={
+            "model": str(tmp_path / "model"),
+            "chat_template": template,
+            "remote_code": False,
+        },
+        # Random weights take little from twelve steps; they must take something.
+        train=SHORT | {"learning_rate": 0.01},
+        **SMALL,
+    )
+    for name in ("merge", "awq", "template", "workspace_fp16", "workspace_w4", "w4kv8"):
+        assert read_json(tmp_path / f"results/checks/{name}.json")["passed"], name
+    assert (tmp_path / "results" / "recipe_w4kv8.csv").is_file()
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(
+    not (RECIPES.is_file() and CEVAL.is_dir()),
+    reason=f"the real recipes and C-Eval are not at {SHARED / 'data'}",
+)
+def test_a_slice_of_real_recipes_and_real_ceval(tmp_path):
+    with RECIPES.open(encoding="utf-8") as stream:
+        lines = list(itertools.islice(stream, 300))
+    (tmp_path / "recipes.jsonl").write_text("".join(lines), encoding="utf-8")
+    ceval = tmp_path / "ceval"
+    for split in ("dev", "val", "test"):
+        (ceval / split).mkdir(parents=True)
+        for subject in SUBJECTS:
+            source = CEVAL / split / f"{subject}_{split}.csv"
+            (ceval / split / source.name).symlink_to(source)
+    run_chain(
+        tmp_path,
+        *("results/ceval_w4kv8.csv", "results/recipe_w4kv8.csv"),
+        corpus={
+            "path": str(tmp_path / "recipes.jsonl"),
+            "test_size": 20,
+            "max_chars": 1500,
+        },
+        train=SHORT,
+        calibration=SMALL["calibration"],
+        benchmarks={
+            "ceval": {"path": str(ceval), "subjects": SUBJECTS},
+            "recipe": {"questions": 4, "max_new_tokens": 32},
+        },
+    )
+    stats = read_json(tmp_path / "build/corpus/stats.json")
+    assert stats["read"] == 300 == stats["kept"] + stats["rejected"]
+    table = pd.read_csv(tmp_path / "results/ceval_w4kv8.csv").set_index("dataset")
+    for subject in SUBJECTS:
+        with (CEVAL / "val" / f"{subject}_val.csv").open(encoding="utf-8") as stream:
+            questions = sum(1 for _ in csv.DictReader(stream))
+        assert table.questions[f"ceval-{subject}"] == questions

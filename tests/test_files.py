@@ -1,0 +1,77 @@
+"""What is written is whole or not there; what was changed by hand is noticed."""
+
+import pytest
+
+from butler.chat_template import ChatTemplate
+from butler.errors import ButlerError
+from butler.files import atomic_dir, atomic_open, atomic_write_json
+from butler.manifest import verify_manifest, write_manifest
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "out.json"
+    atomic_write_json(path, {"old": True})
+    with pytest.raises(KeyboardInterrupt), atomic_open(path) as stream:
+        stream.write("half")
+        raise KeyboardInterrupt
+    assert "old" in path.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_folder_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), atomic_dir(tmp_path / "model") as folder:
+        (folder / "weights").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
+    for content in ("first", "second"):
+        with atomic_dir(tmp_path / "model") as folder:
+            (folder / content).write_text(content)
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_manifest_names_the_file_that_changed(tmp_path, damage):
+    weights = tmp_path / "weights" / "w1.weight"
+    weights.parent.mkdir()
+    weights.write_bytes(bytes(range(256)))
+    write_manifest(tmp_path)
+    assert verify_manifest(tmp_path) == 1
+    data = bytearray(weights.read_bytes())
+    if damage == "flip":
+        data[100] ^= 1
+        weights.write_bytes(data)
+    elif damage == "truncate":
+        weights.write_bytes(data[:-1])
+    else:
+        weights.unlink()
+    with pytest.raises(ButlerError, match="w1.weight"):
+        verify_manifest(tmp_path)
+
+
+def test_every_template_renders_the_same_in_all_its_forms():
+    jinja2 = pytest.importorskip("jinja2")
+    chat = [
+        {"role": "system", "content": "厨师"},
+        {"role": "user", "content": "腌菜'的做法\\n"},
+        {"role": "assistant", "content": "好"},
+        {"role": "user", "content": "再说一遍"},
+    ]
+    for name in ("internlm2_chat", "internlm_chat", "qwen_chat", "llama2_chat"):
+        template = ChatTemplate.load(name)
+        rendered = jinja2.Template(template.to_jinja()).render(
+            messages=chat, bos_token="<s>", add_generation_prompt=True
+        )
+        assert rendered == "<s>" + template.render(chat)
+        forms = template.to_xtuner()
+        first = forms["SYSTEM"].format(system="厨师") + forms["INSTRUCTION"].format(
+            input="腌菜'的做法\\n"
+        )
+        assert template.render(chat[:2]) == first
+
+
+def test_an_unknown_template_is_named_with_its_alternatives():
+    with pytest.raises(ButlerError, match="internlm3_chat.*choose one of internlm2_chat"):
+        ChatTemplate.load("internlm3_chat")
