@@ -8,6 +8,7 @@ rule base_model:
     """Link or download the base model and give it the chat template."""
     input:
         **tool("xtuner", "base_model.py"),
+        model=base_files(),
         templates=repository("config/chat_templates.yaml"),
     output:
         directory("build/base"),

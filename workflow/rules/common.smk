@@ -68,6 +68,12 @@ def python(name):
     return f"{ENVIRONMENTS}/{name}/bin/python"
 
 
+def base_files():
+    """Return the files of a local base model; one from a hub is pinned by its revision."""
+    folder = ROOT / config["base"]["model"]
+    return sorted(str(path) for path in folder.glob("*") if path.is_file())
+
+
 def flag(name, value):
     """Return a command line's flag if `value` is true."""
     return name if value else ""
