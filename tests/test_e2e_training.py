@@ -135,7 +135,7 @@ def test_a_crashed_training_fails_and_leaves_nothing(base, tmp_path):
 
 
 def test_a_diverged_training_fails_its_check(base, data, tmp_path):
-    done = train(tmp_path / "run", base, data, learning_rate=1e-12)
+    done = train(tmp_path / "run", base, data, learning_rate=0.3)
     assert done.returncode == 1
     assert "check training: the loss went from" in done.stderr
     assert not (tmp_path / "run" / "checkpoint").exists()

@@ -1,11 +1,15 @@
 """What is written is whole or not there; what was changed by hand is noticed."""
 
+import subprocess
+import sys
+
 import pytest
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 from butler.files import atomic_dir, atomic_open, atomic_write_json
 from butler.manifest import verify_manifest, write_manifest
+from workflow_state import ROOT
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -75,3 +79,18 @@ def test_every_template_renders_the_same_in_all_its_forms():
 def test_an_unknown_template_is_named_with_its_alternatives():
     with pytest.raises(ButlerError, match="internlm3_chat.*choose one of internlm2_chat"):
         ChatTemplate.load("internlm3_chat")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    # A limit on file size fails the write as a full disk does, in the middle of it.
+    outputs = {name: tmp_path / "out" / f"{name}.jsonl" for name in ("train", "test", "rejected")}
+    arguments = [f"--{name} {path}" for name, path in outputs.items()]
+    line = (
+        f"ulimit -f 64; exec {sys.executable} {ROOT}/workflow/scripts/corpus.py "
+        f"--input {ROOT}/data/demo/recipes.jsonl --stats {tmp_path}/out/stats.json --system s "
+        + " ".join(arguments)
+    )
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert not list((tmp_path / "out").glob("*"))
