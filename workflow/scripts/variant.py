@@ -17,8 +17,12 @@ WEIGHTS = Path("triton_models") / "weights"
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Hard-link every file below `source` into `target`, making folders as needed."""
-    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
+    """Hard-link every file below `source` into `target`, making folders as needed.
+
+    Hidden files stay behind: Snakemake dates a folder by one, and a link would share its date.
+    """
+    hidden = shutil.ignore_patterns(".*")
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, ignore=hidden)
 
 
 def write_settings(folder: Path, settings: dict[str, Any]) -> None:
