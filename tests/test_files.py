@@ -94,3 +94,45 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_variant_leaves_the_date_of_its_workspace_alone(tmp_path):
+    from variant import link_tree
+
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "w1.weight").write_text("weights")
+    (source / ".snakemake_timestamp").touch()
+    link_tree(source, tmp_path / "variant")
+    assert [path.name for path in (tmp_path / "variant").iterdir()] == ["w1.weight"]
+    assert (tmp_path / "variant" / "w1.weight").samefile(source / "w1.weight")
+
+
+def test_another_base_of_the_same_shape_is_another_training(tmp_path):
+    pytest.importorskip("torch")
+    import train
+
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.py", "train.jsonl"):
+        (tmp_path / name).write_text(name)
+    (base / "model.safetensors").write_bytes(b"weights")
+    train.ARITHMETIC = ("torch",)
+
+    def mark(launch="plain 1 cpu"):
+        return train.fingerprint(tmp_path / "config.py", tmp_path / "train.jsonl", base, launch)
+
+    first = mark()
+    assert mark() == first
+    assert mark("deepspeed_zero2 1 cpu") != first
+    (base / "model.safetensors").write_bytes(b"weighty")
+    assert mark() != first
+
+
+def test_a_work_folder_of_something_else_is_not_deleted(tmp_path):
+    import train
+
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ButlerError, match="no training's work folder"):
+        train.open_work(tmp_path, "mark")
+    assert (tmp_path / "thesis.txt").exists()

@@ -1,6 +1,10 @@
 """Only what is stale runs again: asked of the DAG of the real rules."""
 
 import os
+import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -127,10 +131,36 @@ def test_one_target_makes_only_what_it_needs(tmp_path):
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
-    arguments = ["--configfile", str(ROOT / "config" / name), "--", "all"]
-    text = snakemake(tmp_path, "--dry-run", *arguments)
+    pinned = tmp_path / "pinned.yaml"
+    pinned.write_text(f"base: {{revision: '{'0' * 40}'}}", encoding="utf-8")
+    files = ["--configfile", str(ROOT / "config" / name), str(pinned)]
+    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *files, "--", "all")
     expected = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
-    assert "report" in text and expected["base"]["model"]
+    assert f"--model {expected['base']['model']} --revision {'0' * 40}" in text
+    assert f"--chat-template {expected['base']['chat_template']}" in text
+    # Nothing of the demo's short training is left.
+    assert '"max_iters": null' in text and '"max_length": 2048' in text
+
+
+def test_a_hub_model_without_a_pinned_commit_is_refused(tmp_path):
+    files = ["--configfile", str(ROOT / "config" / OVERLAYS[0]), "--", "all"]
+    text = snakemake(tmp_path, "--dry-run", *files, check=False)
+    assert "base.revision is missing; pin the commit of internlm/" in text
+
+
+def test_paths_with_spaces_are_quoted(tmp_path):
+    repository = tmp_path / "my 菜谱"
+    ignored = shutil.ignore_patterns(".*", "build", "results", "workspaces", "logs", "__pycache__")
+    shutil.copytree(ROOT, repository, ignore=ignored)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--cores", "2", "-n", "-p", "all"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if "--out" in line or "--into" in line]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        assert not [word for word in words if word.startswith("菜谱/")], line
 
 
 def test_a_wrong_configuration_stops_before_the_first_job(tmp_path):

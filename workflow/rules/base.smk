@@ -26,6 +26,6 @@ rule base_model:
         remote_code=flag("--remote-code", config["base"]["remote_code"]),
         template=config["base"]["chat_template"],
     shell:
-        "{params.python:q} {input.code[0]} --model {params.model:q} {params.revision} "
+        "{params.python:q} {input.code[0]:q} --model {params.model:q} {params.revision} "
         "--repository {params.repository:q} --chat-template {params.template} "
         "{params.remote_code} --out {output} > {log} 2>&1"

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 ROOT = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -63,6 +64,12 @@ def tool(name, *scripts):
     }
 
 
+def stand_ins(name):
+    """Return the files that stand in for a package which tool `name` imports and never uses."""
+    folder = ROOT / "envs" / "torchvision"
+    return sorted(str(path) for path in folder.rglob("*.py")) if name == "xtuner" else []
+
+
 def python(name):
     """Return the interpreter of tool `name`."""
     return f"{ENVIRONMENTS}/{name}/bin/python"
@@ -81,7 +88,7 @@ def flag(name, value):
 
 def option(name, value):
     """Return a command line's option and its value, or nothing if there is none."""
-    return f"{name} {value}" if value else ""
+    return f"{name} {quote(str(value))}" if value else ""
 
 
 def checks(model):
@@ -113,6 +120,6 @@ def benchmark_options(wildcards):
     if wildcards.benchmark == "recipe":
         return f"--data build/corpus/test.jsonl --questions {chosen['questions']}"
     return (
-        f"--data '{repository(chosen['path'])}' --split {chosen['split']} "
+        f"--data {quote(repository(chosen['path']))} --split {chosen['split']} "
         f"--subjects {','.join(chosen['subjects'])}"
     )

@@ -29,7 +29,7 @@ rule corpus:
         min_chars=config["corpus"]["min_chars"],
         max_chars=config["corpus"]["max_chars"],
     shell:
-        "python {input.code[0]} --input {input.raw:q} --train {output.train} --test {output.test} "
+        "python {input.code[0]:q} --input {input.raw:q} --train {output.train} --test {output.test} "
         "--rejected {output.rejected} --stats {output.stats} --seed {params.seed} "
         "--system {params.system:q} --sample {params.sample} --test-size {params.test_size} "
         "--min-steps {params.min_steps} --min-chars {params.min_chars} "

@@ -9,7 +9,7 @@ rule environment:
     input:
         code=code("build_environment.py"),
         lock=repository("envs/{tool}.lock"),
-        extra=lambda w: repository("envs/torchvision") if w.tool == "xtuner" else [],
+        extra=lambda w: stand_ins(w.tool),
     output:
         stamp=f"{ENVIRONMENTS}/{{tool}}.json",
     log:
@@ -20,11 +20,12 @@ rule environment:
         mem_mb=1500,
     params:
         into=f"{ENVIRONMENTS}/{{tool}}",
+        extra=lambda w: repository("envs/torchvision") if w.tool == "xtuner" else [],
         imports=lambda w: {
             "xtuner": "torch bitsandbytes xtuner.dataset xtuner.model deepspeed",
             "lmdeploy": "torch transformers fastapi uvicorn lmdeploy.version",
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",
         }[w.tool],
     shell:
-        "python {input.code[0]} --lock {input.lock} --into {params.into:q} "
-        "--stamp {output.stamp:q} --extra {input.extra} --imports {params.imports} > {log} 2>&1"
+        "python {input.code[0]:q} --lock {input.lock:q} --into {params.into:q} "
+        "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} > {log} 2>&1"

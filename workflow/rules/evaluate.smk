@@ -44,7 +44,7 @@ rule evaluate:
         remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
         work=subpath(output.details, parent=True),
     shell:
-        "python {input.code[0]} --benchmark {wildcards.benchmark} --variant {wildcards.model} "
+        "python {input.code[0]:q} --benchmark {wildcards.benchmark} --variant {wildcards.model} "
         "--workspace {input.workspace} --server-python {params.server:q} "
         "--opencompass-python {params.opencompass:q} --engine {params.engine} {params.options} "
         "--max-new-tokens {params.max_new_tokens} --session-len {params.session_len} "
@@ -76,7 +76,7 @@ rule efficiency:
         new_tokens=config["efficiency"]["new_tokens"],
         repeats=config["efficiency"]["repeats"],
     shell:
-        "{params.python:q} {input.code[0]} --workspace {input.workspace} "
+        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--variant {wildcards.variant} --engine {params.engine} "
         "--prompt-tokens {params.prompt_tokens} --new-tokens {params.new_tokens} "
         "--repeats {params.repeats} --threads 2 --out {output} > {log} 2>&1"

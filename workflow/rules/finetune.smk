@@ -28,7 +28,7 @@ rule training_config:
         template=config["base"]["chat_template"],
         remote_code=flag("--remote-code", config["base"]["remote_code"]),
     shell:
-        "{params.python:q} {input.code[0]} --train {params.train:q} --device {params.device} "
+        "{params.python:q} {input.code[0]:q} --train {params.train:q} --device {params.device} "
         "--chat-template {params.template} {params.remote_code} --base build/base "
         "--data build/corpus/train.jsonl --seed {params.seed} --out {output} > {log} 2>&1"
 
@@ -54,13 +54,14 @@ rule train:
         gpu=GPUS * config["train"]["processes"],
     params:
         python=python("xtuner"),
+        device=config["device"],
         deepspeed=option("--deepspeed", config["train"]["deepspeed"]),
         processes=config["train"]["processes"],
     shell:
-        "{params.python:q} {input.code[0]} --config {input.config} --data {input.data} "
+        "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
         "--base {input.base} --work build/train/work --out {output.checkpoint} "
         "--loss {output.loss} --check {output.check} {params.deepspeed} "
-        "--processes {params.processes} --threads {threads} > {log} 2>&1"
+        "--device {params.device} --processes {params.processes} --threads {threads} > {log} 2>&1"
 
 
 rule adapter:
@@ -83,7 +84,7 @@ rule adapter:
     params:
         python=python("xtuner"),
     shell:
-        "{params.python:q} {input.code[0]} --config {input.config} "
+        "{params.python:q} {input.code[0]:q} --config {input.config} "
         "--checkpoint {input.checkpoint} --out {output} --threads {threads} > {log} 2>&1"
 
 
@@ -107,7 +108,7 @@ rule merge:
         python=python("xtuner"),
         device=config["device"],
     shell:
-        "{params.python:q} {input.code[0]} --base {input.base} --adapter {input.adapter} "
+        "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
         "--device {params.device} --out {output} --threads {threads} > {log} 2>&1"
 
 
@@ -133,6 +134,6 @@ rule check_merge:
         template=config["base"]["chat_template"],
         limit=config["checks"]["merge_logits"],
     shell:
-        "{params.python:q} {input.code[0]} --base {input.base} --adapter {input.adapter} "
+        "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
         "--merged {input.merged} --held-out {input.held_out} --chat-template {params.template} "
-        "--limit {params.limit} --out {output} > {log} 2>&1"
+        "--limit {params.limit} --threads {threads} --out {output} > {log} 2>&1"

@@ -28,7 +28,7 @@ rule calibrate:
         length=config["calibration"]["length"],
         device=config["device"],
     shell:
-        "{params.python:q} {input.code[0]} --model {input.model} --text {input.text} "
+        "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
         "--chat-template {params.template} --samples {params.samples} --length {params.length} "
         "--device {params.device} --threads {threads} --out {output} > {log} 2>&1"
 
@@ -58,7 +58,7 @@ rule awq:
         group_size=config["awq"]["group_size"],
         device=config["device"],
     shell:
-        "{params.python:q} {input.code[0]} --model {input.model} --text {input.text} "
+        "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
         "--chat-template {params.template} --samples {params.samples} --length {params.length} "
         "--bits {params.bits} --group-size {params.group_size} --device {params.device} "
         "--threads {threads} --out {output} > {log} 2>&1"
@@ -82,7 +82,7 @@ rule check_awq:
         python=python("lmdeploy"),
         limit=config["checks"]["awq_scales"],
     shell:
-        "{params.python:q} {input.code[0]} --merged {input.merged} --awq {input.awq} "
+        "{params.python:q} {input.code[0]:q} --merged {input.merged} --awq {input.awq} "
         "--limit {params.limit} --out {output} > {log} 2>&1"
 
 
@@ -102,5 +102,5 @@ rule kv8_parameters:
     params:
         python=python("lmdeploy"),
     shell:
-        "{params.python:q} {input.code[0]} --statistics {input.statistics} --out {output} "
+        "{params.python:q} {input.code[0]:q} --statistics {input.statistics} --out {output} "
         "> {log} 2>&1"

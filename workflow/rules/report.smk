@@ -56,10 +56,10 @@ rule report:
         prefer=config["decision"]["prefer"],
         tokens=config["decision"]["tokens"],
     shell:
-        "python {input.code[0]} --results results --evaluations build/evaluate "
+        "python {input.code[0]:q} --results results --evaluations build/evaluate "
         "--variants {params.variants} --benchmarks {params.benchmarks} --base base "
         "--max-loss {params.max_loss} --prefer {params.prefer} --tokens {params.tokens} "
         "--checks {input.checks} {input.evaluations} --corpus-stats {input.corpus} "
-        "--training-log {input.loss} --config {input.config} --locks {input.locks} "
+        "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "
         "> {log} 2>&1"

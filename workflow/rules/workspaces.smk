@@ -23,7 +23,7 @@ rule workspace:
         format=lambda w: SOURCES[w.weights][1],
         group_size=lambda w: config["awq"]["group_size"] if w.weights == "w4" else 0,
     shell:
-        "{params.python:q} {input.code[0]} --model {input.model} --format {params.format} "
+        "{params.python:q} {input.code[0]:q} --model {input.model} --format {params.format} "
         "--group-size {params.group_size} --out {output} > {log} 2>&1"
 
 
@@ -49,7 +49,7 @@ rule check_workspace:
         template=config["base"]["chat_template"],
         limit=config["checks"]["workspace_nll"],
     shell:
-        "{params.python:q} {input.code[0]} --workspace {input.workspace} --model {input.model} "
+        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} --model {input.model} "
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
         "--limit {params.limit} --threads {threads} --out {output} > {log} 2>&1"
 
@@ -72,7 +72,7 @@ rule training_prompts:
     params:
         python=python("xtuner"),
     shell:
-        "{params.python:q} {input.code[0]} --config {input.config} --data {input.data} "
+        "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
         "--out {output} > {log} 2>&1"
 
 
@@ -93,7 +93,7 @@ rule check_template:
     params:
         python=python("lmdeploy"),
     shell:
-        "{params.python:q} {input.code[0]} --prompts {input.prompts} "
+        "{params.python:q} {input.code[0]:q} --prompts {input.prompts} "
         "--workspace {input.workspace} --out {output} > {log} 2>&1"
 
 
@@ -120,7 +120,7 @@ rule variant:
         ],
         session_len=config["workspace"]["session_len"],
     shell:
-        "{params.python:q} {input.code[0]} --workspace {input.workspace} {params.kv_parameters} "
+        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} {params.kv_parameters} "
         "--quant-policy {params.quant_policy} --cache-max-entry-count {params.cache} "
         "--session-len {params.session_len} --out {output} > {log} 2>&1"
 
@@ -145,6 +145,6 @@ rule check_kv8:
         template=config["base"]["chat_template"],
         limit=config["checks"]["kv8_nll"],
     shell:
-        "{params.python:q} {input.code[0]} --workspace {input.workspace} "
+        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--held-out {input.held_out} --chat-template {params.template} --limit {params.limit} "
         "--threads {threads} --out {output} > {log} 2>&1"

@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json
+from butler.hf_folder import read_config
 
 # Model families whose Python code XTuner ships, for a folder that names it but does not hold it.
 SHIPPED_CODE = {"internlm2": "xtuner._lite.modelings.internlm2"}
@@ -23,9 +23,8 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 def locate(model: str, repository: Path, revision: str | None) -> Path:
     """Return the local folder of `model`: a path, or a hub id that is downloaded at `revision`."""
-    for candidate in (repository / model, Path(model)):
-        if candidate.is_dir():
-            return candidate
+    if (repository / model).is_dir():
+        return repository / model
     if model.count("/") != 1 or model.startswith((".", "/")):
         raise ButlerError(
             f"base.model '{model}' is not a folder; give the path of a Hugging Face model folder "
@@ -62,7 +61,8 @@ def check_weights(folder: Path) -> None:
     """Raise ButlerError unless `folder` holds a configuration and all the weights it names."""
     if not (folder / "config.json").is_file():
         raise ButlerError(f"{folder} has no config.json; base.model takes a Hugging Face folder")
-    for index in folder.glob("*.index.json"):
+    kind = "*.safetensors" if any(folder.glob("*.safetensors")) else "pytorch_model*.bin"
+    for index in folder.glob(f"{kind}.index.json"):
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         if missing := sorted(name for name in shards if not (folder / name).is_file()):
             raise ButlerError(f"{folder} lacks weight file {missing[0]}, named in {index.name}")
@@ -70,9 +70,29 @@ def check_weights(folder: Path) -> None:
         raise ButlerError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin)")
 
 
-def add_code(folder: Path, config: dict[str, Any], remote_code: bool) -> None:
-    """Put the Python code that config.json names into `folder`, if it is not there yet."""
-    named = {ref.split("--")[-1].split(".")[0] for ref in config.get("auto_map", {}).values()}
+def _code_files(folder: Path) -> set[str]:
+    """Return the modules that the folder's configurations run, and make them local names.
+
+    `repository--module.Class` would send transformers to the hub in the middle of a run.
+    """
+    named: set[str] = set()
+    for path in (folder / "config.json", folder / "tokenizer_config.json"):
+        if not path.is_file():
+            continue
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in config.get("auto_map", {}).items():
+            entries = value if isinstance(value, list) else [value]
+            local = [entry and entry.split("--")[-1] for entry in entries]
+            named |= {entry.split(".")[0] for entry in local if entry}
+            config["auto_map"][key] = local if isinstance(value, list) else local[0]
+        if "auto_map" in config:
+            atomic_write_json(path, config)
+    return named
+
+
+def add_code(folder: Path, remote_code: bool) -> None:
+    """Put the Python code that the configurations name into `folder`, if it is not there yet."""
+    named = _code_files(folder)
     if not named:
         return
     if not remote_code:
@@ -83,7 +103,7 @@ def add_code(folder: Path, config: dict[str, Any], remote_code: bool) -> None:
     missing = [name for name in sorted(named) if not (folder / f"{name}.py").is_file()]
     if not missing:
         return
-    family = config.get("model_type", "")
+    family = read_config(folder).get("model_type", "")
     if family not in SHIPPED_CODE:
         raise ButlerError(f"base.model lacks {missing[0]}.py, which its config.json names")
     import importlib.util
@@ -138,8 +158,7 @@ def prepare(source: Path, folder: Path, template: ChatTemplate, remote_code: boo
         if path.is_file() and not path.name.startswith("."):
             weights = any(path.match(pattern) for pattern in WEIGHTS)
             (link_or_copy if weights else shutil.copyfile)(path, folder / path.name)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    add_code(folder, config, remote_code)
+    add_code(folder, remote_code)
     set_chat_template(folder, template, remote_code)
 
 

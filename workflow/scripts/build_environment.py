@@ -33,6 +33,20 @@ def check_python() -> str:
     return sys.executable
 
 
+def make_venv(into: Path) -> None:
+    """Make an empty virtual environment.
+
+    Raises:
+        ButlerError: if this Python cannot.
+    """
+    command = [check_python(), "-m", "venv", str(into)]
+    if subprocess.run(command).returncode != 0:
+        raise ButlerError(
+            f"{sys.executable} cannot make virtual environments; install the system's package for "
+            "it (python3-venv) or use another Python"
+        )
+
+
 def run_pip(environment: Path, arguments: list[str]) -> None:
     """Run the environment's pip.
 
@@ -50,8 +64,10 @@ def run_pip(environment: Path, arguments: list[str]) -> None:
 def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict[str, object]:
     """Build `into` from `lock`, copy `extra` packages beside the rest and import `imports`."""
     if into.exists():
+        if not (into / "pyvenv.cfg").is_file():
+            raise ButlerError(f"{into} is there and no virtual environment; move it away")
         shutil.rmtree(into)
-    subprocess.run([check_python(), "-m", "venv", str(into)], check=True)
+    make_venv(into)
     torch = [line for line in lock.read_text().splitlines() if line.startswith("torch==")]
     if torch:
         run_pip(into, ["install", "--constraint", str(lock), *torch])

@@ -82,8 +82,7 @@ def calibrate(model: Path, texts: list[str], args: argparse.Namespace, out: Path
     with tempfile.TemporaryDirectory() as scratch:
         source = model if device == "cuda" else fp32_view(model, Path(scratch) / "model")
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=True)
-        tokens = sum(len(tokenizer.encode(text)) for text in texts[:200])
-        enough_text(tokens, args.samples, args.length)
+        enough_text(tokenizer, texts, args.length)
         write_calibration_text(texts, Path(scratch))
         source, out = source.resolve(), out.resolve()
         with working_directory(Path(scratch)):

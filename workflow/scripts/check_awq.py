@@ -4,11 +4,12 @@ A weight rounded to 4 bits is off by half a group scale, and a little more throu
 """
 
 import argparse
+import math
 from pathlib import Path
 
-from butler.awq_weights import weight_errors
+from butler.awq_weights import check_plain_tensors, weight_errors
 from butler.checks import conclude
-from butler.errors import run_cli
+from butler.errors import ButlerError, run_cli
 from butler.lmdeploy_cpu import without_cuda
 
 
@@ -21,8 +22,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     without_cuda()
+    check_plain_tensors(args.merged, args.awq)
     errors = list(weight_errors(args.merged, args.awq))
-    worst = max(errors, key=lambda error: error.in_scales)
+    if not errors:
+        raise ButlerError(f"{args.awq} holds no quantised layer of {args.merged}")
+    # NaN compares false with everything: it has to count as the worst.
+    worst = max(errors, key=lambda e: e.in_scales if math.isfinite(e.in_scales) else math.inf)
     conclude(
         args.out,
         "awq",

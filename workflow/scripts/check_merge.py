@@ -5,6 +5,8 @@ onto the quantised base, or with a wrong scale, differs by far more.
 """
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ def logits(model: Any, batch: list[torch.Tensor]) -> list[torch.Tensor]:
 
 def largest_difference(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
     """Return the largest absolute difference between two lists of tensors of the same shapes."""
-    return max(float((a - b).abs().max()) for a, b in zip(some, others, strict=True))
+    # torch's max keeps a NaN, Python's loses it.
+    pairs = zip(some, others, strict=True)
+    return float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
 
 
 def compare(base: Path, adapter: Path, merged: Path, texts: list[str]) -> dict[str, float]:
@@ -59,11 +63,15 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="share of the logits' std")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     texts = rendered(args.held_out, args.samples, ChatTemplate.load(args.chat_template))
-    measured = compare(args.base, args.adapter, args.merged, texts)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["HF_HOME"] = cache
+        measured = compare(args.base, args.adapter, args.merged, texts)
     share = measured["max_difference"] / measured["logit_std"]
     conclude(
         args.out,

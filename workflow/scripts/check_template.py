@@ -12,7 +12,7 @@ from typing import Any
 
 from butler.checks import conclude
 from butler.engine.tokenizer import ChatTokenizer
-from butler.errors import run_cli
+from butler.errors import ButlerError, run_cli
 from butler.lmdeploy_cpu import without_cuda
 
 IGNORED = -100
@@ -20,7 +20,9 @@ IGNORED = -100
 
 def training_prompt(record: dict[str, Any]) -> list[int]:
     """Return the tokens up to the first that carries loss."""
-    first = next(i for i, label in enumerate(record["labels"]) if label != IGNORED)
+    first = next((i for i, label in enumerate(record["labels"]) if label != IGNORED), None)
+    if first is None:
+        raise ButlerError("a record's answer lies beyond train.max_length; raise it")
     return record["input_ids"][:first]
 
 
@@ -62,7 +64,10 @@ def _lmdeploy_difference(
     by_lmdeploy = lmdeploy_prompt(workspace / "chat_template.json", messages)
     # LMDeploy leaves BOS to the tokenizer; all else must be there.
     before = text.removesuffix(by_lmdeploy)
-    if before == text or len(tokenizer.encode(before)) > 1:
+    config = json.loads((workspace / "tokenizer_config.json").read_text(encoding="utf-8"))
+    bos = config.get("bos_token") or ""
+    allowed = {"", bos if isinstance(bos, str) else bos["content"]}
+    if before == text or before not in allowed:
         return [f"LMDeploy would ask {by_lmdeploy!r}, our server asks {text!r}"]
     return []
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from build_environment import check_python, run_pip
+from build_environment import make_venv, run_pip
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 
@@ -28,7 +28,7 @@ def resolve(intent: Path, into: Path) -> list[str]:
     """Install what `intent` asks for into a new environment; return its frozen packages."""
     resolved, marker, rest = intent.read_text(encoding="utf-8").partition(NO_DEPS)
     without_deps = marker + rest
-    subprocess.run([check_python(), "-m", "venv", str(into)], check=True)
+    make_venv(into)
     torch = [line for line in requirements(resolved) if line.startswith("torch==")]
     run_pip(into, ["install", *torch])
     run_pip(into, ["install", *requirements(resolved)])

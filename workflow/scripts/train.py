@@ -12,10 +12,12 @@ import os
 import shutil
 import socket
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from butler.checks import conclude
+from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_open, atomic_write_text
 from butler.tools import run_tool, tool_environment
@@ -23,24 +25,37 @@ from butler.training_log import judge, read_log
 from butler.xtuner import FINISHED
 
 FINGERPRINT = "fingerprint"
+ARITHMETIC = ("xtuner", "torch", "transformers", "bitsandbytes", "peft", "deepspeed")
 
 
-def fingerprint(config: Path, data: Path, base: Path) -> str:
-    """Return a hash of what a checkpoint depends on: settings, corpus, size and name of weights."""
-    digest = hashlib.sha256(config.read_bytes())
-    digest.update(data.read_bytes())
-    for path in sorted(base.iterdir()):
-        if path.suffix == ".json":
-            digest.update(path.read_bytes())
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
+def fingerprint(config: Path, data: Path, base: Path, launch: str) -> str:
+    """Return a hash of what a checkpoint depends on.
+
+    That is XTuner's configuration, the corpus, the base's files, how the training is launched, our
+    hooks, and the releases of the packages that do the arithmetic.
+    """
+    hooks = Path(__file__).parent / "butler" / "xtuner" / "support.py"
+    base_files = sorted(p for p in base.iterdir() if p.is_file() and not p.name.startswith("."))
+    digest = hashlib.sha256(launch.encode())
+    for path in [config, data, hooks, *base_files]:
+        with path.open("rb") as stream:
+            digest.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    digest.update(" ".join(f"{name} {version(name)}" for name in ARITHMETIC).encode())
     return digest.hexdigest()
 
 
 def open_work(work: Path, mark: str) -> None:
-    """Make `work` ready for the run `mark`, throwing away what another run left there."""
+    """Make `work` ready for the run `mark`, throwing away what another run left there.
+
+    Raises:
+        ButlerError: if the folder holds something that is not a training's.
+    """
     path = work / FINGERPRINT
-    if work.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != mark):
-        shutil.rmtree(work)
+    if work.exists() and any(work.iterdir()):
+        if not path.is_file():
+            raise ButlerError(f"{work} is no training's work folder; move it away or name another")
+        if path.read_text(encoding="utf-8") != mark:
+            shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, mark)
 
@@ -100,8 +115,8 @@ def environment(args: argparse.Namespace, on_gpu: bool) -> dict[str, str]:
         # DeepSpeed takes part in a process group even when alone.
         extra |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
         extra["MASTER_PORT"] = str(_free_port())
-    if args.deepspeed and not on_gpu:
-        extra["DS_ACCELERATOR"] = "cpu"
+    if not on_gpu:
+        extra |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return tool_environment(args.work / "cache", args.threads, **extra)
 
 
@@ -138,6 +153,8 @@ def publish(args: argparse.Namespace) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["step", "loss", "learning_rate"])
         writer.writerows([s.step, s.loss, s.learning_rate] for s in steps)
+    # All of it is published; what is left would make a forced training end at once.
+    shutil.rmtree(args.work)
 
 
 def main() -> None:
@@ -151,17 +168,18 @@ def main() -> None:
     parser.add_argument("--loss", type=Path, required=True, help="CSV of the logged losses")
     parser.add_argument("--check", type=Path, required=True, help="JSON of the training check")
     parser.add_argument("--deepspeed", default="", help="name of a configuration that XTuner ships")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--processes", type=int, default=1, help="one per GPU")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     import torch
 
-    on_gpu = torch.cuda.is_available()
-    if args.processes > max(1, torch.cuda.device_count()):
-        raise ButlerError(
-            f"train.processes is {args.processes}, but torch finds {torch.cuda.device_count()} GPUs"
-        )
-    open_work(args.work, fingerprint(args.config, args.data, args.base))
+    on_gpu = resolve_device(args.device) == "cuda"
+    gpus = torch.cuda.device_count() if on_gpu else 0
+    if args.processes > max(1, gpus):
+        raise ButlerError(f"train.processes is {args.processes}, but {gpus} GPUs are to be used")
+    launch = f"{args.deepspeed or 'plain'} {args.processes} {'cuda' if on_gpu else 'cpu'}"
+    open_work(args.work, fingerprint(args.config, args.data, args.base, launch))
     if not (args.work / FINISHED).is_file():
         run_tool(command(args, on_gpu), environment(args, on_gpu))
     publish(args)

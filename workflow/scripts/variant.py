@@ -11,7 +11,7 @@ import yaml
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_text
 from butler.manifest import NAME as MANIFEST
-from butler.manifest import write_manifest
+from butler.manifest import verify_manifest, write_manifest
 
 WEIGHTS = Path("triton_models") / "weights"
 
@@ -46,6 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.quant_policy and not args.kv_parameters:
         raise ButlerError("--quant-policy 8 needs --kv-parameters")
+    verify_manifest(args.workspace)
     with atomic_dir(args.out) as folder:
         link_tree(args.workspace, folder)
         if args.kv_parameters:

@@ -38,7 +38,8 @@ class QuantisedLinear:
         return cls(
             unpack(tensors[f"{name}.qweight"]),
             unpack(tensors[f"{name}.qzeros"]),
-            tensors[f"{name}.scales"].float(),
+            # The file holds fp32, the workspace fp16: what is served counts.
+            tensors[f"{name}.scales"].half().float(),
         )
 
     @property
@@ -82,6 +83,23 @@ def dequantised_state(folder: Path) -> dict[str, torch.Tensor]:
         if not (name.endswith(packed) and name.rpartition(".")[0] in layers):
             state[name] = tensors[name]
     return state
+
+
+def check_plain_tensors(merged: Path, awq: Path) -> None:
+    """Check that what is not quantised, embedding and head, is the merged model's.
+
+    Norms and biases take part in the smoothing and are left out.
+
+    Raises:
+        ButlerError: naming the first tensor that differs by more than fp16's rounding.
+    """
+    plain, packed = ModelTensors(merged), ModelTensors(awq)
+    for name in packed.names():
+        if name not in plain or name.endswith(".bias") or "norm" in name:
+            continue
+        before, after = plain[name].float(), packed[name].float()
+        if not torch.allclose(before, after, rtol=1e-3, atol=1e-6):
+            raise ButlerError(f"check awq: {name} is not quantised and differs from the merged one")
 
 
 def weight_errors(merged: Path, awq: Path) -> Iterator[WeightError]:

@@ -43,25 +43,30 @@ def _sentence(error: ValidationError) -> str:
     return f"key '{key}' {_expectation(error)}"
 
 
+BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+}
+
+
 def _expectation(error: ValidationError) -> str:
-    wanted = error.validator_value
-    found = f"found {error.instance!r}"
-    if error.validator == "enum":
-        return f"takes one of {', '.join('null' if w is None else str(w) for w in wanted)}, {found}"
-    if error.validator == "const":
-        return f"takes {wanted} only, {found}"
-    if error.validator == "type":
-        kinds = wanted if isinstance(wanted, list) else [wanted]
-        return f"takes {' or '.join(kinds)}, {found}"
-    bounds = {
-        "minimum": "at least",
-        "maximum": "at most",
-        "exclusiveMinimum": "more than",
-        "exclusiveMaximum": "less than",
-    }
-    if error.validator in bounds:
-        return f"takes {bounds[error.validator]} {wanted}, {found}"
-    return f"is not valid: {error.message}"
+    kind, wanted = error.validator, error.validator_value
+    if kind == "enum":
+        wanted = ", ".join("null" if value is None else str(value) for value in wanted)
+        sentence = f"takes one of {wanted}"
+    elif kind == "const":
+        sentence = f"takes {wanted} only"
+    elif kind == "type":
+        sentence = f"takes {' or '.join(wanted if isinstance(wanted, list) else [wanted])}"
+    elif kind == "pattern":
+        sentence = f"must match {wanted}"
+    elif kind in BOUNDS:
+        sentence = f"takes {BOUNDS[kind]} {wanted}"
+    else:
+        return f"is not valid: {error.message}"
+    return f"{sentence}, found {error.instance!r}"
 
 
 def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
@@ -82,7 +87,9 @@ def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
                 "internlm/internlm2-chat-7b"
             )
         if revision is None:
-            raise ButlerError(f"config: base.revision is missing; pin the commit of {model}")
+            raise ButlerError(
+                f"config: base.revision is missing; pin the commit of {model}, 40 digits"
+            )
     ceval = config["benchmarks"]["ceval"]
     for subject in ceval["subjects"]:
         for split in ("dev", "val", "test"):

@@ -11,6 +11,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from butler.errors import ButlerError
 
@@ -89,10 +90,14 @@ def working_directory(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def enough_text(tokens: int, samples: int, length: int) -> None:
-    """Raise ButlerError if the calibration text is shorter than one sample."""
-    if tokens <= length:
-        raise ButlerError(
-            f"calibration.length is {length} tokens, but the training text has {tokens} in all; "
-            f"lower it or give a larger corpus ({samples} samples are drawn)"
-        )
+def enough_text(tokenizer: Any, texts: list[str], length: int) -> None:
+    """Raise ButlerError if the calibration text is shorter than one sample of `length` tokens."""
+    tokens = 0
+    for text in texts:
+        tokens += len(tokenizer.encode(text))
+        if tokens > length:
+            return
+    raise ButlerError(
+        f"calibration.length is {length} tokens, but the training text has {tokens} in all; "
+        "lower it or give a larger corpus"
+    )

@@ -16,8 +16,9 @@ def _sha256(path: Path) -> str:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write manifest.json over all files below `folder`."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / NAME)
+    """Write manifest.json over all files below `folder` but hidden ones, which are Snakemake's."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
+    files = sorted(path for path in found if not path.name.startswith("."))
     entries = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,

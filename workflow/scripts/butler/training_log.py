@@ -52,7 +52,9 @@ def judge(steps: list[LoggedStep]) -> tuple[bool, str, dict[str, float]]:
     broken = [step.step for step in steps if not math.isfinite(step.loss)]
     if broken:
         return False, f"the loss is not finite at step {broken[0]}; lower the rate", measured
-    if len(steps) > 1 and last >= first:
+    if len(steps) < 2:
+        return False, "only one loss was logged; lower train.log_interval", measured
+    if last >= first:
         sentence = f"the loss went from {first:.4f} to {last:.4f}: the model did not learn"
         return False, sentence, measured
     return True, f"the loss went from {first:.4f} to {last:.4f}", measured

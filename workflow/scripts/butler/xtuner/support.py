@@ -13,6 +13,7 @@ import torch
 import transformers.integrations.bitsandbytes as bitsandbytes_integration
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.optim import LinearLR
 from xtuner.model import SupervisedFinetune
 
 from butler.xtuner import FINISHED
@@ -30,6 +31,20 @@ class CpuSupervisedFinetune(SupervisedFinetune):
     def _prepare_for_flash_attn(cfg: Any, llm_cfg: Any) -> Any:
         # Upstream asks torch.cpu.is_bf16_supported(), which does not exist.
         return cfg
+
+
+class Warmup(LinearLR):
+    """A linear warm-up that lasts two iterations at least, however short the epoch."""
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls, *args: Any, begin: float = 0, end: float = 0, epoch_length: int, **kwargs: Any
+    ) -> "Warmup":
+        """Convert epochs to iterations; mmengine refuses a warm-up that rounds to none."""
+        end = max(end, begin + 2 / epoch_length)
+        return super().build_iter_from_epoch(
+            *args, begin=begin, end=end, epoch_length=epoch_length, **kwargs
+        )
 
 
 class RandomStateHook(Hook):
