@@ -39,7 +39,7 @@ def test_another_family_goes_from_corpus_to_w4kv8(family, template, tmp_path):
     run_chain(
         tmp_path,
         *("results/checks/w4kv8.json", "results/checks/workspace_fp16.json"),
-        *("results/checks/template.json", "results/recipe_w4kv8.csv"),
+        *("results/checks/template.json", "results/checks/awq.json", "results/checks/merge.json"),
         base={
             "model": str(tmp_path / "model"),
             "chat_template": template,
@@ -51,7 +51,7 @@ def test_another_family_goes_from_corpus_to_w4kv8(family, template, tmp_path):
     )
     for name in ("merge", "awq", "template", "workspace_fp16", "workspace_w4", "w4kv8"):
         assert read_json(tmp_path / f"results/checks/{name}.json")["passed"], name
-    assert (tmp_path / "results" / "recipe_w4kv8.csv").is_file()
+    assert (tmp_path / "workspaces" / "w4kv8" / "manifest.json").is_file()
 
 
 @pytest.mark.real_data

@@ -14,7 +14,7 @@ from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.imports import code_of
 from butler.tools import put_python_first
-from butler.variants import BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
+from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
 
 from snakemake.exceptions import WorkflowError
 

@@ -42,13 +42,15 @@ rule evaluate:
         max_new_tokens=lambda w: config["benchmarks"][w.benchmark]["max_new_tokens"],
         session_len=config["workspace"]["session_len"],
         remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
+        blank=lambda w: 1 if w.model == BASE else config["checks"]["blank_answers"],
         work=subpath(output.details, parent=True),
     shell:
         "python {input.code[0]:q} --benchmark {wildcards.benchmark} --variant {wildcards.model} "
         "--workspace {input.workspace} --server-python {params.server:q} "
         "--opencompass-python {params.opencompass:q} --engine {params.engine} {params.options} "
         "--max-new-tokens {params.max_new_tokens} --session-len {params.session_len} "
-        "{params.remote_code} --threads {threads} --work-dir {params.work} "
+        "{params.remote_code} --threads {threads} --max-blank-share {params.blank} "
+        "--work-dir {params.work} "
         "--out {output.scores} --check {output.check} > {log} 2>&1"
 
 
