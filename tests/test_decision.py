@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from butler.decision import Candidate, Change, Rule, decide
+from butler.decision import Candidate, Change, Rule, caveats, decide
 from butler.errors import ButlerError
 from butler.intervals import paired_change
 
@@ -143,3 +143,12 @@ def test_one_question_has_no_interval() -> None:
 def test_different_questions_cannot_be_paired() -> None:
     with pytest.raises(ButlerError, match="same questions"):
         paired_change({"r": [0.0]}, {"r": [0.0, 1.0]})
+
+
+def test_a_fine_tuned_model_that_scores_nothing_or_forgot_is_said_first():
+    found = caveats({"ceval": 40.0, "recipe": 0.0}, {"ceval": Change(-12.0, -15.0, -9.0)})
+    assert found[0].startswith("fp16 itself scores 0 on recipe")
+    assert found[1].startswith("Fine-tuning cost 12.00 points on ceval")
+    assert caveats({"ceval": 40.0}, {"ceval": Change(-1.0, -3.0, 1.0)}) == []
+    decision = decide(RULE, [FP16, candidate("w4", 0.0, 200)], found)
+    assert list(decision.remarks)[:2] == found

@@ -40,6 +40,7 @@ def test_another_family_goes_from_corpus_to_w4kv8(family, template, tmp_path):
         tmp_path,
         *("results/checks/w4kv8.json", "results/checks/workspace_fp16.json"),
         *("results/checks/template.json", "results/checks/awq.json", "results/checks/merge.json"),
+        "results/checks/workspace_w4.json",
         base={
             "model": str(tmp_path / "model"),
             "chat_template": template,

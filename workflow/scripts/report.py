@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from butler import report_page
-from butler.decision import BASELINE, Candidate, Change, Decision, Rule, decide
+from butler.decision import BASELINE, Candidate, Change, Decision, Rule, caveats, decide
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
 from butler.intervals import paired_change
@@ -57,9 +57,17 @@ def main() -> None:
     variants, benchmarks = _names(arguments.variants), _names(arguments.benchmarks)
     evaluations = read_all(arguments, variants, benchmarks)
     efficiencies = {name: read_efficiency(arguments.results, name) for name in variants}
-    decision = decide(rule, candidates(rule, variants, benchmarks, evaluations, efficiencies))
+    base_changes = changes_since_base(arguments.base, benchmarks, evaluations)
+    scores = {name: evaluations[name, BASELINE].average for name in benchmarks}
+    decision = decide(
+        rule,
+        candidates(rule, variants, benchmarks, evaluations, efficiencies),
+        caveats(scores, base_changes),
+    )
     table = report_page.summary(decision, evaluations, efficiencies)
-    page = report_page.render(context(arguments, decision, evaluations, efficiencies, table))
+    page = report_page.render(
+        context(arguments, decision, evaluations, efficiencies, table, base_changes)
+    )
     if len(page.encode()) > LARGEST_REPORT:
         raise ButlerError(f"the report would be {len(page.encode()):,} bytes; the limit is 5 MiB")
     atomic_write_text(arguments.summary, table.to_csv(index=False))
@@ -108,23 +116,32 @@ def candidates(
     return found
 
 
+def changes_since_base(
+    base: str | None, benchmarks: list[str], evaluations: report_page.Evaluations
+) -> dict[str, Change]:
+    """Return the change of the fine-tuned model against the base, by benchmark."""
+    if not base:
+        return {}
+    return {
+        benchmark: paired_change(
+            evaluations[benchmark, BASELINE].by_dataset, evaluations[benchmark, base].by_dataset
+        )
+        for benchmark in benchmarks
+    }
+
+
 def context(
     arguments: argparse.Namespace,
     decision: Decision,
     evaluations: report_page.Evaluations,
     efficiencies: dict[str, Efficiency],
     table: pd.DataFrame,
+    base_changes: dict[str, Change],
 ) -> dict[str, Any]:
     """Return everything the template shows."""
     benchmarks = _names(arguments.benchmarks)
     quantised = [name for name in efficiencies if name != BASELINE]
     loss = read_loss(arguments.training_log) if arguments.training_log else None
-    base_changes = {}
-    if arguments.base:
-        for benchmark in benchmarks:
-            tuned = evaluations[benchmark, BASELINE].by_dataset
-            base = evaluations[benchmark, arguments.base].by_dataset
-            base_changes[benchmark] = paired_change(tuned, base)
     return {
         "decision": decision,
         "baseline": BASELINE,

@@ -105,8 +105,29 @@ class Decision:
         return record
 
 
-def decide(rule: Rule, candidates: Sequence[Candidate]) -> Decision:
-    """Apply the rule; the baseline itself always qualifies.
+def caveats(baseline_scores: Mapping[str, float], since_base: Mapping[str, Change]) -> list[str]:
+    """Return what a reader must know of the fine-tuned model before trusting a comparison.
+
+    Args:
+        baseline_scores: score of the baseline by benchmark, 0 to 100.
+        since_base: change of the baseline against the model before fine-tuning, by benchmark.
+    """
+    found = [
+        f"{BASELINE} itself scores 0 on {name}, so {name} cannot tell the variants apart."
+        for name, score in baseline_scores.items()
+        if score == 0
+    ]
+    for name, change in since_base.items():
+        if change.points < 0 and not change.within_noise:
+            found.append(
+                f"Fine-tuning cost {-change.points:.2f} points on {name} against the base model: "
+                "it forgot; mix in other data, train less, or lower the learning rate."
+            )
+    return found
+
+
+def decide(rule: Rule, candidates: Sequence[Candidate], known: Sequence[str] = ()) -> Decision:
+    """Apply the rule; the baseline itself always qualifies. `known` are remarks to put first.
 
     Raises:
         ButlerError: if the baseline is missing, a name comes twice, or a candidate lacks a
@@ -119,7 +140,7 @@ def decide(rule: Rule, candidates: Sequence[Candidate]) -> Decision:
     return Decision(
         variant=winner.name,
         sentence=_sentence(rule, winner, baseline, len(eligible)),
-        remarks=_remarks(rule, winner, candidates),
+        remarks=[*known, *_remarks(rule, winner, candidates)],
         rule=rule,
         verdicts=[_verdict(rule, one, winner) for one in candidates],
     )
