@@ -21,7 +21,7 @@ rule base_model:
     params:
         python=python("xtuner"),
         repository=lambda w: str(ROOT),
-        model=config["base"]["model"],
+        model=lambda w: config["base"]["model"],
         revision=option("--revision", config["base"]["revision"]),
         remote_code=flag("--remote-code", config["base"]["remote_code"]),
         template=config["base"]["chat_template"],

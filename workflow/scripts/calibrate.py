@@ -19,6 +19,7 @@ from butler.errors import run_cli
 from butler.files import atomic_dir
 from butler.held_out import rendered
 from butler.lmdeploy_cpu import (
+    CALIBRATION_TEXTS,
     allow_internlm2_cache,
     enough_text,
     fp32_view,
@@ -26,8 +27,6 @@ from butler.lmdeploy_cpu import (
     working_directory,
     write_calibration_text,
 )
-
-TEXTS = 4000
 
 
 class CacheObserver:
@@ -116,7 +115,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    texts = rendered(args.text, TEXTS, ChatTemplate.load(args.chat_template))
+    texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
         without_cuda()

@@ -12,10 +12,9 @@ from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.held_out import rendered
-from butler.lmdeploy_cpu import fp32_view, write_calibration_text
+from butler.lmdeploy_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.tools import run_tool, tool_environment
 
-TEXTS = 4000
 TURBOMIND_GROUP_SIZE = 128
 
 
@@ -68,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     check_group_size(args.group_size, args.model)
     device = resolve_device(args.device)
-    texts = rendered(args.text, TEXTS, ChatTemplate.load(args.chat_template))
+    texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
     with tempfile.TemporaryDirectory() as scratch, atomic_dir(args.out) as folder:
         work = Path(scratch)
         write_calibration_text(texts, work)

@@ -15,6 +15,9 @@ from typing import Any
 
 from butler.errors import ButlerError
 
+# Enough for 128 samples of 2,048 tokens, the most that is usual, out of short texts.
+CALIBRATION_TEXTS = 4000
+
 
 def without_cuda() -> None:
     """Let LMDeploy's export run without a GPU; call before lmdeploy is imported.
