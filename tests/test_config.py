@@ -8,6 +8,7 @@ import yaml
 from butler.chat_template import ChatTemplate
 from butler.config import check_config
 from butler.errors import ButlerError
+from butler.tools import check_python
 from workflow_state import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
@@ -68,3 +69,9 @@ def test_every_overlay_is_valid_and_names_a_known_template():
                 merged[section][key] = (merged[section][key] | value) if both else value
         check_config(merged)
         ChatTemplate.load(merged["base"]["chat_template"])
+
+
+def test_a_python_without_locks_is_refused(monkeypatch):
+    monkeypatch.setattr("sys.version_info", (3, 13, 0, "final", 0))
+    with pytest.raises(ButlerError, match="Python 3.13 is not supported.*3.11 or 3.12"):
+        check_python()

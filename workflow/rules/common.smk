@@ -13,20 +13,17 @@ from butler.config import check_config, check_inputs
 from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.imports import code_of
-from butler.tools import put_python_first
+from butler.tools import check_python, put_python_first
 from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
 
 from snakemake.exceptions import WorkflowError
 
 try:
+    check_python()
     check_config(config)
     check_inputs(config, ROOT)
 except ButlerError as error:
     raise WorkflowError(str(error)) from None
-if sys.version_info[:2] not in ((3, 11), (3, 12)):
-    raise WorkflowError(
-        "Recipe Butler needs Python 3.11 or 3.12: the tools' locks are made for them"
-    )
 
 ENVIRONMENTS = config["environments"]
 GPUS = int(config["device"] != "cpu" and gpu_present())

@@ -15,22 +15,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json
-
-SUPPORTED = ((3, 11), (3, 12))
-
-
-def check_python() -> str:
-    """Return this interpreter's path.
-
-    Raises:
-        ButlerError: if its version is not one that the locks are made for.
-    """
-    if sys.version_info[:2] not in SUPPORTED:
-        raise ButlerError(
-            f"Python {sys.version_info[0]}.{sys.version_info[1]} is not supported by the locked "
-            "tools; run with Python 3.11 or 3.12"
-        )
-    return sys.executable
+from butler.tools import check_python
 
 
 def make_venv(into: Path) -> None:

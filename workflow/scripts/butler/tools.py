@@ -11,7 +11,22 @@ from typing import NoReturn
 
 from butler.errors import ButlerError
 
+SUPPORTED_PYTHON = ((3, 11), (3, 12))
 SCRIPTS = Path(__file__).resolve().parents[1]
+
+
+def check_python() -> str:
+    """Return this interpreter's path.
+
+    Raises:
+        ButlerError: if its version is not one that the tools' locks are made for.
+    """
+    if sys.version_info[:2] not in SUPPORTED_PYTHON:
+        raise ButlerError(
+            f"Python {sys.version_info[0]}.{sys.version_info[1]} is not supported by the locked "
+            "tools; run with Python 3.11 or 3.12"
+        )
+    return sys.executable
 
 
 def put_python_first() -> None:
