@@ -91,4 +91,4 @@ def test_a_slice_of_real_recipes_and_real_ceval(tmp_path):
     for subject in SUBJECTS:
         with (CEVAL / "val" / f"{subject}_val.csv").open(encoding="utf-8") as stream:
             questions = sum(1 for _ in csv.DictReader(stream))
-        assert table.questions[f"ceval-{subject}"] == questions
+        assert table.questions[subject] == questions
