@@ -114,6 +114,18 @@ def test_a_stage_depends_on_the_code_that_it_imports():
     assert "workflow/scripts/butler/opencompass/verify.py" not in files
 
 
+def test_a_stale_environment_is_rebuilt_and_the_target_made(tmp_path):
+    stamps = tmp_path / "environments"
+    stamps.mkdir()
+    for tool in ("xtuner", "lmdeploy", "opencompass"):
+        (stamps / f"{tool}.json").write_text("{}")
+        os.utime(stamps / f"{tool}.json", (1e9, 1e9))
+    arguments = overlay(tmp_path, environments=str(stamps))
+    text = snakemake(tmp_path, "--dry-run", *arguments, "results/recipe_fp16.csv")
+    assert "rule environment:" in text
+    assert "output: results/recipe_fp16.csv" in text
+
+
 def test_the_weights_of_a_local_base_are_inputs(state):
     text = snakemake(state, "--dry-run", "--forcerun", "base_model", "--", "build/base")
     inputs = next(line for line in text.splitlines() if line.strip().startswith("input: "))

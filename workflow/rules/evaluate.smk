@@ -18,7 +18,7 @@ rule evaluate:
     input:
         **tool("lmdeploy", "evaluate_model.py", *STARTED),
         opencompass_lock=repository("envs/opencompass.lock"),
-        opencompass=ancient(f"{ENVIRONMENTS}/opencompass.json"),
+        opencompass=f"{ENVIRONMENTS}/opencompass.json",
         workspace="workspaces/{model}",
         checks=lambda w: checks(w.model),
         data=benchmark_data,
