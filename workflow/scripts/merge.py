@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -10,10 +9,8 @@ from pathlib import Path
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir
+from butler.hf_folder import carry_over
 from butler.tools import run_tool, tool_environment
-
-# What merging does not carry over from the base, or writes anew from a newer library's defaults.
-FROM_BASE = ("generation_config.json", "tokenizer_config.json", "chat_template.json")
 
 
 def check_adapter(adapter: Path, base: Path) -> None:
@@ -41,8 +38,7 @@ def main() -> None:
         run_tool(command, tool_environment(Path(cache), args.threads))
         if not any(folder.glob("*.safetensors")) or not (folder / "config.json").is_file():
             raise ButlerError("xtuner merge wrote no model; its log says why")
-        for path in [*args.base.glob("*.py"), *(args.base / name for name in FROM_BASE)]:
-            shutil.copyfile(path, folder / path.name)
+        carry_over(args.base, folder)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.held_out import rendered
+from butler.hf_folder import carry_over
 from butler.lmdeploy_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.tools import run_tool, tool_environment
 
@@ -44,9 +44,7 @@ def finish(model: Path, folder: Path) -> None:
     config["torch_dtype"] = "float16"
     config.pop("_name_or_path", None)
     atomic_write_json(folder / "config.json", config)
-    names = ("generation_config.json", "tokenizer_config.json", "chat_template.json")
-    for path in [*model.glob("*.py"), *(model / name for name in names)]:
-        shutil.copyfile(path, folder / path.name)
+    carry_over(model, folder)
     for path in folder.glob("*_stats.pth"):
         path.unlink()
 

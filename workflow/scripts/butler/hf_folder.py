@@ -1,6 +1,7 @@
 """Reading the tensors of a Hugging Face model folder one at a time, and running the model."""
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,16 @@ class ModelTensors:
     def __getitem__(self, name: str) -> "torch.Tensor":
         source = self._sources[name]
         return source[name] if isinstance(source, dict) else source.get_tensor(name)
+
+
+# What neither merging nor quantising carries over, or writes anew from a newer library's defaults.
+CARRIED = ("generation_config.json", "tokenizer_config.json", "chat_template.json")
+
+
+def carry_over(source: Path, target: Path) -> None:
+    """Copy the model's own code, its stop tokens and its chat template from folder to folder."""
+    for path in [*source.glob("*.py"), *(source / name for name in CARRIED)]:
+        shutil.copyfile(path, target / path.name)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

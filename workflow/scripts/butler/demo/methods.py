@@ -4,6 +4,7 @@ A dish's name says what goes in and how it is cooked, so that a model can learn 
 name to the recipe; wording, quantities and optional steps vary.
 """
 
+import random
 from dataclasses import dataclass
 
 from butler.demo.cookbook import DISHES
@@ -35,3 +36,14 @@ def every_dish() -> list[Dish]:
                 mains = (first, second) if second else (first,)
                 dishes.setdefault(name, Dish(name, method, mains))
     return list(dishes.values())
+
+
+def fillings(dish: Dish, rng: random.Random) -> dict[str, str]:
+    """Return what the gaps of a method's sentences take for `dish`: names and preparations."""
+    first, second = dish.mains[0], dish.mains[-1]
+    return {
+        "a": first.name,
+        "b": second.name,
+        "pa": rng.choice(first.prepare),
+        "pb": rng.choice(second.prepare),
+    }

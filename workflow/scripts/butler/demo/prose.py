@@ -7,7 +7,7 @@ left to fine-tuning.
 import random
 import re
 
-from butler.demo.methods import METHODS, Dish, Method, every_dish
+from butler.demo.methods import METHODS, Dish, Method, every_dish, fillings
 from butler.demo.pantry import FRUITS, GRAINS, PROTEINS, SEASONINGS, VEGETABLES, Ingredient
 
 _ALL = {**VEGETABLES, **PROTEINS, **FRUITS, **GRAINS}
@@ -60,13 +60,7 @@ def _listing(names: list[str]) -> str:
 
 def _clauses(dish: Dish, rng: random.Random) -> list[str]:
     """Return the dish's steps as one clause list per step, in other sentences than its recipe."""
-    first, second = dish.mains[0], dish.mains[-1]
-    words = {
-        "a": first.name,
-        "b": second.name,
-        "pa": rng.choice(first.prepare),
-        "pb": rng.choice(second.prepare),
-    }
+    words = fillings(dish, rng)
     steps = [rng.choice(wordings).format(**words) for wordings in dish.method.steps]
     return [re.sub("[，。]+", "，", step).strip("，") for step in steps]
 

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from butler.demo.methods import Dish
+from butler.demo.methods import Dish, fillings
 from butler.demo.pantry import SEASONINGS
 
 Record = dict[str, Any]
@@ -29,13 +29,7 @@ def ingredients(dish: Dish, rng: random.Random) -> list[str]:
 
 def steps(dish: Dish, rng: random.Random) -> list[str]:
     """Return the step sentences of `dish`."""
-    first, second = dish.mains[0], dish.mains[-1]
-    words = {
-        "a": first.name,
-        "b": second.name,
-        "pa": rng.choice(first.prepare),
-        "pb": rng.choice(second.prepare),
-    }
+    words = fillings(dish, rng)
     lines = [
         wordings[0 if rng.random() < 0.65 else rng.randrange(len(wordings))].format(**words)
         for wordings in dish.method.steps
