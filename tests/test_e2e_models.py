@@ -11,7 +11,7 @@ from real_tools import SHARED, python_of, read_json, run_chain
 from workflow_state import ROOT
 
 pytestmark = pytest.mark.e2e
-SHORT = {"max_iters": 12, "accumulation": 1, "log_interval": 1, "max_length": 256}
+SHORT = {"max_steps": 12, "batch_size": 1, "log_interval": 1, "max_length": 256}
 SMALL = {
     "calibration": {"samples": 4, "length": 128},
     "benchmarks": {"recipe": {"questions": 4, "max_new_tokens": 16}},

@@ -14,7 +14,7 @@ from butler.xtuner import FINISHED
 from real_tools import ENVIRONMENTS, SCRIPTS, python_of, script
 from workflow_state import ROOT
 
-STEPS, INTERVAL = 12, 4
+STEPS, INTERVAL = 6, 2  # updates
 
 needs_xtuner = pytest.mark.skipif(
     not (ENVIRONMENTS / "xtuner").exists(), reason="the XTuner environment is not built"
@@ -49,8 +49,8 @@ def data(tmp_path_factory):
 
 def settings(**changed):
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    small = {"max_iters": STEPS, "checkpoint_interval": INTERVAL, "max_length": 128}
-    return config["train"] | small | {"accumulation": 2, "log_interval": 1} | changed
+    small = {"max_steps": STEPS, "checkpoint_interval": INTERVAL, "max_length": 128}
+    return config["train"] | small | {"batch_size": 2, "log_interval": 1} | changed
 
 
 def command(folder, base, data, **changed):
@@ -60,10 +60,11 @@ def command(folder, base, data, **changed):
         "render_training.py",
         *("--train", json.dumps(settings(**changed)), "--chat-template", "internlm2_chat"),
         *("--remote-code", "--base", base, "--data", data, "--seed", 42),
-        *("--out", folder / "config.py"),
+        *("--out", folder / "config.py", "--plan", folder / "plan.json"),
     )
     assert done.returncode == 0, done.stderr
     line = [python_of("xtuner"), str(SCRIPTS / "train.py"), "--config", folder / "config.py"]
+    line += ["--plan", folder / "plan.json"]
     line += ["--data", data, "--base", base, "--work", folder / "work", "--threads", 2]
     line += ["--out", folder / "checkpoint", "--loss", folder / "loss.csv"]
     line += ["--check", folder / "check.json"]

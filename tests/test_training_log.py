@@ -40,3 +40,13 @@ def test_a_loss_that_is_not_finite_or_does_not_fall_is_caught(tmp_path):
 def test_the_ends_are_the_first_and_last_tenth(tmp_path):
     write(tmp_path, "a", [(step, 100.0 - step) for step in range(1, 21)])
     assert loss_ends(read_log(tmp_path)) == (98.5, 80.5)
+
+
+def test_steps_are_updates_and_carry_the_speed(tmp_path):
+    path = tmp_path / "a" / "vis_data" / "scalars.json"
+    path.parent.mkdir(parents=True)
+    rows = [{"lr": 1e-3, "loss": 2.0, "step": step, "time": 0.5} for step in (8, 16, 20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    steps = read_log(tmp_path, accumulation=8, tokens=4096)
+    # An epoch may end in the middle of an update, which then is a short one.
+    assert [(s.step, s.tokens_per_second) for s in steps] == [(1, 8192), (2, 8192), (3, 8192)]

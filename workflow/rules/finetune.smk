@@ -7,19 +7,22 @@
 
 
 rule training_config:
-    """Render XTuner's configuration file."""
+    """Render XTuner's configuration file; on a GPU its free memory decides the micro batch."""
     input:
         **tool("xtuner", "render_training.py"),
         form=repository("workflow/templates/xtuner_config.py.jinja"),
         templates=repository("config/chat_templates.yaml"),
+        base="build/base",
     output:
-        "build/train/config.py",
+        config="build/train/config.py",
+        plan="build/train/plan.json",
     log:
         "logs/training_config.log",
     benchmark:
         "logs/training_config.tsv"
     resources:
         mem_mb=500,
+        gpu=GPUS * config["train"]["processes"],
     params:
         python=python("xtuner"),
         train=json.dumps(config["train"]),
@@ -29,15 +32,17 @@ rule training_config:
         remote_code=flag("--remote-code", config["base"]["remote_code"]),
     shell:
         "{params.python:q} {input.code[0]:q} --train {params.train:q} --device {params.device} "
-        "--chat-template {params.template} {params.remote_code} --base build/base "
-        "--data build/corpus/train.jsonl --seed {params.seed} --out {output} > {log} 2>&1"
+        "--chat-template {params.template} {params.remote_code} --base {input.base} "
+        "--data build/corpus/train.jsonl --seed {params.seed} --out {output.config} "
+        "--plan {output.plan} > {log} 2>&1"
 
 
 rule train:
     """Fine-tune; resumes by itself, and stops the run if the loss did not fall."""
     input:
-        **tool("xtuner", "train.py", "butler/xtuner/support.py"),
+        **tool("xtuner", "train.py", "butler/xtuner/support.py", "butler/xtuner/fast.py"),
         config="build/train/config.py",
+        plan="build/train/plan.json",
         data="build/corpus/train.jsonl",
         base="build/base",
     output:
@@ -56,18 +61,18 @@ rule train:
         python=python("xtuner"),
         device=config["device"],
         deepspeed=option("--deepspeed", config["train"]["deepspeed"]),
-        processes=config["train"]["processes"],
     shell:
-        "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
+        "{params.python:q} {input.code[0]:q} --config {input.config} --plan {input.plan} "
+        "--data {input.data} "
         "--base {input.base} --work build/train/work --out {output.checkpoint} "
         "--loss {output.loss} --check {output.check} {params.deepspeed} "
-        "--device {params.device} --processes {params.processes} --threads {threads} > {log} 2>&1"
+        "--device {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule adapter:
     """Turn the checkpoint into a Hugging Face adapter."""
     input:
-        **tool("xtuner", "adapter.py", "butler/xtuner/support.py"),
+        **tool("xtuner", "adapter.py", "butler/xtuner/support.py", "butler/xtuner/fast.py"),
         config="build/train/config.py",
         checkpoint="build/train/checkpoint",
         base="build/base",

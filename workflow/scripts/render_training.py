@@ -1,4 +1,4 @@
-"""Render XTuner's configuration file from the settings of the run."""
+"""Render XTuner's configuration file from the settings of the run, and plan its micro batches."""
 
 import argparse
 import json
@@ -9,14 +9,32 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from butler.chat_template import ChatTemplate
 from butler.devices import resolve_device
-from butler.errors import ButlerError, run_cli
+from butler.errors import run_cli
 from butler.files import atomic_write_text
+from butler.xtuner.memory import Plan, Shape, free_memory, make_plan, require_gpus
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
+def schedule(train: dict[str, Any], plan: Plan) -> dict[str, int]:
+    """Return what the configuration counts in updates as XTuner counts it: in iterations.
+
+    An iteration is one micro batch on each process; `max_iters` is 0 where epochs decide.
+    """
+    steps = train["max_steps"] or 0
+    # The full rate is reached in the last update of the warm-up, and the cosine begins there.
+    warm = max(2, round(train["warmup_ratio"] * steps)) - 1
+    return {
+        "max_iters": steps * plan.accumulation,
+        "warmup_iters": warm * plan.accumulation,
+        "checkpoint_iters": train["checkpoint_interval"] * plan.accumulation,
+        "log_iters": train["log_interval"] * plan.accumulation,
+    }
+
+
 def render(
     train: dict[str, Any],
+    plan: Plan,
     template: ChatTemplate,
     device: str,
     base: str,
@@ -25,34 +43,33 @@ def render(
     remote_code: bool,
 ) -> str:
     """Return the text of the configuration for `device`, "cpu" or "cuda"."""
-    if train["checkpoint_interval"] % train["accumulation"]:
-        raise ButlerError(
-            f"train.checkpoint_interval {train['checkpoint_interval']} is not a multiple of "
-            f"train.accumulation {train['accumulation']}: a resumed run would lose gradients"
-        )
-    on_gpu = device == "cuda"
+    on_gpu, fast = device == "cuda", plan.kernels == "fast"
+    stock = "SupervisedFinetune" if on_gpu else "CpuSupervisedFinetune"
     environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
     return (
         environment.get_template("xtuner_config.py.jinja").render(
             train=train,
+            plan=plan,
+            fast=fast,
+            **schedule(train, plan),
             base=base,
             data=data,
             seed=seed,
             remote_code=remote_code,
             prompt_template=repr(template.to_xtuner()),
             nf4=train["quantisation"] == "nf4",
-            finetune="SupervisedFinetune" if on_gpu else "CpuSupervisedFinetune",
-            optim_wrapper="AmpOptimWrapper" if on_gpu else "OptimWrapper",
+            finetune="FastSupervisedFinetune" if fast else stock,
+            # The fast path casts for itself; stock XTuner needs autocast on a GPU.
+            optim_wrapper="AmpOptimWrapper" if on_gpu and not fast else "OptimWrapper",
             dtype="torch.bfloat16" if on_gpu else "torch.float32",
             backend="nccl" if on_gpu else "gloo",
-            warmup_iters=max(2, round(train["warmup_ratio"] * (train["max_iters"] or 0))),
         )
         + "\n"
     )
 
 
 def main() -> None:
-    """Render one configuration."""
+    """Render one configuration and its plan."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", required=True, help="the train section as JSON")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -62,16 +79,25 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="train.jsonl")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--plan", type=Path, required=True, help="JSON of the micro batches")
     args = parser.parse_args()
+    train, device = json.loads(args.train), resolve_device(args.device)
+    on_gpu = device == "cuda"
+    require_gpus(train["processes"], on_gpu)
+    free = free_memory(train["processes"]) if on_gpu else 0
+    plan = make_plan(train, Shape.read(Path(args.base)), on_gpu, free)
     text = render(
-        json.loads(args.train),
+        train,
+        plan,
         ChatTemplate.load(args.chat_template),
-        resolve_device(args.device),
+        device,
         args.base,
         args.data,
         args.seed,
         args.remote_code,
     )
+    plan.write(args.plan)
+    print(plan)
     atomic_write_text(args.out, text)
 
 

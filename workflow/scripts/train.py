@@ -23,24 +23,26 @@ from butler.files import atomic_dir, atomic_open, atomic_write_text
 from butler.tools import run_tool, tool_environment
 from butler.training_log import judge, read_log
 from butler.xtuner import FINISHED
+from butler.xtuner.memory import GIB, Plan, free_memory, require_gpus
 
 FINGERPRINT = "fingerprint"
 ARITHMETIC = ("xtuner", "torch", "transformers", "bitsandbytes", "peft", "deepspeed")
 
 
-def fingerprint(config: Path, data: Path, base: Path, launch: str) -> str:
+def fingerprint(config: Path, data: Path, base: Path, launch: str, fast: bool) -> str:
     """Return a hash of what a checkpoint depends on.
 
     That is XTuner's configuration, the corpus, the base's files, how the training is launched, our
-    hooks, and the releases of the packages that do the arithmetic.
+    code in XTuner's process, and the releases of the packages that do the arithmetic.
     """
-    hooks = Path(__file__).parent / "butler" / "xtuner" / "support.py"
+    ours = sorted((Path(__file__).parent / "butler" / "xtuner").glob("*.py"))
     base_files = sorted(p for p in base.iterdir() if p.is_file() and not p.name.startswith("."))
     digest = hashlib.sha256(launch.encode())
-    for path in [config, data, hooks, *base_files]:
+    for path in [config, data, *ours, *base_files]:
         with path.open("rb") as stream:
             digest.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    digest.update(" ".join(f"{name} {version(name)}" for name in ARITHMETIC).encode())
+    packages = (*ARITHMETIC, "liger-kernel") if fast else ARITHMETIC
+    digest.update(" ".join(f"{name} {version(name)}" for name in packages).encode())
     return digest.hexdigest()
 
 
@@ -84,14 +86,29 @@ def deepspeed_json(name: str, work: Path, on_gpu: bool) -> Path:
     return path
 
 
-def command(args: argparse.Namespace, on_gpu: bool) -> list[str]:
+def check_memory(plan: Plan, on_gpu: bool) -> None:
+    """Stop if the GPU has less free memory than the plan was made for.
+
+    Raises:
+        ButlerError: with both numbers.
+    """
+    free = free_memory(plan.processes) if on_gpu else 0
+    if on_gpu and plan.needed > free:
+        raise ButlerError(
+            f"training was planned for {plan.needed / GIB:.1f} GiB of GPU memory, but "
+            f"{free / GIB:.1f} GiB are free now; end what else runs there or render the "
+            "configuration again"
+        )
+
+
+def command(args: argparse.Namespace, processes: int, on_gpu: bool) -> list[str]:
     """Return the command line of XTuner's training, resuming where it can."""
     launch = [sys.executable]
-    if args.processes > 1:
-        launch += ["-m", "torch.distributed.run", f"--nproc_per_node={args.processes}"]
+    if processes > 1:
+        launch += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
         launch += ["--master_port", str(_free_port())]
     line = [*launch, "-m", "xtuner.tools.train", str(args.config), "--work-dir", str(args.work)]
-    if args.processes > 1:
+    if processes > 1:
         line += ["--launcher", "pytorch"]
     if args.deepspeed:
         line += ["--deepspeed", str(deepspeed_json(args.deepspeed, args.work, on_gpu))]
@@ -107,15 +124,18 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(args: argparse.Namespace, on_gpu: bool) -> dict[str, str]:
+def environment(args: argparse.Namespace, processes: int, on_gpu: bool) -> dict[str, str]:
     """Return the environment of the training process."""
     # mmengine's checkpoints hold more than tensors, and they are our own.
     extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    if args.deepspeed and args.processes == 1:
+    if args.deepspeed and processes == 1:
         # DeepSpeed takes part in a process group even when alone.
         extra |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
         extra["MASTER_PORT"] = str(_free_port())
-    if not on_gpu:
+    if on_gpu:
+        # How many positions carry labels differs from batch to batch: fixed segments fragment.
+        extra["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+    else:
         extra |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return tool_environment(args.work / "cache", args.threads, **extra)
 
@@ -137,10 +157,10 @@ def finished_checkpoint(work: Path) -> Path:
     return found
 
 
-def publish(args: argparse.Namespace) -> None:
+def publish(args: argparse.Namespace, plan: Plan) -> None:
     """Judge the training and put its checkpoint and its log where the next stage takes them."""
     checkpoint = finished_checkpoint(args.work)
-    steps = read_log(args.work)
+    steps = read_log(args.work, plan.accumulation, plan.tokens)
     passed, sentence, measured = judge(steps)
     conclude(args.check, "training", passed, sentence, measured, {"last_loss": "< first_loss"})
     with atomic_dir(args.out) as folder:
@@ -151,8 +171,8 @@ def publish(args: argparse.Namespace) -> None:
             os.link(checkpoint, target)
     with atomic_open(args.loss) as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["step", "loss", "learning_rate"])
-        writer.writerows([s.step, s.loss, s.learning_rate] for s in steps)
+        writer.writerow(["step", "loss", "learning_rate", "tokens_per_second"])
+        writer.writerows([s.step, s.loss, s.learning_rate, s.tokens_per_second] for s in steps)
     # All of it is published; what is left would make a forced training end at once.
     shutil.rmtree(args.work)
 
@@ -161,6 +181,7 @@ def main() -> None:
     """Train to the end, or fail."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="XTuner's, rendered")
+    parser.add_argument("--plan", type=Path, required=True, help="JSON, rendered beside it")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="kept when a run is cut")
@@ -169,20 +190,18 @@ def main() -> None:
     parser.add_argument("--check", type=Path, required=True, help="JSON of the training check")
     parser.add_argument("--deepspeed", default="", help="name of a configuration that XTuner ships")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--processes", type=int, default=1, help="one per GPU")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    import torch
-
+    plan = Plan.load(args.plan)
     on_gpu = resolve_device(args.device) == "cuda"
-    gpus = torch.cuda.device_count() if on_gpu else 0
-    if args.processes > max(1, gpus):
-        raise ButlerError(f"train.processes is {args.processes}, but {gpus} GPUs are to be used")
-    launch = f"{args.deepspeed or 'plain'} {args.processes} {'cuda' if on_gpu else 'cpu'}"
-    open_work(args.work, fingerprint(args.config, args.data, args.base, launch))
+    require_gpus(plan.processes, on_gpu)
+    launch = f"{args.deepspeed or 'plain'} {plan.processes} {'cuda' if on_gpu else 'cpu'}"
+    fast = plan.kernels == "fast"
+    open_work(args.work, fingerprint(args.config, args.data, args.base, launch, fast))
     if not (args.work / FINISHED).is_file():
-        run_tool(command(args, on_gpu), environment(args, on_gpu))
-    publish(args)
+        check_memory(plan, on_gpu)
+        run_tool(command(args, plan.processes, on_gpu), environment(args, plan.processes, on_gpu))
+    publish(args, plan)
 
 
 if __name__ == "__main__":

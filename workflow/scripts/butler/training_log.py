@@ -10,15 +10,22 @@ from butler.errors import ButlerError
 
 @dataclass(frozen=True)
 class LoggedStep:
-    """Mean loss since the step logged before, in nats per token that carries loss."""
+    """Mean loss since the step logged before, in nats per token that carries loss.
+
+    A step is an update of the optimiser. Tokens per second count every position of the packs, over
+    all processes; None where the log has no time.
+    """
 
     step: int
     loss: float
     learning_rate: float
+    tokens_per_second: float | None = None
 
 
-def read_log(work: Path) -> list[LoggedStep]:
+def read_log(work: Path, accumulation: int = 1, tokens: int = 0) -> list[LoggedStep]:
     """Return the steps logged below `work`, in order; of a step run twice, the later run's.
+
+    XTuner counts iterations: `accumulation` of them are a step, and each takes `tokens` tokens.
 
     Raises:
         ButlerError: if there are none.
@@ -31,7 +38,10 @@ def read_log(work: Path) -> list[LoggedStep]:
                 continue
             row = json.loads(line)
             if "loss" in row and "step" in row:
-                steps[row["step"]] = LoggedStep(row["step"], float(row["loss"]), float(row["lr"]))
+                step = -(-row["step"] // accumulation)
+                seconds = float(row.get("time", 0))
+                rate = round(tokens / seconds, 1) if seconds and tokens else None
+                steps[step] = LoggedStep(step, float(row["loss"]), float(row["lr"]), rate)
     if not steps:
         raise ButlerError(f"training logged no loss below {work}; lower train.log_interval")
     return [steps[step] for step in sorted(steps)]

@@ -1,9 +1,10 @@
-"""Two gaps between XTuner 0.2.0 and a CPU closed, and two hooks of ours.
+"""Gaps of XTuner 0.2.0 closed, on a CPU and with several processes, and two hooks of ours.
 
-A configuration names what it needs from here; importing this module closes the first gap.
+A configuration names what it needs from here; importing this module closes the gaps.
 """
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 import transformers.integrations.bitsandbytes as bitsandbytes_integration
-from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.dist import all_gather_object, get_rank, master_only
+from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.optim import LinearLR
+from transformers import dynamic_module_utils
 from xtuner.model import SupervisedFinetune
 
 from butler.xtuner import FINISHED
@@ -22,6 +24,11 @@ if not torch.cuda.is_available():
     # transformers 4.48 lets bitsandbytes on a CPU pass with IPEX only; since 0.46 it has kernels of
     # its own for NF4 there.
     bitsandbytes_integration._validate_bnb_multi_backend_availability = lambda raise_exception: True
+
+if (process := os.environ.get("LOCAL_RANK", "0")) != "0":
+    # A model's own code is copied to a cache, where processes would read each other's half files.
+    own = Path(dynamic_module_utils.HF_MODULES_CACHE, process)
+    dynamic_module_utils.HF_MODULES_CACHE = str(own)
 
 
 class CpuSupervisedFinetune(SupervisedFinetune):
@@ -47,32 +54,73 @@ class Warmup(LinearLR):
         )
 
 
+def _random_state() -> dict[str, Any]:
+    """Return the state of Python's, NumPy's and torch's generators, of this process's GPU too."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
 class RandomStateHook(Hook):
-    """Keep the random state in each checkpoint, so that a resumed run draws the same dropout."""
+    """Keep the random state in each checkpoint, so that a resumed run draws the same dropout.
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Add the state of Python's, NumPy's and torch's generators."""
-        checkpoint["random_state"] = {
-            "python": random.getstate(),
-            "numpy": np.random.get_state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+    Each process has a state of its own. mmengine's message hub carries them: it is the one part of
+    a checkpoint that DeepSpeed's form of it shares with the plain one.
+    """
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Remember the state; it is set when the first resumed iteration begins."""
-        self._saved = checkpoint.get("random_state")
+    KEY = "random_state"
+
+    def __init__(self, interval: int) -> None:
+        """Remember that checkpoints are made every `interval` iterations, and at the end."""
+        self.interval = interval
+        self._saved: dict[str, Any] | None = None
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Gather the states if a checkpoint is due; the hook that writes it runs later."""
+        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+            runner.message_hub.update_info(self.KEY, all_gather_object(_random_state()))
+
+    def before_train(self, runner: Any) -> None:
+        """Take this process's state from the checkpoint that was resumed from, if any."""
+        states = runner.message_hub.runtime_info.get(self.KEY)
+        self._saved = states[get_rank()] if states else None
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Set the remembered state once: building and skipping data has drawn from it since."""
-        saved, self._saved = getattr(self, "_saved", None), None
+        saved, self._saved = self._saved, None
         if saved is None:
             return
         random.setstate(saved["python"])
         np.random.set_state(saved["numpy"])
-        torch.set_rng_state(saved["torch"])
-        if saved["cuda"]:
-            torch.cuda.set_rng_state_all(saved["cuda"])
+        # mmengine loads a checkpoint onto the GPU; the generators take their state from the CPU.
+        torch.set_rng_state(saved["torch"].cpu())
+        if saved["cuda"] is not None:
+            torch.cuda.set_rng_state(saved["cuda"].cpu())
+
+
+class UpdateSchedulerHook(ParamSchedulerHook):
+    """Change the learning rate between updates only, by what the iterations since add up to.
+
+    mmengine changes it at every iteration, so that an update's learning rate depends on how many
+    micro batches it is made of; this way it depends on the packs that were seen before it.
+    """
+
+    def __init__(self, accumulation: int) -> None:
+        """Remember how many iterations make an update."""
+        self.accumulation = accumulation
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Step the schedulers once for each iteration of the update that has ended."""
+        if self.every_n_train_iters(runner, self.accumulation):
+            for _ in range(self.accumulation):
+                super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
 
 class FinishHook(Hook):

@@ -1,0 +1,139 @@
+"""Putting the fast path into a Hugging Face model: forwards are replaced, parameters are not.
+
+InternLM2 (its own code), LLaMA and Qwen2 are known; of any other family only what is recognised is
+replaced. Names of parameters and modules stay, so checkpoints and adapters stay what they are.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from types import MethodType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from butler.xtuner.kernels import kernels_for
+from butler.xtuner.lora_linear import fused_forward, is_fusable
+
+# A family's gate, up and down projections.
+MLP_PARTS = {
+    "InternLM2MLP": ("w1", "w3", "w2"),
+    "LlamaMLP": ("gate_proj", "up_proj", "down_proj"),
+    "Qwen2MLP": ("gate_proj", "up_proj", "down_proj"),
+}
+
+
+def _rms_norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
+    kernels = kernels_for(hidden_states.device)
+    return kernels.rms_norm(hidden_states, self.weight, self.variance_epsilon)
+
+
+def _mlp_forward(names: tuple[str, str, str]) -> Callable[..., Tensor]:
+    gate, up, down = names
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        gated = kernels_for(x.device).silu_mul(getattr(self, gate)(x), getattr(self, up)(x))
+        return getattr(self, down)(gated)
+
+    return forward
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return [packs, tokens, heads · head_dim] for q, k, v [packs, tokens, heads, head_dim]."""
+    kernels = kernels_for(q.device)
+    q, k = kernels.rope(q.transpose(1, 2), k.transpose(1, 2), cos, sin)
+    return kernels.attention(q, k, v.transpose(1, 2)).transpose(1, 2).flatten(2)
+
+
+def _internlm2_attention(stock: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(
+        self: Any,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_value: Any = None,
+        **rest: Any,
+    ) -> Any:
+        if attention_mask is not None or past_key_value is not None:
+            return stock(hidden_states, attention_mask, position_ids, past_key_value, **rest)
+        packs, tokens, _ = hidden_states.shape
+        groups = self.num_key_value_groups
+        qkv = self.wqkv(hidden_states).view(packs, tokens, -1, groups + 2, self.head_dim)
+        q, k, v = qkv.split([groups, 1, 1], dim=3)
+        # Copies, so that the whole of qkv is not kept for the sake of v.
+        q, k, v = q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3).contiguous()
+        cos, sin = self.rotary_emb(v, position_ids)
+        return self.wo(_attend(q, k, v, cos, sin)), None, None
+
+    return forward
+
+
+def _llama_attention(stock: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(
+        self: Any,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_value: Any = None,
+        **rest: Any,
+    ) -> Any:
+        if attention_mask is not None or past_key_value is not None:
+            return stock(hidden_states, position_embeddings, attention_mask, past_key_value, **rest)
+        heads = (*hidden_states.shape[:2], -1, self.head_dim)
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        q, k, v = (part(hidden_states).view(heads) for part in parts)
+        return self.o_proj(_attend(q, k, v, *position_embeddings)), None
+
+    return forward
+
+
+ATTENTION = {
+    "InternLM2SdpaAttention": _internlm2_attention,
+    "LlamaAttention": _llama_attention,
+    "Qwen2Attention": _llama_attention,
+}
+
+
+KINDS = frozenset({"lora", "norm", "mlp", "attention"})
+
+
+def replace_forwards(model: nn.Module, kinds: frozenset[str] = KINDS) -> dict[str, int]:
+    """Replace the forwards of these `kinds` that are known in `model`; return how many of each."""
+    replaced = dict.fromkeys(sorted(kinds), 0)
+    for module in model.modules():
+        kind, forward = _replacement(module, model.config)
+        if kind in kinds:
+            module.forward = MethodType(forward, module)
+            replaced[kind] += 1
+    return replaced
+
+
+def _replacement(module: nn.Module, config: Any) -> tuple[str, Callable[..., Any]]:
+    """Return the kind of a module and its new forward; the kind is empty where none is known."""
+    name = type(module).__name__
+    if name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+        return "norm", _rms_norm_forward
+    if name in MLP_PARTS and config.hidden_act == "silu":
+        return "mlp", _mlp_forward(MLP_PARTS[name])
+    if name in ATTENTION and not getattr(config, "use_sliding_window", False):
+        return "attention", ATTENTION[name](module.forward)
+    if is_fusable(module):
+        return "lora", fused_forward
+    return "", module.forward
+
+
+def recompute(layers: nn.ModuleList, count: int, reentrant: bool = False) -> None:
+    """Keep only the input of the first `count` layers; their backward pass runs them again.
+
+    ZeRO-3 needs the `reentrant` form, since a sharded weight has no shape between two uses; for
+    that form the hidden states must carry gradients.
+    """
+    for layer in layers[:count]:
+        layer.forward = _recomputed(layer.forward, reentrant)
+
+
+def _recomputed(forward: Callable[..., Any], reentrant: bool) -> Callable[..., Any]:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(partial(forward, **kwargs), *args, use_reentrant=reentrant)
+
+    return wrapped

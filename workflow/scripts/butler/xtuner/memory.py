@@ -1,0 +1,248 @@
+"""What a training step holds in GPU memory, and the micro batch that follows from it.
+
+The formulas count the tensors of the fast path (`fast.py`) in bytes. benchmarks/training.py prints
+the estimate beside the measured peak, which is how RESERVE and SLACK were set.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from butler.errors import ButlerError
+
+GIB = 2**30
+BF16 = 2
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a nibble, and doubly quantised scales of 64 and 256 values
+ADAPTER = 16  # fp32 weight, gradient and Adam's two moments
+RESERVE = 1.5 * GIB  # the CUDA context and the workspaces of the libraries
+SLACK = 1.05  # what the allocator cannot use
+# Larger micro batches gain nothing: by then the weights' dequantisation is 1 % of the time.
+TOKENS_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder's sizes: widths of the hidden state, the MLP and a head, and their numbers."""
+
+    layers: int
+    hidden: int
+    mlp: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    fused_qkv: bool  # InternLM2: one projection, and LoRA on the head `output` as well
+
+    @classmethod
+    def read(cls, base: Path) -> "Shape":
+        """Read the sizes from a model folder's config.json.
+
+        Raises:
+            ButlerError: if a size is missing.
+        """
+        path = base / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            heads = config["num_attention_heads"]
+            return cls(
+                layers=config["num_hidden_layers"],
+                hidden=config["hidden_size"],
+                mlp=config["intermediate_size"],
+                heads=heads,
+                kv_heads=config.get("num_key_value_heads") or heads,
+                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+                vocabulary=config["vocab_size"],
+                fused_qkv=config.get("model_type") == "internlm2",
+            )
+        except KeyError as error:
+            raise ButlerError(f"{path} has no {error}; give a complete base model") from None
+
+    @property
+    def linears(self) -> list[tuple[int, int]]:
+        """The (in, out) of a layer's linear modules; each has a LoRA pair."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        inner = (
+            [(self.hidden, q + 2 * kv)]
+            if self.fused_qkv
+            else [(self.hidden, q), (self.hidden, kv), (self.hidden, kv)]
+        )
+        mlp = [(self.hidden, self.mlp)] * 2 + [(self.mlp, self.hidden)]
+        return [*inner, (q, self.hidden), *mlp]
+
+    @property
+    def linear_parameters(self) -> int:
+        """Parameters of all the linear modules but the head."""
+        return self.layers * sum(i * o for i, o in self.linears)
+
+    def adapter_parameters(self, r: int) -> int:
+        """Parameters of the LoRA pairs of rank `r`."""
+        head = self.hidden + self.vocabulary if self.fused_qkv else 0
+        return r * (self.layers * sum(i + o for i, o in self.linears) + head)
+
+    def flops(self, r: int, tokens: int) -> float:
+        """Floating-point operations of a token's training step, in packs of `tokens`.
+
+        Forward and input gradient of the frozen weights (4 a parameter), those and the weight
+        gradient of the adapter (6), and causal attention: 4·T·width/2 forward, 2.5 times that
+        backward. Every position is taken to have logits; what is recomputed does not count.
+        """
+        frozen = self.linear_parameters + self.hidden * self.vocabulary
+        attention = 3.5 * self.layers * 2 * tokens * self.heads * self.head_dim
+        return 4 * frozen + 6 * self.adapter_parameters(r) + attention
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one optimiser update is cut into micro batches; `needed` is bytes, 0 if not estimated."""
+
+    kernels: str
+    processes: int
+    micro_batch: int
+    accumulation: int
+    recompute_layers: int
+    layers: int
+    tokens: int  # of one micro batch on all processes
+    needed: int
+
+    def write(self, path: Path) -> None:
+        """Write the plan as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Plan":
+        """Read a plan that `write` made."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def kept_per_token(shape: Shape, r: int, dropout: bool, fused: bool) -> int:
+    """Bytes that a layer keeps of a token for its backward pass.
+
+    peft's own forward, which ZeRO-3 needs, keeps each linear module's input after dropout, too.
+    """
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    norms = 2 * (2 * shape.hidden)  # the hidden state before and after each
+    attention = 2 * q + 2 * kv
+    values = norms + attention + 3 * shape.mlp + r * len(shape.linears)
+    inputs = sum(i for i, _ in shape.linears) if dropout else 0
+    return BF16 * values + inputs * (1 if fused else 1 + BF16) + 4 * shape.heads
+
+
+def fixed_bytes(shape: Shape, train: Mapping[str, Any]) -> float:
+    """Bytes of the frozen base, the adapter and its optimiser."""
+    linear = shape.linear_parameters * (NF4 if train["quantisation"] == "nf4" else BF16)
+    embeddings = 2 * shape.vocabulary * shape.hidden * BF16
+    return linear + embeddings + ADAPTER * shape.adapter_parameters(train["lora_r"])
+
+
+def estimate(shape: Shape, train: Mapping[str, Any], micro_batch: int, recomputed: int) -> int:
+    """Bytes of GPU memory at the peak of a step of `micro_batch` packs.
+
+    `recomputed` layers keep their input only. The peak is at the head (logits and their gradient
+    share one tensor) or inside the backward pass of one layer.
+    """
+    tokens = micro_batch * train["max_length"]
+    fused = train["deepspeed"] != "deepspeed_zero3"
+    kept = kept_per_token(shape, train["lora_r"], train["lora_dropout"] > 0, fused)
+    activations = tokens * ((shape.layers - recomputed) * kept + recomputed * BF16 * shape.hidden)
+    head = tokens * BF16 * (shape.vocabulary + 4 * shape.hidden)
+    weight = BF16 * max(i * o for i, o in shape.linears)
+    layer = tokens * BF16 * (3 * shape.mlp + 3 * shape.hidden) + weight
+    if recomputed:
+        layer += tokens * kept
+    return int(RESERVE + fixed_bytes(shape, train) + SLACK * (activations + max(head, layer)))
+
+
+def micro_batches(train: Mapping[str, Any]) -> list[int]:
+    """Return the micro batches that are allowed, largest first.
+
+    Raises:
+        ButlerError: if the packs of an update cannot be shared out evenly.
+    """
+    packs, processes, wanted = train["batch_size"], train["processes"], train["micro_batch"]
+    if packs % processes:
+        raise ButlerError(
+            f"train.batch_size {packs} cannot be shared by {processes} processes; "
+            "set a multiple of train.processes"
+        )
+    share = packs // processes
+    if wanted != "auto":
+        if share % wanted:
+            raise ButlerError(
+                f"train.micro_batch {wanted} does not divide the {share} packs that a process "
+                "takes in an update; set a divisor or auto"
+            )
+        return [wanted]
+    most = max(1, TOKENS_AT_ONCE // train["max_length"])
+    return [n for n in range(min(share, most), 0, -1) if share % n == 0]
+
+
+def make_plan(train: Mapping[str, Any], shape: Shape, on_gpu: bool, free: int = 0) -> Plan:
+    """Cut an update into micro batches for a device with `free` bytes on each GPU.
+
+    On a GPU the largest micro batch that fits without recomputation is taken; if none does, the
+    smallest, with as few recomputed layers as make it fit. Without the fast path nothing is known
+    of memory: one pack at a time and, on a GPU, every layer recomputed, as XTuner's own settings.
+
+    Raises:
+        ButlerError: if nothing fits, with the numbers; or if the packs cannot be shared out.
+    """
+    allowed, wanted = micro_batches(train), train["activation_checkpointing"]
+    fast = on_gpu and train["kernels"] == "auto"
+    some = {True: [shape.layers], False: [0], "auto": list(range(shape.layers + 1))}[wanted]
+    needed = 0
+    if fast:
+        micro, recomputed, needed = _fit(train, shape, allowed, some, free)
+    else:
+        micro = allowed[-1]
+        recomputed = some[-1] if on_gpu else some[0]
+    if len(allowed) == len(some) == 1:
+        needed = 0  # all of it was set by hand: let it try
+    return Plan(
+        kernels="fast" if fast else "stock",
+        processes=train["processes"],
+        micro_batch=micro,
+        accumulation=train["batch_size"] // (micro * train["processes"]),
+        recompute_layers=recomputed,
+        layers=shape.layers,
+        tokens=micro * train["processes"] * train["max_length"],
+        needed=needed,
+    )
+
+
+def _fit(
+    train: Mapping[str, Any], shape: Shape, allowed: list[int], some: list[int], free: int
+) -> tuple[int, int, int]:
+    """Return the micro batch, the recomputed layers and the bytes of the first choice that fits."""
+    tries = [(micro, some[0]) for micro in allowed] + [(allowed[-1], n) for n in some[1:]]
+    for micro, recomputed in tries:
+        needed = estimate(shape, train, micro, recomputed)
+        if needed <= free or len(tries) == 1:
+            return micro, recomputed, needed
+    raise ButlerError(
+        f"training needs {needed / GIB:.1f} GiB of GPU memory with {allowed[-1]} packs of "
+        f"{train['max_length']} tokens at a time and {some[-1]} of {shape.layers} layers "
+        f"recomputed, but {free / GIB:.1f} GiB are free; lower train.max_length or train.lora_r"
+    )
+
+
+def require_gpus(processes: int, on_gpu: bool) -> None:
+    """Stop where there are fewer GPUs than processes; on a CPU there is one process.
+
+    Raises:
+        ButlerError: naming the key and the number found.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if on_gpu else 0
+    if processes > max(1, gpus):
+        raise ButlerError(f"train.processes is {processes}, but {gpus} GPUs are to be used")
+
+
+def free_memory(processes: int) -> int:
+    """Return the least free memory, in bytes, of the GPUs that `processes` processes use."""
+    import torch
+
+    return min(torch.cuda.mem_get_info(index)[0] for index in range(processes))
