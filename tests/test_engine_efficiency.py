@@ -9,7 +9,7 @@ import pytest
 
 from tiny_workspace import HEAD, Tiny
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 import measure_efficiency
 from measure_efficiency import Timing, speeds
@@ -51,7 +51,11 @@ def test_one_row_per_metric_with_real_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--engine", "turbomind"), "measuring TurboMind is not supported yet"),
+        pytest.param(
+            ("--engine", "turbomind"),
+            "engine: turbomind needs a CUDA GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU"),
+        ),
         (("--prompt-tokens", "640"), "exceed the session of 640"),
     ],
 )

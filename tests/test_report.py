@@ -113,6 +113,8 @@ def run(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
         "max-loss": "4",
         "prefer": "memory",
         "tokens": "16384",
+        "cards": "24",
+        "chat-tokens": "2048",
         "checks": str(folder / "merge.json"),
         "corpus-stats": str(folder / "stats.json"),
         "training-log": str(folder / "loss.csv"),
@@ -193,11 +195,6 @@ def test_page_says_that_the_reference_engine_hides_the_gain(stages: Path) -> Non
     assert run(stages).returncode == 0
     text = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert "expands all weights to" in text
-    for path in (stages / "results").glob("efficiency_*.csv"):
-        path.write_text(path.read_text().replace("reference", "turbomind"))
-    assert run(stages).returncode == 0
-    text = (stages / "out" / "report.html").read_text(encoding="utf-8")
-    assert "expands all weights to" not in text
 
 
 def test_same_inputs_give_the_same_bytes(stages: Path) -> None:
@@ -264,3 +261,38 @@ def test_gaps_are_one_sentence_and_leave_nothing(
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
     assert not (stages / "out").exists()
+
+
+def test_figures_of_a_gpu_show_loads_and_how_many_chats_fit(stages: Path) -> None:
+    more = {
+        "room_tokens": 147456,
+        "fixed_memory_bytes": 18_000_000_000,
+        "buffer_bytes_per_chat": 1_500_000,
+        "throughput_64": 6444.0,
+        "time_to_first_token_s_64": 0.75,
+        "throughput_256": 9535.0,
+        "time_to_first_token_s_256": 2.5,
+    }
+    for variant in VARIANTS:
+        path = stages / "results" / f"efficiency_{variant}.csv"
+        lines = path.read_text(encoding="utf-8").replace("reference", "turbomind")
+        lines += "".join(f"{variant},{name},{value},?,turbomind\n" for name, value in more.items())
+        path.write_text(lines, encoding="utf-8")
+    done = run(stages)
+    assert done.returncode == 0, done.stderr
+    with (stages / "out" / "summary.csv").open(encoding="utf-8") as stream:
+        rows = {row["variant"]: row for row in csv.DictReader(stream)}
+    left = 24e9 - 512 * 2**20 - 18e9
+    assert float(rows["fp16"]["chats_24_gb"]) == left // (2048 * 2048 + 1_500_000)
+    assert float(rows["kv8"]["chats_24_gb"]) > float(rows["fp16"]["chats_24_gb"])
+    assert float(rows["w4"]["throughput_256"]) == 9535
+    page = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert "expands all weights to" not in page
+    assert "256 at a time" in page and "24 GB" in page and "147,456" in page
+
+
+def test_on_a_cpu_no_capacity_is_claimed(stages: Path) -> None:
+    assert run(stages).returncode == 0
+    page = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert "24 GB" not in page and "which only" in page
+    assert "chats_24_gb" not in (stages / "out" / "summary.csv").read_text(encoding="utf-8")

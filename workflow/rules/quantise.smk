@@ -56,11 +56,13 @@ rule awq:
         length=config["calibration"]["length"],
         bits=config["awq"]["bits"],
         group_size=config["awq"]["group_size"],
+        search_scale=flag("--search-scale", config["awq"]["search_scale"]),
         device=config["device"],
     shell:
         "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
         "--chat-template {params.template} --samples {params.samples} --length {params.length} "
-        "--bits {params.bits} --group-size {params.group_size} --device {params.device} "
+        "--bits {params.bits} --group-size {params.group_size} {params.search_scale} "
+        "--device {params.device} "
         "--threads {threads} --out {output} > {log} 2>&1"
 
 

@@ -38,7 +38,7 @@ rule report:
         corpus="build/corpus/stats.json",
         loss="build/train/loss.csv",
         config="results/config.yaml",
-        locks=expand(repository("envs/{tool}.lock"), tool=TOOLS),
+        locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
     output:
         summary="results/summary.csv",
         decision="results/decision.json",
@@ -55,10 +55,13 @@ rule report:
         max_loss=config["decision"]["max_loss"],
         prefer=config["decision"]["prefer"],
         tokens=config["decision"]["tokens"],
+        cards=config["efficiency"]["cards"],
+        chat_tokens=config["efficiency"]["chat_tokens"],
     shell:
         "python {input.code[0]:q} --results results --evaluations build/evaluate "
         "--variants {params.variants} --benchmarks {params.benchmarks} --base base "
         "--max-loss {params.max_loss} --prefer {params.prefer} --tokens {params.tokens} "
+        "--cards {params.cards} --chat-tokens {params.chat_tokens} "
         "--checks {input.checks} {input.evaluations} --corpus-stats {input.corpus} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "

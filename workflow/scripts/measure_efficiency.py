@@ -1,4 +1,8 @@
-"""Measure size, memory and speed of one workspace; write `variant,metric,value,unit,engine`."""
+"""Measure size, memory and speed of one workspace; write `variant,metric,value,unit,engine`.
+
+The reference engine is measured at batch 1, TurboMind also with many requests at a time, all
+variants at equal room for tokens (see butler/efficiency.py for the metrics).
+"""
 
 import argparse
 import csv
@@ -36,13 +40,8 @@ def main() -> None:
     """Run the command line."""
     args = parse_args()
     engine = resolve_engine(args.engine)
-    if engine == "turbomind":
-        raise ButlerError(
-            "measuring TurboMind is not supported yet; measure this workspace with "
-            "--engine reference"
-        )
     variant = args.variant or args.workspace.resolve().name
-    rows = measure_reference(args)
+    rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -57,6 +56,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
     parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
+    parser.add_argument(
+        "--concurrency", type=int, nargs="+", default=[1], help="requests at a time (turbomind)"
+    )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
@@ -65,6 +67,8 @@ def parse_args() -> argparse.Namespace:
     for name, least in (("prompt_tokens", 1), ("new_tokens", 2), ("repeats", 1), ("threads", 1)):
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be {least} or more")
+    if min(args.concurrency) < 1:
+        parser.error("--concurrency must be 1 or more")
     return args
 
 
@@ -75,6 +79,25 @@ def resolve_engine(engine: str) -> str:
     import torch
 
     return "turbomind" if torch.cuda.is_available() else "reference"
+
+
+def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:
+    """Return (metric, value, unit) rows of TurboMind on the GPU, with room for all requests.
+
+    Raises:
+        ButlerError: if there is no CUDA GPU, or the measurement fails.
+    """
+    import torch
+
+    from butler.efficiency_turbomind import measure
+
+    if not torch.cuda.is_available():
+        raise ButlerError(
+            "engine: turbomind needs a CUDA GPU, and torch finds none; set engine: reference"
+        )
+    return measure(
+        args.workspace, args.concurrency, args.prompt_tokens, args.new_tokens, args.repeats
+    )
 
 
 def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:

@@ -1,4 +1,4 @@
-"""Quantise the merged model to 4 bits with `lmdeploy lite auto_awq`, calibrated on recipe text."""
+"""Quantise the merged model to 4 bits with LMDeploy's auto_awq, calibrated on recipe text."""
 
 import argparse
 import json
@@ -6,32 +6,39 @@ import sys
 import tempfile
 from pathlib import Path
 
+from butler import lmdeploy_awq
 from butler.chat_template import ChatTemplate
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json
+from butler.gpu import GpuMemory
 from butler.held_out import rendered
-from butler.hf_folder import carry_over
+from butler.hf_folder import carry_over, read_config
 from butler.lmdeploy_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.tools import run_tool, tool_environment
 
-TURBOMIND_GROUP_SIZE = 128
+MOST_AT_A_TIME = 8  # samples; more gain nothing
 
 
 def check_group_size(group_size: int, model: Path) -> None:
-    """Raise ButlerError for a group size that cannot be served or does not divide the layers."""
-    if group_size != TURBOMIND_GROUP_SIZE:
-        raise ButlerError(
-            f"awq.group_size is {group_size}, but LMDeploy 0.7.3 converts and serves "
-            f"{TURBOMIND_GROUP_SIZE} only"
-        )
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    """Raise ButlerError for a group size that does not divide the layers."""
+    config = read_config(model)
     for key in ("hidden_size", "intermediate_size"):
         if config.get(key, group_size) % group_size:
             raise ButlerError(
                 f"the base model's {key} {config[key]} is no multiple of awq.group_size "
                 f"{group_size}: it cannot be quantised"
             )
+
+
+def samples_at_a_time(free: int, heads: int, length: int) -> int:
+    """Return how many samples to calibrate with at a time in `free` bytes of GPU memory.
+
+    LMDeploy's own default is 1. The attention of a sample holds its scores, [heads, length,
+    length], in fp16 and fp32 and as weights and mask; half of the memory is left for the rest.
+    """
+    sample = heads * length**2 * 12
+    return max(1, min(MOST_AT_A_TIME, free // 2 // sample))
 
 
 def finish(model: Path, folder: Path) -> None:
@@ -49,6 +56,14 @@ def finish(model: Path, folder: Path) -> None:
         path.unlink()
 
 
+def batch_size(model: Path, length: int, device: str) -> int:
+    """Return how many samples of `length` tokens to calibrate with at a time on `device`."""
+    if device == "cpu":
+        return 1
+    heads = read_config(model)["num_attention_heads"]
+    return samples_at_a_time(GpuMemory().free(), heads, length)
+
+
 def main() -> None:
     """Quantise one model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -59,6 +74,8 @@ def main() -> None:
     parser.add_argument("--length", type=int, required=True, help="tokens of a sample")
     parser.add_argument("--bits", type=int, required=True)
     parser.add_argument("--group-size", type=int, required=True)
+    parser.add_argument("--search-scale", action="store_true", help="search for each scale")
+    parser.add_argument("--batch-size", type=int, help="samples at a time; default: by memory")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
@@ -70,11 +87,19 @@ def main() -> None:
         work = Path(scratch)
         write_calibration_text(texts, work)
         source = args.model if device == "cuda" else fp32_view(args.model, work / "model")
-        command = [sys.executable, "-m", "lmdeploy", "lite", "auto_awq", str(source.resolve())]
-        command += ["--calib-dataset", "ptb", "--calib-samples", str(args.samples)]
-        command += ["--calib-seqlen", str(args.length), "--w-bits", str(args.bits)]
-        command += ["--w-group-size", str(args.group_size), "--device", device]
-        command += ["--work-dir", str(folder.resolve())]
+        settings = {
+            "model": str(source.resolve()),
+            "work_dir": str(folder.resolve()),
+            "calib_dataset": "ptb",
+            "calib_samples": args.samples,
+            "calib_seqlen": args.length,
+            "batch_size": args.batch_size or batch_size(args.model, args.length, device),
+            "w_bits": args.bits,
+            "w_group_size": args.group_size,
+            "search_scale": args.search_scale,
+            "device": device,
+        }
+        command = [sys.executable, "-m", lmdeploy_awq.__name__, json.dumps(settings)]
         run_tool(command, tool_environment(work / "cache", args.threads), cwd=work)
         finish(args.model, folder)
 

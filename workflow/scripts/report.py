@@ -39,6 +39,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--max-loss", required=True, type=float, help="points a variant may lose")
     add("--prefer", required=True, help="memory or speed")
     add("--tokens", required=True, type=int, help="cached tokens counted as memory")
+    add("--cards", nargs="+", required=True, type=int, help="GB of memory of GPUs to fill")
+    add("--chat-tokens", required=True, type=int, help="tokens of a chat on such a card")
     add("--checks", nargs="*", type=Path, default=[], help="JSON files of the checks")
     add("--corpus-stats", type=Path)
     add("--training-log", type=Path, help="CSV with columns step and loss")
@@ -64,7 +66,8 @@ def main() -> None:
         candidates(rule, variants, benchmarks, evaluations, efficiencies),
         caveats(scores, base_changes),
     )
-    table = report_page.summary(decision, evaluations, efficiencies)
+    capacity = report_page.Capacity(arguments.cards, arguments.chat_tokens)
+    table = report_page.summary(decision, evaluations, efficiencies, capacity)
     page = report_page.render(
         context(arguments, decision, evaluations, efficiencies, table, base_changes)
     )
@@ -151,6 +154,7 @@ def context(
         "evaluations": evaluations,
         "efficiencies": efficiencies,
         "rows": table.astype(object).where(table.notna(), None).to_dict("records"),
+        "capacity": report_page.Capacity(arguments.cards, arguments.chat_tokens),
         "on_reference": any(e.engine == "reference" for e in efficiencies.values()),
         "charts": report_page.charts(decision, evaluations, efficiencies, loss),
         "datasets": {name: report_page.by_dataset(evaluations, name) for name in benchmarks},

@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 from butler import figures
 from butler.decision import BASELINE, Change, Decision
+from butler.efficiency import GB, RESERVE_BYTES
 from butler.results import Efficiency, Evaluation
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "report"
@@ -22,13 +24,30 @@ _MAIN_PACKAGES = ("snakemake", "pandas", "scipy", "matplotlib")
 Evaluations = Mapping[tuple[str, str], Evaluation]  # by (benchmark, variant)
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What is asked of cards: chats of `chat_tokens` tokens on each of `cards` GB."""
+
+    cards: Sequence[int]
+    chat_tokens: int
+
+    @property
+    def reserve_gb(self) -> float:
+        """GB of each card that the count leaves free."""
+        return RESERVE_BYTES / GB
+
+
 def summary(
-    decision: Decision, evaluations: Evaluations, efficiencies: Mapping[str, Efficiency]
+    decision: Decision,
+    evaluations: Evaluations,
+    efficiencies: Mapping[str, Efficiency],
+    capacity: Capacity,
 ) -> pd.DataFrame:
     """Return the rows of summary.csv: one per variant, base included if it was evaluated.
 
     Scores are 0 to 100, changes points against fp16 with the bounds of the 95 % interval of the
-    paired difference, memory in bytes, speeds in tokens per second, time to first token in s.
+    paired difference, memory in bytes, speeds in tokens per second, time to first token in s;
+    chats_N_gb is how many chats fit a card of N GB.
     """
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _ in evaluations))
     changes = {verdict.variant: verdict.changes for verdict in decision.verdicts}
@@ -43,6 +62,8 @@ def summary(
             efficiency = efficiencies[variant]
             memory = efficiency.memory_bytes(decision.rule.tokens)
             record |= efficiency.values | {"memory_bytes": memory, "engine": efficiency.engine}
+            chats = efficiency.chats(capacity.cards, capacity.chat_tokens)
+            record |= {f"chats_{card}_gb": count for card, count in chats.items()}
         records.append(record)
     return pd.DataFrame(records)
 

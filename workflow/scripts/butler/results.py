@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from butler.efficiency import THROUGHPUT, chats_on_card
 from butler.errors import ButlerError
 
 SCORE_COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
@@ -19,6 +20,7 @@ EFFICIENCY_METRICS = (
     "decode_tokens_per_s",
     "time_to_first_token_s",
 )
+CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Bytes and speeds of a variant by the names in EFFICIENCY_METRICS, and what measured them."""
+    """Bytes and speeds of a variant, and what measured them.
+
+    `values` has the names in EFFICIENCY_METRICS and, from TurboMind, those in butler/efficiency.py.
+    """
 
     variant: str
     engine: str
@@ -65,6 +70,27 @@ class Efficiency:
     def memory_bytes(self, tokens: int) -> float:
         """Return weights plus KV cache for `tokens` tokens."""
         return self.values["weight_bytes"] + tokens * self.values["kv_bytes_per_token"]
+
+    def chats(self, cards: Sequence[int], chat_tokens: int) -> dict[int, int]:
+        """Return how many chats fit each card of so many GB; nothing if no GPU was measured."""
+        if CAPACITY_METRICS - self.values.keys():
+            return {}
+        return {card: chats_on_card(self.values, card, chat_tokens) for card in cards}
+
+    def loads(self) -> dict[int, tuple[float, float]]:
+        """Return new tokens per second and time to first token in s, by requests at a time."""
+        counts = [
+            int(name.removeprefix(THROUGHPUT))
+            for name in self.values
+            if name.startswith(THROUGHPUT)
+        ]
+        return {
+            count: (
+                self.values[f"{THROUGHPUT}{count}"],
+                self.values[f"time_to_first_token_s_{count}"],
+            )
+            for count in sorted(counts)
+        }
 
 
 def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: str) -> Evaluation:
@@ -118,7 +144,7 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
     for metric in EFFICIENCY_METRICS:
         if metric not in found or pd.isna(found[metric]):
             raise ButlerError(f"{path} has no number for {metric}; measure {variant} again")
-    values = {metric: float(found[metric]) for metric in EFFICIENCY_METRICS}
+    values = {metric: float(value) for metric, value in found.items() if not pd.isna(value)}
     return Efficiency(variant, str(table["engine"].iloc[0]), values)
 
 

@@ -1,0 +1,212 @@
+"""Memory and speed of the four variants at real size on this GPU, beside a rival and the limits.
+
+Makes a random InternLM2 (7B by default), converts it as the workflow does, measures each variant
+as the efficiency stage does, all at equal room for tokens; then the rates of matrix products and
+of copies, transformers' `generate` on the same shape, and, with --check, whether a variant really
+holds the number of chats that was computed for a card (see serving_capacity.py).
+
+usage: .envs/lmdeploy/bin/python benchmarks/serving.py --work /dev/shm/serving --out serving.json
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import ROOT, ButlerError, atomic_write_json, markdown, publish, python_of, record
+from random_model import Shape, add_shape, check, shape_of
+from serving_capacity import check_card
+from serving_models import make_all, run
+
+from butler.efficiency import GB, MIB, RESERVE_BYTES, chats_on_card
+from butler.efficiency_turbomind import measure
+from butler.errors import run_cli
+from butler.variants import VARIANTS
+
+BASELINE = "fp16"
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--work", type=Path, required=True, help="folder for the models: 42 GB for a 7B")
+    add("--environments", type=Path, default=ROOT / ".envs")
+    add("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    add("--concurrency", type=int, nargs="+", default=[1, 64, 256], help="requests at a time")
+    add("--prompt-tokens", type=int, default=512)
+    add("--new-tokens", type=int, default=256)
+    add("--room-tokens", type=int, default=896, help="room of a request in the cache")
+    add("--repeats", type=int, default=3)
+    add("--session-len", type=int, default=2048)
+    add("--cards", type=int, nargs="+", default=[24, 48, 80, 141], help="GB")
+    add("--chat-tokens", type=int, default=2048)
+    add("--check", help="VARIANT:GB, a card to try the computed number of chats on")
+    add("--check-new-tokens", type=int, default=256, help="of the chats that --check runs")
+    add("--no-rival", action="store_true")
+    add("--no-limits", action="store_true")
+    add("--make-only", action="store_true", help="make the workspaces and stop")
+    add("--keep-models", action="store_true", help="keep the Hugging Face folders too")
+    add("--out", type=Path, help="JSON; the tables go beside it as Markdown")
+    add_shape(parser)
+    return parser.parse_args()
+
+
+def shape_options(shape: Shape) -> list[str]:
+    """Return the shape as options of another script."""
+    return [
+        part for k, v in shape.__dict__.items() for part in (f"--{k.replace('_', '-')}", str(v))
+    ]
+
+
+def other(script: str, options: Sequence[object], key: str, work: Path) -> dict[str, float]:
+    """Run another benchmark in a process of its own; return what it found under `key`."""
+    out = work / f"{key}.json"
+    run([sys.executable, ROOT / "benchmarks" / script, "--out", out, *options], work, key)
+    return dict(json.loads(out.read_text(encoding="utf-8"))[key])
+
+
+def shares(
+    values: dict[str, float], shape: Shape, limits: dict[str, float], prefill: int
+) -> dict[str, float]:
+    """Return how much of the GPU's limits a variant uses, 0 to 1.
+
+    Decoding one request reads all weights but the embedding's for each token; reading a prompt
+    takes two operations for each weight and token (attention's own, a few percent, not counted,
+    and the head's, which is applied to a prompt's last token alone).
+    """
+    embedding = 2 * shape.vocab * shape.hidden
+    read = (values["weight_bytes"] - embedding) * values["decode_tokens_per_s"]
+    multiplied = shape.parameters() - shape.vocab * shape.hidden
+    flops = 2 * multiplied * values[f"prefill_tokens_per_s_{prefill}"]
+    return {
+        "decode_of_copy_bandwidth": round(read / (limits["copy_gb_per_s"] * 1e9), 3),
+        "prefill_of_matmul_peak": round(flops / (limits["matmul_float16_tflops"] * 1e12), 3),
+    }
+
+
+def speed_table(report: dict[str, Any], args: argparse.Namespace) -> str:
+    """Return memory and speed of each variant as Markdown."""
+    measured, rooms = report["variants"], sorted(report["rooms"])
+    counts, base = sorted(set(args.concurrency)), measured.get(BASELINE)
+    header = ["variant", "weights MiB", "KV B/token"]
+    header += [f"GPU MiB, {n} × {args.room_tokens}" for n in rooms]
+    header += [f"of {BASELINE}" for _ in rooms if base]
+    header += ["one request, tokens/s", *(f"tokens/s, {n} at a time" for n in counts)]
+    header += [f"first token s, {n} at a time" for n in counts]
+    header += ["decode, of copy bandwidth", "prefill, of matmul peak"] if report["shares"] else []
+    lines = []
+    for name, v in measured.items():
+        memory = [f"peak_memory_bytes_{n}" for n in rooms]
+        line = [name, f"{v['weight_bytes'] / MIB:,.0f}", f"{v['kv_bytes_per_token']:,.0f}"]
+        line += [f"{v[key] / MIB:,.0f}" for key in memory]
+        line += [f"{v[key] / base[key]:.2f}" for key in memory if base]
+        line += [f"{v['decode_tokens_per_s']:,.0f}"]
+        line += [f"{v[f'throughput_{n}']:,.0f}" for n in counts]
+        line += [f"{v[f'time_to_first_token_s_{n}']:.3f}" for n in counts]
+        line += [f"{value:.0%}" for value in report["shares"].get(name, {}).values()]
+        lines.append(line)
+    return markdown(header, lines)
+
+
+def tables(report: dict[str, Any], args: argparse.Namespace) -> str:
+    """Return the Markdown tables of a report."""
+    chats = [[name, *counts.values()] for name, counts in report["chats"].items()]
+    header = [f"chats of {args.chat_tokens} tokens", *(f"{card} GB" for card in args.cards)]
+    text = f"{speed_table(report, args)}\n{markdown(header, chats)}"
+    text += f"\nComputed; {RESERVE_BYTES / GB:.2f} GB of each card stay free.\n"
+    for key in ("limits", "rival", "check"):
+        if report.get(key):
+            text += f"\n{key}: {json.dumps(report[key])}\n"
+    return text
+
+
+class Journal:
+    """The report as it grows: each figure is on disk at once, a later failure takes none away."""
+
+    def __init__(self, out: Path | None, **first: Any) -> None:
+        self.report: dict[str, Any] = {**first, "seconds": {}, "variants": {}}
+        self._out, self._start = out, time.perf_counter()
+
+    def add(self, name: str, value: Any, section: dict[str, Any] | None = None) -> None:
+        """Keep a figure in the report, or in a section of it, and the seconds that it took."""
+        (self.report if section is None else section)[name] = value
+        self.report["seconds"][name] = round(time.perf_counter() - self._start, 1)
+        self._start = time.perf_counter()
+        if self._out is not None:
+            atomic_write_json(self._out, record(**self.report))
+
+
+def compute(report: dict[str, Any], args: argparse.Namespace) -> None:
+    """Add what follows from the variants' figures: rooms, shares of the limits, chats by card."""
+    measured, limits, largest = report["variants"], report["limits"], max(args.concurrency)
+    names = next(iter(measured.values()))
+    start = "peak_memory_bytes_"
+    report["rooms"] = [int(name.removeprefix(start)) for name in names if name.startswith(start)]
+    shape = shape_of(args)
+    report["shares"] = (
+        {name: shares(v, shape, limits, largest) for name, v in measured.items()} if limits else {}
+    )
+    report["chats"] = {
+        name: {f"{card}": chats_on_card(v, card, args.chat_tokens) for card in args.cards}
+        for name, v in measured.items()
+    }
+
+
+def card_to_check(args: argparse.Namespace) -> tuple[str, float] | None:
+    """Return the variant and the GB that --check names.
+
+    Raises:
+        ButlerError: if it names no variant that is measured.
+    """
+    if args.check is None:
+        return None
+    name, _, card = args.check.partition(":")
+    if name not in args.variants or not card.replace(".", "", 1).isdigit():
+        raise ButlerError(
+            f"--check takes one of the --variants and GB, as w4kv8:24; not {args.check}"
+        )
+    return name, float(card)
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    shape, work = shape_of(args), args.work.resolve()
+    check(shape)
+    card = card_to_check(args)
+    if max(args.prompt_tokens + args.new_tokens, args.room_tokens) > args.session_len:
+        raise ButlerError("--room-tokens and the requests must fit --session-len")
+    xtuner, options = python_of("xtuner", args.environments), shape_options(shape)
+    journal = Journal(args.out, shape=shape.__dict__)
+    report = journal.report
+    made = make_all(work, args.variants, options, xtuner, args.session_len, args.keep_models)
+    journal.add("made", made)
+    if args.make_only:
+        publish(record(**report), args.out)
+        return
+    limits = {} if args.no_limits else other("device_limits.py", [], "limits", work)
+    journal.add("limits", limits)
+    tokens = (args.prompt_tokens, args.new_tokens)
+    for name in args.variants:
+        path = work / "workspaces" / name
+        found = measure(path, args.concurrency, *tokens, args.repeats, args.room_tokens)
+        journal.add(name, {metric: value for metric, value, _ in found}, report["variants"])
+    compute(report, args)
+    if card is not None:
+        path, values = work / "workspaces" / card[0], report["variants"][card[0]]
+        found = check_card(path, values, card[1], args.chat_tokens, args.check_new_tokens)
+        journal.add("check", {"variant": card[0], **found})
+    if not args.no_rival:
+        batches = ["--batches", *sorted({1, min(max(args.concurrency), 64)})]
+        same = ["--prompt-tokens", tokens[0], "--new-tokens", tokens[1], *options]
+        rival = other("generate_rival.py", [*batches, *same], "generate", work)
+        journal.add("rival", {"transformers generate": rival})
+    publish(record(**report), args.out, tables(report, args))
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,61 @@
+"""Packing 4-bit weights, how much memory calibration may take, and the benchmark's reading."""
+
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from butler.awq_weights import unpack
+from butler.errors import ButlerError
+from butler.lmdeploy_awq import pack
+from quantise_awq import samples_at_a_time
+from workflow_state import ROOT
+
+GIB = 2**30
+
+
+def test_packed_columns_are_read_back_by_the_format_of_awq():
+    values = torch.randint(16, (6, 24), generator=torch.Generator().manual_seed(0))
+    words = pack(values.to(torch.float16))
+    assert (words.shape, words.dtype) == ((6, 3), torch.int32)
+    assert torch.equal(unpack(words).to(values.dtype), values)
+    # The first word by hand: columns 0, 2, 4, 6, 1, 3, 5, 7, the lowest four bits first.
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    by_hand = sum(int(values[0, column]) << (4 * place) for place, column in enumerate(order))
+    assert int(words[0, 0]) & 0xFFFFFFFF == by_hand
+
+
+def test_calibration_takes_what_the_gpu_has_room_for():
+    assert samples_at_a_time(140 * GIB, heads=32, length=2048) == 8
+    assert 2 <= samples_at_a_time(23 * GIB, heads=32, length=2048) <= 7
+    assert samples_at_a_time(1 * GIB, heads=32, length=2048) == 1
+
+
+@pytest.fixture
+def quantising(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    import quantise
+
+    return quantise
+
+
+def test_phases_are_told_by_what_is_printed(quantising):
+    lines = [
+        (9.0, "Move model.layers.0 to CPU."),
+        (10.0, "Loading calibrate dataset ..."),
+        (14.0, "model.layers.0, samples: 16, max gpu memory: 9.00 GB"),
+        (18.0, "model.layers.1, samples: 16, max gpu memory: 9.00 GB"),
+        (20.0, "model.layers.1 smooth weight done. max gpu memory: 9.00 GB"),
+        (50.0, "model.layers.1.attention.wo weight packed."),
+    ]
+    found = quantising.phases(lines, 57.0)
+    assert found == {
+        "loading": 10.0,
+        "calibration": 8.0,
+        "smoothing": 2.0,
+        "quantisation": 30.0,
+        "saving": 7.0,
+    }
+    with pytest.raises(ButlerError, match="no line of its smoothing"):
+        quantising.phases(lines[:4], 57.0)

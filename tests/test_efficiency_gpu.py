@@ -1,0 +1,60 @@
+"""The efficiency stage on a GPU: TurboMind itself, on the demo's own workspaces."""
+
+import csv
+import subprocess
+
+import pytest
+
+from real_tools import python_of, script
+from workflow_state import ROOT
+
+pytestmark = pytest.mark.gpu
+
+WORKSPACES = ROOT / "workspaces"
+
+
+@pytest.fixture(autouse=True)
+def engine_here():
+    code = "import torch, lmdeploy; assert torch.cuda.is_available()"
+    try:
+        subprocess.run([python_of("lmdeploy"), "-c", code], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs a CUDA GPU and .envs/lmdeploy")
+    if not (WORKSPACES / "fp16").is_dir():
+        pytest.skip("needs the demo's workspaces: run `snakemake all` first")
+
+
+def measured(variant, tmp_path, concurrency):
+    out = tmp_path / f"{variant}.csv"
+    done = script(
+        "lmdeploy", "measure_efficiency.py", "--workspace", WORKSPACES / variant, "--out", out,
+        "--engine", "turbomind", "--concurrency", *concurrency, "--prompt-tokens", 128,
+        "--new-tokens", 16, "--repeats", 2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    with out.open(encoding="utf-8") as stream:
+        return {row["metric"]: float(row["value"]) for row in csv.DictReader(stream)}
+
+
+def test_turbomind_is_measured_at_the_room_that_was_asked_for(tmp_path):
+    # 1,024 requests of 144 tokens, 3 blocks each: 805 MB of cache, enough to be seen.
+    fp16, int8 = (measured(v, tmp_path, (1, 8, 1024)) for v in ("fp16", "kv8"))
+    assert fp16["room_tokens"] == int8["room_tokens"] == 1024 * 3 * 64
+    assert fp16["kv_bytes_per_token_by_memory"] == pytest.approx(
+        fp16["kv_bytes_per_token"], rel=0.25
+    )
+    saved = fp16["peak_memory_bytes"] - int8["peak_memory_bytes"]
+    per_token = fp16["kv_bytes_per_token"] - int8["kv_bytes_per_token"]
+    assert saved == pytest.approx(per_token * fp16["room_tokens"], rel=0.2)
+    assert fp16["throughput_1024"] > fp16["throughput_8"] > 0
+    assert 0 < fp16["time_to_first_token_s"] < 1
+
+
+def test_a_room_that_no_gpu_holds_is_refused(tmp_path):
+    done = script(
+        "lmdeploy", "measure_efficiency.py", "--workspace", WORKSPACES / "fp16",
+        "--out", tmp_path / "out.csv", "--engine", "turbomind", "--concurrency", 10_000_000,
+        "--prompt-tokens", 128, "--new-tokens", 16,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "lower efficiency.concurrency" in done.stderr and "Traceback" not in done.stderr
