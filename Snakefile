@@ -27,4 +27,4 @@ rule all:
 rule environments:
     """The tools' environments alone, to build them ahead of a run."""
     input:
-        expand(f"{ENVIRONMENTS}/{{tool}}.json", tool=TOOLS),
+        expand(f"{ENVIRONMENTS}/{{tool}}.json", tool=USED_TOOLS),

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from butler.chat_template import ChatTemplate
-from butler.config import check_config
+from butler.config import check_config, check_engine
 from butler.errors import ButlerError
 from butler.tools import check_python
 from workflow_state import ROOT
@@ -14,8 +14,8 @@ from workflow_state import ROOT
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 
 
-def changed(path, value):
-    config = copy.deepcopy(CONFIG)
+def changed(path, value, config=CONFIG):
+    config = copy.deepcopy(config)
     section = config
     *parents, last = path.split(".")
     for name in parents:
@@ -43,6 +43,8 @@ def test_the_shipped_configuration_is_valid():
         ("train.deepspeed", "zero9", "takes one of null, deepspeed_zero1"),
         ("benchmarks.ceval.subjects", [], "benchmarks.ceval.subjects"),
         ("workspace.cache_max_entry_count", 1.5, "takes less than 1, found 1.5"),
+        ("workspace.tp", 3, "key 'workspace.tp' takes one of 1, 2, 4, 8, found 3"),
+        ("lmdeploy", "0.9.2", "key 'lmdeploy' takes one of 0.7.3, latest, found '0.9.2'"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_its_key(path, value, sentence):
@@ -69,6 +71,31 @@ def test_every_overlay_is_valid_and_names_a_known_template():
                 merged[section][key] = (merged[section][key] | value) if both else value
         check_config(merged)
         ChatTemplate.load(merged["base"]["chat_template"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpu", "sentence"),
+    [
+        ({"lmdeploy": "latest", "engine": "reference"}, True, "with engine: reference"),
+        ({"lmdeploy": "latest"}, False, "lmdeploy: latest is served on CUDA alone"),
+        ({"lmdeploy": "latest", "engine": "turbomind"}, False, "there is no GPU here"),
+        ({"workspace.tp": 2}, False, "workspace.tp: 2 is served on CUDA alone"),
+        ({"workspace.tp": 4}, True, "workspace.tp 4 does not divide the model's 2 attention"),
+    ],
+)
+def test_an_engine_that_cannot_serve_is_one_sentence(changes, gpu, sentence):
+    config = CONFIG
+    for path, value in changes.items():
+        config = changed(path, value, config)
+    with pytest.raises(ButlerError, match=sentence):
+        check_engine(config, ROOT, gpu)
+
+
+def test_the_newest_release_goes_with_a_gpu_here_or_elsewhere():
+    latest = changed("lmdeploy", "latest")
+    check_engine(latest, ROOT, True)
+    check_engine(changed("engine", "turbomind", changed("device", "cuda", latest)), ROOT, False)
+    check_engine(CONFIG, ROOT, False)
 
 
 def test_a_python_without_locks_is_refused(monkeypatch):

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from tiny_workspace import Tiny
+from tiny_workspace import HEAD, Tiny
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from butler.engine.generate import Engine
 from butler.engine.workspace import WEIGHTS, Workspace
@@ -63,7 +64,7 @@ def test_config_that_is_not_yaml(path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "key", "value", "message"),
     [
-        ("model_config", "tp", 2, r"model_config\.tp is 2.*--tp 1"),
+        ("model_config", "tp", 2, r"model_config\.tp is impossible"),
         ("model_config", "qk_norm", True, r"model_config\.qk_norm"),
         ("model_config", "expert_num", [8], r"model_config\.expert_num"),
         ("model_config", "weight_type", "fp8", r"model_config\.weight_type is 'fp8'"),
@@ -96,6 +97,39 @@ def test_engine_settings_out_of_range(path: Path, settings: dict, message: str) 
     edit(path, lambda c: c.__setitem__("engine_config", settings))
     with pytest.raises(ButlerError, match=message):
         Workspace(path)
+
+
+def split_in_two(path: Path, model: Tiny) -> None:
+    """Split a workspace's files for two GPUs, each with whole heads, as `lmdeploy convert` does."""
+    heads, kv_heads = model.heads * HEAD, model.kv_heads * HEAD
+    for name, array in model.files.items():
+        if ".0." not in name.removeprefix("layers.0"):
+            continue  # a norm, which every GPU reads from one file
+        file = path / WEIGHTS / name
+        axis = 0 if any(part in name for part in ("wo.", "w2.", "output.")) else -1
+        parts = [array]
+        if "w_qkv" in name:  # queries, keys and values are each split
+            width = array.shape[-1] * HEAD // (heads + 2 * kv_heads)
+            at = [heads * width // HEAD, (heads + kv_heads) * width // HEAD]
+            parts = np.split(array, at, axis=-1)
+        halves = zip(*(np.split(part, 2, axis=axis) for part in parts), strict=True)
+        whole = "wo." in name and name.endswith("bias")
+        for rank, half in enumerate(halves):
+            content = array if whole else np.concatenate(half, axis=-1)
+            content.tofile(file.with_name(f".{rank}.".join(name.rsplit(".0.", 1))))
+    edit(path, lambda c: c["model_config"].update(tp=2))
+
+
+@pytest.mark.parametrize("kind", [{"w4": True}, {"bias": True}])
+def test_files_split_for_two_gpus_are_put_together(tmp_path: Path, kind: dict) -> None:
+    model = Tiny(heads=4, kv_heads=2, layers=1, inter=512, **kind)
+    path = model.build(tmp_path / "ws")
+    tokens = list(range(5, 45))
+    whole = Engine.load(path).logits(tokens)
+    split_in_two(path, model)
+    assert Workspace(path).config.tp == 2
+    assert list((path / WEIGHTS).glob("layers.0.attention.wo.1.*"))
+    assert torch.equal(Engine.load(path).logits(tokens), whole)
 
 
 def test_wrong_head_counts_do_not_load_as_noise(path: Path) -> None:

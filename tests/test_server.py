@@ -1,7 +1,6 @@
 """The OpenAI-compatible server, in-process and as the command line."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from butler.engine.generate import Engine
 from butler.engine.sampling import SamplingParams
 from butler.engine.server import create_app
 from butler.engine.tokenizer import ChatTokenizer
-from butler.engine.workspace import Workspace
 from butler.errors import ButlerError
 
 SCRIPTS = Path(serve.__file__).parent
@@ -251,35 +249,22 @@ def test_taken_port_is_named() -> None:
             serve.listen("127.0.0.1", port)
 
 
-def test_turbomind_gets_the_workspaces_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"quant_policy": 8, "cache_max_entry_count": 0.4, "session_len": 320}
-    path = Tiny(layers=1).build(tmp_path / "kv8", **settings)
-    args = SimpleNamespace(host="127.0.0.1", max_batch=16)
-    with pytest.raises(ButlerError, match=r"chat_template\.json is missing"):
-        serve.turbomind_command(args, Workspace(path), "kv8", 9)
-    (path / "chat_template.json").write_text("{}")
-    program = tmp_path / "lmdeploy"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    command = serve.turbomind_command(args, Workspace(path), "kv8", 9)
-    assert command[:4] == [str(program), "serve", "api_server", str(path)]
-    pairs = dict(zip(command[4::2], command[5::2], strict=True))
-    assert pairs["--quant-policy"] == "8"
-    assert pairs["--cache-max-entry-count"] == "0.4"
-    assert pairs["--session-len"] == "320"
-    assert pairs["--chat-template"] == str(path / "chat_template.json")
-    assert pairs["--model-name"] == "kv8"
-    assert (pairs["--server-name"], pairs["--server-port"]) == ("127.0.0.1", "9")
+def test_a_shorter_session_can_be_asked_for(workspace: Path) -> None:
+    args = SimpleNamespace(workspace=workspace, face="api", tp=None, session_len=64)
+    assert serve.open_workspace(args).session_len == 64
+    args.session_len = 641
+    with pytest.raises(ButlerError, match="--session-len 641 is more than"):
+        serve.open_workspace(args)
 
 
-def test_turbomind_without_lmdeploy_is_refused(
-    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
-    (workspace / "chat_template.json").write_text("{}")
-    with pytest.raises(ButlerError, match="lmdeploy is not installed here"):
-        serve.turbomind_command(SimpleNamespace(), Workspace(workspace), "ws", 9)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"face": "chat"}, "--as chat is LMDeploy's"),
+        ({"tp": 2}, "--tp 2 is for --engine turbomind"),
+    ],
+)
+def test_what_our_engine_cannot_do_is_refused(workspace: Path, change: dict, sentence: str) -> None:
+    args = {"workspace": workspace, "face": "api", "tp": None, "session_len": None} | change
+    with pytest.raises(ButlerError, match=sentence):
+        serve.open_workspace(SimpleNamespace(**args))

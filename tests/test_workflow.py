@@ -49,8 +49,8 @@ def test_a_changed_learning_rate_leaves_corpus_and_base_alone(state):
     assert not found & evaluations("ceval", ["base"])
 
 
-def test_a_changed_group_size_remakes_awq_and_the_w4_variants_only(state):
-    found = stale(state, *overlay(state, awq={"group_size": 64}))
+def test_a_changed_awq_setting_remakes_the_w4_variants_only(state):
+    found = stale(state, *overlay(state, awq={"search_scale": True}))
     models = {"w4", "w4kv8"}
     assert found == (
         {"build/awq", "build/workspace/w4", "results/checks/awq.json"}
@@ -151,7 +151,7 @@ def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
     assert f"--model {expected['base']['model']} --revision {'0' * 40}" in text
     assert f"--chat-template {expected['base']['chat_template']}" in text
     # Nothing of the demo's short training is left.
-    assert '"max_iters": null' in text and '"max_length": 2048' in text
+    assert '"max_steps": null' in text and '"max_length": 2048' in text
 
 
 def test_a_hub_model_without_a_pinned_commit_is_refused(tmp_path):
@@ -184,3 +184,33 @@ def test_a_missing_corpus_is_named(tmp_path):
     arguments = overlay(tmp_path, corpus={"path": "data/nowhere.jsonl"})
     text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
     assert "corpus.path" in text and "data/nowhere.jsonl" in text
+
+
+def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
+    cuda = {"engine": "turbomind", "device": "cuda"}
+    arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
+    target = "results/ceval_w4kv8.csv"
+    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
+    assert "--model build/awq --lmdeploy latest" in text
+    assert ".envs/lmdeploy-latest/bin/python" in text
+    assert "output: .envs/lmdeploy-latest.json" in text
+    # No workspace, and none of what is checked in one; the rest is checked as ever.
+    assert "build/workspace" not in text and "results/checks/w4kv8.json" not in text
+    assert "output: results/checks/awq.json" in text
+    assert "output: results/checks/template.json" in text
+
+
+def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):
+    (tmp_path / "latest").mkdir()
+    cuda = {"engine": "turbomind", "device": "cuda"}
+    arguments = overlay(tmp_path / "latest", lmdeploy="latest", **cuda)
+    for extra, built in (([], False), (arguments, True)):
+        text = snakemake(tmp_path, "--dry-run", *extra, "environments")
+        assert ("lmdeploy-latest" in text) == built
+
+
+def test_a_split_that_does_not_fit_the_model_stops_before_the_first_job(tmp_path):
+    cuda = {"engine": "turbomind", "device": "cuda"}
+    arguments = overlay(tmp_path, workspace={"tp": 2}, **cuda)
+    text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
+    assert "workspace.tp 2 does not divide the model's 1 key-value heads" in text

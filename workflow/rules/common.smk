@@ -9,12 +9,13 @@ from shlex import quote
 ROOT = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from butler.config import check_config, check_inputs
+from butler.config import check_config, check_engine, check_inputs
 from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.imports import code_of
 from butler.tools import check_python, put_python_first
-from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, VARIANTS
+from butler.turbomind.release import RELEASES
+from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, TOOLS_ON_DEMAND, VARIANTS
 
 from snakemake.exceptions import WorkflowError
 
@@ -22,16 +23,21 @@ try:
     check_python()
     check_config(config)
     check_inputs(config, ROOT)
+    check_engine(config, ROOT, gpu_present())
 except ButlerError as error:
     raise WorkflowError(str(error)) from None
 
 ENVIRONMENTS = config["environments"]
 GPUS = int(config["device"] != "cpu" and gpu_present())
+# What serves and evaluates; it also names the environment that does. The one of 0.7.3 always
+# calibrates and quantises.
+RELEASE = RELEASES[config["lmdeploy"]]
+USED_TOOLS = list(dict.fromkeys([*TOOLS, RELEASE.tool]))
 put_python_first()
 
 
 wildcard_constraints:
-    tool="|".join(TOOLS),
+    tool="|".join([*TOOLS, *TOOLS_ON_DEMAND]),
     weights="|".join(SOURCES),
     variant="|".join(VARIANTS),
     model="|".join(MODELS),
@@ -89,13 +95,19 @@ def option(name, value):
     return f"{name} {quote(str(value))}" if value else ""
 
 
+def served_from(weights):
+    """Return the folder whose files are served for these weights: a workspace or a model."""
+    return f"build/workspace/{weights}" if RELEASE.workspaces else f"build/{SOURCES[weights][0]}"
+
+
 def checks(model):
     """Return the checks that a model must have passed before it is evaluated."""
-    found = [f"workspace_{MODELS[model].weights}"]
+    # These two read the workspace in the reference engine; a model folder has no such reading.
+    found = [f"workspace_{MODELS[model].weights}"] if RELEASE.workspaces else []
     if model in VARIANTS:
         found += ["training", "merge", "template"]
         found += ["awq"] if MODELS[model].weights == "w4" else []
-        found += [model] if MODELS[model].kv8 else []
+        found += [model] if MODELS[model].kv8 and RELEASE.workspaces else []
     return [f"results/checks/{name}.json" for name in found]
 
 

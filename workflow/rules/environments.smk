@@ -23,7 +23,8 @@ rule environment:
         extra=lambda w: repository("envs/torchvision") if w.tool == "xtuner" else [],
         imports=lambda w: {
             "xtuner": "torch bitsandbytes xtuner.dataset xtuner.model deepspeed",
-            "lmdeploy": "torch transformers fastapi uvicorn lmdeploy.version",
+            "lmdeploy": "torch transformers fastapi uvicorn gradio lmdeploy.version",
+            "lmdeploy-latest": "torch transformers fastapi uvicorn lmdeploy.version",
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",
         }[w.tool],
     shell:

@@ -16,7 +16,7 @@ STARTED = [
 rule evaluate:
     """Let OpenCompass ask one model the questions of one benchmark."""
     input:
-        **tool("lmdeploy", "evaluate_model.py", *STARTED),
+        **tool(RELEASE.tool, "evaluate_model.py", *STARTED),
         opencompass_lock=repository("envs/opencompass.lock"),
         opencompass=f"{ENVIRONMENTS}/opencompass.json",
         workspace="workspaces/{model}",
@@ -35,7 +35,7 @@ rule evaluate:
         mem_mb=2500,
         gpu=GPUS,
     params:
-        server=python("lmdeploy"),
+        server=python(RELEASE.tool),
         opencompass=python("opencompass"),
         engine=config["engine"],
         options=benchmark_options,
@@ -74,11 +74,13 @@ rule efficiency:
     params:
         python=python("lmdeploy"),
         engine=config["engine"],
+        concurrency=config["efficiency"]["concurrency"],
         prompt_tokens=config["efficiency"]["prompt_tokens"],
         new_tokens=config["efficiency"]["new_tokens"],
         repeats=config["efficiency"]["repeats"],
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--variant {wildcards.variant} --engine {params.engine} "
+        "--concurrency {params.concurrency} "
         "--prompt-tokens {params.prompt_tokens} --new-tokens {params.new_tokens} "
         "--repeats {params.repeats} --threads 2 --out {output} > {log} 2>&1"

@@ -1,6 +1,7 @@
 # TurboMind workspaces, and the four variants that can be deployed.
 #
-# Needs build/base, build/merged, build/awq and build/kv8.
+# Needs build/base, build/merged, build/awq and build/kv8. With `lmdeploy: latest` there are no
+# workspaces: the variants are the model folders themselves.
 # Makes build/workspace/{base,fp16,w4} and, hard-linked from them with the engine's settings,
 # workspaces/{base,fp16,kv8,w4,w4kv8}; the checks workspace_*, template, kv8 and w4kv8.
 
@@ -22,9 +23,10 @@ rule workspace:
         python=python("lmdeploy"),
         format=lambda w: SOURCES[w.weights][1],
         group_size=lambda w: config["awq"]["group_size"] if w.weights == "w4" else 0,
+        tp=config["workspace"]["tp"],
     shell:
         "{params.python:q} {input.code[0]:q} --model {input.model} --format {params.format} "
-        "--group-size {params.group_size} --out {output} > {log} 2>&1"
+        "--group-size {params.group_size} --tp {params.tp} --out {output} > {log} 2>&1"
 
 
 rule check_workspace:
@@ -81,7 +83,7 @@ rule check_template:
     input:
         **tool("lmdeploy", "check_template.py"),
         prompts="build/train/prompts.jsonl",
-        workspace="build/workspace/fp16",
+        workspace=served_from("fp16"),
     output:
         "results/checks/template.json",
     log:
@@ -101,8 +103,8 @@ rule variant:
     """Hard-link a workspace and give it the engine's settings of one variant."""
     input:
         **tool("lmdeploy", "variant.py"),
-        workspace=lambda w: f"build/workspace/{MODELS[w.model].weights}",
-        kv8=lambda w: "build/kv8" if MODELS[w.model].kv8 else [],
+        weights=lambda w: served_from(MODELS[w.model].weights),
+        kv8=lambda w: "build/kv8" if MODELS[w.model].kv8 and RELEASE.workspaces else [],
     output:
         directory("workspaces/{model}"),
     log:
@@ -113,6 +115,8 @@ rule variant:
         mem_mb=500,
     params:
         python=python("lmdeploy"),
+        lmdeploy=RELEASE.name,
+        source="--workspace" if RELEASE.workspaces else "--model",
         kv_parameters=lambda w, input: f"--kv-parameters {input.kv8}" if input.kv8 else "",
         quant_policy=lambda w: config["kv8"]["quant_policy"] if MODELS[w.model].kv8 else 0,
         cache=lambda w: config["kv8" if MODELS[w.model].kv8 else "workspace"][
@@ -120,7 +124,8 @@ rule variant:
         ],
         session_len=config["workspace"]["session_len"],
     shell:
-        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} {params.kv_parameters} "
+        "{params.python:q} {input.code[0]:q} {params.source} {input.weights} "
+        "--lmdeploy {params.lmdeploy} {params.kv_parameters} "
         "--quant-policy {params.quant_policy} --cache-max-entry-count {params.cache} "
         "--session-len {params.session_len} --out {output} > {log} 2>&1"
 

@@ -1,37 +1,45 @@
-"""Serve a workspace over an OpenAI-compatible API.
+"""Serve a workspace over an OpenAI-compatible API, as a chat in the terminal or as a web page.
 
-With `--engine reference` this is our own engine on the CPU; with `--engine turbomind` the process
-becomes `lmdeploy serve api_server` with the settings of the workspace.
+With `--engine reference` this is our own engine on the CPU, the API alone. With `--engine
+turbomind` it runs LMDeploy's `serve api_server`, `chat` or `serve gradio` with the settings of the
+folder; a folder of a release without workspaces is served just so.
 """
 
 import argparse
+import dataclasses
+import functools
 import os
-import shutil
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from butler.engine.cache import KINDS
 from butler.engine.workspace import Workspace
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
+from butler.turbomind import guards
+from butler.turbomind.commands import Request, command, environment
+from butler.turbomind.folder import is_workspace, read_folder
+from butler.turbomind.release import FACES, check_installed, installed_version
 
 READY_TIMEOUT_S = 1800
+ANSWERS_AT = {"api": "/v1/models", "gradio": "/"}  # once it is up
 
 
 def main() -> None:
     """Run the command line."""
     args = parse_args()
-    workspace = Workspace(args.workspace)
     name = args.model_name or args.workspace.resolve().name
     if resolve_engine(args.engine) == "turbomind":
-        exec_turbomind(args, workspace, name)
+        run_turbomind(args, name)
     else:
-        serve_reference(args, workspace, name)
+        serve_reference(args, open_workspace(args), name)
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +47,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
+    parser.add_argument("--as", dest="face", choices=FACES, default="api")
+    parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
+    parser.add_argument("--session-len", type=int, help="tokens; default: the folder's setting")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="gets the port once the server answers")
@@ -54,8 +65,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.port <= 65535:
         parser.error(f"--port {args.port} is not in 0..65535")
-    if args.threads < 1 or args.max_batch < 1:
-        parser.error("--threads and --max-batch must be 1 or more")
+    for option in ("threads", "max_batch", "tp", "session_len"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            parser.error(f"--{option.replace('_', '-')} must be 1 or more")
     return args
 
 
@@ -79,6 +92,33 @@ def listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise ButlerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return sock
+
+
+def open_workspace(args: argparse.Namespace) -> Workspace:
+    """Return the workspace for our engine, with what the command line says otherwise.
+
+    Raises:
+        ButlerError: if our engine cannot do what is asked for.
+    """
+    if args.face != "api":
+        raise ButlerError(f"--as {args.face} is LMDeploy's; our engine serves the API alone")
+    if args.tp not in (None, 1):
+        raise ButlerError(f"--tp {args.tp} is for --engine turbomind; our engine runs on the CPU")
+    if not is_workspace(args.workspace) and (args.workspace / "config.json").is_file():
+        raise ButlerError(
+            f"{args.workspace} is a plain model folder, which our engine does not run; serve it "
+            "with --engine turbomind on a CUDA machine"
+        )
+    workspace = Workspace(args.workspace)
+    if args.session_len:
+        if args.session_len > workspace.session_len:
+            raise ButlerError(
+                f"--session-len {args.session_len} is more than {args.workspace} is made for "
+                f"({workspace.session_len}); raise workspace.session_len"
+            )
+        settings = dataclasses.replace(workspace.settings, session_len=args.session_len)
+        workspace.settings = settings
+    return workspace
 
 
 def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -> None:
@@ -115,56 +155,71 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
             args.port_file.unlink(missing_ok=True)
 
 
-def turbomind_command(args: Any, workspace: Workspace, name: str, port: int) -> list[str]:
-    """Return the `lmdeploy serve api_server` command line for a workspace.
+def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[str]:
+    """Return LMDeploy's command line, when all that can be known beforehand is in order.
 
     Raises:
-        ButlerError: if lmdeploy or the workspace's chat_template.json is missing.
+        ButlerError: if the folder, the installed LMDeploy or this machine is not fit for it.
     """
-    template = workspace.path / "chat_template.json"
-    if not template.is_file():
-        raise ButlerError(f"{template} is missing: TurboMind would guess the chat template")
-    beside = Path(sys.executable).with_name("lmdeploy")
-    program = str(beside) if beside.is_file() else shutil.which("lmdeploy")
-    if program is None:
-        raise ButlerError("lmdeploy is not installed here; run in the lmdeploy environment")
-    settings = workspace.settings
-    options = {
-        "--server-name": args.host,
-        "--server-port": port,
-        "--model-name": name,
-        "--backend": "turbomind",
-        "--chat-template": template,
-        "--quant-policy": settings.quant_policy,
-        "--cache-max-entry-count": settings.cache_max_entry_count,
-        "--session-len": workspace.session_len,
-        "--max-batch-size": args.max_batch,
-    }
-    flags = [str(word) for option in options.items() for word in option]
-    return [program, "serve", "api_server", str(workspace.path), *flags]
-
-
-def exec_turbomind(args: argparse.Namespace, workspace: Workspace, name: str) -> None:
-    """Become LMDeploy's server. A child process writes the port file once it answers."""
     if args.kv:
         raise ButlerError("--kv is for the reference engine; TurboMind follows quant_policy")
-    with listen(args.host, args.port) as sock:
-        port = sock.getsockname()[1]
-    command = turbomind_command(args, workspace, name, port)
-    if args.port_file and os.fork() == 0:
-        _announce(args.port_file, args.host, port)
-        os._exit(0)
-    os.execv(command[0], command)
+    folder = read_folder(args.workspace)
+    check_installed(folder.release, installed_version())
+    tp = guards.resolve_tp(folder, args.tp)
+    session_len = guards.resolve_session_len(folder, args.session_len, args.face)
+    request = Request(
+        face=args.face,
+        name=name,
+        host=args.host,
+        port=port,
+        tp=tp,
+        session_len=session_len,
+        max_batch=args.max_batch,
+        trust_remote_code=args.trust_remote_code,
+    )
+    words = command(folder, request)
+    guards.check_machine(folder, tp, session_len)
+    return words
 
 
-def _announce(port_file: Path, host: str, port: int) -> None:
-    """Wait for the server that the parent has become, then write its port."""
-    parent, end = os.getppid(), time.monotonic() + READY_TIMEOUT_S
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1/models"
-    while os.getppid() == parent and time.monotonic() < end:
+def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
+    """Run LMDeploy and end as it does; a thread writes the port file once a server answers.
+
+    It is a process of its own, and gets none of our open files: we have asked CUDA's driver for
+    GPUs and memory, and in a process that goes on from there (by exec) CUDA fails to start.
+    """
+    port = args.port
+    if args.face != "chat":
+        with listen(args.host, port) as sock:
+            port = sock.getsockname()[1]
+    words = turbomind_command(args, name, port)
+    process = subprocess.Popen(words, env=os.environ | environment(args.face))
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    # Ctrl-C reaches LMDeploy from the terminal; what it makes of it is what we end with.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if args.face in ANSWERS_AT:
+        print(f"LMDeploy is to answer on http://{args.host}:{port}", file=sys.stderr, flush=True)
+        if args.port_file:
+            answers_at = ANSWERS_AT[args.face]
+            target = functools.partial(_announce, process, args, port, answers_at)
+            threading.Thread(target=target, daemon=True).start()
+    code = process.wait()
+    if args.port_file:
+        args.port_file.unlink(missing_ok=True)
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _announce(
+    process: subprocess.Popen[bytes], args: argparse.Namespace, port: int, path: str
+) -> None:
+    """Wait for the server to answer, then write its port."""
+    end = time.monotonic() + READY_TIMEOUT_S
+    url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}{path}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while process.poll() is None and time.monotonic() < end:
         try:
-            with urllib.request.urlopen(url, timeout=5):
-                atomic_write_text(port_file, f"{port}\n")
+            with opener.open(url, timeout=5):
+                atomic_write_text(args.port_file, f"{port}\n")
                 return
         except OSError:
             time.sleep(0.5)

@@ -1,10 +1,13 @@
-"""Make one deployable workspace: weights hard-linked, the engine's settings its own."""
+"""Make one deployable folder: weights hard-linked, the engine's settings its own.
+
+Of a TurboMind workspace for LMDeploy 0.7.3, or of a model folder for a release that serves those.
+"""
 
 import argparse
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,8 +15,8 @@ from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_text
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import verify_manifest, write_manifest
-
-WEIGHTS = Path("triton_models") / "weights"
+from butler.turbomind.folder import WEIGHTS, Settings, write_record
+from butler.turbomind.release import RELEASES, check_quant_policy
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -25,40 +28,51 @@ def link_tree(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, ignore=hidden)
 
 
-def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+def write_settings(folder: Path, settings: Settings) -> None:
     """Put the engine's settings into the workspace's configuration, cutting it off its link."""
     path = folder / WEIGHTS / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config["model_config"]["session_len"] = settings["session_len"]
-    config["engine_config"] = settings
+    config["model_config"]["session_len"] = settings.session_len
+    config["engine_config"] = asdict(settings)
     atomic_write_text(path, yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workspace", type=Path, help="fp16 or W4 workspace")
+    source.add_argument("--model", type=Path, help="model folder, for --lmdeploy latest")
+    parser.add_argument("--lmdeploy", choices=RELEASES, default="0.7.3", help="what will serve it")
+    parser.add_argument("--kv-parameters", type=Path, help="folder of kv8_parameters.py")
+    parser.add_argument("--quant-policy", type=int, required=True)
+    parser.add_argument("--cache-max-entry-count", type=float, required=True)
+    parser.add_argument("--session-len", type=int, required=True, help="tokens")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
 
 
 def main() -> None:
     """Make one variant."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, required=True, help="fp16 or W4 workspace")
-    parser.add_argument("--kv-parameters", type=Path, help="folder of kv8_parameters.py")
-    parser.add_argument("--quant-policy", type=int, choices=[0, 8], required=True)
-    parser.add_argument("--cache-max-entry-count", type=float, required=True)
-    parser.add_argument("--session-len", type=int, required=True, help="tokens")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.quant_policy and not args.kv_parameters:
-        raise ButlerError("--quant-policy 8 needs --kv-parameters")
-    verify_manifest(args.workspace)
+    args = parse_arguments()
+    release = RELEASES[args.lmdeploy]
+    check_quant_policy(args.quant_policy, release.version)
+    if release.workspaces != bool(args.workspace):
+        wanted = "--workspace" if release.workspaces else "--model"
+        raise ButlerError(f"LMDeploy {release.version} serves what {wanted} takes; give that")
+    if args.workspace and args.quant_policy and not args.kv_parameters:
+        raise ButlerError(f"--quant-policy {args.quant_policy} needs --kv-parameters")
+    settings = Settings(args.quant_policy, args.cache_max_entry_count, args.session_len)
+    if args.workspace:
+        verify_manifest(args.workspace)
     with atomic_dir(args.out) as folder:
-        link_tree(args.workspace, folder)
-        if args.kv_parameters:
-            link_tree(args.kv_parameters, folder / WEIGHTS)
-        write_settings(
-            folder,
-            {
-                "quant_policy": args.quant_policy,
-                "cache_max_entry_count": args.cache_max_entry_count,
-                "session_len": args.session_len,
-            },
-        )
+        link_tree(args.workspace or args.model, folder)
+        if args.workspace:
+            if args.kv_parameters:
+                link_tree(args.kv_parameters, folder / WEIGHTS)
+            write_settings(folder, settings)
+        else:
+            write_record(folder, release.version, settings)
         (folder / MANIFEST).unlink(missing_ok=True)
         write_manifest(folder)
 

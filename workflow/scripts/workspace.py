@@ -11,6 +11,9 @@ from butler.files import atomic_dir
 from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy_cpu import without_cuda
 from butler.manifest import write_manifest
+from butler.turbomind.folder import model_shape, write_record
+from butler.turbomind.guards import check_split
+from butler.turbomind.release import CONVERTER, check_installed, installed_version
 
 # LMDeploy's plain template: chats take the workspace's own chat_template.json.
 BUILT_IN_TEMPLATE = "base"
@@ -42,7 +45,7 @@ def convert(model: Path, model_format: str, group_size: int, tp: int, folder: Pa
 
     keep_biases(model, SUPPORTED_ARCHS)
     if not is_supported(str(model)):
-        raise ButlerError(f"TurboMind of LMDeploy 0.7.3 does not support the model in {model}")
+        raise ButlerError(f"TurboMind of LMDeploy {CONVERTER.version} does not support {model}")
     lmdeploy_convert(
         model.name,
         str(model),
@@ -63,6 +66,8 @@ def main() -> None:
     parser.add_argument("--tp", type=int, default=1, help="GPUs that share the tensors")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    check_installed(CONVERTER, installed_version())
+    check_split(args.tp, model_shape(args.model), "workspace.tp")
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
         convert(args.model, args.format, args.group_size, args.tp, folder)
@@ -74,6 +79,7 @@ def main() -> None:
         chat = args.model / "chat_template.json"
         if not (folder / chat.name).is_file():
             shutil.copyfile(chat, folder / chat.name)
+        write_record(folder, CONVERTER.version)
         write_manifest(folder)
 
 

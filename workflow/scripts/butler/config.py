@@ -11,6 +11,9 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
+from butler.turbomind.folder import model_shape
+from butler.turbomind.guards import check_split
+from butler.turbomind.release import RELEASES
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
@@ -99,3 +102,31 @@ def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
                     f"config: {path} is missing; benchmarks.ceval needs dev, val and test of "
                     f"subject {subject}"
                 )
+
+
+def check_engine(config: Mapping[str, Any], repository: Path, gpu: bool) -> None:
+    """Check that what serves can serve: releases without workspaces and several GPUs need CUDA.
+
+    `gpu` says whether this machine has one; jobs may run elsewhere, where `device: cuda` says so.
+
+    Raises:
+        ButlerError: one sentence that names the keys that do not go together.
+    """
+    engine, tp = config["engine"], config["workspace"]["tp"]
+    needs = [] if RELEASES[config["lmdeploy"]].workspaces else [f"lmdeploy: {config['lmdeploy']}"]
+    needs += [f"workspace.tp: {tp}"] if tp > 1 else []
+    elsewhere = engine == "turbomind" and config["device"] == "cuda"
+    for key in needs:
+        if engine == "reference":
+            raise ButlerError(
+                f"config: {key} cannot be served with engine: reference; set engine: turbomind "
+                "and use a CUDA machine"
+            )
+        if not gpu and not elsewhere:
+            raise ButlerError(
+                f"config: {key} is served on CUDA alone and there is no GPU here; set engine: "
+                "turbomind and device: cuda if the jobs run on a machine that has one"
+            )
+    base = repository / config["base"]["model"]
+    if (base / "config.json").is_file():
+        check_split(tp, model_shape(base), "config: workspace.tp")

@@ -27,3 +27,5 @@ SOURCES = {"base": ("base", "hf"), "fp16": ("merged", "hf"), "w4": ("awq", "awq"
 
 BENCHMARKS = ("ceval", "recipe")
 TOOLS = ("xtuner", "lmdeploy", "opencompass")
+# What serves where config.yaml says `lmdeploy: latest`; built only then.
+TOOLS_ON_DEMAND = ("lmdeploy-latest",)

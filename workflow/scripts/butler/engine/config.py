@@ -89,7 +89,8 @@ class ModelConfig:
     """Shape of the model, in tokens, heads and features.
 
     `inter_sizes` holds the (padded) MLP width of each layer; `group_size` is 0 without W4;
-    `session_len` is the longest prompt + answer in tokens.
+    `session_len` is the longest prompt + answer in tokens; `tp` the number of GPUs that the files
+    are split for.
     """
 
     arch: str
@@ -108,6 +109,7 @@ class ModelConfig:
     weight_type: str
     group_size: int
     session_len: int
+    tp: int
 
     @property
     def w4(self) -> bool:
@@ -193,6 +195,7 @@ class _Reader:
                     weight_type=str(m["weight_type"]),
                     group_size=int(m["group_size"]),
                     session_len=_session_len(m, a),
+                    tp=int(m["tp"]),
                 )
             )
         except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -202,7 +205,6 @@ class _Reader:
         m, a = raw["model_config"], raw["attention_config"]
         lora = raw.get("lora_config") or {}
         refused = {
-            "model_config.tp": (m["tp"] != 1, "convert it with --tp 1"),
             "model_config.expert_num": (bool(m["expert_num"]), "mixtures of experts"),
             "model_config.kv_lora_rank": (bool(m["kv_lora_rank"]), "latent attention"),
             "model_config.qk_norm": (bool(m["qk_norm"]), "normalised queries and keys"),
@@ -236,6 +238,7 @@ class _Reader:
             "vocab_size": c.vocab < 1 or c.embedding_rows < c.vocab,
             "session_len": c.session_len < 1,
             "norm_eps": not 0 < c.norm_eps < 1,
+            "tp": c.tp < 1 or c.heads % max(c.tp, 1) or c.kv_heads % max(c.tp, 1),
             "group_size": c.w4 and (c.group_size < 1 or c.hidden % c.group_size != 0),
         }
         for key, wrong in problems.items():

@@ -71,11 +71,15 @@ class Workspace:
             ButlerError: naming the file that is missing or has the wrong size.
         """
         c = self.config
+
+        def rows(vocab: int) -> int:
+            return -(-vocab // c.tp) * c.tp  # padded to be split
+
         return Weights(
-            embedding=self._floats("tok_embeddings.0.weight", c.embedding_rows, c.hidden),
+            embedding=self._joined("tok_embeddings.{}.weight", 1, rows(c.embedding_rows), c.hidden),
             layers=tuple(self._layer(i) for i in range(c.layers)),
             norm=self._floats("norm.weight", c.hidden),
-            output=self._floats("output.0.weight", c.vocab, c.hidden),
+            output=self._joined("output.{}.weight", 0, rows(c.vocab), c.hidden)[: c.vocab],
         )
 
     def load_kv_scales(self) -> torch.Tensor:
@@ -104,26 +108,53 @@ class Workspace:
         bias = c.attn_bias
         return LayerWeights(
             attention_norm=self._floats(f"layers.{i}.attention_norm.weight", c.hidden),
-            w_qkv=self._linear(f"{attention}.w_qkv.0", c.hidden, qkv),
-            b_qkv=self._floats(f"{attention}.w_qkv.0.bias", qkv) if bias else None,
-            wo=self._linear(f"{attention}.wo.0", c.heads * c.head_dim, c.hidden),
+            w_qkv=self._regrouped(self._linear(f"{attention}.w_qkv", 1, c.hidden, qkv)),
+            b_qkv=self._regrouped(self._joined(f"{attention}.w_qkv.{{}}.bias", 0, qkv))
+            if bias
+            else None,
+            wo=self._linear(f"{attention}.wo", 0, c.heads * c.head_dim, c.hidden),
+            # Every GPU has the whole of it, as LMDeploy's converter writes it.
             bo=self._floats(f"{attention}.wo.0.bias", c.hidden) if bias else None,
             ffn_norm=self._floats(f"layers.{i}.ffn_norm.weight", c.hidden),
-            w1=self._linear(f"{mlp}.w1.0", c.hidden, inter),
-            w2=self._linear(f"{mlp}.w2.0", inter, c.hidden),
-            w3=self._linear(f"{mlp}.w3.0", c.hidden, inter),
+            w1=self._linear(f"{mlp}.w1", 1, c.hidden, inter),
+            w2=self._linear(f"{mlp}.w2", 0, inter, c.hidden),
+            w3=self._linear(f"{mlp}.w3", 1, c.hidden, inter),
         )
 
-    def _linear(self, name: str, rows: int, columns: int) -> torch.Tensor:
-        """Return a linear layer as fp32 [in, out]."""
+    def _linear(self, name: str, dim: int, rows: int, columns: int) -> torch.Tensor:
+        """Return a linear layer as fp32 [in, out], from its parts along `dim`."""
         if not self.config.w4:
-            return self._floats(f"{name}.weight", rows, columns)
+            return self._joined(f"{name}.{{}}.weight", dim, rows, columns)
         groups = rows // self.config.group_size
+        packed = self._joined(f"{name}.{{}}.qweight", dim, rows, columns // 8, dtype=torch.int32)
         return dequantise_w4(
-            self._read(f"{name}.qweight", torch.int32, (rows, columns // 8)),
-            self._floats(f"{name}.scales", groups, columns),
-            self._floats(f"{name}.zeros", groups, columns),
+            packed,
+            self._joined(f"{name}.{{}}.scales", dim, groups, columns),
+            self._joined(f"{name}.{{}}.zeros", dim, groups, columns),
         )
+
+    def _joined(
+        self, name: str, dim: int, *shape: int, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """Read the files of all GPUs, `name` with the rank filled in, and join them along `dim`.
+
+        `shape` is that of the whole; without `dtype`, fp32 is made of the workspace's own.
+        """
+        part = list(shape)
+        part[dim] //= self.config.tp
+        names = [name.format(rank) for rank in range(self.config.tp)]
+        if dtype is None:
+            return torch.cat([self._floats(one, *part) for one in names], dim)
+        return torch.cat([self._read(one, dtype, tuple(part)) for one in names], dim)
+
+    def _regrouped(self, joined: torch.Tensor) -> torch.Tensor:
+        """Put the queries, keys and values [..., out] of all GPUs together, in that order."""
+        c = self.config
+        if c.tp == 1:
+            return joined
+        sizes = [n * c.head_dim // c.tp for n in (c.heads, c.kv_heads, c.kv_heads)]
+        parts = [one.split(sizes, -1) for one in joined.chunk(c.tp, -1)]
+        return torch.cat([part[which] for which in range(3) for part in parts], -1)
 
     def _floats(self, name: str, *shape: int) -> torch.Tensor:
         return self._read(name, WEIGHT_TYPES[self.config.weight_type], shape).float()

@@ -1,0 +1,294 @@
+"""The adapter to LMDeploy: what it reads of a folder, its command lines, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("torch")
+
+import serve
+from butler.errors import ButlerError
+from butler.files import atomic_write_json
+from butler.turbomind import guards
+from butler.turbomind.commands import Request, command, environment
+from butler.turbomind.folder import Settings, Shape, read_folder, write_record
+from butler.turbomind.release import RELEASES, check_installed, check_quant_policy, release_of
+from real_tools import SCRIPTS, python_of, script
+from tiny_workspace import Tiny
+
+SETTINGS = {"quant_policy": 8, "cache_max_entry_count": 0.4, "session_len": 320}
+REQUEST = Request("api", "recipes", "127.0.0.1", 9, 1, 320, 16)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    path = Tiny(layers=1).build(tmp_path / "kv8", **SETTINGS)
+    (path / "chat_template.json").write_text("{}")
+    write_record(path, "0.7.3")
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "awq"
+    path.mkdir()
+    config = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2}
+    atomic_write_json(path / "config.json", config | {"hidden_size": 1024})
+    (path / "pytorch_model.bin").write_bytes(bytes(1000))
+    (path / "chat_template.json").write_text("{}")
+    write_record(path, "0.18.0", Settings(**SETTINGS))
+    return path
+
+
+def test_a_workspace_and_a_model_folder_are_read_alike(workspace: Path, model: Path) -> None:
+    for path, release, tp in ((workspace, "0.7.3", 1), (model, "latest", None)):
+        folder = read_folder(path)
+        assert (folder.release.name, folder.tp) == (release, tp)
+        assert folder.settings == Settings(**SETTINGS)
+    assert folder.shape == Shape(layers=4, heads=8, kv_heads=2, head_dim=128)
+    assert folder.weight_bytes == 1000
+
+
+@pytest.mark.parametrize("version", ["0.7.2", "0.8.0", "0.9.2.post1", "0.6.5"])
+def test_a_workspace_of_another_version_is_refused(workspace: Path, version: str) -> None:
+    write_record(workspace, version)
+    with pytest.raises(ButlerError, match=f"LMDeploy {version} is no release that is served here"):
+        read_folder(workspace)
+
+
+def test_a_workspace_on_record_for_a_release_without_them_is_refused(workspace: Path) -> None:
+    write_record(workspace, "0.18.0")
+    with pytest.raises(ButlerError, match="is a TurboMind workspace, but LMDeploy 0.18.0"):
+        read_folder(workspace)
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("lmdeploy.json", "not on record which LMDeploy"),
+        ("chat_template.json", "would guess the chat template"),
+    ],
+)
+def test_a_folder_without_its_papers_is_refused(workspace: Path, file: str, sentence: str) -> None:
+    (workspace / file).unlink()
+    with pytest.raises(ButlerError, match=sentence):
+        read_folder(workspace)
+
+
+@pytest.mark.parametrize(
+    ("policy", "version", "sentence"),
+    [
+        (4, "0.7.3", "quant_policy 4 means an int4 cache since 0.4 to LMDeploy 0.7.3; write 8"),
+        (8, "0.3.0", "quant_policy 8 means nothing before 0.4 to LMDeploy 0.3.0; write 4"),
+        (42, "0.18.0", "write 8 for an int8 KV cache or 0 for none"),
+    ],
+)
+def test_the_meaning_of_quant_policy_goes_by_version(
+    policy: int, version: str, sentence: str
+) -> None:
+    with pytest.raises(ButlerError, match=sentence):
+        check_quant_policy(policy, version)
+    check_quant_policy(0, version)
+
+
+def test_the_installed_release_must_be_the_folders() -> None:
+    old, latest = RELEASES["0.7.3"], RELEASES["latest"]
+    check_installed(old, "0.7.3")
+    check_installed(latest, "0.19.1")
+    for release, installed in ((old, "0.9.2"), (old, "0.18.0"), (latest, "0.7.3")):
+        with pytest.raises(ButlerError, match=f"run with .envs/{release.tool}/bin/python"):
+            check_installed(release, installed)
+    with pytest.raises(ButlerError, match="lmdeploy is not installed here"):
+        check_installed(old, None)
+    assert release_of("0.7.3") is old
+
+
+@pytest.mark.parametrize(
+    ("tp", "shape", "sentence"),
+    [
+        (3, Shape(1, 12, 12, 128), "takes 1, 2, 4, 8"),
+        (8, Shape(1, 28, 4, 128), "8 does not divide the model's 28 attention heads"),
+        (4, Shape(1, 24, 6, 128), "4 does not divide the model's 6 key-value heads"),
+    ],
+)
+def test_gpus_must_divide_the_heads(tp: int, shape: Shape, sentence: str) -> None:
+    with pytest.raises(ButlerError, match=sentence):
+        guards.check_split(tp, shape)
+
+
+def test_a_workspace_keeps_the_split_that_it_was_made_for(workspace: Path, model: Path) -> None:
+    with pytest.raises(ButlerError, match=r"--tp 2 is not what .* was converted for \(1\)"):
+        guards.resolve_tp(read_folder(workspace), 2)
+    assert guards.resolve_tp(read_folder(workspace), None) == 1
+    assert guards.resolve_tp(read_folder(model), 2) == 2
+
+
+def test_gpus_that_are_not_there_are_missed() -> None:
+    with pytest.raises(ButlerError, match="TurboMind needs a CUDA GPU and torch finds none here"):
+        guards.check_gpus(1, 0)
+    with pytest.raises(ButlerError, match="tensor parallelism 4 needs 4 GPUs, and 2 can be seen"):
+        guards.check_gpus(4, 2)
+
+
+def test_memory_counts_weights_and_the_cache_of_a_session(workspace: Path) -> None:
+    folder = replace(read_folder(workspace), weight_bytes=4 * guards.GIB)
+    # One layer and one key-value head of 128 features: 132 bytes for a key, as many for a value.
+    cache = 320 * 2 * (128 + 4)
+    needed = 4 * guards.GIB + guards.RUNTIME_BYTES + int(cache / 0.4)
+    assert guards.needed_bytes(folder, 1, 320) == needed
+    guards.check_memory(folder, 1, 320, needed)
+    with pytest.raises(ButlerError, match=r"needs at least 4.50 GiB .* but 4.00 GiB are free"):
+        guards.check_memory(folder, 1, 320, 4 * guards.GIB)
+
+
+def test_a_session_that_the_terminal_chat_would_refuse(workspace: Path) -> None:
+    folder = read_folder(workspace)
+    assert guards.resolve_session_len(folder, None, "api") == 320
+    assert guards.resolve_session_len(folder, 2048, "chat") == 2048
+    with pytest.raises(ButlerError, match="too short for LMDeploy's terminal chat"):
+        guards.resolve_session_len(folder, None, "chat")
+
+
+def test_the_page_is_gone_from_later_releases(model: Path) -> None:
+    with pytest.raises(ButlerError, match="LMDeploy 0.18.0 has no gradio page any more"):
+        command(read_folder(model), replace(REQUEST, face="gradio"))
+
+
+def test_a_model_folder_takes_its_template_from_the_tokenizer(model: Path) -> None:
+    words = command(read_folder(model), replace(REQUEST, trust_remote_code=True))
+    assert words[words.index("--chat-template") + 1] == "hf"
+    assert "--trust-remote-code" in words
+    assert environment("api") == {}
+
+
+def test_serving_without_a_gpu_is_one_sentence(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(serve, "installed_version", lambda: "0.7.3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    arguments = ["serve.py", "--workspace", str(workspace), "--engine", "turbomind"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(ButlerError, match="use --engine reference"):
+        serve.main()
+
+
+def variant(*arguments: object) -> subprocess.CompletedProcess[str]:
+    settings = ["--cache-max-entry-count", 0.4, "--session-len", 320]
+    return script("lmdeploy", "variant.py", *arguments, *settings)
+
+
+@pytest.mark.e2e
+def test_a_model_folder_becomes_a_variant_by_links(model: Path, tmp_path: Path) -> None:
+    (model / "lmdeploy.json").unlink()
+    out = tmp_path / "w4kv8"
+    latest = ("--model", model, "--lmdeploy", "latest", "--out", out)
+    assert variant(*latest, "--quant-policy", 8).returncode == 0
+    assert read_folder(out).settings == Settings(**SETTINGS)
+    assert (out / "pytorch_model.bin").samefile(model / "pytorch_model.bin")
+    done = variant(*latest, "--quant-policy", 4)
+    assert "means an int4 cache since 0.4" in done.stderr
+    done = variant("--model", model, "--quant-policy", 0, "--out", out)
+    assert "LMDeploy 0.7.3 serves what --workspace takes" in done.stderr
+
+
+PARSE = """
+import json, sys
+from lmdeploy.cli.entrypoint import CLI, SubCliServe
+CLI.add_parsers(); SubCliServe.add_parsers()
+parsed = vars(CLI.parser.parse_args(json.loads(sys.argv[1])))
+print(json.dumps({k: v for k, v in parsed.items() if isinstance(v, (str, int, float))}))
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("face", ["api", "chat", "gradio"])
+def test_lmdeploy_understands_its_command_line(workspace: Path, face: str) -> None:
+    words = command(read_folder(workspace), replace(REQUEST, face=face))
+    assert words[1:4] == ["-P", "-m", "lmdeploy"]
+    call = [python_of("lmdeploy"), "-c", PARSE, json.dumps(words[4:])]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    parsed = json.loads(done.stdout.splitlines()[-1])
+    wanted = {"backend": "turbomind", "tp": 1, "session_len": 320, "quant_policy": 8}
+    wanted |= {"cache_max_entry_count": 0.4}
+    wanted["chat_template"] = str(workspace / "chat_template.json")
+    if face != "chat":
+        wanted |= {"server_name": "127.0.0.1", "server_port": 9, "max_batch_size": 16}
+    if face == "api":
+        wanted["model_name"] = "recipes"
+    assert wanted.items() <= parsed.items()
+    assert str(workspace) in (parsed.get("model_path"), parsed.get("model_path_or_server"))
+
+
+def test_the_engines_settings_have_one_place(workspace: Path) -> None:
+    assert json.loads((workspace / "lmdeploy.json").read_text()) == {"version": "0.7.3"}
+    path = workspace / "triton_models" / "weights" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["engine_config"]["session_len"]
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(ButlerError, match="engine_config must have the keys"):
+        read_folder(workspace)
+
+
+# Stands in for LMDeploy's server: what serve.py does around it is what is tested.
+SERVER = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(" ".join(os.listdir("/proc/self/fd")).encode())
+
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+DRIVER = """
+import os, sys
+import serve
+
+os.dup2(os.open("/dev/null", os.O_RDONLY), 77, inheritable=True)
+serve.turbomind_command = lambda args, name, port: [sys.executable, "-c", {code!r}, str(port)]
+serve.main()
+"""
+
+
+def driver(code, tmp_path):
+    command = [sys.executable, "-c", DRIVER.format(code=code), "--workspace", str(tmp_path)]
+    command += ["--engine", "turbomind", "--port", "0", "--port-file", str(tmp_path / "port")]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_lmdeploy_gets_no_open_file_of_ours_and_ends_with_us(tmp_path):
+    process = driver(SERVER, tmp_path)
+    port = tmp_path / "port"
+    end = time.monotonic() + 30
+    while not port.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    url = f"http://127.0.0.1:{port.read_text().strip()}/v1/models"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as answer:
+        assert "77" not in answer.read().decode().split()
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert not port.exists()
+    with pytest.raises(OSError):
+        opener.open(url, timeout=5)
+
+
+def test_lmdeploys_failure_is_ours(tmp_path):
+    process = driver("import sys; sys.exit(3)", tmp_path)
+    assert process.wait(20) == 3
+    assert not (tmp_path / "port").exists()

@@ -1,0 +1,332 @@
+"""TurboMind on a real GPU: it agrees with the reference engine, and every face of it comes up.
+
+Needs the finished workspaces of the demo (`snakemake all`), in this repository or in the folder
+that BUTLER_RUN names, and the tools' environments. Everything runs at once: 32 cores and some
+minutes are enough.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from csv import DictReader
+from pathlib import Path
+
+import pytest
+import yaml
+
+from butler.manifest import write_manifest
+from real_tools import SCRIPTS, python_of
+from workflow_state import ROOT
+
+pytestmark = pytest.mark.gpu
+
+RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
+VARIANTS = ("fp16", "kv8", "w4", "w4kv8")
+BENCHMARKS = ("ceval", "recipe")
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+HELD_OUT = RUN / "build" / "corpus" / "test.jsonl"
+# Many engines share the card here, and each would take its share of all that is free.
+CACHE_SHARE = 0.02
+QUESTION = "西红柿炒鸡蛋的做法"
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def why_not() -> str | None:
+    """Return what is missing here, in words; None if nothing is."""
+    if not Path("/dev/nvidia0").exists():
+        return "no NVIDIA GPU here"
+    for name in VARIANTS:
+        if not (RUN / "workspaces" / name / "lmdeploy.json").is_file():
+            return f"{RUN}/workspaces/{name} is not there or is old: run `snakemake all` first"
+    if not HELD_OUT.is_file():
+        return f"{HELD_OUT} is missing: run `snakemake all` first"
+    for tool in ("lmdeploy", "opencompass"):
+        if not Path(python_of(tool)).exists():
+            return f"{python_of(tool)} is missing: run `snakemake environments` first"
+    return None
+
+
+if why_not():
+    pytest.skip(why_not(), allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Return copies of the variants that take little of the card, by name."""
+    folder = tmp_path_factory.mktemp("served")
+    return {name: with_small_cache(name, folder / name) for name in VARIANTS}
+
+
+def with_small_cache(name: str, target: Path) -> Path:
+    hidden = shutil.ignore_patterns(".*")
+    shutil.copytree(RUN / "workspaces" / name, target, copy_function=os.symlink, ignore=hidden)
+    path = target / "triton_models" / "weights" / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["engine_config"]["cache_max_entry_count"] = CACHE_SHARE
+    path.unlink()
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    (target / "manifest.json").unlink()
+    write_manifest(target)
+    return target
+
+
+def agreement_command(name: str, workspace: Path, out: Path) -> list[str]:
+    return [
+        *(python_of("lmdeploy"), str(SCRIPTS / "check_agreement.py")),
+        *("--workspace", str(workspace), "--held-out", str(HELD_OUT)),
+        *("--threads", "4", "--out", str(out / f"agreement_{name}.json")),
+    ]
+
+
+def evaluation_command(
+    name: str, engine: str, benchmark: str, workspace: Path, out: Path
+) -> list[str]:
+    chosen = CONFIG["benchmarks"][benchmark]
+    label = f"{benchmark}_{name}_{engine}"
+    if benchmark == "ceval":
+        data = ["--data", str(ROOT / chosen["path"]), "--split", chosen["split"]]
+        data += ["--subjects", ",".join(chosen["subjects"])]
+    else:
+        data = ["--data", str(HELD_OUT), "--questions", str(chosen["questions"])]
+    return [
+        *(sys.executable, str(SCRIPTS / "evaluate_model.py"), "--benchmark", benchmark),
+        *("--variant", name, "--workspace", str(workspace), "--engine", engine),
+        *("--server-python", python_of("lmdeploy")),
+        *("--opencompass-python", python_of("opencompass"), *data),
+        *("--max-new-tokens", str(chosen["max_new_tokens"])),
+        *("--session-len", str(CONFIG["workspace"]["session_len"])),
+        *("--trust-remote-code", "--threads", "2", "--work-dir", str(out / label)),
+        *("--out", str(out / f"{label}.csv"), "--check", str(out / f"{label}.json")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def measured(served, tmp_path_factory):
+    """Run all comparisons side by side; return their folder and what each printed, by label."""
+    out = tmp_path_factory.mktemp("measured")
+    commands = {f"agreement_{n}": agreement_command(n, w, out) for n, w in served.items()}
+    for benchmark in BENCHMARKS:
+        for engine in ("turbomind", "reference"):
+            for name, workspace in served.items():
+                label = f"{benchmark}_{name}_{engine}"
+                commands[label] = evaluation_command(name, engine, benchmark, workspace, out)
+    with ThreadPoolExecutor(max(4, (os.cpu_count() or 4) * 3 // 4)) as pool:
+        texts = dict(zip(commands, pool.map(run, commands.values()), strict=True))
+    return out, texts
+
+
+def run(command: list[str]) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+    return f"exit code {done.returncode}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_turbomind_agrees_with_the_reference_engine(measured, name, capsys):
+    out, texts = measured
+    path = out / f"agreement_{name}.json"
+    assert path.is_file(), texts[f"agreement_{name}"]
+    record = json.loads(path.read_text(encoding="utf-8"))
+    with capsys.disabled():
+        print("\n" + json.dumps({"variant": name, **record["measured"]}, ensure_ascii=False))
+    assert record["passed"], record["sentence"]
+
+
+# Not "benchmark": that is a fixture of pytest-benchmark, where it is installed.
+@pytest.mark.parametrize("asked", BENCHMARKS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_benchmark_scores_are_within_one_question(measured, name, asked, capsys):
+    out, texts = measured
+    scores, questions = {}, 0
+    for engine in ("turbomind", "reference"):
+        label = f"{asked}_{name}_{engine}"
+        assert (out / f"{label}.csv").is_file(), texts[label]
+        check = json.loads((out / f"{label}.json").read_text(encoding="utf-8"))
+        assert check["measured"]["engine"] == engine
+        questions = check["measured"]["questions"]
+        with (out / f"{label}.csv").open(encoding="utf-8") as stream:
+            scores[engine] = list(DictReader(stream))[-1]
+    difference = abs(float(scores["turbomind"]["score"]) - float(scores["reference"]["score"]))
+    with capsys.disabled():
+        both = {engine: row["score"] for engine, row in scores.items()}
+        print("\n" + json.dumps({"variant": name, "benchmark": asked, **both}))
+    assert scores["turbomind"]["metric"] == scores["reference"]["metric"]
+    assert difference <= 100 / questions + 0.01
+
+
+def serve(workspace: Path, folder: Path, *more: str) -> subprocess.Popen:
+    """Start serve.py with TurboMind; its output goes to a file in `folder`."""
+    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--workspace", str(workspace)]
+    command += ["--engine", "turbomind", *more]
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def wait_for_port(process: subprocess.Popen, folder: Path, seconds: float = 120) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (folder / "port").exists():
+            return f"http://127.0.0.1:{(folder / 'port').read_text().strip()}"
+        assert process.poll() is None, (folder / "log").read_text()[-3000:]
+        time.sleep(0.2)
+    raise AssertionError("not up in time: " + (folder / "log").read_text()[-3000:])
+
+
+def stop(process: subprocess.Popen, url: str) -> None:
+    """End a server as a user does, and see it go."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    with pytest.raises(OSError):
+        OPENER.open(url, timeout=5)
+
+
+def post(url: str, body: dict) -> str:
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with OPENER.open(request, timeout=60) as answer:
+        return answer.read().decode()
+
+
+def test_the_api_answers_whole_and_streaming(served, tmp_path):
+    process = serve(
+        *(served["w4kv8"], tmp_path, "--port", "0", "--port-file", str(tmp_path / "port")),
+        *("--model-name", "recipes", "--session-len", "1024", "--tp", "1"),
+    )
+    url = wait_for_port(process, tmp_path)
+    body = {
+        "model": "recipes",
+        "messages": [{"role": "user", "content": QUESTION}],
+        "temperature": 0,
+        "top_k": 1,
+        "max_tokens": 40,
+    }
+    whole = json.loads(post(f"{url}/v1/chat/completions", body))
+    again = json.loads(post(f"{url}/v1/chat/completions", body))
+    text = whole["choices"][0]["message"]["content"]
+    assert text and text == again["choices"][0]["message"]["content"]  # greedy
+    events = post(f"{url}/v1/chat/completions", body | {"stream": True}).split("\n\n")
+    lines = [line.removeprefix("data: ") for line in events if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    chunks = [json.loads(line)["choices"] for line in lines[:-1]]
+    streamed = "".join(c[0]["delta"].get("content") or "" for c in chunks if c)
+    assert streamed == text
+    stop(process, f"{url}/health")
+
+
+def test_the_terminal_chat_answers_and_leaves(served):
+    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--as", "chat"]
+    command += ["--workspace", str(served["kv8"]), "--engine", "turbomind"]
+    typed = f"{QUESTION}\n\nexit\n\n"
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert "double enter to end input" in done.stdout
+    answer = done.stdout.split(QUESTION)[-1].split("double enter")[0]
+    assert len(answer.strip()) > 40, done.stdout[-2000:]
+
+
+def test_the_page_comes_up_and_answers(served, tmp_path):
+    if subprocess.run([python_of("lmdeploy"), "-c", "import gradio"]).returncode != 0:
+        pytest.skip("gradio is not in the lmdeploy environment: run `snakemake environments`")
+    process = serve(
+        *(served["w4"], tmp_path, "--as", "gradio", "--port", "0"),
+        *("--port-file", str(tmp_path / "port")),
+    )
+    url = wait_for_port(process, tmp_path)
+    with OPENER.open(url + "/", timeout=30) as page:
+        assert page.status == 200
+        assert "gradio" in page.read().decode().lower()
+    assert len(ask_page(url).strip()) > 10
+    stop(process, url)
+
+
+def ask_page(url: str) -> str:
+    """Ask through the page's own queue, as its JavaScript does; return the answer."""
+    with OPENER.open(f"{url}/config", timeout=30) as answer:
+        config = json.load(answer)
+    prefix = config.get("api_prefix", "")
+    # The box's submit: question, history, two buttons, session, top-p, temperature, new tokens.
+    asked = next(d for d in config["dependencies"] if len(d["inputs"]) == 8)
+    data = [QUESTION, [], None, None, 1, 0.8, 0.7, 64]
+    event = {"data": data, "fn_index": asked["id"], "session_hash": "test"}
+    post(f"{url}{prefix}/queue/join", event)
+    with OPENER.open(f"{url}{prefix}/queue/data?session_hash=test", timeout=60) as stream:
+        for line in stream:
+            message = json.loads(line.removeprefix(b"data: ")) if line.strip() else {}
+            assert message.get("success", True), message
+            if message.get("msg") == "process_completed":
+                [[question, answer]] = message["output"]["data"][1]
+                assert question == QUESTION
+                return answer
+    raise AssertionError("the page's queue ended without an answer")
+
+
+def lmdeploy_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [python_of("lmdeploy"), str(SCRIPTS / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.skipif(
+    len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2, reason="tensor parallelism needs two GPUs"
+)
+def test_two_gpus_share_a_workspace(tmp_path):
+    # The demo has one key-value head, which two GPUs cannot share.
+    model, base = tmp_path / "model", tmp_path / "base"
+    maker = [str(ROOT / "tests" / "make_tiny_model.py"), "internlm"]
+    tokenizer = str(ROOT / "data" / "base" / "tiny")
+    subprocess.run([python_of("xtuner"), *maker, tokenizer, str(model)], check=True)
+    made = [python_of("xtuner"), str(SCRIPTS / "base_model.py"), "--model", str(model)]
+    subprocess.run([*made, "--chat-template", "internlm2_chat", "--out", str(base)], check=True)
+    half = tmp_path / "half"
+    split = ("--model", base, "--format", "hf", "--tp", 2, "--out", half)
+    done = lmdeploy_script("workspace.py", *split)
+    assert done.returncode == 0, done.stderr[-2000:]
+    settings = ("--quant-policy", 0, "--cache-max-entry-count", CACHE_SHARE)
+    settings += ("--session-len", 1024, "--out", tmp_path / "fp16")
+    assert lmdeploy_script("variant.py", "--workspace", half, *settings).returncode == 0
+    out = tmp_path / "agreement.json"
+    lmdeploy_script(
+        *("check_agreement.py", "--workspace", tmp_path / "fp16", "--held-out", HELD_OUT),
+        *("--texts", 8, "--questions", 8, "--threads", 4, "--out", out),
+    )
+    # Random weights have no clear favourites among the tokens: only likelihoods are comparable.
+    measured = json.loads(out.read_text(encoding="utf-8"))["measured"]
+    assert measured["largest_difference"] < 0.005, measured
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--tp", "2"], "is not what"),
+        (["--session-len", "2000000000"], "GiB of GPU memory"),
+        (["--as", "chat", "--session-len", "1000"], "too short for LMDeploy's terminal chat"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence(served, more, sentence):
+    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--engine", "turbomind"]
+    command += ["--workspace", str(served["fp16"]), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert sentence in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_hidden_gpu_is_one_sentence(served):
+    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--engine", "turbomind"]
+    command += ["--workspace", str(served["fp16"])]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1
+    assert "TurboMind needs a CUDA GPU" in done.stderr.splitlines()[-1]

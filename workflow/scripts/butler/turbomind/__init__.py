@@ -1,0 +1,1 @@
+"""The one adapter to LMDeploy's TurboMind: all that depends on its release. Imports no LMDeploy."""
