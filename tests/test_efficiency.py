@@ -63,7 +63,8 @@ def test_two_rooms_are_measured(concurrency, sizes):
 
 def test_an_engine_that_holds_its_room_passes():
     per_token = SEVEN_B.bytes_per_token()
-    check_room(session(64, per_token), session(256, per_token), per_token, VOCAB)
+    wanted = (256 - 64) * 896 * per_token
+    check_room(session(64, per_token), session(256, per_token), wanted, VOCAB)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.52, 0.94, 1.1, 2.0])
@@ -73,7 +74,7 @@ def test_an_engine_with_another_room_is_refused(share):
     wanted = (256 - 64) * 896 * per_token
     large = session(256, per_token, taken=small.taken + int(share * wanted))
     with pytest.raises(ButlerError, match="would not be at equal room"):
-        check_room(small, large, per_token, VOCAB)
+        check_room(small, large, wanted, VOCAB)
 
 
 def test_a_gpu_that_is_too_small_is_named_before_the_engine_starts():

@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import zlib
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
@@ -103,7 +104,7 @@ def stages(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, more: Sequence[str] = (), **changes: str) -> subprocess.CompletedProcess[str]:
     options = {
         "results": str(folder / "results"),
         "evaluations": str(folder / "evaluate"),
@@ -124,7 +125,8 @@ def run(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
         "decision": str(folder / "out" / "decision.json"),
         "report": str(folder / "out" / "report.html"),
     } | {name.replace("_", "-"): value for name, value in changes.items()}
-    return report([part for name, value in options.items() for part in (f"--{name}", value)])
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return report([*arguments, *more])
 
 
 def report(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -289,6 +291,31 @@ def test_figures_of_a_gpu_show_loads_and_how_many_chats_fit(stages: Path) -> Non
     page = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert "expands all weights to" not in page
     assert "256 at a time" in page and "24 GB" in page and "147,456" in page
+
+
+def test_model_folders_of_the_newest_lmdeploy_are_reported(stages: Path) -> None:
+    """No workspace is made or checked there; two environments hold an LMDeploy."""
+    for variant in VARIANTS:
+        path = stages / "results" / f"efficiency_{variant}.csv"
+        text = path.read_text(encoding="utf-8").replace("reference", "turbomind")
+        more = {"room_tokens": 147456, "fixed_memory_bytes": 18_000_000_000}
+        more["buffer_bytes_per_chat"] = 1_500_000
+        text += "".join(f"{variant},{name},{value},B,turbomind\n" for name, value in more.items())
+        path.write_text(text, encoding="utf-8")
+    names = ("training", "merge", "template", "awq")
+    for name in names:
+        check = {"check": name, "passed": True, "sentence": f"{name} holds", "measured": {},
+                 "limits": {}}  # fmt: skip
+        (stages / f"{name}.json").write_text(json.dumps(check))
+    latest = stages / "lmdeploy-latest.lock"
+    latest.write_text("lmdeploy==0.18.0\ntorch==2.12.1\n")
+    checks = [str(stages / f"{name}.json") for name in names]
+    done = run(stages, more=["--checks", *checks, "--locks", str(latest)])
+    assert done.returncode == 0, done.stderr
+    page = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(f"{name} holds" in page for name in names)
+    assert "lmdeploy 0.18.0" in page and "lmdeploy-latest" in page
+    assert "24 GB" in page and "reference engine" not in page
 
 
 def test_on_a_cpu_no_capacity_is_claimed(stages: Path) -> None:

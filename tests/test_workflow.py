@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -198,6 +199,26 @@ def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
     assert "build/workspace" not in text and "results/checks/w4kv8.json" not in text
     assert "output: results/checks/awq.json" in text
     assert "output: results/checks/template.json" in text
+
+
+def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
+    cuda = {"engine": "turbomind", "device": "cuda"}
+    arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
+    target = "results/report.html"
+    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
+    lines = text.splitlines()
+    measured = [line for line in lines if "measure_efficiency.py" in line and "--variant " in line]
+    assert len(measured) == 4
+    for line in measured:
+        assert ".envs/lmdeploy-latest/bin/python " in line
+        assert "--engine turbomind" in line and "--trust-remote-code" in line
+    (report,) = [line for line in lines if "--checks " in line]
+    checks = report.split("--checks ")[1].split(" --corpus-stats")[0].split()
+    names = {Path(check).stem for check in checks if "/evaluation_" not in check}
+    assert names == {"training", "merge", "template", "awq"}
+    locks = report.split("--locks ")[1].split(" --summary")[0].split()
+    tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
+    assert [Path(lock).stem for lock in locks] == tools
 
 
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):

@@ -57,7 +57,7 @@ rule evaluate:
 rule efficiency:
     """Measure size, memory and speed of one variant."""
     input:
-        **tool("lmdeploy", "measure_efficiency.py"),
+        **tool(RELEASE.tool, "measure_efficiency.py"),
         workspace="workspaces/{variant}",
         checks=lambda w: checks(w.variant),
     output:
@@ -72,15 +72,16 @@ rule efficiency:
         mem_mb=2000,
         gpu=GPUS,
     params:
-        python=python("lmdeploy"),
+        python=python(RELEASE.tool),
         engine=config["engine"],
         concurrency=config["efficiency"]["concurrency"],
         prompt_tokens=config["efficiency"]["prompt_tokens"],
         new_tokens=config["efficiency"]["new_tokens"],
         repeats=config["efficiency"]["repeats"],
+        remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--variant {wildcards.variant} --engine {params.engine} "
         "--concurrency {params.concurrency} "
         "--prompt-tokens {params.prompt_tokens} --new-tokens {params.new_tokens} "
-        "--repeats {params.repeats} --threads 2 --out {output} > {log} 2>&1"
+        "--repeats {params.repeats} {params.remote_code} --threads 2 --out {output} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Measure size, memory and speed of one workspace; write `variant,metric,value,unit,engine`.
+"""Measure size, memory and speed of one served folder; write `variant,metric,value,unit,engine`.
 
 The reference engine is measured at batch 1, TurboMind also with many requests at a time, all
 variants at equal room for tokens (see butler/efficiency.py for the metrics).
@@ -63,6 +63,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code in a model folder, if LMDeploy needs any (turbomind)",
+    )
     args = parser.parse_args()
     for name, least in (("prompt_tokens", 1), ("new_tokens", 2), ("repeats", 1), ("threads", 1)):
         if getattr(args, name) < least:
@@ -85,18 +90,27 @@ def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, 
     """Return (metric, value, unit) rows of TurboMind on the GPU, with room for all requests.
 
     Raises:
-        ButlerError: if there is no CUDA GPU, or the measurement fails.
+        ButlerError: if there is no CUDA GPU, LMDeploy is another than the folder's, or the
+            measurement fails.
     """
     import torch
 
     from butler.efficiency_turbomind import measure
+    from butler.turbomind.folder import read_folder
+    from butler.turbomind.release import check_installed, installed_version
 
     if not torch.cuda.is_available():
         raise ButlerError(
             "engine: turbomind needs a CUDA GPU, and torch finds none; set engine: reference"
         )
+    check_installed(read_folder(args.workspace).release, installed_version())
     return measure(
-        args.workspace, args.concurrency, args.prompt_tokens, args.new_tokens, args.repeats
+        args.workspace,
+        args.concurrency,
+        args.prompt_tokens,
+        args.new_tokens,
+        args.repeats,
+        trust_remote_code=args.trust_remote_code,
     )
 
 

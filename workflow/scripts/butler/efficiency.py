@@ -132,19 +132,18 @@ def measured_kv_bytes(small: Session, large: Session) -> float:
     return (large.taken - small.taken) / (large.room.held - small.room.held)
 
 
-def check_room(small: Session, large: Session, per_token: int, vocab: int) -> None:
+def check_room(small: Session, large: Session, wanted: int, vocab: int) -> None:
     """Check by memory that the engine holds the room that it was asked for.
 
     Args:
         small: an engine with less room; its `room.chats` is also the most requests it takes.
         large: an engine with more.
-        per_token: bytes of a token in the cache.
+        wanted: bytes by which their caches are to differ.
         vocab: tokens; the engine's sampling buffers grow with it for each request more.
 
     Raises:
         ButlerError: if the difference in memory is not that of the caches.
     """
-    wanted = (large.room.held - small.room.held) * per_token
     buffers = (large.room.chats - small.room.chats) * vocab * BUFFERS_PER_LOGIT
     found = large.taken - small.taken
     slack = ROOM_TOLERANCE * wanted + ROOM_SLACK

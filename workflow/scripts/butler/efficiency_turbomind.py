@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 from butler import efficiency
-from butler.efficiency import BLOCK_TOKENS, Answer, CacheShape, Load, Room, Session
+from butler.efficiency import Answer, CacheShape, Load, Room, Session
 from butler.efficiency_load import at_once, one_by_one, random_prompts
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
+from butler.turbomind.engine import Start, cache_bytes, start_engine
 from butler.turbomind.folder import WEIGHTS, read_folder
 
 ROUNDS = 2  # requests are this many times those that run at once
@@ -27,7 +28,7 @@ WARM_TOKENS = 4
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the measurement needs to know of a workspace."""
+    """What the measurement needs to know of a served folder; `plain` says it is a model folder."""
 
     path: str
     cache: CacheShape
@@ -35,23 +36,35 @@ class Workspace:
     tp: int
     session_len: int
     weight_bytes: int
+    plain: bool = False
+    trust_remote_code: bool = False
 
     @classmethod
-    def read(cls, path: Path) -> "Workspace":
-        """Read it from the workspace's record, configuration and files.
+    def read(cls, path: Path, trust_remote_code: bool = False) -> "Workspace":
+        """Read it from the folder's record, configuration and files.
 
         Raises:
-            ButlerError: if there is no workspace that LMDeploy 0.7.3 serves.
+            ButlerError: if it is none that LMDeploy serves here.
         """
         folder = read_folder(path)
-        if folder.tp is None:
-            raise ButlerError(
-                f"{path} is a model folder for LMDeploy {folder.version}; efficiency is measured "
-                "on the workspaces of 0.7.3 only, set lmdeploy: 0.7.3"
-            )
-        config = yaml.safe_load((path / WEIGHTS / "config.yaml").read_text(encoding="utf-8"))
-        vocab, session = config["model_config"]["vocab_size"], folder.settings.session_len
-        return cls(str(path), folder.cache, vocab, folder.tp, session, folder.weight_bytes)
+        plain = not folder.release.workspaces
+        return cls(
+            path=str(path),
+            cache=folder.cache,
+            vocab=_vocab(path, plain),
+            tp=folder.tp or 1,
+            session_len=folder.settings.session_len,
+            weight_bytes=folder.weight_bytes,
+            plain=plain,
+            trust_remote_code=trust_remote_code,
+        )
+
+
+def _vocab(path: Path, plain: bool) -> int:
+    if plain:
+        return json.loads((path / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    config = yaml.safe_load((path / WEIGHTS / "config.yaml").read_text(encoding="utf-8"))
+    return config["model_config"]["vocab_size"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,22 @@ class Plan:
     single: int = 0
     prefills: bool = False
     rounds: int = ROUNDS
+
+    @property
+    def start(self) -> Start:
+        """What engine to start for it."""
+        one = self.workspace
+        return Start(
+            path=one.path,
+            workspaces=not one.plain,
+            tp=one.tp,
+            session_len=max(one.session_len, self.room.tokens),
+            quant_policy=one.cache.quant_policy,
+            room=self.room,
+            per_token=one.cache.bytes_per_token(),
+            weight_bytes=one.weight_bytes,
+            trust_remote_code=one.trust_remote_code,
+        )
 
 
 def run_session(plan: Plan) -> Session:
@@ -142,7 +171,7 @@ def _child(plan: Plan, out: str, log: str) -> None:
 async def _measure(plan: Plan) -> Session:
     memory = GpuMemory(plan.workspace.tp)
     marks = {"before": memory.used()}
-    engine = start_engine(plan, memory, marks)
+    engine = start_engine(plan.start, memory, marks)
     from lmdeploy.messages import GenerationConfig
 
     def setting(tokens: int) -> GenerationConfig:
@@ -171,47 +200,6 @@ async def _measure(plan: Plan) -> Session:
     )
 
 
-def start_engine(plan: Plan, memory: GpuMemory, marks: dict[str, int]) -> Any:
-    """Return a TurboMind engine that holds the plan's room; note the memory of each stage.
-
-    `cache_max_entry_count` is a share of the free memory below 1, and a number of blocks from 1
-    on: the C++ engine takes either, only LMDeploy's own check of the setting refuses the second.
-    """
-    import torch
-    from lmdeploy.messages import TurbomindEngineConfig
-    from lmdeploy.turbomind import TurboMind
-
-    class Stages:
-        """The native engine; says when its weights are loaded."""
-
-        def __init__(self, native: Any) -> None:
-            self._native = native
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._native, name)
-
-        def create_engine(self, *arguments: int) -> None:
-            marks.setdefault("loaded", memory.used())
-            self._native.create_engine(*arguments)
-
-    class Measured(TurboMind):
-        def _from_workspace(self, *arguments: Any, **named: Any) -> Stages:
-            for device in range(plan.workspace.tp):
-                torch.cuda.synchronize(device)  # CUDA's own memory is taken here
-            marks["context"] = memory.used()
-            return Stages(super()._from_workspace(*arguments, **named))
-
-    config = TurbomindEngineConfig(
-        tp=plan.workspace.tp,
-        session_len=max(plan.workspace.session_len, plan.room.tokens),
-        max_batch_size=plan.room.chats,
-        quant_policy=plan.workspace.cache.quant_policy,
-        cache_block_seq_len=BLOCK_TOKENS,
-    )
-    config.cache_max_entry_count = float(plan.room.blocks)
-    return Measured.from_pretrained(plan.workspace.path, tokenizer=None, engine_config=config)
-
-
 def measure(
     path: Path,
     concurrency: Sequence[int],
@@ -219,6 +207,7 @@ def measure(
     new_tokens: int,
     repeats: int,
     room_tokens: int = 0,
+    trust_remote_code: bool = False,
 ) -> list[efficiency.Row]:
     """Return the rows of one workspace; `room_tokens` is the room of a request, if not its need.
 
@@ -226,7 +215,7 @@ def measure(
         ButlerError: if there is no GPU or too little memory, a request does not fit the session,
             or the engine does not hold the room it was given.
     """
-    workspace = Workspace.read(path)
+    workspace = Workspace.read(path, trust_remote_code)
     per_request = max(room_tokens, prompt_tokens + new_tokens)
     if per_request > workspace.session_len:
         raise ButlerError(
@@ -245,5 +234,6 @@ def measure(
     rest = tuple(c for c in concurrency if c != sizes[0])
     large = run_session(replace(plan, room=rooms[1], loads=rest, single=repeats + 1))
     large = replace(large, single=large.single[1:])  # the first still pays for allocations
-    efficiency.check_room(small, large, per_token, workspace.vocab)
+    more = cache_bytes(replace(plan, room=rooms[1]).start) - cache_bytes(plan.start)
+    efficiency.check_room(small, large, more, workspace.vocab)
     return efficiency.rows(small, large, workspace.weight_bytes, per_token, prompt_tokens)

@@ -1,0 +1,129 @@
+"""LMDeploy's newest release on a real GPU: it serves the model folders, and is measured on them.
+
+Needs build/merged and build/awq of the demo (`snakemake all`), in this repository or in the folder
+that BUTLER_RUN names, and .envs/lmdeploy-latest (`lmdeploy: latest`).
+"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from real_tools import SCRIPTS, python_of, script
+from workflow_state import ROOT
+
+pytestmark = pytest.mark.gpu
+
+RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
+TOOL = "lmdeploy-latest"
+MODELS = {"fp16": ("merged", 0), "w4kv8": ("awq", 8)}  # model folder, quant_policy
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def why_not() -> str | None:
+    """Return what is missing here, in words; None if nothing is."""
+    if not Path("/dev/nvidia0").exists():
+        return "no NVIDIA GPU here"
+    if not Path(python_of(TOOL)).exists():
+        return f"{python_of(TOOL)} is missing: run `snakemake environments`, lmdeploy: latest"
+    for folder, _ in MODELS.values():
+        if not (RUN / "build" / folder / "config.json").is_file():
+            return f"{RUN}/build/{folder} is missing: run `snakemake all` first"
+    return None
+
+
+if why_not():
+    pytest.skip(why_not(), allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Return the variants, made as the workflow makes them, by name."""
+    # On the file system of the models: variant.py links.
+    out = tmp_path_factory.mktemp("served")
+    for name, (folder, policy) in MODELS.items():
+        model = out / folder
+        subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(model)], check=True)
+        done = script(
+            TOOL, "variant.py", "--model", model, "--lmdeploy", "latest", "--quant-policy", policy,
+            "--cache-max-entry-count", 0.05, "--session-len", 1024, "--out", out / name,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    return {name: out / name for name in MODELS}
+
+
+def wait_for_port(process: subprocess.Popen, folder: Path, seconds: float = 240) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (folder / "port").exists():
+            return f"http://127.0.0.1:{(folder / 'port').read_text().strip()}"
+        assert process.poll() is None, (folder / "log").read_text()[-4000:]
+        time.sleep(0.2)
+    raise AssertionError("not up in time: " + (folder / "log").read_text()[-4000:])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_folder_is_served(served, tmp_path, name):
+    command = [python_of(TOOL), str(SCRIPTS / "serve.py"), "--workspace", str(served[name])]
+    command += ["--engine", "turbomind", "--port", "0", "--port-file", str(tmp_path / "port")]
+    command += ["--model-name", "recipes", "--trust-remote-code"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        url = wait_for_port(process, tmp_path)
+        body = {
+            "model": "recipes",
+            "messages": [{"role": "user", "content": "西红柿炒鸡蛋的做法"}],
+            "temperature": 0,
+            "top_k": 1,
+            "max_tokens": 120,
+        }
+        request = urllib.request.Request(
+            f"{url}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with OPENER.open(request, timeout=60) as answer:
+            text = json.load(answer)["choices"][0]["message"]["content"]
+        # Noise would not be in the form that the model was trained on.
+        assert text.startswith("您需要准备以下食材"), text
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def measured(served, name, folder):
+    out = folder / f"{name}.csv"
+    # 1,024 requests of 144 tokens, 3 blocks each: enough of a cache to be seen in the memory.
+    done = script(
+        TOOL, "measure_efficiency.py", "--workspace", served[name], "--out", out,
+        "--engine", "turbomind", "--concurrency", 1, 8, 1024, "--prompt-tokens", 128,
+        "--new-tokens", 16, "--repeats", 2, "--trust-remote-code",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    with out.open(encoding="utf-8") as stream:
+        return {row["metric"]: float(row["value"]) for row in csv.DictReader(stream)}
+
+
+def test_a_model_folder_is_measured_at_the_room_that_was_asked_for(served, tmp_path, capsys):
+    found = {name: measured(served, name, tmp_path) for name in MODELS}
+    with capsys.disabled():
+        print("\n" + json.dumps(found))
+    for name, values in found.items():
+        assert values["room_tokens"] == 1024 * 3 * 64
+        assert values["kv_bytes_per_token_by_memory"] == pytest.approx(
+            values["kv_bytes_per_token"], rel=0.25
+        ), name
+        assert values["throughput_1024"] > values["throughput_8"] > 0
+    assert found["w4kv8"]["kv_bytes_per_token"] < found["fp16"]["kv_bytes_per_token"]
+    assert found["w4kv8"]["peak_memory_bytes"] < found["fp16"]["peak_memory_bytes"]
