@@ -292,3 +292,19 @@ def test_lmdeploys_failure_is_ours(tmp_path):
     process = driver("import sys; sys.exit(3)", tmp_path)
     assert process.wait(20) == 3
     assert not (tmp_path / "port").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"version": 7}'])
+def test_a_broken_record_is_one_sentence(workspace, text):
+    (workspace / "lmdeploy.json").write_text(text)
+    with pytest.raises(ButlerError, match="lmdeploy.json"):
+        read_folder(workspace)
+
+
+def test_a_cache_share_of_nothing_is_refused(workspace):
+    path = workspace / "triton_models" / "weights" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["engine_config"]["cache_max_entry_count"] = 0
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(ButlerError, match="cache_max_entry_count must lie between 0 and 1"):
+        read_folder(workspace)

@@ -8,6 +8,7 @@ folder; a folder of a release without workspaces is served just so.
 import argparse
 import dataclasses
 import functools
+import http.client
 import os
 import signal
 import socket
@@ -193,8 +194,13 @@ def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
         with listen(args.host, port) as sock:
             port = sock.getsockname()[1]
     words = turbomind_command(args, name, port)
+    ended: list[int] = []
+    # Set before there is a process: LMDeploy must not stay behind with the GPU.
+    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     process = subprocess.Popen(words, env=os.environ | environment(args.face))
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    if ended:
+        process.terminate()
     # Ctrl-C reaches LMDeploy from the terminal; what it makes of it is what we end with.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if args.face in ANSWERS_AT:
@@ -221,7 +227,7 @@ def _announce(
             with opener.open(url, timeout=5):
                 atomic_write_text(args.port_file, f"{port}\n")
                 return
-        except OSError:
+        except (OSError, http.client.HTTPException):
             time.sleep(0.5)
 
 

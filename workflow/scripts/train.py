@@ -57,6 +57,7 @@ def open_work(work: Path, mark: str) -> None:
         if not path.is_file():
             raise ButlerError(f"{work} is no training's work folder; move it away or name another")
         if path.read_text(encoding="utf-8") != mark:
+            print(f"{work} is of another configuration, corpus or base: starting anew", flush=True)
             shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, mark)

@@ -30,7 +30,7 @@ def visible_gpus(count: int, visible: str | None) -> list[int | str]:
 
 
 class GpuMemory:
-    """Used, free and total bytes of `count` GPUs together.
+    """Used, free and total bytes of `count` GPUs that share a model evenly.
 
     Raises:
         ButlerError: if there is no NVIDIA driver or too few GPUs.
@@ -63,8 +63,9 @@ class GpuMemory:
         return self._sum("used")
 
     def free(self) -> int:
-        """Return the bytes that nobody uses."""
-        return self._sum("free")
+        """Return the bytes that can be used: of each GPU as much as the fullest has left."""
+        infos = [self._nvml.nvmlDeviceGetMemoryInfo(handle) for handle in self._handles]
+        return len(infos) * min(int(info.free) for info in infos)
 
     def total(self) -> int:
         """Return the bytes there are."""

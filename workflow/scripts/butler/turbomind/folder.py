@@ -113,8 +113,11 @@ def _record(path: Path) -> dict[str, Any]:
             f"{file} is missing: it is not on record which LMDeploy {path} was made for, and "
             "another version serves noise from it; make it again with this workflow"
         )
-    record = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(record.get("version"), str):
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ButlerError(f"{file} is no JSON ({error}); make {path} again") from None
+    if not isinstance(record, dict) or not isinstance(record.get("version"), str):
         raise ButlerError(f"{file} names no version of LMDeploy; make {path} again")
     return record
 
@@ -129,7 +132,13 @@ def _settings(raw: Any, where: Path) -> Settings:
             f"{where}: engine_config must have the keys {', '.join(known)}; make the variant with "
             "variant.py"
         )
-    return Settings(**raw)
+    settings = Settings(**raw)
+    if not 0 < settings.cache_max_entry_count < 1 or settings.session_len < 1:
+        raise ButlerError(
+            f"{where}: cache_max_entry_count must lie between 0 and 1 and session_len be 1 or "
+            "more; make the variant with variant.py"
+        )
+    return settings
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:

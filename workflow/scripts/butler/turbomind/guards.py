@@ -114,6 +114,6 @@ def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
 
     from butler.gpu import GpuMemory
 
-    # device_count() asks the driver alone; a CUDA context would outlive an exec.
+    # device_count() asks the driver alone; a CUDA context would hold memory beside LMDeploy's.
     check_gpus(tp, torch.cuda.device_count())
     check_memory(folder, tp, session_len, GpuMemory(tp).free())
