@@ -14,9 +14,12 @@ from workflow_state import ROOT
 
 FP32 = 2e-5
 
-pytestmark = pytest.mark.skipif(
-    not (ENVIRONMENTS / "xtuner").exists(), reason="the XTuner environment is not built"
-)
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        not (ENVIRONMENTS / "xtuner").exists(), reason="the XTuner environment is not built"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
