@@ -8,8 +8,9 @@ Run with XTuner's interpreter, on a model that random_model.py made and a corpus
 
 `stock` and `ours` go through render_training.py and train.py with the same packs in each update,
 and their loss curves are drawn together; `peft` is the rival without XTuner; `ablation` adds one
-lever after the other; `zero` scales over processes; `forms` checks every checkpoint form: resume
-and adapter. Rates count every position of the packs; butler/xtuner/memory.py counts the FLOP.
+lever after the other; `rounding` says how much of a small LoRA product survives bf16; `zero` scales
+over processes; `forms` checks every checkpoint form: resume and adapter. Rates count every position
+of the packs; butler/xtuner/memory.py counts the FLOP.
 """
 
 import argparse
@@ -109,6 +110,17 @@ def run_steps(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> 
         figures["ablation"] = steps.rows
 
 
+def rounding(shape: Shape, tokens: int) -> list[dict[str, float]]:
+    """Say how much of a small LoRA product survives, in each of the model's layer sizes."""
+    from training_steps import lora_share
+
+    sizes = [*dict.fromkeys(shape.linears), (shape.hidden, shape.vocabulary)]
+    rows = [lora_share(tokens, width, out) for width, out in sizes]
+    for row in rows:
+        print(row, flush=True)
+    return rows
+
+
 def run_zero(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> None:
     """Train with the same packs in each update on one GPU and on several."""
     rows: dict[str, Any] = {}
@@ -180,7 +192,7 @@ def fresh(folder: Path) -> Path:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    whats = ["stock", "ours", "peft", "ablation", "zero", "forms"]
+    whats = ["stock", "ours", "peft", "ablation", "rounding", "zero", "forms"]
     parser.add_argument("--what", nargs="+", choices=whats, required=True)
     parser.add_argument("--model", type=Path, required=True, help="folder, by random_model.py")
     parser.add_argument("--data", type=Path, required=True, help="train.jsonl, by corpus.py")
@@ -214,6 +226,8 @@ def main() -> None:
     figures["versions"] = versions((*TOOLS, "liger-kernel", "deepspeed", "mmengine-lite"))
     if {"peft", "ablation"} & set(args.what):
         run_steps(args, data, figures)
+    if "rounding" in args.what:
+        figures["lora_share"] = rounding(Shape.read(args.model), args.tokens)
     run_speed(args, data, figures)
     if "zero" in args.what:
         run_zero(args, data, figures)

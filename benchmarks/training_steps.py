@@ -175,6 +175,40 @@ def keep_bf16(model: nn.Module) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
+def lora_share(rows: int, width: int, out: int, r: int = 64) -> dict[str, float]:
+    """Return how much of a small LoRA product arrives in a layer's bf16 output, 1 being all.
+
+    B is ±2e-4, as after one update; the weight and the input are random. The share is the
+    projection of y(B) − y(0) on the product computed in fp32.
+    """
+    from butler.xtuner.lora_linear import LoraLinear
+
+    bf16 = torch.bfloat16
+    layer = nn.Linear(width, out, bias=False, device="cuda", dtype=bf16).requires_grad_(False)
+    nn.init.normal_(layer.weight, std=0.02)
+    x = torch.randn(rows, width, device="cuda", dtype=bf16)
+    a = (torch.rand(r, width, device="cuda") * 2 - 1) / width**0.5
+    b = 2e-4 * torch.randn(out, r, device="cuda").sign()
+    inner = (x @ a.to(bf16).t()).mul_(0.25)
+    wanted = inner.float() @ b.t()
+
+    def one_product(b: Tensor) -> Tensor:
+        return LoraLinear.apply(x, a, b, layer, 0.25, 0.0)
+
+    def two_products(b: Tensor) -> Tensor:
+        return layer(x) + inner @ b.to(bf16).t()
+
+    def added_in_place(b: Tensor) -> Tensor:
+        return (inner @ b.to(bf16).t()).addmm_(x, layer.weight.t())
+
+    shares = {}
+    for form in (one_product, two_products, added_in_place):
+        arrived = form(b).float() - form(torch.zeros_like(b)).float()
+        shares[form.__name__] = round(float((arrived * wanted).sum() / wanted.square().sum()), 3)
+        del arrived
+    return {"rows": rows, "in": width, "out": out, **shares}
+
+
 def ablation(steps: Steps, model_folder: Path, micro_batches: list[int]) -> None:
     """Measure stock XTuner's step, then add one lever after the other, then larger batches."""
     from mmengine.config import ConfigDict

@@ -1,15 +1,16 @@
 """A frozen linear layer and its LoRA pair as one autograd function.
 
-peft adds the two products in separate passes over the output and keeps the dropped-out input of
-every layer. Here the LoRA product is written first and the product with the frozen weight is added
-to it inside the matrix multiplication (beta = 1), in the forward pass and in the backward one; of
-the dropout only the mask is kept, as bytes. The frozen weight is dequantised twice per micro batch
-and never kept.
+y = [x, scaling · dropout(x)·Aᵀ] · [W, B]ᵀ is one product, so the sum is rounded once. Rounded to
+bf16 by itself, x·Wᵀ would swallow a LoRA product of less than half its last bit: while B is small,
+nine tenths of it (benchmarks/training.py, `--what rounding`); stock XTuner escapes that with fp32
+hidden states. Of the dropout only the mask is kept, as bytes; the frozen weight is dequantised
+twice per micro batch and never kept.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from bitsandbytes.functional import dequantize_4bit
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -36,10 +37,9 @@ class LoraLinear(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         dropped, mask = torch.native_dropout(rows, dropout, True) if dropout else (rows, None)
         inner = (dropped @ a.to(x.dtype).t()).mul_(scaling)
-        up = b.to(x.dtype).t()
-        bias = layer.bias
-        y = inner @ up if bias is None else torch.addmm(bias.to(x.dtype), inner, up)
-        y.addmm_(rows, dense_weight(layer, x.dtype).t())
+        weight = torch.cat((dense_weight(layer, x.dtype), b.to(x.dtype)), dim=1)
+        bias = None if layer.bias is None else layer.bias.to(x.dtype)
+        y = F.linear(torch.cat((rows, inner), dim=1), weight, bias)
         ctx.save_for_backward(rows, mask, inner, a, b)
         ctx.layer, ctx.scaling, ctx.keep, ctx.shape = layer, scaling, 1 - dropout, x.shape
         return y.view(*x.shape[:-1], y.shape[-1])

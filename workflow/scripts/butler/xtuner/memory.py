@@ -142,13 +142,16 @@ def estimate(shape: Shape, train: Mapping[str, Any], micro_batch: int, recompute
     """Bytes of GPU memory at the peak of a step of `micro_batch` packs.
 
     `recomputed` layers keep their input only. The peak is at the head (logits and their gradient
-    share one tensor) or inside the backward pass of one layer.
+    share one tensor; a LoRA pair on it takes a copy of its weight) or inside the backward pass of
+    one layer.
     """
     tokens = micro_batch * train["max_length"]
     fused = train["deepspeed"] != "deepspeed_zero3"
     kept = kept_per_token(shape, train["lora_r"], train["lora_dropout"] > 0, fused)
     activations = tokens * ((shape.layers - recomputed) * kept + recomputed * BF16 * shape.hidden)
     head = tokens * BF16 * (shape.vocabulary + 4 * shape.hidden)
+    if shape.fused_qkv and fused:
+        head += BF16 * shape.vocabulary * shape.hidden
     weight = BF16 * max(i * o for i, o in shape.linears)
     layer = tokens * BF16 * (3 * shape.mlp + 3 * shape.hidden) + weight
     if recomputed:
