@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from butler.devices import resolve_engine
 from butler.engine.cache import KINDS
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
@@ -75,15 +76,6 @@ def parse_args() -> argparse.Namespace:
     if min(args.concurrency) < 1:
         parser.error("--concurrency must be 1 or more")
     return args
-
-
-def resolve_engine(engine: str) -> str:
-    """Return `engine`, with `auto` decided: turbomind where torch sees a GPU."""
-    if engine != "auto":
-        return engine
-    import torch
-
-    return "turbomind" if torch.cuda.is_available() else "reference"
 
 
 def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:

@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import NoReturn
 
+from butler.devices import resolve_engine
 from butler.engine.cache import KINDS
 from butler.engine.workspace import Workspace
 from butler.errors import ButlerError, run_cli
@@ -71,15 +72,6 @@ def parse_args() -> argparse.Namespace:
         if value is not None and value < 1:
             parser.error(f"--{option.replace('_', '-')} must be 1 or more")
     return args
-
-
-def resolve_engine(engine: str) -> str:
-    """Return `engine`, with `auto` decided: turbomind where torch sees a GPU."""
-    if engine != "auto":
-        return engine
-    import torch
-
-    return "turbomind" if torch.cuda.is_available() else "reference"
 
 
 def listen(host: str, port: int) -> socket.socket:

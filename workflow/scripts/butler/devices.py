@@ -1,4 +1,4 @@
-"""Which device the tools run on."""
+"""Which device the tools run on, and which engine serves there."""
 
 from pathlib import Path
 
@@ -24,3 +24,12 @@ def resolve_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if available else "cpu"
     return wanted
+
+
+def resolve_engine(engine: str) -> str:
+    """Return `engine`, with `auto` decided: turbomind where torch sees a GPU."""
+    if engine != "auto":
+        return engine
+    import torch
+
+    return "turbomind" if torch.cuda.is_available() else "reference"
