@@ -15,8 +15,9 @@ from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_text
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import verify_manifest, write_manifest
-from butler.turbomind.folder import WEIGHTS, Settings, write_record
+from butler.turbomind.folder import Settings, write_record
 from butler.turbomind.release import RELEASES, check_quant_policy
+from butler.workspace_files import CONFIG, WEIGHTS
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -30,7 +31,7 @@ def link_tree(source: Path, target: Path) -> None:
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Put the engine's settings into the workspace's configuration, cutting it off its link."""
-    path = folder / WEIGHTS / "config.yaml"
+    path = folder / CONFIG
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["model_config"]["session_len"] = settings.session_len
     config["engine_config"] = asdict(settings)

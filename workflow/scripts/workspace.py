@@ -11,7 +11,7 @@ from butler.files import atomic_dir
 from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy_cpu import without_cuda
 from butler.manifest import write_manifest
-from butler.turbomind.folder import model_shape, write_record
+from butler.turbomind.folder import is_workspace, model_shape, write_record
 from butler.turbomind.guards import check_split
 from butler.turbomind.release import CONVERTER, check_installed, installed_version
 
@@ -71,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
         convert(args.model, args.format, args.group_size, args.tp, folder)
-        if not (folder / "triton_models" / "weights" / "config.yaml").is_file():
+        if not is_workspace(folder):
             raise ButlerError("lmdeploy convert wrote no workspace; its log says why")
         # The converter copies every .json, the weights' index among them.
         for path in folder.glob("*.index.json"):

@@ -20,7 +20,8 @@ from butler.efficiency_load import at_once, one_by_one, random_prompts
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
 from butler.turbomind.engine import Start, cache_bytes, start_engine
-from butler.turbomind.folder import WEIGHTS, read_folder
+from butler.turbomind.folder import read_folder
+from butler.workspace_files import CONFIG
 
 ROUNDS = 2  # requests are this many times those that run at once
 WARM_TOKENS = 4
@@ -63,7 +64,7 @@ class Workspace:
 def _vocab(path: Path, plain: bool) -> int:
     if plain:
         return json.loads((path / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    config = yaml.safe_load((path / WEIGHTS / "config.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
     return config["model_config"]["vocab_size"]
 
 

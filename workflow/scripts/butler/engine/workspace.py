@@ -9,8 +9,7 @@ import torch
 from butler.engine.config import WEIGHT_TYPES, read_config
 from butler.engine.quant import dequantise_w4
 from butler.errors import ButlerError
-
-WEIGHTS = Path("triton_models") / "weights"
+from butler.workspace_files import CONFIG, WEIGHTS, weight_bytes
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Workspace:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.folder = self.path / WEIGHTS
-        self.config, self.settings = read_config(self.path, self.folder / "config.yaml")
+        self.config, self.settings = read_config(self.path, self.path / CONFIG)
 
     @property
     def session_len(self) -> int:
@@ -58,11 +57,7 @@ class Workspace:
 
     def weight_bytes(self) -> int:
         """Return the size of all weight files together, in bytes."""
-        return sum(
-            f.stat().st_size
-            for f in self.folder.iterdir()
-            if f.is_file() and f.name != "config.yaml" and "past_kv_scale" not in f.name
-        )
+        return weight_bytes(self.path)
 
     def load_weights(self) -> Weights:
         """Read every weight into fp32. W4 is dequantised here, once.

@@ -15,9 +15,9 @@ from butler.efficiency import CacheShape
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.turbomind.release import Release, check_quant_policy, release_of
+from butler.workspace_files import CONFIG, weight_bytes
 
 RECORD = "lmdeploy.json"
-WEIGHTS = Path("triton_models") / "weights"
 TEMPLATE = "chat_template.json"
 
 
@@ -75,7 +75,7 @@ def write_record(folder: Path, version: str, settings: Settings | None = None) -
 
 def is_workspace(path: Path) -> bool:
     """Say whether a folder is a TurboMind workspace and no plain model folder."""
-    return (path / WEIGHTS / "config.yaml").is_file()
+    return (path / CONFIG).is_file()
 
 
 def read_folder(path: Path) -> ServedFolder:
@@ -99,9 +99,9 @@ def read_folder(path: Path) -> ServedFolder:
     if not (path / TEMPLATE).is_file():
         raise ButlerError(f"{path / TEMPLATE} is missing: TurboMind would guess the chat template")
     read = _read_workspace if workspace else _read_model
-    settings, shape, tp, weight_bytes = read(path, record)
+    settings, shape, tp, size = read(path, record)
     check_quant_policy(settings.quant_policy, version)
-    return ServedFolder(path, release, version, settings, shape, tp, weight_bytes)
+    return ServedFolder(path, release, version, settings, shape, tp, size)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _settings(raw: Any, where: Path) -> Settings:
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
-    file = path / WEIGHTS / "config.yaml"
+    file = path / CONFIG
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     model = config["model_config"]
     shape = Shape(
@@ -151,18 +151,16 @@ def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
         kv_heads=model["kv_head_num"],
         head_dim=model["size_per_head"],
     )
-    files = (f for f in (path / WEIGHTS).iterdir() if f.is_file() and f != file)
-    weight_bytes = sum(f.stat().st_size for f in files if "past_kv_scale" not in f.name)
-    return _settings(config.get("engine_config"), file), shape, model["tp"], weight_bytes
+    settings = _settings(config.get("engine_config"), file)
+    return settings, shape, model["tp"], weight_bytes(path)
 
 
 def _read_model(path: Path, record: dict[str, Any]) -> Read:
     weights = [*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")]
     if not weights:
         raise ButlerError(f"{path} holds no weights (*.safetensors or pytorch_model*.bin)")
-    weight_bytes = sum(f.stat().st_size for f in weights)
     settings = _settings(record.get("engine_config"), path / RECORD)
-    return settings, model_shape(path), None, weight_bytes
+    return settings, model_shape(path), None, sum(f.stat().st_size for f in weights)
 
 
 def model_shape(folder: Path) -> Shape:
