@@ -58,6 +58,14 @@ def test_a_workspace_and_a_model_folder_are_read_alike(workspace: Path, model: P
     assert folder.weight_bytes == 1000
 
 
+def test_a_model_folder_without_a_size_is_refused(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    del config["hidden_size"]
+    atomic_write_json(model / "config.json", config)
+    with pytest.raises(ButlerError, match="config.json has no 'hidden_size'"):
+        read_folder(model)
+
+
 @pytest.mark.parametrize("version", ["0.7.2", "0.8.0", "0.9.2.post1", "0.6.5"])
 def test_a_workspace_of_another_version_is_refused(workspace: Path, version: str) -> None:
     write_record(workspace, version)

@@ -61,6 +61,27 @@ def read_config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
+def read_sizes(folder: Path, **more: str) -> dict[str, int]:
+    """Return layers, heads, kv_heads and head_dim of config.json; of `more`, the keys named there.
+
+    Raises:
+        ButlerError: if a size is missing.
+    """
+    config = read_config(folder)
+    try:
+        heads = config["num_attention_heads"]
+        return {
+            "layers": config["num_hidden_layers"],
+            "heads": heads,
+            "kv_heads": config.get("num_key_value_heads") or heads,
+            "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
+            **{name: config[key] for name, key in more.items()},
+        }
+    except KeyError as error:
+        path = folder / "config.json"
+        raise ButlerError(f"{path} has no {error}; give a complete model folder") from None
+
+
 def model_nll(model: Any, sequences: Iterable[Sequence[int]]) -> list[float]:
     """Return the mean negative log-likelihood per token, in nats, of each sequence (1..n-1)."""
     import torch

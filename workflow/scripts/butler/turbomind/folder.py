@@ -14,6 +14,7 @@ import yaml
 from butler.efficiency import CacheShape
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
+from butler.hf_folder import read_sizes
 from butler.turbomind.release import Release, check_quant_policy, release_of
 from butler.workspace_files import CONFIG, weight_bytes
 
@@ -164,12 +165,9 @@ def _read_model(path: Path, record: dict[str, Any]) -> Read:
 
 
 def model_shape(folder: Path) -> Shape:
-    """Return the shape of the Hugging Face model in a folder."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    heads = config["num_attention_heads"]
-    return Shape(
-        layers=config["num_hidden_layers"],
-        heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-    )
+    """Return the shape of the Hugging Face model in a folder.
+
+    Raises:
+        ButlerError: if its config.json lacks a size.
+    """
+    return Shape(**read_sizes(folder))

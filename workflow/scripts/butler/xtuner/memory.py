@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from butler.errors import ButlerError
+from butler.hf_folder import read_config, read_sizes
 
 GIB = 2**30
 BF16 = 2
@@ -43,22 +44,10 @@ class Shape:
         Raises:
             ButlerError: if a size is missing.
         """
-        path = base / "config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        try:
-            heads = config["num_attention_heads"]
-            return cls(
-                layers=config["num_hidden_layers"],
-                hidden=config["hidden_size"],
-                mlp=config["intermediate_size"],
-                heads=heads,
-                kv_heads=config.get("num_key_value_heads") or heads,
-                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-                vocabulary=config["vocab_size"],
-                fused_qkv=config.get("model_type") == "internlm2",
-            )
-        except KeyError as error:
-            raise ButlerError(f"{path} has no {error}; give a complete base model") from None
+        sizes = read_sizes(
+            base, hidden="hidden_size", mlp="intermediate_size", vocabulary="vocab_size"
+        )
+        return cls(**sizes, fused_qkv=read_config(base).get("model_type") == "internlm2")
 
     @property
     def linears(self) -> list[tuple[int, int]]:
