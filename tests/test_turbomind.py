@@ -267,13 +267,16 @@ import os, sys
 import serve
 
 os.dup2(os.open("/dev/null", os.O_RDONLY), 77, inheritable=True)
+serve.READY_TIMEOUT_S = {ready}
+serve.STOP_TIMEOUT_S = 1
 serve.turbomind_command = lambda args, name, port: [sys.executable, "-c", {code!r}, str(port)]
-serve.main()
+serve.run_cli(serve.main)
 """
 
 
-def driver(code, tmp_path):
-    command = [sys.executable, "-c", DRIVER.format(code=code), "--workspace", str(tmp_path)]
+def driver(code, tmp_path, ready=60):
+    program = DRIVER.format(code=code, ready=ready)
+    command = [sys.executable, "-c", program, "--workspace", str(tmp_path)]
     command += ["--engine", "turbomind", "--port", "0", "--port-file", str(tmp_path / "port")]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -300,6 +303,18 @@ def test_lmdeploys_failure_is_ours(tmp_path):
     process = driver("import sys; sys.exit(3)", tmp_path)
     assert process.wait(20) == 3
     assert not (tmp_path / "port").exists()
+
+
+def test_a_server_that_never_answers_is_ended_with_one_sentence(tmp_path):
+    deaf = "import os, signal, sys, time\n"
+    deaf += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    deaf += "print('PID', os.getpid(), file=sys.stderr, flush=True)\ntime.sleep(60)"
+    process = driver(deaf, tmp_path, ready=2)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "does not answer on http://127.0.0.1:" in said and "after 2 s" in said
+    assert "Traceback" not in said and not (tmp_path / "port").exists()
+    assert not Path("/proc", said.split("PID ")[1].split()[0]).exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 7}'])

@@ -7,14 +7,12 @@ folder; a folder of a release without workspaces is served just so.
 
 import argparse
 import dataclasses
-import functools
 import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -31,6 +29,7 @@ from butler.turbomind.folder import is_workspace, read_folder
 from butler.turbomind.release import FACES, check_installed, installed_version
 
 READY_TIMEOUT_S = 1800
+STOP_TIMEOUT_S = 10
 ANSWERS_AT = {"api": "/v1/models", "gradio": "/"}  # once it is up
 
 
@@ -176,7 +175,7 @@ def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[st
 
 
 def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
-    """Run LMDeploy and end as it does; a thread writes the port file once a server answers.
+    """Run LMDeploy and end as it does; the port file is written once a server answers.
 
     It is a process of its own, and gets none of our open files: we have asked CUDA's driver for
     GPUs and memory, and in a process that goes on from there (by exec) CUDA fails to start.
@@ -195,32 +194,52 @@ def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
         process.terminate()
     # Ctrl-C reaches LMDeploy from the terminal; what it makes of it is what we end with.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if args.face in ANSWERS_AT:
-        print(f"LMDeploy is to answer on http://{args.host}:{port}", file=sys.stderr, flush=True)
+    try:
+        if args.face in ANSWERS_AT:
+            url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}"
+            print(f"LMDeploy is to answer on {url}", file=sys.stderr, flush=True)
+            if args.port_file and answers(process, url + ANSWERS_AT[args.face]):
+                atomic_write_text(args.port_file, f"{port}\n")
+        code = process.wait()
+    finally:
+        stop(process)
         if args.port_file:
-            answers_at = ANSWERS_AT[args.face]
-            target = functools.partial(_announce, process, args, port, answers_at)
-            threading.Thread(target=target, daemon=True).start()
-    code = process.wait()
-    if args.port_file:
-        args.port_file.unlink(missing_ok=True)
+            args.port_file.unlink(missing_ok=True)
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def _announce(
-    process: subprocess.Popen[bytes], args: argparse.Namespace, port: int, path: str
-) -> None:
-    """Wait for the server to answer, then write its port."""
+def answers(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait for the server to answer; say whether it did before the process ended.
+
+    Raises:
+        ButlerError: if it does neither in READY_TIMEOUT_S.
+    """
     end = time.monotonic() + READY_TIMEOUT_S
-    url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while process.poll() is None and time.monotonic() < end:
+    while process.poll() is None:
+        if time.monotonic() > end:
+            raise ButlerError(
+                f"LMDeploy does not answer on {url} after {READY_TIMEOUT_S} s and is ended; what "
+                "it printed before this says how far it came"
+            )
         try:
             with opener.open(url, timeout=5):
-                atomic_write_text(args.port_file, f"{port}\n")
-                return
+                return True
         except (OSError, http.client.HTTPException):
             time.sleep(0.5)
+    return False
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process if it still runs: SIGTERM, and SIGKILL after STOP_TIMEOUT_S."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":
