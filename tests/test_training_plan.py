@@ -1,13 +1,15 @@
 """How an update is cut into micro batches, and what is said where it cannot be."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.xtuner.memory import GIB, Plan, Shape, estimate, make_plan
+from butler.xtuner.memory import GIB, Plan, Shape, estimate, free_memory, make_plan
 from render_training import render, schedule
 from workflow_state import ROOT
 
@@ -76,6 +78,26 @@ def test_a_24_gb_card_recomputes_only_what_it_must():
     assert plan.micro_batch == 1 and 0 < plan.recompute_layers < 32
     one_less = estimate(INTERNLM2_7B, seven_b(), 1, plan.recompute_layers - 1)
     assert plan.needed <= 16 * GIB < one_less
+
+
+def test_free_memory_is_that_of_the_fullest_gpu_shown_and_asked_of_the_driver(monkeypatch):
+    asked = []
+
+    class Driver:
+        NVMLError = RuntimeError
+        nvmlInit = staticmethod(lambda: None)
+        nvmlDeviceGetHandleByIndex = staticmethod(lambda index: index)
+
+        @staticmethod
+        def nvmlDeviceGetMemoryInfo(handle):
+            asked.append(handle)
+            return SimpleNamespace(free=(90, 50, 10, 70)[handle] * GIB)
+
+    monkeypatch.setitem(sys.modules, "pynvml", Driver)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1,2")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert free_memory(2) == 50 * GIB
+    assert asked == [3, 1]
 
 
 def test_too_little_memory_is_one_sentence_with_the_numbers():

@@ -62,10 +62,14 @@ class GpuMemory:
         """Return the bytes in use, those of other processes among them."""
         return self._sum("used")
 
+    def least_free(self) -> int:
+        """Return the bytes that the fullest GPU has left."""
+        infos = (self._nvml.nvmlDeviceGetMemoryInfo(handle) for handle in self._handles)
+        return min(int(info.free) for info in infos)
+
     def free(self) -> int:
         """Return the bytes that can be used: of each GPU as much as the fullest has left."""
-        infos = [self._nvml.nvmlDeviceGetMemoryInfo(handle) for handle in self._handles]
-        return len(infos) * min(int(info.free) for info in infos)
+        return len(self._handles) * self.least_free()
 
     def total(self) -> int:
         """Return the bytes there are."""

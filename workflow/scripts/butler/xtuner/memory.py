@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from butler.errors import ButlerError
+from butler.gpu import GpuMemory
 from butler.hf_folder import read_config, read_sizes
 
 GIB = 2**30
@@ -229,13 +230,15 @@ def require_gpus(processes: int, on_gpu: bool) -> None:
     """
     import torch
 
+    # device_count() asks the driver alone and makes no CUDA context.
     gpus = torch.cuda.device_count() if on_gpu else 0
     if processes > max(1, gpus):
         raise ButlerError(f"train.processes is {processes}, but {gpus} GPUs are to be used")
 
 
 def free_memory(processes: int) -> int:
-    """Return the least free memory, in bytes, of the GPUs that `processes` processes use."""
-    import torch
+    """Return the least free memory, in bytes, of the GPUs that `processes` processes use.
 
-    return min(torch.cuda.mem_get_info(index)[0] for index in range(processes))
+    torch would answer from a CUDA context, which holds memory beside the training's.
+    """
+    return GpuMemory(processes).least_free()
