@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.model_server import ServerPlan, running_server
+from butler.model_server import ServerPlan, _command, running_server
 from evaluation_data import ANSWER, SYSTEM, write_ceval, write_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,13 @@ def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def server_plan(python: Path, workspace: Path, seconds: float = 20.0) -> ServerPlan:
     return ServerPlan(python, workspace, "fp16", "reference", 1, start_seconds=seconds)
+
+
+def test_the_server_is_asked_for_as_many_gpus_as_are_planned(tmp_path: Path) -> None:
+    plan = server_plan(tmp_path / "python", tmp_path)
+    assert "--tp" not in _command(plan, tmp_path / "port")
+    words = _command(replace(plan, tp=2), tmp_path / "port")
+    assert words[words.index("--tp") + 1] == "2"
 
 
 def alive(pid: int) -> bool:

@@ -221,6 +221,17 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     assert [Path(lock).stem for lock in locks] == tools
 
 
+def test_the_newest_lmdeploy_shares_a_model_between_as_many_gpus_as_are_set(tmp_path):
+    hub = {"model": "internlm/internlm2-chat-7b", "revision": "0" * 40}
+    settings = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
+    arguments = overlay(tmp_path, lmdeploy="latest", **settings)
+    targets = ("results/ceval_w4kv8.csv", "results/efficiency_w4kv8.csv")
+    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, *targets)
+    for script in ("evaluate_model.py", "measure_efficiency.py"):
+        (line,) = [line for line in text.splitlines() if f"{script} --" in line]
+        assert "--engine turbomind --tp 2 " in line
+
+
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):
     (tmp_path / "latest").mkdir()
     cuda = {"engine": "turbomind", "device": "cuda"}

@@ -33,11 +33,12 @@ rule evaluate:
     threads: 2
     resources:
         mem_mb=2500,
-        gpu=GPUS,
+        gpu=GPUS * config["workspace"]["tp"],
     params:
         server=python(RELEASE.tool),
         opencompass=python("opencompass"),
         engine=config["engine"],
+        tp=config["workspace"]["tp"],
         options=benchmark_options,
         max_new_tokens=lambda w: config["benchmarks"][w.benchmark]["max_new_tokens"],
         session_len=config["workspace"]["session_len"],
@@ -47,7 +48,8 @@ rule evaluate:
     shell:
         "python {input.code[0]:q} --benchmark {wildcards.benchmark} --variant {wildcards.model} "
         "--workspace {input.workspace} --server-python {params.server:q} "
-        "--opencompass-python {params.opencompass:q} --engine {params.engine} {params.options} "
+        "--opencompass-python {params.opencompass:q} --engine {params.engine} "
+        "--tp {params.tp} {params.options} "
         "--max-new-tokens {params.max_new_tokens} --session-len {params.session_len} "
         "{params.remote_code} --threads {threads} --max-blank-share {params.blank} "
         "--work-dir {params.work} "
@@ -70,10 +72,11 @@ rule efficiency:
     threads: workflow.cores
     resources:
         mem_mb=2000,
-        gpu=GPUS,
+        gpu=GPUS * config["workspace"]["tp"],
     params:
         python=python(RELEASE.tool),
         engine=config["engine"],
+        tp=config["workspace"]["tp"],
         concurrency=config["efficiency"]["concurrency"],
         prompt_tokens=config["efficiency"]["prompt_tokens"],
         new_tokens=config["efficiency"]["new_tokens"],
@@ -81,7 +84,7 @@ rule efficiency:
         remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
-        "--variant {wildcards.variant} --engine {params.engine} "
+        "--variant {wildcards.variant} --engine {params.engine} --tp {params.tp} "
         "--concurrency {params.concurrency} "
         "--prompt-tokens {params.prompt_tokens} --new-tokens {params.new_tokens} "
         "--repeats {params.repeats} {params.remote_code} --threads 2 --out {output} > {log} 2>&1"

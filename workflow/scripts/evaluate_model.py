@@ -42,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--server-python", required=True, type=Path, help="python of the lmdeploy environment")
     add("--opencompass-python", required=True, type=Path)
     add("--engine", default="auto", choices=("auto", "reference", "turbomind"))
+    add("--tp", type=int, help="GPUs; default: what the workspace is split for")
     add("--trust-remote-code", action="store_true", help="run tokenizer code of the workspace")
     add("--data", required=True, type=Path, help="C-Eval folder (dev, val, test) or test.jsonl")
     add("--subjects", default="", help="C-Eval subjects, comma separated")
@@ -117,6 +118,7 @@ def evaluate(
         engine=arguments.engine,
         threads=arguments.threads,
         trust_remote_code=arguments.trust_remote_code,
+        tp=arguments.tp,
     )
     started = time.monotonic()
     with running_server(server_plan, work) as server:

@@ -56,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
     parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
+    parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument(
         "--concurrency", type=int, nargs="+", default=[1], help="requests at a time (turbomind)"
@@ -103,6 +104,7 @@ def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, 
         args.new_tokens,
         args.repeats,
         trust_remote_code=args.trust_remote_code,
+        tp=args.tp,
     )
 
 
@@ -110,8 +112,10 @@ def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, 
     """Return (metric, value, unit) rows of the reference engine, batch 1.
 
     Raises:
-        ButlerError: if prompt and answer do not fit the session.
+        ButlerError: if prompt and answer do not fit the session, or GPUs are asked for.
     """
+    if args.tp not in (None, 1):
+        raise ButlerError(f"--tp {args.tp} is for --engine turbomind; our engine runs on the CPU")
     import torch
 
     from butler.engine.generate import Engine

@@ -21,6 +21,7 @@ from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
 from butler.turbomind.engine import Start, cache_bytes, start_engine
 from butler.turbomind.folder import read_folder
+from butler.turbomind.guards import resolve_tp
 from butler.workspace_files import CONFIG
 
 ROUNDS = 2  # requests are this many times those that run at once
@@ -41,11 +42,13 @@ class Workspace:
     trust_remote_code: bool = False
 
     @classmethod
-    def read(cls, path: Path, trust_remote_code: bool = False) -> "Workspace":
-        """Read it from the folder's record, configuration and files.
+    def read(
+        cls, path: Path, trust_remote_code: bool = False, tp: int | None = None
+    ) -> "Workspace":
+        """Read it from the folder's record, configuration and files; `tp` GPUs are to share it.
 
         Raises:
-            ButlerError: if it is none that LMDeploy serves here.
+            ButlerError: if it is none that LMDeploy serves here, or cannot be shared so.
         """
         folder = read_folder(path)
         plain = not folder.release.workspaces
@@ -53,7 +56,7 @@ class Workspace:
             path=str(path),
             cache=folder.cache,
             vocab=_vocab(path, plain),
-            tp=folder.tp or 1,
+            tp=resolve_tp(folder, tp),
             session_len=folder.settings.session_len,
             weight_bytes=folder.weight_bytes,
             plain=plain,
@@ -209,6 +212,7 @@ def measure(
     repeats: int,
     room_tokens: int = 0,
     trust_remote_code: bool = False,
+    tp: int | None = None,
 ) -> list[efficiency.Row]:
     """Return the rows of one workspace; `room_tokens` is the room of a request, if not its need.
 
@@ -216,7 +220,7 @@ def measure(
         ButlerError: if there is no GPU or too little memory, a request does not fit the session,
             or the engine does not hold the room it was given.
     """
-    workspace = Workspace.read(path, trust_remote_code)
+    workspace = Workspace.read(path, trust_remote_code, tp)
     per_request = max(room_tokens, prompt_tokens + new_tokens)
     if per_request > workspace.session_len:
         raise ButlerError(

@@ -24,7 +24,8 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class ServerPlan:
     """What to serve and how.
 
-    `python` is that of the lmdeploy environment, `engine` auto, reference or turbomind.
+    `python` is that of the lmdeploy environment, `engine` auto, reference or turbomind; `tp` is
+    GPUs, None what the folder is split for.
     """
 
     python: Path
@@ -34,6 +35,7 @@ class ServerPlan:
     threads: int
     trust_remote_code: bool = False
     start_seconds: float = 900.0
+    tp: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,9 @@ def _command(plan: ServerPlan, port_file: Path) -> list[str]:
         "--threads": plan.threads,
     }
     words = [str(word) for option in options.items() for word in option]
-    trust = ["--trust-remote-code"] if plan.trust_remote_code else []
-    return [str(plan.python), str(SERVE_SCRIPT), *words, *trust]
+    words += ["--tp", str(plan.tp)] if plan.tp else []
+    words += ["--trust-remote-code"] if plan.trust_remote_code else []
+    return [str(plan.python), str(SERVE_SCRIPT), *words]
 
 
 def _wait_until_ready(
