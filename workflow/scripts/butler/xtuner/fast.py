@@ -2,8 +2,9 @@
 
 The base stays in the precision of its computation (stock XTuner makes norms, embeddings and head
 fp32, and with them every hidden state); attention gets no mask; a layer and its LoRA pair are one
-step; logits are made of labelled positions only. Each pack weighs the same in the loss, as one
-pack at a time does in stock XTuner, so that the micro batch changes the speed and not the result.
+step; logits are made of labelled positions only. Within a micro batch each pack weighs the same in
+the loss, so that an update is the mean over its packs, as with one pack at a time in stock XTuner.
+An epoch's last micro batch may be smaller than the others but counts as much: its packs weigh more.
 """
 
 from collections.abc import Mapping
