@@ -1,10 +1,12 @@
 """What is written is whole or not there; what was changed by hand is noticed."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from butler import imports
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 from butler.files import atomic_dir, atomic_open, atomic_write_json
@@ -108,7 +110,7 @@ def test_a_variant_leaves_the_date_of_its_workspace_alone(tmp_path):
     assert (tmp_path / "variant" / "w1.weight").samefile(source / "w1.weight")
 
 
-def test_another_base_of_the_same_shape_is_another_training(tmp_path):
+def test_another_base_of_the_same_shape_is_another_training(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     import train
 
@@ -117,7 +119,7 @@ def test_another_base_of_the_same_shape_is_another_training(tmp_path):
     for name in ("config.py", "train.jsonl"):
         (tmp_path / name).write_text(name)
     (base / "model.safetensors").write_bytes(b"weights")
-    train.ARITHMETIC = ("torch",)
+    monkeypatch.setattr(train, "ARITHMETIC", ("torch",))
 
     def mark(launch="plain 1 cpu"):
         paths = (tmp_path / "config.py", tmp_path / "train.jsonl", base)
@@ -128,6 +130,39 @@ def test_another_base_of_the_same_shape_is_another_training(tmp_path):
     assert mark("deepspeed_zero2 1 cpu") != first
     (base / "model.safetensors").write_bytes(b"weighty")
     assert mark() != first
+
+
+@pytest.mark.parametrize(
+    ("fast", "file", "another"),
+    [
+        (True, "layers.py", True),
+        (True, "memory.py", False),
+        (False, "support.py", True),
+        (False, "layers.py", False),
+    ],
+)
+def test_a_training_goes_on_after_changes_to_code_that_it_does_not_run(
+    tmp_path, monkeypatch, fast, file, another
+):
+    pytest.importorskip("torch")
+    import train
+
+    code = tmp_path / "scripts"
+    shutil.copytree(imports.SCRIPTS / "butler", code / "butler")
+    monkeypatch.setattr(train, "code_of", lambda script: imports.code_of(script, code))
+    monkeypatch.setattr(train, "ARITHMETIC", ("torch",))
+    monkeypatch.setattr(train, "version", lambda name: "1")
+    config = tmp_path / "config.py"
+    config.write_text("")
+    (tmp_path / "base").mkdir()
+
+    def mark():
+        return train.fingerprint(config, config, tmp_path / "base", "plain 1 cuda", fast)
+
+    first = mark()
+    with (code / "butler" / "xtuner" / file).open("a") as stream:
+        stream.write("# changed\n")
+    assert (mark() != first) == another
 
 
 def test_a_work_folder_of_something_else_is_not_deleted(tmp_path):

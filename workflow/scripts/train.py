@@ -20,6 +20,7 @@ from butler.checks import conclude
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_open, atomic_write_text
+from butler.imports import code_of
 from butler.tools import run_tool, tool_environment
 from butler.training_log import judge, read_log
 from butler.xtuner import FINISHED
@@ -35,7 +36,8 @@ def fingerprint(config: Path, data: Path, base: Path, launch: str, fast: bool) -
     That is XTuner's configuration, the corpus, the base's files, how the training is launched, our
     code in XTuner's process, and the releases of the packages that do the arithmetic.
     """
-    ours = sorted((Path(__file__).parent / "butler" / "xtuner").glob("*.py"))
+    # Not what planned the micro batches: they stand in the configuration.
+    ours = code_of(f"butler/xtuner/{'fast' if fast else 'support'}.py")
     base_files = sorted(p for p in base.iterdir() if p.is_file() and not p.name.startswith("."))
     digest = hashlib.sha256(launch.encode())
     for path in [config, data, *ours, *base_files]:
