@@ -75,36 +75,19 @@ def check(shape: Shape) -> None:
 
 def config_json(shape: Shape, awq: bool, context: int) -> dict[str, Any]:
     """Return config.json as InternLM2-7B has it."""
-    config: dict[str, Any] = {
-        "architectures": ["InternLM2ForCausalLM"],
-        "auto_map": {
-            "AutoConfig": "configuration_internlm2.InternLM2Config",
-            "AutoModel": "modeling_internlm2.InternLM2Model",
-            "AutoModelForCausalLM": "modeling_internlm2.InternLM2ForCausalLM",
-        },
-        "model_type": "internlm2",
-        "attn_implementation": "eager",
-        "bias": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-        "hidden_act": "silu",
-        "initializer_range": STD,
-        "pretraining_tp": 1,
-        "rope_scaling": None,
-        "tie_word_embeddings": False,
-        "torch_dtype": "float16",
-        "use_cache": True,
-        "vocab_size": shape.vocab,
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "max_position_embeddings": context,
-        "rope_theta": 1000000,
-        "rms_norm_eps": 1e-05,
-    }
+    from butler.demo.tiny_model import internlm2_config
+
+    config = internlm2_config(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=context,
+        rope_theta=1_000_000,
+        rms_norm_eps=1e-05,
+    )
     if awq:
         config["quantization_config"] = {
             "quant_method": "awq",

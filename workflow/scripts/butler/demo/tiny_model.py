@@ -150,9 +150,8 @@ class TinyInternLM2(nn.Module):
         return self.output(self.model.norm(x))
 
 
-def hf_config(config: TinyConfig) -> dict[str, Any]:
+def internlm2_config(**sizes: float) -> dict[str, Any]:
     """Return config.json: InternLM2's, with the classes that the `base` rule puts beside it."""
-    sizes = asdict(config)
     return {
         "architectures": ["InternLM2ForCausalLM"],
         "auto_map": {
@@ -174,8 +173,12 @@ def hf_config(config: TinyConfig) -> dict[str, Any]:
         "torch_dtype": "float16",
         "use_cache": True,
         **sizes,
-        "rope_theta": int(config.rope_theta),
     }
+
+
+def hf_config(config: TinyConfig) -> dict[str, Any]:
+    """Return config.json of the tiny base."""
+    return internlm2_config(**asdict(config) | {"rope_theta": int(config.rope_theta)})
 
 
 def save_model(model: TinyInternLM2, folder: Path) -> None:
