@@ -202,13 +202,17 @@ def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
 
 
 def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
-    cuda = {"engine": "turbomind", "device": "cuda"}
+    # A base whose heads two GPUs can share; its own code is run.
+    hub = {"model": "internlm/internlm2-chat-7b", "revision": "0" * 40, "remote_code": True}
+    cuda = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/report.html"
     text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
     lines = text.splitlines()
     measured = [line for line in lines if "measure_efficiency.py" in line and "--variant " in line]
     assert len(measured) == 4
+    asked = [line for line in lines if "evaluate_model.py" in line and "--variant " in line]
+    assert asked and all("--tp 2 " in line for line in [*measured, *asked])
     for line in measured:
         assert ".envs/lmdeploy-latest/bin/python " in line
         assert "--engine turbomind" in line and "--trust-remote-code" in line
@@ -219,17 +223,6 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     locks = report.split("--locks ")[1].split(" --summary")[0].split()
     tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
     assert [Path(lock).stem for lock in locks] == tools
-
-
-def test_the_newest_lmdeploy_shares_a_model_between_as_many_gpus_as_are_set(tmp_path):
-    hub = {"model": "internlm/internlm2-chat-7b", "revision": "0" * 40}
-    settings = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
-    arguments = overlay(tmp_path, lmdeploy="latest", **settings)
-    targets = ("results/ceval_w4kv8.csv", "results/efficiency_w4kv8.csv")
-    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, *targets)
-    for script in ("evaluate_model.py", "measure_efficiency.py"):
-        (line,) = [line for line in text.splitlines() if f"{script} --" in line]
-        assert "--engine turbomind --tp 2 " in line
 
 
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):
