@@ -1,6 +1,10 @@
 """The arithmetic of the efficiency stage, and requests to an engine that is made up."""
 
 import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -162,3 +166,11 @@ def test_memory_is_asked_of_the_gpus_that_cuda_uses():
     assert visible_gpus(2, "3, GPU-ab,1") == [3, "GPU-ab"]
     with pytest.raises(ButlerError, match="2 GPUs are needed"):
         visible_gpus(2, "0")
+
+
+def test_the_figures_survive_an_engine_that_cannot_be_taken_down(tmp_path):
+    out = tmp_path / "session.json"
+    engine = Path(__file__).with_name("engine_that_aborts.py")
+    done = subprocess.run([sys.executable, str(engine), str(out)])
+    assert done.returncode == 0, Path(f"{out}.log").read_text(encoding="utf-8")
+    assert [load["concurrency"] for load in json.loads(out.read_text())["loads"]] == [1, 2]

@@ -154,14 +154,16 @@ def _session(record: Mapping[str, Any]) -> Session:
 def _child(plan: Plan, out: str, log: str) -> None:
     """Run the plan in this process and leave the session in `out`, then go at once.
 
-    TurboMind's threads are not always willing to end.
+    The engine is never taken down: TurboMind 0.7.3's threads do not always end, or end the process
+    with "Resource deadlock avoided", and the figures would go with it.
     """
+    kept: list[Any] = []
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     code = 1
     try:
-        session = asyncio.run(_measure(plan))
+        session = asyncio.run(_measure(plan, kept))
         Path(out).write_text(json.dumps(asdict(session)), encoding="utf-8")
         code = 0
     except BaseException:  # the process ends here whatever it was; the log says what
@@ -172,7 +174,8 @@ def _child(plan: Plan, out: str, log: str) -> None:
         os._exit(code)
 
 
-async def _measure(plan: Plan) -> Session:
+async def _measure(plan: Plan, kept: list[Any]) -> Session:
+    """Measure an engine; it and its instances outlive this call in `kept`."""
     memory = GpuMemory(plan.workspace.tp)
     marks = {"before": memory.used()}
     engine = start_engine(plan.start, memory, marks)
@@ -184,6 +187,7 @@ async def _measure(plan: Plan) -> Session:
     answer, vocab = setting(plan.new_tokens), plan.workspace.vocab
     most = max((1, *plan.loads))
     instances = [engine.create_instance() for _ in range(most)]
+    kept += [engine, instances]
     warm, reading = setting(min(WARM_TOKENS, plan.new_tokens)), setting(1)
     single: list[Answer] = []
     loads, prefills = [], []
