@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butler.corpus.adverts import has_contact
-from butler.corpus.dish import DishGroups, dish_key
+from butler.corpus.dish import dish_key
 from butler.corpus.recipe import Recipe, Rejected, clean_ingredients, clean_steps, parse
 from butler.corpus.sample import MARKER
 from butler.corpus.text import clean_line, split_lines
@@ -113,9 +113,8 @@ def test_counts_add_up_and_kept_text_is_clean(
 def dishes(side: list[dict[str, str]]) -> set[str]:
     """The dishes of the questions, by name alone."""
     endings = ("的家常做法", "的做法", "怎么做")
-    groups = DishGroups()
-    for turn in side:
-        name = turn["input"]
-        ending = next(ending for ending in endings if name.endswith(ending))
-        groups.join(dish_key(name.removesuffix(ending)))
-    return {groups.find(dish_key(turn["input"])) for turn in side}
+    names = [turn["input"] for turn in side]
+    return {
+        dish_key(name.removesuffix(next(ending for ending in endings if name.endswith(ending))))
+        for name in names
+    }

@@ -1,10 +1,12 @@
 """What a line of a recipe looks like after cleaning."""
 
+import numpy as np
 import pytest
 
 from butler.corpus.adverts import has_contact, scrub
-from butler.corpus.dish import DishGroups, dish_key
+from butler.corpus.dish import dish_key
 from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse
+from butler.corpus.select import dish_groups
 from butler.corpus.text import clean_line, split_lines
 
 
@@ -169,9 +171,11 @@ def test_names_of_one_dish_share_a_key(name: str) -> None:
 
 
 def test_dishes_join_through_a_third_in_any_order() -> None:
-    pairs = [("b", "c"), ("a", "b"), ("d", "e"), ("e", "c")]
+    pairs = [("b", "c"), ("a", "b"), ("d", "e"), ("e", "c"), ("f", "")]
     for order in (pairs, pairs[::-1]):
-        groups = DishGroups()
-        for pair in order:
-            groups.join(*pair)
-        assert {groups.find(key) for key in "abcde"} == {"a"}
+        names = list(dict.fromkeys(key for pair in order for key in pair if key))
+        numbers = [[names.index(key) if key else -1 for key in pair] for pair in order]
+        groups, named = dish_groups(np.array(numbers), names)
+        assert [named[group] for group in groups] == [
+            "f" if pair[0] == "f" else "a" for pair in order
+        ]

@@ -1,25 +1,31 @@
-"""Make training conversations from raw XiaChuFang recipes.
+"""Make training conversations from raw recipes, or from questions and answers.
 
     python workflow/scripts/corpus.py --input recipes.jsonl --train train.jsonl \
         --test test.jsonl --rejected rejected.jsonl --stats stats.json --system TEXT
 
 Every line of the input ends in train, in test, or in rejected with its number and a reason.
+docs/corpus.md says what each step does.
 """
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.contaminate import OverlapRule
+from butler.corpus.formats import FORMATS
+from butler.corpus.near import NearRule
 from butler.corpus.sample import Limits
 from butler.errors import ButlerError, run_cli
 
 DEFAULT_FORMS = ("的做法=6", "怎么做=2", "的家常做法=2")
 FILES = {
-    "input": "raw records, one JSON object per line",
+    "input": "raw records: a file or a folder of them, plain, .gz or .zst",
     "train": "conversations to train on (JSON Lines)",
     "test": "conversations of other dishes (JSON Lines)",
-    "rejected": "line number and reason of the rest (JSON Lines)",
+    "rejected": "file, line and reason of the rest (JSON Lines)",
     "stats": "counts (JSON)",
 }
 NUMBERS = {
@@ -29,6 +35,13 @@ NUMBERS = {
     "min-steps": (Limits.min_steps, "fewer steps are too short"),
     "min-chars": (Limits.min_chars, "fewer characters in the steps are too short"),
     "max-chars": (Limits.max_chars, "more characters in ingredients and steps are too long"),
+    "processes": (1, "processes that share the work; the outputs do not depend on it"),
+    "near-shingle": (5, "letters in a run that near-duplicates are compared by"),
+    "overlap-ngram": (13, "letters in a run that protected texts are looked for by"),
+}
+SHARES = {
+    "near-threshold": (0.0, "Jaccard similarity from which records are near-duplicates; 0: skip"),
+    "overlap-share": (0.0, "share of a test recipe's or a benchmark question's runs; 0: skip"),
 }
 
 
@@ -57,6 +70,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--system", required=True, help="system prompt of every conversation")
     for name, (default, what) in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (%(default)s)")
+    for name, (share, what) in SHARES.items():
+        parser.add_argument(f"--{name}", type=float, default=share, help=f"{what} (%(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default="xiachufang", help="of the input")
+    parser.add_argument(
+        "--benchmark", nargs="*", type=Path, default=[], help="CSV files of questions to protect"
+    )
     parser.add_argument(
         "--question-forms",
         nargs="+",
@@ -68,25 +87,41 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     for name in NUMBERS:
         if name != "seed" and getattr(arguments, name.replace("-", "_")) < 0:
             raise ButlerError(f"--{name} must not be negative")
+    for name in ("processes", "near-shingle", "overlap-ngram"):
+        if getattr(arguments, name.replace("-", "_")) < 1:
+            raise ButlerError(f"--{name} must be at least 1")
+    for name in SHARES:
+        if not 0 <= getattr(arguments, name.replace("-", "_")) <= 1:
+            raise ButlerError(f"--{name} must be a share from 0 to 1")
     if arguments.max_chars < arguments.min_chars:
         raise ButlerError("--max-chars must not be below --min-chars")
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, make the corpus, print the counts."""
-    arguments = _arguments(argv)
-    limits = Limits(arguments.min_steps, arguments.min_chars, arguments.max_chars)
-    settings = Settings(
+def _settings(arguments: argparse.Namespace) -> Settings:
+    near, overlap = arguments.near_threshold, arguments.overlap_share
+    return Settings(
         arguments.system,
         arguments.seed,
         arguments.test_size,
         arguments.sample,
         parse_forms(arguments.question_forms),
-        limits,
+        Limits(arguments.min_steps, arguments.min_chars, arguments.max_chars),
+        arguments.format,
+        NearRule(near, arguments.near_shingle) if near else None,
+        OverlapRule(arguments.overlap_ngram, overlap) if overlap else None,
+        arguments.processes,
     )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, make the corpus, print the counts."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave by the way that cleans up
+    arguments = _arguments(argv)
     outputs = Outputs(arguments.train, arguments.test, arguments.rejected, arguments.stats)
-    stats = build_corpus(arguments.input, outputs, settings)
+    stats = build_corpus(arguments.input, outputs, _settings(arguments), arguments.benchmark)
+    for file, damage in stats["damaged"].items():
+        print(f"damaged: {file}: {damage}")
     print(
         f"{stats['read']} read: {stats['train']} to train, {stats['test']} to test, "
         f"{stats['rejected']} rejected {stats['reasons']}"

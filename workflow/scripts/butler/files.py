@@ -11,6 +11,22 @@ from typing import Any, TextIO
 
 
 @contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty file beside `path`, to write by name; it becomes `path` if the block succeeds."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        yield Path(beside)
+        os.chmod(beside, 0o644)
+        os.replace(beside, target)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def atomic_open(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """Open a text file beside `path` for writing; rename it to `path` if the block succeeds."""
     target = Path(path)

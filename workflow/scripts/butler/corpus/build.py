@@ -1,30 +1,29 @@
-"""The corpus stage: raw JSON Lines in; train, test, rejected and statistics out."""
+"""The corpus stage: raw files in; train, test, rejected and statistics out, all or none."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import numpy as np
 import orjson
 
-from butler.corpus.read import check_input, decode, numbered_lines
-from butler.corpus.recipe import Rejected, parse
-from butler.corpus.sample import Limits, answer, judge, question
-from butler.corpus.select import (
-    Candidate,
-    Split,
-    candidate,
-    drop_duplicates,
-    shuffle,
-    split_by_dish,
-)
+from butler.corpus import report
+from butler.corpus.chunk import Style
+from butler.corpus.contaminate import OverlapRule, Protected, benchmark_questions
+from butler.corpus.drop import Drops, drop_contaminated, drop_exact, drop_like, drop_unsampled
+from butler.corpus.near import NearRule
+from butler.corpus.read import Source, find_files
+from butler.corpus.run import Processes, Spools
+from butler.corpus.sample import Limits
+from butler.corpus.select import Gatherer, Split, Table, split_by_dish
+from butler.corpus.worker import Job
 from butler.errors import ButlerError
-from butler.files import atomic_open
+from butler.files import atomic_path
 
-_HISTOGRAM_STEP = 100
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Outputs:
 class Settings:
     """What the corpus is made by; everything else follows from the input.
 
-    `forms` maps the ending of a question to its weight; `sample` 0 keeps all records.
+    `forms` maps the ending of a question to its weight; `sample` 0 keeps all records; `near` and
+    `overlap` None skip their steps. `processes` changes nothing in what comes out.
     """
 
     system: str
@@ -50,98 +50,106 @@ class Settings:
     sample: int
     forms: Mapping[str, float]
     limits: Limits = field(default_factory=Limits)
+    format: str = "xiachufang"
+    near: NearRule | None = None
+    overlap: OverlapRule | None = None
+    processes: int = 1
 
 
-@dataclass
-class _Pass:
-    """What the first reading leaves: candidates, rejections by line, and how many lines."""
+def build_corpus(
+    path: Path, outputs: Outputs, settings: Settings, benchmark: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Make the four files from `path`, all or none; return the statistics.
 
-    candidates: list[Candidate]
-    rejected: dict[int, dict[str, Any]]
-    read: int = 0
-
-    def reject(self, line: int, reason: str, detail: str, name: object) -> None:
-        named = name[:60] if isinstance(name, str) else None
-        self.rejected[line] = {
-            "line": line,
-            "reason": reason,
-            "detail": detail,
-            "name": named,
-        }
-
-
-def build_corpus(source: Path, outputs: Outputs, settings: Settings) -> dict[str, Any]:
-    """Make the four files from `source`, all or none; return the statistics.
+    `benchmark` names the files with questions that nothing of may be trained on.
 
     Raises:
         ButlerError: if the input or an output path is unusable, or nothing could be kept.
     """
-    check_input(source)
-    _check_outputs(source, outputs)
-    with tempfile.TemporaryFile() as spool:
-        first = _read(source, spool, settings)
-        kept, groups, duplicates = _choose(first, settings)
-        if not kept:
-            reasons = _reasons(first.rejected.values())
-            raise ButlerError(f"{source}: no usable record in {first.read} lines ({reasons})")
-        if settings.test_size >= len(kept):
-            raise ButlerError(
-                f"test_size {settings.test_size} leaves nothing to train on: {source} gives "
-                f"{len(kept)} usable records; choose a smaller test_size"
-            )
-        split = split_by_dish(kept, settings.test_size, settings.seed)
-        stats = _stats(first, split, settings)
-        stats["duplicates"] = {"groups": groups, "removed": duplicates}
-        stats["characters"] = _histogram(item.characters for item in kept)
-        _write(outputs, split, first, stats, spool)
+    source = find_files(path, settings.format)
+    _check_outputs(path, outputs)
+    questions, names = benchmark_questions(benchmark)
+    protected = None
+    if settings.overlap and questions:
+        protected = Protected(questions, settings.overlap)
+    with tempfile.TemporaryDirectory(prefix=".corpus-", dir=_existing(outputs.train)) as folder:
+        style = Style(settings.system, settings.seed, settings.forms, settings.limits)
+        ngram = settings.overlap.ngram if settings.overlap else 0
+        job = Job(settings.format, style, Path(folder), settings.near, ngram, protected)
+        with Processes(job, settings.processes) as processes:
+            gatherer = _read(source, processes)
+            table = gatherer.table()
+            if not len(table):
+                read = sum(gatherer.read.values())
+                reasons = report.reason_list(gatherer)
+                raise ButlerError(f"{path}: no usable record in {read} lines ({reasons})")
+            with Spools(Path(folder), table) as spools:
+                split, drops, counts = _choose(
+                    source, gatherer, table, spools, processes, settings, names
+                )
+            stats = report.statistics(source, gatherer, table, split, drops)
+            stats |= counts | {"settings": report.settings(settings)}
+            if protected and settings.overlap:
+                stats["contamination"]["questions"] = len(questions)
+                stats["contamination"]["questions_too_short"] = protected.short
+            _write(outputs, source, gatherer, table, split, drops, stats, processes)
     return stats
 
 
-def _read(source: Path, spool: IO[bytes], settings: Settings) -> _Pass:
-    """Clean and judge every line; usable samples go to the spool, the rest is rejected."""
-    state = _Pass([], {})
-    offset = 0
-    for number, line in numbered_lines(source):
-        state.read += 1
-        raw: Any = None
-        try:
-            raw = decode(line)
-            recipe = parse(raw)
-            judge(recipe, settings.limits)
-        except Rejected as why:
-            name = raw.get("name") if isinstance(raw, dict) else None
-            state.reject(number, why.reason, why.detail, name)
-            continue
-        text = answer(recipe)
-        asked = question(recipe, settings.forms, settings.seed)
-        turn = {"system": settings.system, "input": asked, "output": text}
-        sample = orjson.dumps({"conversation": [turn]}) + b"\n"
-        place = (offset, spool.write(sample))
-        offset += len(sample)
-        state.candidates.append(candidate(recipe, number, len(text), place, sample))
-    return state
+def _read(source: Source, processes: Processes) -> Gatherer:
+    """Clean and judge everything.
+
+    Raises:
+        ButlerError: if no file could be read.
+    """
+    gatherer = Gatherer()
+    for outcome in processes.outcomes(source.chunks()):
+        gatherer.add(outcome)
+    if not gatherer.read and source.damage:
+        first = min(source.damage)
+        raise ButlerError(f"{source.files[first]}: {source.damage[first]}; nothing could be read")
+    return gatherer
 
 
-def _choose(first: _Pass, settings: Settings) -> tuple[list[Candidate], int, int]:
-    """Drop duplicates, then sample; every record that goes is written down as rejected."""
-    best, dropped, groups = drop_duplicates(first.candidates)
-    by_line = {item.line: item for item in first.candidates}
-    for line, kept_line in dropped.items():
-        detail = f"same ingredients and steps as line {kept_line}"
-        first.reject(line, "duplicate", detail, by_line[line].name)
-    if settings.sample and settings.sample < len(best):
-        drawn = shuffle(best, settings.seed, "sample")
-        best = drawn[: settings.sample]
-        for item in drawn[settings.sample :]:
-            detail = f"not among the {settings.sample} drawn"
-            first.reject(item.line, "not_sampled", detail, item.name)
-    return best, groups, len(dropped)
+def _choose(
+    source: Source,
+    gatherer: Gatherer,
+    table: Table,
+    spools: Spools,
+    processes: Processes,
+    settings: Settings,
+    questions: Sequence[str],
+) -> tuple[Split, Drops, dict[str, Any]]:
+    """Drop duplicates and contaminated records, sample, and split; and what was counted on it."""
+    drops = Drops(len(table))
+
+    def shuffle(records: Array, purpose: str) -> Array:
+        return processes.shuffle(table, records, settings.seed, purpose)
+
+    counts: dict[str, Any] = {}
+    kept, exact = drop_exact(gatherer, table, spools, drops)
+    counts["duplicates"] = exact
+    if settings.near:
+        kept, counts["near_duplicates"] = drop_like(table, kept, spools, settings.near, drops)
+    if settings.overlap:
+        kept = drops.benchmark(gatherer, table, kept, questions)
+    if settings.sample and settings.sample < len(kept):
+        kept = drop_unsampled(shuffle(kept, "sample"), settings.sample, drops)
+    if settings.test_size >= len(kept):
+        raise ButlerError(
+            f"test_size {settings.test_size} leaves nothing to train on: {source.root} gives "
+            f"{len(kept)} usable records; choose a smaller test_size"
+        )
+    split = split_by_dish(table, kept, settings.test_size, settings.seed, shuffle)
+    if settings.overlap:
+        split = drop_contaminated(table, split, spools, settings.overlap, drops)
+        counts["contamination"] = drops.contamination_counts()
+    return split, drops, counts
 
 
-def _sample(spool: IO[bytes], item: Candidate) -> bytes:
-    offset, size = item.place
-    spool.seek(offset)
-    return spool.read(size)
+def _existing(path: Path) -> Path:
+    """The nearest folder above `path` that there is: spools go there, and nothing else is made."""
+    return next(parent for parent in path.absolute().parents if parent.is_dir())
 
 
 def _check_outputs(source: Path, outputs: Outputs) -> None:
@@ -151,57 +159,29 @@ def _check_outputs(source: Path, outputs: Outputs) -> None:
     for path in vars(outputs).values():
         if path.is_dir():
             raise ButlerError(f"{path} is a folder; give the name of a file to write")
-
-
-def _reasons(rejected: Iterable[Mapping[str, Any]]) -> str:
-    counts = Counter(entry["reason"] for entry in rejected)
-    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-
-
-def _stats(first: _Pass, split: Split, settings: Settings) -> dict[str, Any]:
-    train, test, rejected = len(split.train), len(split.test), len(first.rejected)
-    if train + test + rejected != first.read:
-        raise ButlerError(
-            f"the counts do not add up: {train} + {test} kept, {rejected} rejected, "
-            f"{first.read} read; this is a fault of corpus.py"
-        )
-    reasons = Counter(entry["reason"] for entry in first.rejected.values())
-    return {
-        "read": first.read,
-        "kept": train + test,
-        "train": train,
-        "test": test,
-        "rejected": rejected,
-        "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
-        "dishes": {"train": split.train_dishes, "test": split.test_dishes},
-        "unnamed_dishes": sum(item.rank[0] for item in split.train + split.test),
-        "settings": asdict(settings),
-    }
-
-
-def _histogram(lengths: Iterable[int]) -> dict[str, int]:
-    """Number of answers by length in characters; the key is the shortest length of its bin."""
-    bins = Counter(length // _HISTOGRAM_STEP * _HISTOGRAM_STEP for length in lengths)
-    return {str(start): bins[start] for start in sorted(bins)}
+        if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
+            raise ButlerError(f"{path} lies in the input {source}; write it somewhere else")
 
 
 def _write(
     outputs: Outputs,
+    source: Source,
+    gatherer: Gatherer,
+    table: Table,
     split: Split,
-    first: _Pass,
+    drops: Drops,
     stats: Mapping[str, Any],
-    spool: IO[bytes],
+    processes: Processes,
 ) -> None:
     with ExitStack() as files:
         # Renamed in reverse order: stats.json, by which a reader knows a finished corpus, is last.
-        streams = {
-            name: files.enter_context(atomic_open(getattr(outputs, name)))
+        beside = {
+            name: files.enter_context(atomic_path(getattr(outputs, name)))
             for name in ("stats", "rejected", "test", "train")
         }
-        for name in ("train", "test"):
-            for item in getattr(split, name):
-                streams[name].write(_sample(spool, item).decode())
-        for line in sorted(first.rejected):
-            streams["rejected"].write(orjson.dumps(first.rejected[line]).decode() + "\n")
-        text = orjson.dumps(stats, option=orjson.OPT_INDENT_2).decode()
-        streams["stats"].write(text + "\n")
+        processes.copy(table, split.train, beside["train"])
+        processes.copy(table, split.test, beside["test"])
+        with beside["rejected"].open("wb") as stream:
+            for lines in report.rejected_lines(source, gatherer, table, drops):
+                stream.write(lines)
+        beside["stats"].write_bytes(orjson.dumps(stats, option=orjson.OPT_INDENT_2) + b"\n")

@@ -22,38 +22,30 @@ _TAIL = re.compile(
 _SIZE = re.compile(r"\d+(?:\.\d+)?(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
 
 
+# What a name must begin or end with for one of the patterns to take something away.
+_LEAD_STARTS = frozenset(word[0] for word in _ORNAMENT.split("|"))
+_TAIL_ENDS = frozenset("法作程谱做版列集弹期款一二三四五六七八九十")
+_BRACKETS = re.compile("[（(【\\[《「『<{]")
+
+
 def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
     whole = letters(name)
-    bare = letters(_BRACKET.sub("", name)) or whole
+    bare = whole
+    if _BRACKETS.search(name):
+        bare = letters(_BRACKET.sub("", name)) or whole
     while True:
         before = bare
-        for pattern in (_SIZE, _LEAD, _TAIL):
-            shorter = pattern.sub("", bare)
-            bare = shorter if len(shorter) > 1 else bare
+        if not bare.isalpha():
+            bare = _without(_SIZE, bare)
+        if bare[0] in _LEAD_STARTS:
+            bare = _without(_LEAD, bare)
+        if bare[-1] in _TAIL_ENDS or bare[-1].isdigit():
+            bare = _without(_TAIL, bare)
         if bare == before:
             return bare
 
 
-class DishGroups:
-    """Union of keys that name the same dish; the group's name is its smallest key."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-
-    def join(self, *keys: str) -> None:
-        """Declare that the keys name one dish."""
-        first, *others = map(self.find, keys)
-        for other in others:
-            low, high = sorted((first, self.find(other)))
-            self._parent[high] = low
-            first = low
-
-    def find(self, key: str) -> str:
-        """The smallest key of the group of `key`; a new key is a group of its own."""
-        root = key
-        while (parent := self._parent.setdefault(root, root)) != root:
-            root = parent
-        while self._parent[key] != root:
-            self._parent[key], key = root, self._parent[key]
-        return root
+def _without(pattern: re.Pattern[str], bare: str) -> str:
+    shorter = pattern.sub("", bare)
+    return shorter if len(shorter) > 1 else bare

@@ -1,62 +1,299 @@
-"""Lines of a JSON Lines file, each decoded or rejected with its number; nothing stops half-way."""
+"""Files to entries: which files there are, and their lines, rows or texts, each with its number.
 
+Nothing stops half-way: an entry that cannot be read is one to reject, and a file that breaks off
+is named with what came before the break kept.
+"""
+
+import json
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import zstandard
 
+from butler.corpus.formats import FORMATS
+from butler.corpus.formats.base import Format
+from butler.corpus.formats.tables import rows
 from butler.corpus.recipe import Rejected
 from butler.errors import ButlerError
 
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
+MAX_WHOLE_BYTES = 1 << 28  # of a table, a JSON array or a text file, which are read whole
+CHUNK_BYTES = 1 << 21
+BOM = b"\xef\xbb\xbf"
+PACKED = (".gz", ".zst")
+_BLOCK = 1 << 20
+Lines = list[bytes | None]
 
 
-def check_input(path: Path) -> None:
-    """Refuse an input that cannot hold a record.
+@dataclass(frozen=True)
+class Chunk:
+    """Some entries of one file: a range of bytes, or the entries themselves.
+
+    `first` is the number of the first entry where it is known, else 0; `numbers` holds them where
+    they are not in a row. `entries` are lines (None for one that is too long), or values.
+    """
+
+    file: int
+    path: str
+    begin: int = 0
+    end: int = 0
+    first: int = 0
+    entries: list[Any] | None = None
+    numbers: list[int] | None = None
+
+
+@dataclass
+class Source:
+    """The files of the input; `damage` says by number what is wrong with one, as it is found."""
+
+    format: Format
+    root: Path
+    files: list[Path]
+    damage: dict[int, str] = field(default_factory=dict)
+
+    def name(self, number: int) -> str:
+        """A file's name as the outputs give it: below the input's folder."""
+        path = self.files[number]
+        return path.name if path == self.root else path.relative_to(self.root).as_posix()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The chunks of all files, in order."""
+        for number in range(len(self.files)):
+            try:
+                yield from self._file_chunks(number)
+            except (ButlerError, OSError, zlib.error, zstandard.ZstdError) as error:
+                self.damage[number] = str(error)
+
+    def _file_chunks(self, number: int) -> Iterator[Chunk]:
+        path = self.files[number]
+        size = path.stat().st_size
+        if not size:
+            raise ButlerError("the file is empty")
+        if self.format.kind == "json" and not _is_array(path):
+            if path.suffix not in PACKED:
+                for begin in range(0, size, CHUNK_BYTES):
+                    end = min(begin + CHUNK_BYTES, size)
+                    yield Chunk(number, str(path), begin, end)
+            else:
+                yield from self._packed_lines(number)
+            return
+        content = whole(path)
+        if self.format.kind == "table":
+            numbered = rows(path.name.removesuffix(".gz").removesuffix(".zst"), content)
+        elif self.format.kind == "text":
+            numbered = iter([(1, _text(content))])
+        else:
+            numbered = iter(enumerate(_array(content), 1))
+        yield from _grouped(number, str(path), numbered)
+
+    def _packed_lines(self, number: int) -> Iterator[Chunk]:
+        path, first, rest = str(self.files[number]), 1, b""
+        too_long = False
+        blocks = unpacked(self.files[number])
+        while True:
+            try:
+                block = next(blocks, None)
+            except (ButlerError, zlib.error, zstandard.ZstdError) as error:
+                self.damage[number] = str(error)
+                block = None
+            *whole_lines, rest = (rest + (block or b"")).split(b"\n")
+            lines: Lines = list(whole_lines)
+            if block is None and (rest or too_long):
+                lines.append(rest)
+                rest = b""
+            if lines and too_long:
+                lines[0] = None
+                too_long = False
+            if len(rest) > MAX_LINE_BYTES:
+                too_long, rest = True, b""
+            if lines:
+                yield Chunk(number, path, first=first, entries=lines)
+                first += len(lines)
+            if block is None:
+                return
+
+
+def find_files(path: Path, name: str) -> Source:
+    """The input's files: `path` itself, or those of the format in the folder, by name.
 
     Raises:
-        ButlerError: if `path` is missing, not a file, or empty.
+        ButlerError: if there is nothing to read.
     """
-    if not path.exists():
-        raise ButlerError(f"{path}: no such corpus file; give a JSON Lines file with --input")
-    if not path.is_file():
-        raise ButlerError(f"{path} is not a file; give a JSON Lines file with --input")
-    if path.stat().st_size == 0:
-        raise ButlerError(f"{path} is empty; give a JSON Lines file with one recipe per line")
+    if name not in FORMATS:
+        raise ButlerError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
+    chosen = FORMATS[name]
+    if path.is_dir():
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not file.name.startswith(".") and _suffix(file) in chosen.suffixes
+        )
+        if not files:
+            raise ButlerError(
+                f"{path} holds no {' or '.join(chosen.suffixes)} file, as format {name} needs"
+            )
+    elif path.is_file():
+        files = [path]
+    else:
+        raise ButlerError(f"{path}: no such corpus file; give a file or a folder with --input")
+    if not any(file.stat().st_size for file in files):
+        raise ButlerError(f"{path} is empty; give a corpus in the format {name}")
+    return Source(chosen, path, files)
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Line numbers from 1 with the bytes of the line, None where it is too long to be a record."""
+def _suffix(path: Path) -> str:
+    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a .json file is one array, not a value a line."""
+    if _suffix(path) != ".json":
+        return False
+    start = next(unpacked(path), b"").removeprefix(BOM).lstrip()
+    return start.startswith(b"[") and not start.partition(b"\n")[0].rstrip().endswith(b"]")
+
+
+def _grouped(
+    number: int, path: str, numbered: Iterator[tuple[int, Any]], size: int = 1000
+) -> Iterator[Chunk]:
+    numbers: list[int] = []
+    entries: list[Any] = []
+    for place, entry in numbered:
+        numbers.append(place)
+        entries.append(entry)
+        if len(entries) == size:
+            yield Chunk(number, path, entries=entries, numbers=numbers)
+            numbers, entries = [], []
+    if entries:
+        yield Chunk(number, path, entries=entries, numbers=numbers)
+
+
+def _array(content: bytes) -> list[Any]:
+    try:
+        values = orjson.loads(content.removeprefix(BOM))
+    except orjson.JSONDecodeError as error:
+        raise ButlerError(f"the JSON array is broken: {error}") from error
+    return list(values)
+
+
+def _text(content: bytes) -> Any:
+    try:
+        return content.removeprefix(BOM).decode()
+    except UnicodeDecodeError as error:
+        return Rejected("not_utf8", f"byte {error.start} is not UTF-8")
+
+
+def whole(path: Path) -> bytes:
+    """The content of a file that must be read whole.
+
+    Raises:
+        ButlerError: if it is larger than MAX_WHOLE_BYTES, or breaks off.
+    """
+    content = bytearray()
+    for block in unpacked(path):
+        content += block
+        if len(content) > MAX_WHOLE_BYTES:
+            limit = MAX_WHOLE_BYTES >> 20
+            raise ButlerError(f"more than {limit} MiB in one piece; split it, or use JSON Lines")
+    return bytes(content)
+
+
+def unpacked(path: Path) -> Iterator[bytes]:
+    """The content of a plain, .gz or .zst file in blocks; frames and members follow each other.
+
+    Raises:
+        ButlerError: after the last whole block of a packed file that breaks off.
+    """
     with path.open("rb") as stream:
-        number = 0
-        while line := stream.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) <= MAX_LINE_BYTES:
-                yield number, line.removeprefix(_BOM) if number == 1 else line
-                continue
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(MAX_LINE_BYTES)
-            yield number, None
+        if path.suffix not in PACKED:
+            while block := stream.read(_BLOCK):
+                yield block
+            return
+        decoder: Any = None
+        while packed := stream.read(_BLOCK >> 2):
+            while packed:
+                decoder = decoder or _decoder(path.suffix)
+                if block := decoder.decompress(packed):
+                    yield block
+                packed = decoder.unused_data
+                if decoder.eof:
+                    decoder = None
+                else:
+                    break
+        if decoder is not None:
+            if path.suffix == ".gz" and (block := decoder.flush()):
+                yield block
+            raise ButlerError("the packed file breaks off before its end")
+
+
+def _decoder(suffix: str) -> Any:
+    if suffix == ".gz":
+        return zlib.decompressobj(wbits=31)
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def range_lines(path: str, begin: int, end: int) -> Lines:
+    """The lines that begin in bytes [begin, end) of a plain file, None for one that is too long."""
+    with open(path, "rb") as stream:
+        if begin:
+            stream.seek(begin - 1)
+            while not (part := stream.readline(_BLOCK)).endswith(b"\n"):
+                if not part or stream.tell() >= end:
+                    return []
+        start = stream.tell()
+        if start >= end:
+            return []
+        data = stream.read(end - start)
+        if not data.endswith(b"\n"):
+            data += stream.readline(MAX_LINE_BYTES + 1)
+    if begin == 0:
+        data = data.removeprefix(BOM)
+    lines = data.removesuffix(b"\n").split(b"\n")
+    if len(data) <= MAX_LINE_BYTES:
+        return list(lines)
+    return [line if len(line) <= MAX_LINE_BYTES else None for line in lines]
 
 
 def decode(line: bytes | None) -> Any:
     """The JSON value of one line.
 
     Raises:
-        Rejected: line_too_long, not_utf8 or broken_json.
+        Rejected: line_too_long, not_utf8, broken_json or duplicate_key.
     """
-    if line is None:
+    if line is None or len(line) > MAX_LINE_BYTES:
         raise Rejected("line_too_long", f"the line has more than {MAX_LINE_BYTES} bytes")
     if not line.strip():
         raise Rejected("broken_json", "the line is empty")
     try:
-        return orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
             line.decode()
         except UnicodeDecodeError as wrong:
             raise Rejected("not_utf8", f"byte {wrong.start} is not UTF-8") from error
         raise Rejected("broken_json", str(error)) from error
+    # Where each key is followed by its colon and no text holds '":', the colons tell the keys.
+    if type(value) is dict and line.count(b'":') == len(value) and not _spaced(line):
+        return value
+    try:
+        json.loads(line, object_pairs_hook=_no_key_twice)
+    except RecursionError:
+        raise Rejected("broken_json", "nested too deep") from None
+    return value
+
+
+def _spaced(line: bytes) -> bool:
+    return b'" :' in line or b'"\t:' in line or b'"\r:' in line
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:
+    seen = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise Rejected("duplicate_key", f"the key {key[:40]!r} stands twice in one object")
+        seen.add(key)

@@ -2,17 +2,18 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 
 from butler.corpus.adverts import has_contact
 from butler.corpus.recipe import Recipe, Rejected, is_heading
-from butler.corpus.text import chinese_share, letters
+from butler.corpus.text import chinese_share
 
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
+MAX_NAME = 60  # characters
 
 # Anything that a chat template of any family could take for its own: <|im_start|>, <eoa>, </s>,
 # [INST], <<SYS>>, [UNUSED_TOKEN_146]. A record with one is rejected, not mended.
@@ -44,37 +45,49 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def answer(recipe: Recipe) -> str:
+def answer(ingredients: str, steps: str) -> str:
     """The asked form: a header, one ingredient per line, a header, one step per line."""
-    return "\n".join(
-        (INGREDIENTS_HEADER, *recipe.ingredients, STEPS_HEADER, *recipe.steps),
-    )
+    return f"{INGREDIENTS_HEADER}\n{ingredients}\n{STEPS_HEADER}\n{steps}"
 
 
-def question(recipe: Recipe, forms: Mapping[str, float], seed: int) -> str:
-    """The recipe's name in one of the keyword forms, drawn by seed and name.
+class Questions:
+    """A recipe's name in one of the keyword forms, drawn by seed and name.
 
-    Args:
-        forms: ending of the question ("的做法") to its weight, in the order to draw in.
-
-    Forms that the record's own keywords do not have are left out, unless it has none of them.
+    `forms` maps the ending of a question ("的做法") to its weight, in the order to draw in. Forms
+    that the record's own keywords do not have are left out, unless they have none of them.
     """
-    own = {ending for word in recipe.keywords for ending in forms if word.strip().endswith(ending)}
-    usable = {ending: forms[ending] for ending in forms if ending in own or not own}
-    draw = stable_hash(seed, "question", recipe.name) / 2**64 * sum(usable.values())
-    bounds = list(accumulate(usable.values()))
-    ending = list(usable)[min(bisect_right(bounds, draw), len(usable) - 1)]
-    return recipe.name if recipe.name.endswith(ending) else recipe.name + ending
+
+    def __init__(self, forms: Mapping[str, float], seed: int) -> None:
+        self._forms = forms
+        self._seed = seed
+        self._bounds: dict[tuple[str, ...], list[float]] = {}
+
+    def ask(self, name: str, keywords: Sequence[str]) -> str:
+        """The question of a recipe with this name and these keywords."""
+        words = "\n".join(keywords).replace(" ", "") + "\n"
+        own = tuple(ending for ending in self._forms if f"{ending}\n" in words)
+        usable = own or tuple(self._forms)
+        if len(usable) == 1:
+            ending = usable[0]
+        else:
+            bounds = self._bounds.get(usable)
+            if bounds is None:
+                bounds = list(accumulate(self._forms[ending] for ending in usable))
+                self._bounds[usable] = bounds
+            draw = stable_hash(self._seed, "question", name) / 2**64 * bounds[-1]
+            ending = usable[min(bisect_right(bounds, draw), len(usable) - 1)]
+        return name if name.endswith(ending) else name + ending
 
 
-def content_key(recipe: Recipe) -> bytes:
+def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
     """16 bytes, equal for recipes with the same ingredients (in any order) and steps.
 
-    Letters and digits are compared, not punctuation, spaces or letter case.
+    Args:
+        ingredients, steps: the letters() of each line: punctuation, spaces and letter case do
+            not count.
     """
-    ingredients = "\n".join(sorted(map(letters, recipe.ingredients)))
-    steps = letters("".join(recipe.steps))
-    return blake2b(f"{ingredients}\n\n{steps}".encode(), digest_size=16).digest()
+    text = "\n".join(sorted(ingredients)) + "\n\n" + "".join(steps)
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def judge(recipe: Recipe, limits: Limits) -> None:
@@ -83,14 +96,10 @@ def judge(recipe: Recipe, limits: Limits) -> None:
     Raises:
         Rejected: chat_marker, contact, too_short, too_long or not_chinese.
     """
-    text = answer(recipe)
-    whole = f"{recipe.name}\n{text}"
+    text = answer("\n".join(recipe.ingredients), "\n".join(recipe.steps))
+    judge_text(recipe.name, text)
     body = sum(map(len, recipe.ingredients + recipe.steps))
-    if marker := MARKER.search(whole):
-        raise Rejected("chat_marker", f"the text holds {marker[0]!r}")
-    if has_contact(text):
-        raise Rejected("contact", "a contact detail that could not be cut out")
-    if len(recipe.name) > 60:
+    if len(recipe.name) > MAX_NAME:
         raise Rejected("too_long", f"the name has {len(recipe.name)} characters")
     if body > limits.max_chars:
         raise Rejected("too_long", f"{body} characters")
@@ -100,6 +109,44 @@ def judge(recipe: Recipe, limits: Limits) -> None:
     steps = sum(not is_heading(step) for step in recipe.steps)
     if steps < limits.min_steps:
         raise Rejected("too_short", f"{steps} step{'s' * (steps != 1)}")
-    share = chinese_share("".join(recipe.ingredients + recipe.steps))
+    judge_language("".join(recipe.ingredients + recipe.steps), limits)
+
+
+def judge_pair(question: str, text: str, limits: Limits) -> None:
+    """Reject a ready question and its answer by what holds for any text.
+
+    Raises:
+        Rejected: chat_marker, contact, too_short, too_long or not_chinese.
+    """
+    judge_text(question, text)
+    if has_contact(question):
+        raise Rejected("contact", "a contact detail in the question")
+    told = len(text.replace("\n", ""))
+    if len(question) + told > limits.max_chars:
+        raise Rejected("too_long", f"{len(question) + told} characters")
+    if told < limits.min_chars:
+        raise Rejected("too_short", f"{told} characters in the answer")
+    judge_language(question + text, limits)
+
+
+def judge_text(name: str, text: str) -> None:
+    """Reject what no training text may hold.
+
+    Raises:
+        Rejected: chat_marker or contact.
+    """
+    if marker := MARKER.search(f"{name}\n{text}"):
+        raise Rejected("chat_marker", f"the text holds {marker[0]!r}")
+    if has_contact(text):
+        raise Rejected("contact", "a contact detail that could not be cut out")
+
+
+def judge_language(text: str, limits: Limits) -> None:
+    """Reject a text of another language.
+
+    Raises:
+        Rejected: not_chinese.
+    """
+    share = chinese_share(text)
     if share < limits.min_chinese:
         raise Rejected("not_chinese", f"{share:.0%} of the letters are Chinese")

@@ -1,110 +1,225 @@
-"""Which candidates stay, and on which side: duplicates out, sample, split by dish.
+"""Which records stay, and on which side: duplicates out, sample, split by dish.
 
 Nothing here depends on the order of the input: every choice is made by content and seed.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
 
-from butler.corpus.dish import DishGroups, dish_key
-from butler.corpus.recipe import Recipe
-from butler.corpus.sample import content_key, stable_hash
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from butler.corpus.sample import stable_hash
+from butler.corpus.worker import Outcome
+
+Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A usable record, in memory without its text.
+@dataclass
+class Table:
+    """The usable records as columns, in the order of the input.
 
-    `characters` is the length of the answer, `place` is (offset, bytes) of its sample in the
-    spool. Of several records with one `content`, the one with the smallest `rank` is the better.
+    `files` and `lines` say where a record stood, `spools`, `offsets` and `sizes` where its sample
+    is; `contents` is the content key as uint64 [records, 2]; `keys` numbers the keys of name and
+    dish (-1 for none) in `key_names`. `columns` holds further arrays by name (worker.py).
     """
 
-    line: int
-    name: str
-    characters: int
-    place: tuple[int, int]
-    content: bytes
-    rank: tuple[bool, int, int, int]
-    keys: tuple[str, ...]
+    files: Array
+    lines: Array
+    spools: Array
+    contents: Array
+    keys: Array
+    key_names: list[str]
+    columns: dict[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def content_bytes(self, records: Array) -> bytes:
+        """The content keys of these records, 16 bytes each."""
+        return self.contents[records].astype(">u8").tobytes()
+
+    def rank_columns(self) -> tuple[Array, ...]:
+        """What makes a record the better one, for numpy.lexsort: the last counts first.
+
+        Better is a record whose dish the corpus names, then the longer answer, then the shorter
+        name.
+        """
+        columns = self.columns
+        return columns["name_sizes"], -columns["characters"], ~columns["named"]
 
 
-def candidate(
-    recipe: Recipe, line: int, characters: int, place: tuple[int, int], sample: bytes
-) -> Candidate:
-    """Describe a usable recipe whose finished sample is `sample`.
+@dataclass
+class Gatherer:
+    """Collects outcomes chunk by chunk and makes the table of them."""
 
-    Better is, in this order: a record whose dish the corpus names, the longer answer, the shorter
-    name, and the smaller hash of dish and sample, which only decides between equals.
+    outcomes: list[Outcome] = field(default_factory=list)
+    read: dict[int, int] = field(default_factory=dict)
+    _ids: dict[str, int] = field(default_factory=dict)
+    _keys: list[Array] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in a chunk's outcome; they come in the order of the input."""
+        file = outcome.chunk.file
+        before = self.read.get(file, 0)
+        if not outcome.chunk.first and not outcome.chunk.numbers:
+            outcome.rejected = [(line + before, *rest) for line, *rest in outcome.rejected]
+            if outcome.arrays:
+                outcome.arrays["lines"] += before
+        self.read[file] = before + outcome.entries
+        if outcome.arrays:
+            ids = self._ids
+            keys = outcome.keys.decode().split("\n")
+            numbers = [ids.setdefault(key, len(ids)) if key else -1 for key in keys]
+            self._keys.append(np.array(numbers, np.int32).reshape(-1, 2))
+            outcome.keys = b""
+        self.outcomes.append(outcome)
+
+    def table(self) -> Table:
+        """The table of all usable records; the outcomes give up their arrays."""
+        full = [outcome for outcome in self.outcomes if outcome.arrays]
+        counts = [len(outcome.arrays["lines"]) for outcome in full]
+        names = list(full[0].arrays) if full else []
+        joined = {name: np.concatenate([o.arrays.pop(name) for o in full]) for name in names}
+        contents = np.frombuffer(b"".join(o.contents for o in full), ">u8").astype(np.uint64)
+        return Table(
+            np.repeat([o.chunk.file for o in full], counts).astype(np.int32),
+            joined.pop("lines", np.empty(0, np.int64)),
+            np.repeat([o.spool for o in full], counts),
+            contents.reshape(-1, 2),
+            np.concatenate(self._keys) if self._keys else np.empty((0, 2), np.int32),
+            list(self._ids),
+            joined,
+        )
+
+
+class Texts:
+    """One kind of text ("names" or "dishes") of usable records, by record."""
+
+    def __init__(self, gatherer: Gatherer, kind: str) -> None:
+        full = [outcome for outcome in gatherer.outcomes if outcome.contents]
+        self._blobs: list[bytes] = [getattr(outcome, kind) for outcome in full]
+        self._ends = np.cumsum([len(outcome.contents) // 16 for outcome in full])
+        self._open: tuple[int, list[str]] = (-1, [])
+
+    def text(self, record: int) -> str:
+        """The text of one record."""
+        blob = int(np.searchsorted(self._ends, record, "right"))
+        if self._open[0] != blob:
+            self._open = blob, self._blobs[blob].decode().split("\n")
+        texts = self._open[1]
+        return texts[record - int(self._ends[blob]) + len(texts)]
+
+
+def drop_duplicates(table: Table, tie: Callable[[int], int]) -> tuple[Array, Array]:
+    """For each record the one that stays of its content (itself, if it is), and its group's size.
+
+    `tie` gives a number of a record by its sample; it decides between equals only. The table must
+    not be empty.
     """
-    rank = (
-        not recipe.dish,
-        -characters,
-        len(recipe.name),
-        stable_hash(recipe.dish, sample.hex()),
-    )
-    keys = {dish_key(recipe.name), dish_key(recipe.dish) if recipe.dish else ""} - {""}
-    content = content_key(recipe)
-    return Candidate(line, recipe.name, characters, place, content, rank, tuple(sorted(keys)))
+    ties = np.zeros(len(table), np.uint64)
+    content = (table.contents[:, 1], table.contents[:, 0])
+    place = (table.lines, table.files)
+    order = np.lexsort((*place, ties, *table.rank_columns(), *content))
+    equal = _same(order, table.contents) & _same(order, np.stack(table.rank_columns(), axis=1))
+    tied = np.unique(np.concatenate((order[1:][equal], order[:-1][equal])))
+    if len(tied):
+        ties[tied] = [tie(record) for record in tied.tolist()]
+        order = np.lexsort((*place, ties, *table.rank_columns(), *content))
+    new = np.concatenate(([True], ~_same(order, table.contents)))
+    group = np.cumsum(new) - 1
+    best, sizes = np.empty(len(table), np.int64), np.empty(len(table), np.int64)
+    best[order] = order[np.flatnonzero(new)][group]
+    sizes[order] = np.bincount(group)[group]
+    return best, sizes
 
 
-def drop_duplicates(
-    candidates: Iterable[Candidate],
-) -> tuple[list[Candidate], dict[int, int], int]:
-    """The best candidate per content, {line dropped: line kept}, and how many groups there were."""
-    groups: dict[bytes, list[Candidate]] = defaultdict(list)
-    for item in candidates:
-        groups[item.content].append(item)
-    best, dropped = [], {}
-    for group in groups.values():
-        kept, *others = sorted(group, key=lambda item: (item.rank, item.line))
-        best.append(kept)
-        dropped |= {item.line: kept.line for item in others}
-    return best, dropped, sum(len(group) > 1 for group in groups.values())
+def _same(order: Array, values: Array) -> Array:
+    return np.all(values[order[1:]] == values[order[:-1]], axis=1)
 
 
-def shuffle(candidates: Iterable[Candidate], seed: int, purpose: str) -> list[Candidate]:
-    """The candidates in an order drawn by seed and content."""
-    return sorted(
-        candidates,
-        key=lambda item: (stable_hash(seed, purpose, item.content.hex()), item.content),
-    )
+def ranked(table: Table, records: Array) -> Array:
+    """The records, best first; between equals the smaller content key."""
+    chosen = [column[records] for column in table.rank_columns()]
+    content = table.contents[records]
+    return records[np.lexsort((content[:, 1], content[:, 0], *chosen))]
+
+
+def drawn_numbers(seed: int, purpose: str, contents: bytes) -> Array:
+    """A number for each content key (16 bytes each), drawn by seed and purpose, as uint64."""
+    start = blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
+    text = contents.hex().encode()
+    digests = []
+    for at in range(0, len(text), 32):
+        hashed = start.copy()
+        hashed.update(text[at : at + 32])
+        digests.append(hashed.digest())
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+
+
+Shuffle = Callable[[Array, str], Array]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Both sides in the order to write them, and the number of dishes on each."""
+    """Both sides as record numbers, and the number of dishes on each."""
 
-    train: list[Candidate]
-    test: list[Candidate]
+    train: Array
+    test: Array
     train_dishes: int
     test_dishes: int
 
 
-def split_by_dish(candidates: list[Candidate], test_size: int, seed: int) -> Split:
+def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int, str]]:
+    """The dish of each record, and the name of each dish: the smallest key of its group.
+
+    Args:
+        keys: numbers of the keys of name and dish [records, 2], -1 for none.
+    """
+    both = keys[:, 1] >= 0
+    graph = coo_array(
+        (np.ones(int(both.sum()), bool), (keys[both, 0], keys[both, 1])),
+        shape=(len(key_names), len(key_names)),
+    )
+    groups = connected_components(graph, directed=False)[1]
+    names: dict[int, str] = {}
+    used = np.unique(keys[keys >= 0])
+    for key, group in zip(used.tolist(), groups[used].tolist(), strict=True):
+        name = key_names[key]
+        if group not in names or name < names[group]:
+            names[group] = name
+    return groups[keys[:, 0]], names
+
+
+def split_by_dish(
+    table: Table, records: Array, test_size: int, seed: int, shuffle: Shuffle
+) -> Split:
     """Give whole dishes, in an order drawn by seed, to the test side until it has `test_size`.
 
     A dish with more records than there is room for goes to train, so the test side has exactly
     `test_size` records wherever single-record dishes are left.
     """
-    groups = DishGroups()
-    for item in candidates:
-        groups.join(*item.keys)
-    dishes: dict[str, list[Candidate]] = defaultdict(list)
-    for item in candidates:
-        dishes[groups.find(item.keys[0])].append(item)
-    test: list[Candidate] = []
-    test_dishes = 0
-    for dish in sorted(dishes, key=lambda dish: (stable_hash(seed, "split", dish), dish)):
-        if len(test) + len(dishes[dish]) <= test_size:
-            test += dishes.pop(dish)
-            test_dishes += 1
-        if len(test) == test_size:
-            break
-    train = [item for group in dishes.values() for item in group]
+    dishes, names = dish_groups(table.keys[records], table.key_names)
+    sizes = dict(zip(*(part.tolist() for part in np.unique(dishes, return_counts=True))))
+    chosen: list[int] = []
+    room = test_size
+    if room:
+        drawn = sorted(
+            (stable_hash(seed, "split", names[dish]), names[dish], dish) for dish in sizes
+        )
+        for _, _, dish in drawn:
+            if sizes[dish] <= room:
+                chosen.append(dish)
+                room -= sizes[dish]
+            if not room:
+                break
+    held_out = np.isin(dishes, chosen)
     return Split(
-        shuffle(train, seed, "order"),
-        shuffle(test, seed, "order"),
-        len(dishes),
-        test_dishes,
+        shuffle(records[~held_out], "order"),
+        shuffle(records[held_out], "order"),
+        len(sizes) - len(chosen),
+        len(chosen),
     )

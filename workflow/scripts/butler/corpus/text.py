@@ -52,6 +52,7 @@ _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 _FACE = re.compile(
     "[\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌]+"
 )
+_PICTURE = re.compile(f"{_EMOJI}|{_FACE.pattern}|[{_FOOD}]")
 _KEYCAP = re.compile("([0-9])\ufe0f?\u20e3\ufe0f?")
 _MIXED_NUMBER = re.compile(f"(\\d) ?([{''.join(_FRACTIONS)}])")
 
@@ -61,7 +62,9 @@ UNITS = (
 )
 _LATIN_UNITS = r"(?:kg|g|mg|ml|l|cc|cm|mm|oz|lb|tbsp?|tsp|mins?)s?(?![A-Za-z])"
 _SPACE_IN_QUANTITY = re.compile(rf"(?<=\d) (?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
-_SPACE_AT_PUNCTUATION = re.compile(r" *([，。！？；：、（）《》【】“”]) *")
+_SPACE_AT_PUNCTUATION = re.compile(
+    "(?<=[，。！？；：、（）《》【】“”]) +| +(?=[，。！？；：、（）《》【】“”])"
+)
 _REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _DOTS = re.compile(r"…{2,}|\.{4,}|。{2,}")
@@ -90,19 +93,37 @@ def _visible(char: str) -> str:
 _SPELLING = _Spelling()
 
 
-def _once(line: str) -> str:
+def respelled(char: str) -> bool:
+    """Whether a character never stays as it is: respelt, dropped, or an emoji."""
+    return char.translate(_SPELLING) != char or bool(_PICTURE.match(char))
+
+
+def respell(line: str) -> str:
+    """The characters of a line in one spelling, without unseen ones and emoji."""
     if not line.isascii():
-        line = _KEYCAP.sub(r"\1. ", unicodedata.normalize("NFC", line))
+        line = unicodedata.normalize("NFC", line)
+        if "\u20e3" in line:
+            line = _KEYCAP.sub(r"\1. ", line)
         line = _MIXED_NUMBER.sub(r"\1 \2", line)
     line = line.translate(_SPELLING)
-    if not line.isascii():
+    if _PICTURE.search(line):
         line = _FOOD_WORD.sub(_food_word, line)
         line = _EMOJI_RUN.sub("", _FACE.sub(" ", line))
+    return line
+
+
+def tidy(line: str) -> str:
+    """A respelt line with single spaces where they belong, and no repeated punctuation."""
     line = " ".join(line.split())
-    line = _SPACE_IN_QUANTITY.sub("", line)
-    line = _SPACE_AT_PUNCTUATION.sub(r"\1", line)
-    line = _REPEATED.sub(r"\1", line)
+    if " " in line:
+        line = _SPACE_IN_QUANTITY.sub("", line)
+        line = _SPACE_AT_PUNCTUATION.sub("", line)
+    line = _REPEATED.sub(_first, line)
     return _DOTS.sub("……", line)
+
+
+def _first(match: re.Match[str]) -> str:
+    return match[1]
 
 
 def _food_word(match: re.Match[str]) -> str:
@@ -112,9 +133,13 @@ def _food_word(match: re.Match[str]) -> str:
     return "" if before.endswith(word) or after.startswith(word) else word
 
 
+# Where str.splitlines cuts, but for the line feed.
+BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
+
 def clean_line(line: str) -> str:
     """One line in one spelling: NFKC where safe, no unseen characters, no emoji, single spaces."""
-    while (cleaned := _once(line)) != line:
+    while (cleaned := tidy(respell(line))) != line:
         line = cleaned
     return line
 
@@ -126,7 +151,8 @@ def split_lines(text: str) -> list[str]:
 
 def letters(text: str) -> str:
     """`text` as compared with another: compatibility forms and case folded, letters and digits."""
-    return _NOT_LETTERS.sub("", unicodedata.normalize("NFKC", text).casefold())
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return folded if folded.isalnum() else _NOT_LETTERS.sub("", folded)
 
 
 def chinese_share(text: str) -> float:

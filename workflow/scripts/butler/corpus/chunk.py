@@ -1,0 +1,245 @@
+"""One chunk of records from decoded values to finished samples and what the choice needs of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+
+from butler.corpus.adverts import has_contact
+from butler.corpus.clean import Columns, clean_records
+from butler.corpus.dish import dish_key
+from butler.corpus.folding import folded_lines
+from butler.corpus.formats.base import Pair
+from butler.corpus.gates import HAN_LETTER, LETTER, MARKER, Array, Lines
+from butler.corpus.pairs import clean_pairs
+from butler.corpus.recipe import Recipe, Rejected, parse
+from butler.corpus.sample import (
+    MAX_NAME,
+    Limits,
+    Questions,
+    answer,
+    content_key,
+    judge,
+    judge_pair,
+)
+
+_HEADING_ENDS = np.array([ord(end) for end in ":：】)）"], np.uint32)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What every sample is made by.
+
+    `forms` maps the ending of a question to its weight.
+    """
+
+    system: str
+    seed: int
+    forms: Mapping[str, float]
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
+class Batch:
+    """Usable records of a chunk, one entry each.
+
+    `rows` numbers the records in the chunk; `texts` are the letters that shingles are made of.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)  # of the name, and of the dish after a line feed
+    dishes: list[str] = field(default_factory=list)  # "" where the corpus names none
+    characters: list[int] = field(default_factory=list)  # of the answer
+    samples: list[bytes] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: "Batch") -> "Batch":
+        for name, values in vars(self).items():
+            values += getattr(other, name)
+        return self
+
+
+Rejections = dict[int, Rejected]
+
+
+def make_samples(records: Sequence[Any], style: Style) -> tuple[Batch, Rejections]:
+    """Samples of decoded records, and why the others are rejected, by their place in `records`."""
+    recipes, pairs = {}, {}
+    for row, record in enumerate(records):
+        (pairs if type(record) is Pair else recipes)[row] = record
+    batch, rejected = Batch(), {}
+    if recipes:
+        made, why = _recipes(list(recipes.values()), style)
+        _renumber(made, why, list(recipes), batch, rejected)
+    if pairs:
+        columns, why = clean_pairs(list(pairs.values()))
+        made = _finish_pairs(columns, why, style)
+        _renumber(made, why, list(pairs), batch, rejected)
+    return batch, rejected
+
+
+def _renumber(
+    made: Batch, why: Rejections, rows: Sequence[int], batch: Batch, rejected: Rejections
+) -> None:
+    made.rows = [rows[row] for row in made.rows]
+    batch += made
+    rejected |= {rows[row]: reason for row, reason in why.items()}
+
+
+def _recipes(records: Sequence[Any], style: Style) -> tuple[Batch, Rejections]:
+    columns, rejected = clean_records(records)
+    batch, again = _finish(columns, rejected, style)
+    if again:
+        columns = Columns()
+        for row in again:
+            try:
+                _append(columns, row, parse(records[row]))
+            except Rejected as why:
+                rejected[row] = why
+        batch += _finish(columns, rejected, style)[0]
+    return batch, rejected
+
+
+def _append(columns: Columns, row: int, recipe: Recipe) -> None:
+    columns.rows.append(row)
+    columns.names.append(recipe.name)
+    columns.dishes.append(recipe.dish)
+    columns.ingredients.append("\n".join(recipe.ingredients))
+    columns.steps.append("\n".join(recipe.steps))
+    columns.keywords.append(list(recipe.keywords))
+
+
+class _Measures:
+    """What the texts of clean records hold, and the letters of their lines."""
+
+    def __init__(self, columns: Columns) -> None:
+        pairs = zip(columns.ingredients, columns.steps, strict=True)
+        lines = Lines("\n".join(text for pair in pairs for text in pair) + "\n")
+        counts = np.array(
+            [
+                (first.count("\n") + 1, second.count("\n") + 1)
+                for first, second in zip(columns.ingredients, columns.steps, strict=True)
+            ]
+        )
+        bounds = np.concatenate(([0], np.cumsum(counts.ravel())))
+        self.first_line, self.step_line = bounds[:-1:2], bounds[1::2]
+        self.line_counts = counts
+        self._lines = lines
+        self.contacts: dict[int, list[int]] = {}  # lines that may hold one, by record
+        self.letters = folded_lines(lines)
+
+    def suspects(self, names: Sequence[str], limits: Limits) -> Array:
+        """Whether judge() could reject each record, as bool [records]."""
+        lines, starts = self._lines, self._lines.starts[self.first_line]
+        marks = np.bitwise_or.reduceat(lines.marks, starts)
+        marked_lines = np.unique(lines.lines_of(lines.contacts()))
+        contacts = self.first_line.searchsorted(marked_lines, "right") - 1
+        for record, line in zip(contacts.tolist(), marked_lines.tolist(), strict=True):
+            self.contacts.setdefault(record, []).append(line - int(self.first_line[record]))
+        suspects = (marks & MARKER) != 0
+        suspects[contacts] = True
+        sizes = lines.ends - lines.starts
+        body = np.add.reduceat(sizes, self.first_line)
+        told = body - np.add.reduceat(sizes, np.ravel((self.first_line, self.step_line), "F"))[::2]
+        suspects |= (body > limits.max_chars) | (told < limits.min_chars)
+        headings = np.isin(lines.codes[lines.ends - 1], _HEADING_ENDS).astype(np.int64)
+        headings = np.add.reduceat(headings, np.ravel((self.first_line, self.step_line), "F"))[1::2]
+        suspects |= self.line_counts[:, 1] - headings < limits.min_steps
+        han = np.add.reduceat((lines.marks & HAN_LETTER) != 0, starts, dtype=np.int32)
+        alphabetic = np.add.reduceat((lines.marks & LETTER) != 0, starts, dtype=np.int32)
+        suspects |= han < limits.min_chinese * np.maximum(alphabetic, 1)
+        long_names = np.fromiter(map(len, names), np.int64, len(names)) > MAX_NAME
+        marked = np.array(["<" in name or "[" in name or "▁" in name for name in names])
+        return suspects | long_names | marked
+
+
+def _finish(columns: Columns, rejected: Rejections, style: Style) -> tuple[Batch, list[int]]:
+    """Judge clean recipes and write their samples.
+
+    Returns also the rows of those that hold a contact detail in one of their lines.
+    """
+    batch, again = Batch(), []
+    if not columns.rows:
+        return batch, again
+    measures = _Measures(columns)
+    suspects = measures.suspects(columns.names, style.limits).tolist()
+    questions = _questions(style.seed, tuple(style.forms.items()))
+    bounds = zip(measures.first_line.tolist(), measures.step_line.tolist(), strict=True)
+    letters, counts = measures.letters, measures.line_counts[:, 1].tolist()
+    for place, (first, second) in enumerate(bounds):
+        name, dish = columns.names[place], columns.dishes[place]
+        ingredients, steps = columns.ingredients[place], columns.steps[place]
+        if suspects[place]:
+            recipe = Recipe(
+                name, dish, tuple(ingredients.split("\n")), tuple(steps.split("\n")), ()
+            )
+            both = recipe.ingredients + recipe.steps
+            if any(has_contact(both[line]) for line in measures.contacts.get(place, ())):
+                again.append(columns.rows[place])
+                continue
+            try:
+                judge(recipe, style.limits)
+            except Rejected as why:
+                rejected[columns.rows[place]] = why
+                continue
+        text = answer(ingredients, steps)
+        turn = {
+            "system": style.system,
+            "input": questions.ask(name, columns.keywords[place]),
+            "output": text,
+        }
+        batch.rows.append(columns.rows[place])
+        batch.names.append(name)
+        batch.keys.append(dish_key(name) + "\n" + _dish_key(dish))
+        batch.dishes.append(dish)
+        batch.characters.append(len(text))
+        batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
+        end = second + counts[place]
+        batch.contents.append(content_key(letters[first:second], letters[second:end]))
+        batch.texts.append("".join(letters[first:end]))
+    return batch, again
+
+
+_LINE = orjson.OPT_APPEND_NEWLINE
+
+
+@lru_cache(1 << 16)
+def _dish_key(dish: str) -> str:
+    return dish_key(dish) if dish else ""
+
+
+@lru_cache(4)
+def _questions(seed: int, forms: tuple[tuple[str, float], ...]) -> Questions:
+    return Questions(dict(forms), seed)
+
+
+def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch:
+    """Judge clean questions and answers and write their samples."""
+    batch = Batch()
+    if not columns.rows:
+        return batch
+    measures = _Measures(columns)
+    lines = zip(measures.first_line, measures.step_line, measures.line_counts[:, 1], strict=True)
+    for place, (first, second, count) in enumerate(lines):
+        asked, text = columns.names[place], columns.steps[place]
+        try:
+            judge_pair(asked, text, style.limits)
+        except Rejected as why:
+            rejected[columns.rows[place]] = why
+            continue
+        turn = {"system": style.system, "input": asked, "output": text}
+        letters = measures.letters[first : second + count]
+        batch.rows.append(columns.rows[place])
+        batch.names.append(asked)
+        batch.keys.append(dish_key(asked) + "\n")
+        batch.dishes.append("")
+        batch.characters.append(len(text))
+        batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
+        batch.contents.append(content_key(letters[: second - first], letters[second - first :]))
+        batch.texts.append("".join(letters))
+    return batch

@@ -1,0 +1,105 @@
+"""Texts that must not be trained on, and which training records hold them.
+
+The measure: the share of a protected text's runs of `ngram` letters that stand in one training
+record. A record with `share` of them or more is contaminated. A few idioms in common ("锅中倒油烧热
+放入葱姜蒜") are a small share of a text and throw nothing out.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from butler.corpus.folding import Grams
+from butler.corpus.text import letters
+from butler.errors import ButlerError
+
+Array = np.ndarray[Any, Any]
+_FILTER = 22  # bits of a hash that the first look goes by
+SAMPLED = 15  # a run with these bits of its hash unset is among those that are kept for later
+
+
+@dataclass(frozen=True)
+class OverlapRule:
+    """Letters in a run, and the share of a protected text's runs that makes a record contaminated."""
+
+    ngram: int
+    share: float
+
+
+class Protected:
+    """Protected texts, ready to be looked for; `short` counts those with too few letters for it."""
+
+    def __init__(self, texts: Sequence[str], rule: OverlapRule) -> None:
+        self.rule = rule
+        folded = [letters(text) for text in texts]
+        hashes, counts = Grams(folded).hashes(rule.ngram)
+        owner = np.repeat(np.arange(len(folded), dtype=np.int64), counts)
+        pairs = np.unique(np.stack((hashes, owner.astype(np.uint64))), axis=1)
+        self.hashes: Array = pairs[0]
+        self.owners: Array = pairs[1].astype(np.int64)
+        self.totals: Array = np.bincount(self.owners, minlength=len(folded))
+        self.short = int((self.totals == 0).sum())
+        self._seen = np.zeros(1 << _FILTER, bool)
+        self._seen[self._low(self.hashes)] = True
+
+    def _low(self, hashes: Array) -> Array:
+        return (hashes & np.uint64((1 << _FILTER) - 1)).astype(np.intp)
+
+    def find(self, hashes: Array, counts: Array) -> dict[int, tuple[int, float]]:
+        """{record: (protected text, share)} for the contaminated records, the largest share each.
+
+        Args:
+            hashes: those of the records' runs, one record after another; counts: of each.
+        """
+        places = np.flatnonzero(self._seen[self._low(hashes)]) if len(self.hashes) else []
+        if not len(places):
+            return {}
+        wanted = hashes[places]
+        first = np.searchsorted(self.hashes, wanted, "left")
+        many = np.searchsorted(self.hashes, wanted, "right") - first
+        record = np.searchsorted(np.cumsum(counts), places, "right")
+        record, wanted = np.repeat(record, many), np.repeat(wanted, many)
+        within = np.arange(len(record)) - np.repeat(np.cumsum(many) - many, many)
+        owner = self.owners[np.repeat(first, many) + within]
+        both = np.unique(
+            np.stack((record.astype(np.uint64), owner.astype(np.uint64), wanted)), axis=1
+        )
+        pairs, common = np.unique(both[:2].astype(np.int64), axis=1, return_counts=True)
+        found: dict[int, tuple[int, float]] = {}
+        shares = common / self.totals[pairs[1]]
+        for at in np.flatnonzero(shares >= self.rule.share).tolist():
+            hit, text, share = int(pairs[0, at]), int(pairs[1, at]), float(shares[at])
+            if share > found.get(hit, (0, 0.0))[1]:
+                found[hit] = (text, share)
+        return found
+
+
+def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:
+    """One run in 16, by its hash (uint32), and how many each text has."""
+    kept = (hashes & np.uint64(SAMPLED)) == 0
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return (hashes[kept] >> np.uint64(32)).astype(np.uint32), np.bincount(
+        owner[kept], minlength=len(counts)
+    )
+
+
+def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """The questions of C-Eval's files with their options, and where each stands ("law_val 3").
+
+    Raises:
+        ButlerError: if a file has no column named question.
+    """
+    texts, names = [], []
+    for path in paths:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if "question" not in row:
+                    raise ButlerError(f"{path}: the table has no column named question")
+                parts = [row.get(key) or "" for key in ("question", "A", "B", "C", "D")]
+                texts.append("\n".join(parts))
+                names.append(f"{path.stem} {row.get('id', len(texts))}")
+    return texts, names

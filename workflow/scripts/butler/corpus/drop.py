@@ -1,0 +1,170 @@
+"""Usable records that do not stay, each with its reason."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from butler.corpus.contaminate import OverlapRule, Protected, sampled
+from butler.corpus.folding import Grams
+from butler.corpus.near import NearRule, drop_near
+from butler.corpus.run import Spools
+from butler.corpus.sample import INGREDIENTS_HEADER, STEPS_HEADER, stable_hash
+from butler.corpus.select import Gatherer, Split, Table, Texts, drop_duplicates, ranked
+from butler.corpus.text import letters
+
+Array = np.ndarray[Any, Any]
+REASONS = ("", "duplicate", "near_duplicate", "not_sampled", "contaminated")
+_EXAMPLES = 5
+
+
+class Drops:
+    """Why each usable record goes: `reason` numbers REASONS, 0 for one that stays.
+
+    `instead` is the record kept in its place (-1 for none); `details` says what no number can.
+    """
+
+    def __init__(self, records: int) -> None:
+        self.reason: Array = np.zeros(records, np.uint8)
+        self.instead: Array = np.full(records, -1, np.int64)
+        self.details: dict[int, str] = {}
+        self.sample = 0
+        self._held: dict[str, Counter[str]] = {"benchmark": Counter(), "test": Counter()}
+
+    def drop(self, records: Any, reason: str, instead: Any = -1) -> None:
+        """Take these records out."""
+        self.reason[records] = REASONS.index(reason)
+        self.instead[records] = instead
+
+    def benchmark(
+        self, gatherer: Gatherer, table: Table, kept: Array, names: Sequence[str]
+    ) -> Array:
+        """Take out records that hold questions of the benchmark; return those that stay."""
+        staying = np.zeros(len(table), bool)
+        staying[kept] = True
+        begin = 0
+        for outcome in gatherer.outcomes:
+            for row, (question, share) in outcome.contaminated.items():
+                record = begin + row
+                if staying[record]:
+                    staying[record] = False
+                    self._contaminated(record, "benchmark", names[question], share)
+            begin += len(outcome.contents) // 16
+        return kept[staying[kept]]
+
+    def _contaminated(self, record: int, kind: str, name: str, share: float) -> None:
+        self.drop(record, "contaminated")
+        what = "question" if kind == "benchmark" else "the test recipe"
+        self.details[record] = f"holds {share:.0%} of {what} {name}"
+        self._held[kind][name] += 1
+
+    def test(self, record: int, name: str, share: float) -> None:
+        """Take out a record that holds a recipe of the test side."""
+        self._contaminated(record, "test", name, share)
+
+    def contamination_counts(self) -> dict[str, Any]:
+        """Records taken out, and the protected texts that most of them held, by kind."""
+        return {
+            kind: {
+                "records": sum(counts.values()),
+                "texts": len(counts),
+                "examples": dict(
+                    sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_EXAMPLES]
+                ),
+            }
+            for kind, counts in self._held.items()
+        }
+
+
+def drop_exact(
+    gatherer: Gatherer, table: Table, spools: Spools, drops: Drops
+) -> tuple[Array, dict[str, int]]:
+    """Keep the best record of each content; return the kept ones and the counts."""
+    dishes = Texts(gatherer, "dishes")
+
+    def tie(record: int) -> int:
+        return stable_hash(dishes.text(record), spools.sample(record).hex())
+
+    best, sizes = drop_duplicates(table, tie)
+    here = np.arange(len(table))
+    gone = np.flatnonzero(best != here)
+    drops.drop(gone, "duplicate", best[gone])
+    kept = np.flatnonzero(best == here)
+    groups = int((sizes[kept] > 1).sum())
+    return kept, {"groups": groups, "removed": len(gone)}
+
+
+def drop_like(
+    table: Table, kept: Array, spools: Spools, rule: NearRule, drops: Drops
+) -> tuple[Array, dict[str, int]]:
+    """Keep the best of records that are like each other; return the kept ones and the counts."""
+    gone = drop_near(
+        table.columns["bands"],
+        table.columns["shingles"],
+        ranked(table, kept),
+        lambda record: spools.numbers("shingles", record),
+        rule,
+    )
+    records = np.fromiter(gone, np.int64, len(gone))
+    instead = np.fromiter(gone.values(), np.int64, len(gone))
+    drops.drop(records, "near_duplicate", instead)
+    groups = len(np.unique(instead))
+    return kept[drops.reason[kept] == 0], {"groups": groups, "removed": len(gone)}
+
+
+def drop_unsampled(order: Array, size: int, drops: Drops) -> Array:
+    """Keep the first `size` records of a drawn order."""
+    drops.sample = size
+    drops.drop(order[size:], "not_sampled")
+    return np.sort(order[:size])
+
+
+def body_letters(sample: bytes) -> str:
+    """The letters of a finished sample that it is compared by: the answer without its headers."""
+    text = orjson.loads(sample)["conversation"][0]["output"]
+    lines = text.split("\n")
+    if lines[0] == INGREDIENTS_HEADER:
+        lines.remove(STEPS_HEADER)
+        lines = lines[1:]
+    return "".join(map(letters, lines))
+
+
+def drop_contaminated(
+    table: Table, split: Split, spools: Spools, rule: OverlapRule, drops: Drops
+) -> Split:
+    """Take out training records that hold a recipe of the test side.
+
+    First those that share a sampled run with the test side are found (a text of which half stands
+    in another shares none with a chance below 1 in 1,000 from 220 letters on), then these are
+    measured by all runs.
+    """
+    if not len(split.test) or not len(split.train):
+        return split
+    texts = [body_letters(spools.sample(record)) for record in split.test.tolist()]
+    protected = Protected(texts, rule)
+    runs, _ = sampled(protected.hashes, np.array([len(protected.hashes)]))
+    suspects = _sharing(table, split.train, spools, np.unique(runs))
+    for record in suspects.tolist():
+        hashes, counts = Grams([body_letters(spools.sample(record))]).hashes(rule.ngram)
+        for text, share in protected.find(hashes, counts).values():
+            turn = orjson.loads(spools.sample(int(split.test[text])))["conversation"][0]
+            drops.test(record, turn["input"], share)
+    kept = split.train[drops.reason[split.train] == 0]
+    dishes = split.train_dishes
+    return Split(kept, split.test, dishes, split.test_dishes)
+
+
+def _sharing(table: Table, records: Array, spools: Spools, runs: Array) -> Array:
+    """Those of the records that have one of the sampled runs."""
+    seen = np.zeros(1 << 20, bool)
+    seen[runs & ((1 << 20) - 1)] = True
+    train = np.zeros(len(table), bool)
+    train[records] = True
+    found = []
+    for owners, numbers in spools.all_numbers("grams"):
+        hits = np.flatnonzero(seen[numbers & ((1 << 20) - 1)])
+        found.append(owners[hits[np.isin(numbers[hits], runs)]])
+    hit = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    return hit[train[hit]]

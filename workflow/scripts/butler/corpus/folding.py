@@ -1,0 +1,98 @@
+"""What texts are compared by, letters alone and without case, for many lines at once."""
+
+import unicodedata
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from butler.corpus.gates import Lines
+from butler.corpus.text import letters
+
+Array = np.ndarray[Any, Any]
+_SEVERAL = 0xFFFFFFFF  # this character becomes several letters, or joins with a neighbour
+
+
+@cache
+def fold_table() -> Array:
+    """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000]."""
+    folded = np.zeros(0x110000, np.uint32)
+    for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
+        folded[first : last + 1] = np.arange(first, last + 1)
+    for code in (*range(0x3400), *range(0xA000, 0x20000), *range(0x2F800, 0x2FA20)):
+        char = chr(code)
+        text = letters(char) if not 0xD800 <= code < 0xE000 else ""
+        joins = unicodedata.category(char)[0] == "M" or "\u1100" <= char <= "\u11ff"
+        folded[code] = _SEVERAL if joins or len(text) > 1 else ord(text) if text else 0
+    folded[10] = 10
+    return folded
+
+
+def folded_lines(lines: Lines) -> list[str]:
+    """The letters() of every line."""
+    codes = np.take(fold_table(), lines.codes, mode="clip")
+    several = np.flatnonzero(codes == _SEVERAL)
+    text = codes[(codes != 0) & (codes != _SEVERAL)].tobytes().decode("utf-32-le")
+    folded = text.split("\n")[:-1]
+    for line in set(lines.lines_of(several).tolist()):
+        begin, end = lines.starts[line], lines.ends[line]
+        folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
+    return folded
+
+
+class Grams:
+    """Rolling hashes of the letters of many texts, which no gram crosses.
+
+    `codes` holds the letters of all texts, `sizes` how many each has.
+    """
+
+    _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
+
+    def __init__(self, texts: list[str]) -> None:
+        self.sizes: Array = np.fromiter(map(len, texts), np.int64, len(texts))
+        self.codes: Array = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+
+    def hashes(self, length: int) -> tuple[Array, Array]:
+        """The hash of each run of `length` letters (uint64), and how many runs each text has.
+
+        A text with fewer letters has none. Built by doubling: a run of 2k letters from two of k.
+        """
+        power, base, done = self.codes.astype(np.uint64) + np.uint64(1), self._BASE, 0
+        whole: Array | None = None
+        span = 1
+        with np.errstate(over="ignore"):
+            while done < length:
+                if length & span:
+                    if whole is None:
+                        whole = power
+                    else:
+                        kept = len(self.codes) - done - span + 1
+                        if kept <= 0:
+                            return np.empty(0, np.uint64), np.zeros_like(self.sizes)
+                        whole = whole[:kept] * base + power[done : done + kept]
+                    done += span
+                if done < length:
+                    if len(power) <= span:
+                        return np.empty(0, np.uint64), np.zeros_like(self.sizes)
+                    power = power[:-span] * base + power[span:]
+                    base = base * base
+                    span *= 2
+        assert whole is not None
+        return self._within(whole, length)
+
+    def _within(self, hashes: Array, length: int) -> tuple[Array, Array]:
+        counts = np.maximum(self.sizes - length + 1, 0)
+        ends = np.cumsum(self.sizes)
+        keep = np.ones(len(self.codes), bool)
+        for back in range(1, length):  # the last places of a text, where a run would leave it
+            keep[np.maximum(ends - back, ends - self.sizes)[self.sizes > 0]] = False
+        return _mixed(hashes[keep[: len(hashes)]]), counts
+
+
+def _mixed(hashes: Array) -> Array:
+    """Spread what differs over all bits (the finaliser of MurmurHash3, 64 bits)."""
+    with np.errstate(over="ignore"):
+        hashes = hashes ^ (hashes >> np.uint64(33))
+        hashes *= np.uint64(0xFF51AFD7ED558CCD)
+        hashes ^= hashes >> np.uint64(33)
+    return hashes

@@ -1,0 +1,84 @@
+"""Question-answer tables: CSV (UTF-8 or GB 18030) and Excel, one pair a row below the headings."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from python_calamine import CalamineError, CalamineWorkbook
+
+from butler.corpus.formats.base import Pair
+from butler.corpus.recipe import Rejected
+from butler.errors import ButlerError
+
+QUESTION = ("question", "问题", "提问", "input", "instruction", "title", "ask")
+ANSWER = ("answer", "答案", "回答", "output", "response", "reply")
+MAX_CELL = 1 << 20  # characters
+_EXCEL = (".xlsx", ".xls", ".xlsb", ".ods")
+
+
+def rows(name: str, content: bytes) -> Iterator[tuple[int, Any]]:
+    """Row numbers from 1 (the headings) with a Pair, or a Rejected that says why there is none.
+
+    Raises:
+        ButlerError: if the table cannot be read, or has no column of questions or answers.
+    """
+    table = _excel(name, content) if name.endswith(_EXCEL) else _csv(name, content)
+    headings = [str(cell).strip().lower() for cell in next(table, [])]
+    asked, answered = _column(headings, QUESTION), _column(headings, ANSWER)
+    if asked is None or answered is None:
+        raise ButlerError(
+            f"{name}: the first row names no column of questions and answers; call them question "
+            f"and answer (found: {', '.join(headings)[:120] or 'nothing'})"
+        )
+    for number, row in enumerate(table, 2):
+        if any(cell not in (None, "") for cell in row):
+            yield number, _pair(row, asked, answered)
+
+
+def _column(headings: Sequence[str], names: Sequence[str]) -> int | None:
+    return next((headings.index(name) for name in names if name in headings), None)
+
+
+def _pair(row: Sequence[Any], asked: int, answered: int) -> Any:
+    if len(row) <= max(asked, answered):
+        return Rejected("wrong_type", f"the row has {len(row)} cells only")
+    question, answer = row[asked], row[answered]
+    for cell in (question, answer):
+        if not isinstance(cell, str):
+            return Rejected("wrong_type", f"a cell is a {type(cell).__name__}, not a text")
+    return Pair(question, answer)
+
+
+def _csv(name: str, content: bytes) -> Iterator[Sequence[Any]]:
+    text = _decoded(name, content)
+    limit = csv.field_size_limit(MAX_CELL)
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), strict=False)
+    except csv.Error as error:
+        raise ButlerError(f"{name}: {error}; check its quotes") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _decoded(name: str, content: bytes) -> str:
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise ButlerError(f"{name} is neither UTF-8 nor GB 18030 text; save it as UTF-8")
+
+
+def _excel(name: str, content: bytes) -> Iterator[Sequence[Any]]:
+    try:
+        sheet = CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0)
+        yield from sheet.to_python()
+    except (CalamineError, OSError, ValueError, IndexError) as error:
+        raise ButlerError(f"{name} cannot be read as a table: {error}") from error
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells a table's kind, compression aside."""
+    return Path(path.stem).suffix if path.suffix in (".gz", ".zst") else path.suffix

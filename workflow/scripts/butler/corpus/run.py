@@ -1,0 +1,181 @@
+"""Processes that share the chunks out, and the files that they leave."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from butler.corpus import worker
+from butler.corpus.read import Chunk
+from butler.corpus.select import Table, drawn_numbers
+from butler.corpus.worker import Job, Outcome, Worker, spool_path
+from butler.errors import ButlerError
+
+Array = np.ndarray[Any, Any]
+_AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory
+_WORTH_SHARING = 50_000  # records
+_BLOCK = 1 << 22
+_RECORDS = 100_000  # whose numbers are read at a time
+
+
+class Processes:
+    """Does the stage's work in this process, or in several."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        self.job, self.count = job, count
+        self._here = Worker(job) if count == 1 else None
+        self._pool = None
+        if count > 1:
+            # Forked, so that the tables of characters are made once.
+            worker.table(), worker.fold_table()
+            self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, (job,))
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._here:
+            self._here.close()
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def outcomes(self, chunks: Iterable[Chunk]) -> Iterator[Outcome]:
+        """What each chunk leaves, in the order of the chunks.
+
+        Raises:
+            ButlerError: if a process was killed.
+        """
+        if self._here:
+            yield from map(self._here.run, chunks)
+            return
+        assert self._pool
+        waiting: deque[Future[Outcome]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(self._pool.submit(worker.work, chunk))
+                if len(waiting) >= _AHEAD * self.count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise ButlerError(
+                "a process of the corpus stage was killed, as for want of memory; use fewer "
+                "--processes"
+            ) from None
+
+    def shuffle(self, table: Table, records: Array, seed: int, purpose: str) -> Array:
+        """The records in an order drawn by seed and content."""
+        contents = table.content_bytes(records)
+        if self._pool and len(records) > _WORTH_SHARING:
+            step = -(-len(records) // self.count) * 16
+            parts = [contents[at : at + step] for at in range(0, len(contents), step)]
+            futures = [self._pool.submit(drawn_numbers, seed, purpose, part) for part in parts]
+            drawn = np.concatenate([future.result() for future in futures])
+        else:
+            drawn = drawn_numbers(seed, purpose, contents)
+        keys = table.contents[records]
+        return records[np.lexsort((keys[:, 1], keys[:, 0], drawn))]
+
+    def copy(self, table: Table, records: Array, target: Path) -> None:
+        """Write the samples of the records to `target`, in this order."""
+        sizes = table.columns["sizes"][records].astype(np.int64)
+        places = table.spools[records], table.columns["offsets"][records], sizes
+        with target.open("wb") as stream:
+            stream.truncate(int(sizes.sum()))
+        share = self.count if len(records) > _WORTH_SHARING else 1
+        ends = np.cumsum(sizes)
+        futures = []
+        for part in np.array_split(np.arange(len(records)), share):
+            if not len(part):
+                continue
+            at = int(ends[part[0]] - sizes[part[0]])
+            task = (self.job.folder, target, at, *(column[part] for column in places))
+            if self._pool and share > 1:
+                futures.append(self._pool.submit(_copy, *task))
+            else:
+                _copy(*task)
+        for future in futures:
+            future.result()
+
+
+def _copy(folder: Path, target: Path, at: int, spools: Array, offsets: Array, sizes: Array) -> None:
+    """Write samples from the spools to `target` from byte `at` on."""
+    handles = {int(number): _open(folder, "samples", int(number)) for number in np.unique(spools)}
+    try:
+        with target.open("r+b", buffering=_BLOCK) as stream:
+            stream.seek(at)
+            for number, offset, size in zip(
+                spools.tolist(), offsets.tolist(), sizes.tolist(), strict=True
+            ):
+                stream.write(os.pread(handles[number], size, offset))
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+
+
+def _open(folder: Path, part: str, number: int) -> int:
+    return os.open(spool_path(folder, part, number), os.O_RDONLY)
+
+
+class Spools:
+    """Reads what the workers wrote, by record."""
+
+    def __init__(self, folder: Path, table: Table) -> None:
+        self._folder, self._table = folder, table
+        self._handles: dict[tuple[str, int], int] = {}
+
+    def __enter__(self) -> "Spools":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles.values():
+            os.close(handle)
+
+    def _read(self, part: str, record: int, offset: int, size: int) -> bytes:
+        return self._bytes(part, int(self._table.spools[record]), offset, size)
+
+    def _bytes(self, part: str, number: int, offset: int, size: int) -> bytes:
+        if (part, number) not in self._handles:
+            self._handles[part, number] = _open(self._folder, part, number)
+        return os.pread(self._handles[part, number], size, offset)
+
+    def sample(self, record: int) -> bytes:
+        """The finished sample of a record, a line of JSON."""
+        columns = self._table.columns
+        place = int(columns["offsets"][record]), int(columns["sizes"][record])
+        return self._read("samples", record, *place)
+
+    def numbers(self, part: str, record: int) -> Array:
+        """What a record has in "shingles" or "grams", as uint32."""
+        columns = self._table.columns
+        size = int(columns[part][record]) * 4
+        offset = int(columns[f"{part.removesuffix('s')}_offsets"][record])
+        return np.frombuffer(self._read(part, record, offset, size), np.uint32)
+
+    def all_numbers(self, part: str) -> Iterator[tuple[Array, Array]]:
+        """Everything in a kind of spool, chunk by chunk: the record of each number, and these."""
+        columns = self._table.columns
+        counts = columns[part].astype(np.int64)
+        offsets = columns[f"{part.removesuffix('s')}_offsets"]
+        for begin in range(0, len(counts), _RECORDS):
+            own = slice(begin, begin + _RECORDS)
+            records = np.repeat(np.arange(len(counts))[own], counts[own])
+            numbers = [self._run(part, *run) for run in self._runs(own, offsets, counts)]
+            yield records, np.concatenate(numbers) if numbers else np.empty(0, np.uint32)
+
+    def _runs(self, own: slice, offsets: Array, counts: Array) -> Iterator[tuple[int, int, int]]:
+        """Stretches of consecutive records that lie one after another: (spool, offset, bytes)."""
+        first, sizes, spools = offsets[own], counts[own] * 4, self._table.spools[own]
+        breaks = (first[1:] != first[:-1] + sizes[:-1]) | (spools[1:] != spools[:-1])
+        starts = np.concatenate(([0], np.flatnonzero(breaks) + 1)) if len(first) else []
+        for start, total in zip(starts, np.add.reduceat(sizes, starts), strict=True):
+            yield int(spools[start]), int(first[start]), int(total)
+
+    def _run(self, part: str, number: int, offset: int, size: int) -> Array:
+        return np.frombuffer(self._bytes(part, number, offset, size), np.uint32)
