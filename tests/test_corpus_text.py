@@ -176,6 +176,5 @@ def test_dishes_join_through_a_third_in_any_order() -> None:
         names = list(dict.fromkeys(key for pair in order for key in pair if key))
         numbers = [[names.index(key) if key else -1 for key in pair] for pair in order]
         groups, named = dish_groups(np.array(numbers), names)
-        assert [named[group] for group in groups] == [
-            "f" if pair[0] == "f" else "a" for pair in order
-        ]
+        wanted = ["f" if pair[0] == "f" else "a" for pair in order]
+        assert [named[group] for group in groups] == wanted

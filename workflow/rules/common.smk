@@ -111,10 +111,24 @@ def checks(model):
     return [f"results/checks/{name}.json" for name in found]
 
 
+def corpus_files():
+    """Return the raw records' file, or all files of their folder."""
+    path = ROOT / config["corpus"]["path"]
+    return sorted(str(file) for file in path.rglob("*") if file.is_file()) or str(path)
+
+
+def question_forms():
+    """Return the endings of questions and their weights, as the script takes them."""
+    return [f"{form}={weight}" for form, weight in config["corpus"]["question_forms"].items()]
+
+
 def benchmark_data(wildcards):
     """Return the files that hold a benchmark's questions."""
-    if wildcards.benchmark == "recipe":
-        return ["build/corpus/test.jsonl"]
+    return ["build/corpus/test.jsonl"] if wildcards.benchmark == "recipe" else ceval_files()
+
+
+def ceval_files():
+    """Return the files of the configured subjects."""
     ceval = config["benchmarks"]["ceval"]
     return expand(
         "{path}/{split}/{subject}_{split}.csv",

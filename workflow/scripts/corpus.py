@@ -84,6 +84,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="endings of the question, drawn by weight (%(default)s)",
     )
     arguments = parser.parse_args(argv)
+    _check(arguments)
+    return arguments
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse values out of their range.
+
+    Raises:
+        ButlerError: naming the option.
+    """
     for name in NUMBERS:
         if name != "seed" and getattr(arguments, name.replace("-", "_")) < 0:
             raise ButlerError(f"--{name} must not be negative")
@@ -95,7 +105,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             raise ButlerError(f"--{name} must be a share from 0 to 1")
     if arguments.max_chars < arguments.min_chars:
         raise ButlerError("--max-chars must not be below --min-chars")
-    return arguments
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

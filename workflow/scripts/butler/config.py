@@ -80,8 +80,10 @@ def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
     """
     ChatTemplate.load(config["base"]["chat_template"])
     corpus = config["corpus"]["path"]
-    if not (repository / corpus).is_file():
-        raise ButlerError(f"config: corpus.path {corpus} is not a file; give your raw recipes")
+    if not (repository / corpus).exists():
+        raise ButlerError(
+            f"config: corpus.path {corpus} is neither a file nor a folder; give your raw recipes"
+        )
     model, revision = config["base"]["model"], config["base"]["revision"]
     if not (repository / model).is_dir():
         if not HUB_ID.fullmatch(model):

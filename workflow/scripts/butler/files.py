@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty file beside `path`, to write by name; it becomes `path` if the block succeeds."""
+    """Yield an empty file beside `path`, to write by name; rename it if the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

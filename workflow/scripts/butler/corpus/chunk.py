@@ -1,4 +1,4 @@
-"""One chunk of records from decoded values to finished samples and what the choice needs of them."""
+"""A chunk of decoded records to finished samples, and what the choice needs to know of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from butler.corpus.folding import folded_lines
 from butler.corpus.formats.base import Pair
 from butler.corpus.gates import HAN_LETTER, LETTER, MARKER, Array, Lines
 from butler.corpus.pairs import clean_pairs
-from butler.corpus.recipe import Recipe, Rejected, parse
+from butler.corpus.recipe import Recipe, Rejected, scrub_section
 from butler.corpus.sample import (
     MAX_NAME,
     Limits,
@@ -95,23 +95,32 @@ def _recipes(records: Sequence[Any], style: Style) -> tuple[Batch, Rejections]:
     columns, rejected = clean_records(records)
     batch, again = _finish(columns, rejected, style)
     if again:
-        columns = Columns()
-        for row in again:
-            try:
-                _append(columns, row, parse(records[row]))
-            except Rejected as why:
-                rejected[row] = why
-        batch += _finish(columns, rejected, style)[0]
+        batch += _finish(_scrubbed(columns, again, rejected), rejected, style)[0]
     return batch, rejected
 
 
-def _append(columns: Columns, row: int, recipe: Recipe) -> None:
-    columns.rows.append(row)
-    columns.names.append(recipe.name)
-    columns.dishes.append(recipe.dish)
-    columns.ingredients.append("\n".join(recipe.ingredients))
-    columns.steps.append("\n".join(recipe.steps))
-    columns.keywords.append(list(recipe.keywords))
+def _scrubbed(columns: Columns, again: dict[int, list[int]], rejected: Rejections) -> Columns:
+    """The records with contact details in some of their lines, without these."""
+    scrubbed = Columns()
+    for place, lines in again.items():
+        ingredients = columns.ingredients[place].split("\n")
+        steps = columns.steps[place].split("\n")
+        marked = np.zeros(len(ingredients) + len(steps), bool)
+        marked[lines] = True
+        marks = marked[: len(ingredients)].tolist(), marked[len(ingredients) :].tolist()
+        try:
+            first = scrub_section(ingredients, marks[0], "no_ingredients")
+            second = scrub_section(steps, marks[1], "no_steps")
+        except Rejected as why:
+            rejected[columns.rows[place]] = why
+            continue
+        scrubbed.rows.append(columns.rows[place])
+        scrubbed.names.append(columns.names[place])
+        scrubbed.dishes.append(columns.dishes[place])
+        scrubbed.ingredients.append("\n".join(first))
+        scrubbed.steps.append("\n".join(second))
+        scrubbed.keywords.append(columns.keywords[place])
+    return scrubbed
 
 
 class _Measures:
@@ -158,12 +167,14 @@ class _Measures:
         return suspects | long_names | marked
 
 
-def _finish(columns: Columns, rejected: Rejections, style: Style) -> tuple[Batch, list[int]]:
+def _finish(
+    columns: Columns, rejected: Rejections, style: Style
+) -> tuple[Batch, dict[int, list[int]]]:
     """Judge clean recipes and write their samples.
 
-    Returns also the rows of those that hold a contact detail in one of their lines.
+    Returns also those that hold contact details, by place, with the numbers of these lines.
     """
-    batch, again = Batch(), []
+    batch, again = Batch(), {}
     if not columns.rows:
         return batch, again
     measures = _Measures(columns)
@@ -179,8 +190,9 @@ def _finish(columns: Columns, rejected: Rejections, style: Style) -> tuple[Batch
                 name, dish, tuple(ingredients.split("\n")), tuple(steps.split("\n")), ()
             )
             both = recipe.ingredients + recipe.steps
-            if any(has_contact(both[line]) for line in measures.contacts.get(place, ())):
-                again.append(columns.rows[place])
+            marked = [n for n in measures.contacts.get(place, ()) if has_contact(both[n])]
+            if marked:
+                again[place] = marked
                 continue
             try:
                 judge(recipe, style.limits)

@@ -186,9 +186,10 @@ def _step(line: str, last: int, kept: list[str]) -> int:
     """Add what one clean line leaves to `kept`; return the number of the last numbered step."""
     for part in split_numbered(line):
         clean, last = strip_number(part, last)
-        if clean and not (may_be_placeholder(clean) and is_placeholder(clean)):
-            if kept[-1:] != [clean]:
-                kept.append(clean)
+        if not clean or (may_be_placeholder(clean) and is_placeholder(clean)):
+            continue
+        if kept[-1:] != [clean]:
+            kept.append(clean)
     return last
 
 

@@ -18,13 +18,13 @@ from butler.corpus.text import letters
 from butler.errors import ButlerError
 
 Array = np.ndarray[Any, Any]
-_FILTER = 22  # bits of a hash that the first look goes by
+_FILTER = 24  # bits of a hash that a look goes by
 SAMPLED = 15  # a run with these bits of its hash unset is among those that are kept for later
 
 
 @dataclass(frozen=True)
 class OverlapRule:
-    """Letters in a run, and the share of a protected text's runs that makes a record contaminated."""
+    """Letters in a run, and the share of a protected text's runs from which a record goes."""
 
     ngram: int
     share: float
@@ -38,16 +38,18 @@ class Protected:
         folded = [letters(text) for text in texts]
         hashes, counts = Grams(folded).hashes(rule.ngram)
         owner = np.repeat(np.arange(len(folded), dtype=np.int64), counts)
-        pairs = np.unique(np.stack((hashes, owner.astype(np.uint64))), axis=1)
-        self.hashes: Array = pairs[0]
-        self.owners: Array = pairs[1].astype(np.int64)
+        order = np.lexsort((owner, hashes))
+        hashes, owner = hashes[order], owner[order]
+        new = np.ones(len(hashes), bool)
+        new[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])
+        self.hashes: Array = hashes[new]
+        self.owners: Array = owner[new]
         self.totals: Array = np.bincount(self.owners, minlength=len(folded))
         self.short = int((self.totals == 0).sum())
-        self._seen = np.zeros(1 << _FILTER, bool)
-        self._seen[self._low(self.hashes)] = True
-
-    def _low(self, hashes: Array) -> Array:
-        return (hashes & np.uint64((1 << _FILTER) - 1)).astype(np.intp)
+        # Two looks by different bits of the hash leave few runs to be searched for.
+        self._seen = np.zeros((2, 1 << _FILTER), bool)
+        for look in range(2):
+            self._seen[look, _bits(self.hashes, look)] = True
 
     def find(self, hashes: Array, counts: Array) -> dict[int, tuple[int, float]]:
         """{record: (protected text, share)} for the contaminated records, the largest share each.
@@ -55,7 +57,8 @@ class Protected:
         Args:
             hashes: those of the records' runs, one record after another; counts: of each.
         """
-        places = np.flatnonzero(self._seen[self._low(hashes)]) if len(self.hashes) else []
+        places = np.flatnonzero(self._seen[0][_bits(hashes, 0)])
+        places = places[self._seen[1][_bits(hashes[places], 1)]]
         if not len(places):
             return {}
         wanted = hashes[places]
@@ -76,6 +79,11 @@ class Protected:
             if share > found.get(hit, (0, 0.0))[1]:
                 found[hit] = (text, share)
         return found
+
+
+def _bits(hashes: Array, look: int) -> Array:
+    shifted = hashes >> np.uint64(_FILTER * look)
+    return (shifted & np.uint64((1 << _FILTER) - 1)).astype(np.int64)
 
 
 def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:

@@ -32,7 +32,8 @@ INGREDIENT_START = 1024  # a heading or a torn-off measure may begin with it
 END = 2048  # a name loses it at its end
 HAN_LETTER = 4096
 LETTER = 8192  # alphabetic
-BULLET = 16384  # a bullet begins with it
+BULLET = 16384  # a bullet, or a number that is one character, begins with it
+FOLLOWS = 32768  # stands within four characters after the beginning of a step number
 
 # What a line needs: bits of Lines.needs.
 CLEAN, RULES, CHANGED = 1, 2, 4
@@ -44,6 +45,12 @@ _PLACEHOLDER = (
 )
 _UNIT_STARTS = "毫公分大小茶汤克斤两升勺匙个只根片块瓣条颗粒杯把滴包袋盒枚碗张朵株棵支段度秒寸℃°gm"
 _RARE = "博群昵舰邮诚咨@"
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 # Two characters that stand side by side in what they are marks of (adverts.py), in any case.
 _PAIRS = [
     "微信",
@@ -113,7 +120,7 @@ _PAIRS = [
     "v：",
     "q:",
     "q：",
-]
+]  # noqa: SIM905
 _BEFORE_SPACE = "vqw我"
 _CASELESS = "\u017f\u212a\u0130\u0131"  # letters that a case-blind pattern takes for ASCII ones
 
@@ -163,7 +170,7 @@ def _marks(char: str) -> int:
     if char.isspace():
         marks |= TIGHT | BULLET | (0 if char in " \n" else CHAR)
     if "①" <= char <= "⒛" or "❶" <= char <= "❿":
-        marks |= STEP_START
+        marks |= BULLET
     return marks
 
 
@@ -175,6 +182,7 @@ _SETS = {
     RARE: _RARE + _CASELESS,
     CHAR: "".join(FOOD) + _CASELESS,
     BULLET: _BULLETS,
+    FOLLOWS: ".:：，,。)）、 步骤epEP",
     STEP_START: "(（第步骤sS一二三四五六七八九十",
     INGREDIENT_START: "#＃" + _UNIT_STARTS,
     END: NAME_END + "\n",
@@ -263,6 +271,14 @@ class Lines:
         same = (lengths[1:] == lengths[:-1]) & (first[1:] == first[:-1])
         return np.concatenate(([False], same))
 
+    def _numbered(self, first: Array) -> Array:
+        """Whether a line may begin with a step number, as bool [lines]."""
+        numbered = (first & STEP_START) != 0
+        starts = self.starts[numbered]
+        near = np.minimum(starts[:, None] + np.arange(1, 5), len(self.marks) - 1)
+        numbered[numbered] = ((self.marks[near] & FOLLOWS) != 0).any(axis=1)
+        return numbered
+
     def needs(self, start: int) -> Array:
         """What each line needs of CLEAN and RULES, as uint8 [lines].
 
@@ -273,7 +289,10 @@ class Lines:
             rules = ((self.marks[self.ends - 1] & END) != 0) | self.flag(self.contacts())
             rules |= ((self.some & PLAIN) == 0) | ((first & BULLET) != 0)
         else:
-            rules = ((first & (start | BULLET)) != 0) | self.few_letters()
+            rules = ((first & BULLET) != 0) | self.few_letters()
+        if start == INGREDIENT_START:
+            rules |= (first & start) != 0
         if start == STEP_START:
+            rules |= self._numbered(first)
             rules |= ((self.some & IMAGE) != 0) | self.may_repeat()
         return self.spelling().astype(np.uint8) * CLEAN + rules.astype(np.uint8) * RULES

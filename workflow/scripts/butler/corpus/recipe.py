@@ -1,7 +1,7 @@
 """A raw record as a clean recipe: ingredient lines and step lines, in reading order."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -193,14 +193,27 @@ def clean_section(texts: list[str], reason: str) -> tuple[str, ...]:
     """
     clean = clean_steps if reason == "no_steps" else clean_ingredients
     lines = clean([line for text in texts for line in split_lines(text)])
-    scrubbed = [scrub(line) for line in lines]
-    kept = lines
-    if scrubbed != lines:
+    if not lines:
+        raise Rejected(reason, f"no usable line among {len(texts)} given")
+    return scrub_section(lines, [True] * len(lines), reason)
+
+
+def scrub_section(lines: Sequence[str], marked: Sequence[bool], reason: str) -> tuple[str, ...]:
+    """Clean lines of one field without adverts; those that are not `marked` hold none.
+
+    Raises:
+        Rejected: `reason` if nothing but headings is left, advert if adverts were all there was.
+    """
+    clean = clean_steps if reason == "no_steps" else clean_ingredients
+    pairs = zip(lines, marked, strict=True)
+    scrubbed = [scrub(line) if mark else line for line, mark in pairs]
+    kept = list(lines)
+    if scrubbed != kept:
         kept = clean([clean_line(line) for line in scrubbed if line])
     if all(map(is_heading, kept)):
-        if lines and scrubbed != lines:
+        if scrubbed != list(lines):
             raise Rejected("advert", f"nothing but adverts or contacts ({reason[3:]})")
-        raise Rejected(reason, f"no usable line among {len(texts)} given")
+        raise Rejected(reason, f"no usable line among {len(lines)} given")
     return tuple(kept)
 
 

@@ -92,7 +92,7 @@ def _group_sizes(drops: Drops) -> dict[str, dict[str, int]]:
 
 
 def _detail(record: int, drops: Drops, names: Texts, place: Place | None = None) -> str:
-    """Why a usable record went; without `place` it names no lines, which the input's order moves."""
+    """Why a usable record went; it names lines only if `place` tells them."""
     reason = REASONS[drops.reason[record]]
     if reason == "contaminated":
         return drops.details[record]
@@ -146,11 +146,10 @@ def _examples(gatherer: Gatherer, table: Table, drops: Drops) -> dict[str, list[
     def offer(reason: str, name: str | None, detail: str) -> None:
         chosen = found.setdefault(reason, [])
         entry = (stable_hash(name, detail), {"name": name, "detail": detail})
-        if len(chosen) < _EXAMPLES or entry[0] < chosen[-1][0]:
-            if entry not in chosen:
-                chosen.append(entry)
-                chosen.sort(key=lambda item: item[0])
-                del chosen[_EXAMPLES:]
+        if (len(chosen) < _EXAMPLES or entry[0] < chosen[-1][0]) and entry not in chosen:
+            chosen.append(entry)
+            chosen.sort(key=lambda item: item[0])
+            del chosen[_EXAMPLES:]
 
     for outcome in gatherer.outcomes:
         for _, reason, detail, name in outcome.rejected:

@@ -59,7 +59,7 @@ class Questions:
 
     def __init__(self, forms: Mapping[str, float], seed: int) -> None:
         self._forms = forms
-        self._seed = seed
+        self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
         self._bounds: dict[tuple[str, ...], list[float]] = {}
 
     def ask(self, name: str, keywords: Sequence[str]) -> str:
@@ -74,7 +74,9 @@ class Questions:
             if bounds is None:
                 bounds = list(accumulate(self._forms[ending] for ending in usable))
                 self._bounds[usable] = bounds
-            draw = stable_hash(self._seed, "question", name) / 2**64 * bounds[-1]
+            drawn = self._start.copy()
+            drawn.update(name.encode())
+            draw = int.from_bytes(drawn.digest(), "big") / 2**64 * bounds[-1]
             ending = usable[min(bisect_right(bounds, draw), len(usable) - 1)]
         return name if name.endswith(ending) else name + ending
 

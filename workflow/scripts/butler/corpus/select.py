@@ -203,7 +203,8 @@ def split_by_dish(
     `test_size` records wherever single-record dishes are left.
     """
     dishes, names = dish_groups(table.keys[records], table.key_names)
-    sizes = dict(zip(*(part.tolist() for part in np.unique(dishes, return_counts=True))))
+    present, counts = np.unique(dishes, return_counts=True)
+    sizes = dict(zip(present.tolist(), counts.tolist(), strict=True))
     chosen: list[int] = []
     room = test_size
     if room:
