@@ -4,7 +4,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ def distinct(number: int) -> dict[str, object]:
     )
 
 
-def run(folder: Path, data: bytes, **changes: object) -> tuple[dict[str, object], Outputs]:
+def run(
+    folder: Path, data: bytes, benchmark: Sequence[Path] = (), **changes: object
+) -> tuple[dict[str, object], Outputs]:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "raw.jsonl"
     source.write_bytes(data)
@@ -47,7 +49,7 @@ def run(folder: Path, data: bytes, **changes: object) -> tuple[dict[str, object]
         "sample": 0,
         "forms": FORMS,
     }
-    return build_corpus(source, outputs, Settings(**(settings | changes))), outputs
+    return build_corpus(source, outputs, Settings(**(settings | changes)), benchmark), outputs
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

@@ -94,7 +94,11 @@ def stages(tmp_path: Path) -> Path:
             write_efficiency(tmp_path, variant)
     write_csv(tmp_path / "loss.csv", ["step", "loss"], [[n, 4 / n + 1] for n in range(1, 40)])
     stats = {"read": 2000, "kept": 1500, "train": 1440, "test": 60, "rejected": 500,
-             "reasons": {"duplicate": 300, "too_short": 200}}  # fmt: skip
+             "reasons": {"duplicate": 300, "too_short": 200},
+             "characters": {"0": 500, "100": 1000}, "group_sizes": {"duplicate": {"2": 300}},
+             "examples": {"too_short": [{"name": "<i>汤</i>", "detail": "1 step"}]},
+             "contamination": {"test": {"records": 1, "texts": 1, "examples": {"豆腐汤": 1}}},
+             "damaged": {"b.gz": "breaks off"}}  # fmt: skip
     (tmp_path / "stats.json").write_text(json.dumps(stats))
     check = {"check": "merge", "passed": True, "sentence": "logits agree", "measured": {"d": 1e-4},
              "limits": {"d": 0.02}}  # fmt: skip
@@ -188,7 +192,7 @@ def test_page_stands_alone_and_escapes_what_models_say(stages: Path) -> None:
     assert all(address.startswith("#") for address in page.addresses)
     assert not re.search(r"url\((?!#)|@import", html)
     assert "script" not in page.tags
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3
     assert "w4kv8的答案\n<script>alert(1)</script>" in page.text
     assert page.text.index("Ship w4") < page.text.index("Accuracy, memory, speed")
 

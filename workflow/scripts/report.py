@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from butler import report_page
+from butler import corpus_figures, report_page
 from butler.decision import BASELINE, Candidate, Change, Decision, Rule, caveats, decide
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
@@ -162,7 +162,11 @@ def context(
             report_page.answers(evaluations, "recipe", quantised) if "recipe" in benchmarks else []
         ),
         "checks": [read_json(path) for path in sorted(arguments.checks)],
-        "corpus": read_json(arguments.corpus_stats) if arguments.corpus_stats else None,
+        "corpus": (
+            corpus_figures.section(read_json(arguments.corpus_stats))
+            if arguments.corpus_stats
+            else None
+        ),
         "versions": report_page.versions(arguments.locks),
         "config": _config(arguments.config) if arguments.config else None,
     }

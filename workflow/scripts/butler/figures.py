@@ -51,7 +51,7 @@ def accuracy_against_memory(
             axis.set_title(benchmark, loc="left", fontsize=11, color="#1f242b")
             axis.set_xlabel(memory_label)
             axis.set_ylabel("score")
-        return _svg(figure)
+        return svg(figure)
 
 
 def loss_curve(table: pd.DataFrame) -> str:
@@ -63,7 +63,7 @@ def loss_curve(table: pd.DataFrame) -> str:
         axis.set_xlabel("optimiser step")
         axis.set_ylabel("loss (nats per token)")
         axis.set_xlim(left=0)
-        return _svg(figure)
+        return svg(figure)
 
 
 def pareto(points: Iterable[Point]) -> list[Point]:
@@ -97,7 +97,7 @@ def _memory_panel(axis: Axes, points: Sequence[Point], chosen: str) -> None:
     axis.margins(x=0.18, y=0.15)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """Return the figure as an `<svg>` element that fits the width it is given."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})

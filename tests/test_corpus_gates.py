@@ -1,0 +1,105 @@
+"""The gates let no line pass that a rule would change, and chunks come out as single records do."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from butler.corpus import gates
+from butler.corpus.adverts import has_contact
+from butler.corpus.chunk import Style, make_samples
+from butler.corpus.folding import Grams, folded_lines
+from butler.corpus.gates import CLEAN, END, INGREDIENT_START, RULES, STEP_START, Lines
+from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse, scrub_name
+from butler.corpus.sample import answer, content_key, judge
+from butler.corpus.text import clean_line, letters, respelled
+from test_corpus_properties import PIECES, RECORDS, TEXT, UNSEEN
+
+CONTACTS = (
+    "微信 公 众 号 公众号 薇 V v w x q Q 群 号 : ： http :// www. a.cn @ 某 1380013 138 -8000 8000 ha we chat "
+    "weixin 扣扣 加我 我的店 淘宝店铺 搜索 关注 下单 店 小红书 手机 扫码 二维码 信 领食谱 同款 链接 "
+    "12345 cook_ 百度搜 私信 ſ K İ"
+)
+ANY = st.one_of(
+    TEXT,
+    st.lists(st.sampled_from(CONTACTS.split() + PIECES.split() + UNSEEN), max_size=9).map("".join),
+    st.text(st.characters(codec="utf-8"), max_size=10),
+    st.from_regex(
+        r"(第?[一二三123]{1,2}|\(2\)|step ?2|[①❷]|2)[、.:： 步骤]{0,2}[切一2]{0,3}", fullmatch=True
+    ),
+    st.from_regex(r"[克个勺大小g]{1,2}[盐糖一2]{0,3} ?[0-9]{0,3}", fullmatch=True),
+)
+LINES = st.lists(ANY.map(lambda text: text.replace("\n", "")), min_size=1, max_size=6)
+
+
+@settings(max_examples=400)
+@given(LINES)
+def test_a_line_that_needs_nothing_is_changed_by_no_rule(texts: list[str]) -> None:
+    lines = Lines("\n".join(texts) + "\n")
+    contacts = lines.flag(lines.contacts())
+    kinds = ((STEP_START, clean_steps), (INGREDIENT_START, clean_ingredients))
+    for start, clean in kinds:
+        for text, need, contact in zip(texts, lines.needs(start), contacts, strict=True):
+            if not need & CLEAN:
+                assert clean_line(text) == text
+                if not need & RULES:
+                    assert clean([text]) == [text]
+            if not contact:
+                assert not has_contact(text)
+    for text, need in zip(texts, lines.needs(END), strict=True):
+        if not need:
+            assert scrub_name(text) == text
+
+
+@settings(max_examples=300)
+@given(LINES)
+def test_a_text_without_marks_of_a_contact_holds_none_across_its_lines(texts: list[str]) -> None:
+    text = "\n".join(texts)
+    if has_contact(text):
+        assert len(Lines(text + "\n").contacts())
+
+
+def test_ideographs_are_alike() -> None:
+    marks = gates.table()
+    for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
+        for code in range(first, last + 1):
+            char = chr(code)
+            assert not respelled(char) and char.isalpha() and letters(char) == char
+            assert not marks[code] & gates.CHAR
+
+
+@given(LINES)
+def test_letters_of_many_lines_are_those_of_each(texts: list[str]) -> None:
+    assert folded_lines(Lines("\n".join(texts) + "\n")) == [letters(text) for text in texts]
+
+
+@given(st.lists(st.text("abc", max_size=20), min_size=1, max_size=5), st.integers(1, 14))
+def test_equal_runs_have_equal_hashes_and_no_run_crosses_texts(
+    texts: list[str], length: int
+) -> None:
+    hashes, counts = Grams(texts).hashes(length)
+    runs = [text[at : at + length] for text in texts for at in range(len(text) - length + 1)]
+    assert counts.tolist() == [max(len(text) - length + 1, 0) for text in texts]
+    named = dict(zip(runs, hashes.tolist(), strict=True))
+    assert [named[run] for run in runs] == hashes.tolist()
+    assert len(set(named.values())) == len(named)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@settings(max_examples=150)
+@given(records=st.lists(RECORDS, min_size=1, max_size=5))
+def test_a_chunk_is_its_records_one_by_one(again: bool, records: list[dict[str, object]]) -> None:
+    style = Style("系统", 3, {"的做法": 1.0})
+    batch, rejected = make_samples(records * (1 + again), style)
+    found = dict(zip(batch.rows, zip(batch.contents, batch.samples, strict=True), strict=True))
+    for row, record in enumerate(records * (1 + again)):
+        try:
+            recipe = parse(record)
+            judge(recipe, style.limits)
+        except Rejected as why:
+            assert rejected[row].reason == why.reason
+            continue
+        content, sample = found[row]
+        text = answer("\n".join(recipe.ingredients), "\n".join(recipe.steps))
+        assert text.encode().replace(b"\n", b"\\n") in sample or "\\" in text or '"' in text
+        parts = (list(map(letters, part)) for part in (recipe.ingredients, recipe.steps))
+        assert content == content_key(*parts)

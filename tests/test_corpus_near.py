@@ -1,0 +1,191 @@
+"""Near-duplicates and protected texts: who goes, who stays, and how sure that is."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from butler.corpus.contaminate import OverlapRule
+from butler.corpus.drop import body_letters
+from butler.corpus.near import NearRule, drop_near, signatures
+from butler.errors import ButlerError
+from test_corpus import conversations, json_lines, kept, raw_lines, run
+from test_corpus_real import RECORDS, SHARED
+from test_corpus_text import recipe
+
+RULE = NearRule(0.7, 5)
+STEPS = [
+    "青菜洗净切段，豆腐切成小块备用，姜切丝，蒜拍碎，葱打结放在一边。",
+    "锅中放少许油，小火煎豆腐到两面金黄，盛出沥油，放在厨房纸上吸干。",
+    "水开后放入青菜和豆腐，大火煮五分钟，加盐和白胡椒粉调味，撒葱花出锅。",
+]
+OTHER = ["面粉加温水揉成团，醒发二十分钟，擀成薄片后切成细条，下锅煮到浮起捞出。"]
+
+
+def changed(last: str, **more: object) -> dict[str, object]:
+    return recipe(recipeInstructions=[*STEPS, last], **more)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_best_of_similar_records_stays_and_the_others_name_it(
+    tmp_path: Path, order: int
+) -> None:
+    records = [
+        changed("趁热吃。", dish="Unknown"),
+        changed("趁热吃，可以配一碗白米饭。", name="好吃的青菜豆腐汤"),
+        changed("放凉再吃。", dish="Unknown"),
+        recipe(name="手擀面", recipeInstructions=OTHER),
+    ][::order]
+    stats, outputs = run(tmp_path, raw_lines(records), near=RULE, test_size=0)
+    assert sorted(turn["input"][:3] for turn in kept(outputs)) == ["好吃的", "手擀面"]
+    assert stats["near_duplicates"] == {"groups": 1, "removed": 2}
+    assert stats["group_sizes"]["near_duplicate"] == {"3": 1}
+    best = 1 + next(n for n, record in enumerate(records) if record["name"] == "好吃的青菜豆腐汤")
+    details = {entry["detail"] for entry in json_lines(outputs.rejected)}
+    assert details == {f"hardly differs from line {best}"}
+
+
+def test_a_record_like_one_that_went_for_another_may_stay() -> None:
+    # b is like a and goes; c is like b alone, and stays.
+    words = [f"{number:04d}" for number in range(60)]
+    texts = ["".join(words[start : start + 40]) for start in (0, 6, 12)]
+    found = signatures(texts, NearRule(0.6, 4))
+    ends = np.cumsum(found.counts)
+    dropped = drop_near(
+        found.bands,
+        found.counts,
+        np.arange(3),
+        lambda record: found.shingles[ends[record] - found.counts[record] : ends[record]],
+        NearRule(0.6, 4),
+    )
+    assert dropped == {1: 0}
+
+
+def exact_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
+    """All pairs with at least the threshold's Jaccard similarity, by brute force."""
+    numbers: dict[str, int] = {}
+    rows, columns = [], []
+    for row, text in enumerate(texts):
+        runs = {text[at : at + rule.shingle] for at in range(len(text) - rule.shingle + 1)}
+        rows += [row] * len(runs)
+        columns += [numbers.setdefault(one, len(numbers)) for one in runs]
+    ones = np.ones(len(rows), np.int64)
+    matrix = csr_array((ones, (rows, columns)), shape=(len(texts), max(len(numbers), 1)))
+    common = (matrix @ matrix.T).tocoo()
+    sizes = np.bincount(rows, minlength=len(texts))
+    first, second = common.coords
+    alike = common.data >= rule.threshold * (sizes[first] + sizes[second] - common.data)
+    chosen = alike & (first < second)
+    return set(zip(first[chosen].tolist(), second[chosen].tolist(), strict=True))
+
+
+def proposed_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
+    """The pairs that our bands propose and our sets confirm."""
+    found = signatures(texts, rule)
+    sets = [set(part.tolist()) for part in np.split(found.shingles, np.cumsum(found.counts)[:-1])]
+    pairs: set[tuple[int, int]] = set()
+    for band in found.bands.T:
+        order = np.argsort(band, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
+            members = np.sort(group).tolist()
+            pairs |= {(a, b) for n, a in enumerate(members) for b in members[n + 1 :]}
+    return {
+        (a, b)
+        for a, b in pairs
+        if len(sets[a] & sets[b]) >= rule.threshold * len(sets[a] | sets[b])
+    }
+
+
+def copies(texts: list[str], count: int) -> list[str]:
+    """Copies with a few letters in a hundred put in, left out or changed."""
+    draw = random.Random(0)
+    made = []
+    for _ in range(count):
+        letters = list(draw.choice(texts))
+        for _ in range(draw.randrange(1, 2 + len(letters) // 30)):
+            at = draw.randrange(len(letters))
+            letters[at : at + draw.randrange(2)] = draw.choice(("", "好", "多加"))
+        made.append("".join(letters))
+    return made
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(
+    not RECORDS.exists(),
+    reason="real recipes not found; set RECIPE_BUTLER_SHARED to the folder that holds data/",
+)
+@pytest.mark.parametrize("rule", [RULE, NearRule(0.8, 5), NearRule(0.5, 2)])
+def test_recall_and_precision_against_brute_force_on_real_records(
+    tmp_path: Path, rule: NearRule
+) -> None:
+    _, outputs = run(tmp_path, RECORDS.read_bytes(), test_size=0)
+    texts = [body_letters(line) for line in outputs.train.read_bytes().splitlines()][:3000]
+    texts += copies(texts, 3000)
+    exact, ours = exact_pairs(texts, rule), proposed_pairs(texts, rule)
+    assert len(exact) > 500
+    assert len(exact & ours) / len(exact) >= 0.97
+    assert len(exact & ours) / len(ours) >= 0.99
+
+
+def test_what_stands_in_a_test_recipe_is_not_trained_on(tmp_path: Path) -> None:
+    # Two dishes by name, one text with another ingredient: on both sides of the split.
+    same = {"recipeInstructions": STEPS}
+    records = [
+        recipe(name="翡翠白玉羹", dish="Unknown", keywords=[], **same),
+        recipe(name="清水煮青", dish="Unknown", recipeIngredient=["一把青菜", "盐"], **same),
+        recipe(name="手擀面", dish="Unknown", recipeInstructions=OTHER),
+    ]
+    overlap = OverlapRule(13, 0.5)
+    for seed in range(8):
+        folder = tmp_path / str(seed)
+        try:
+            stats, outputs = run(
+                folder, raw_lines(records), seed=seed, test_size=1, overlap=overlap
+            )
+        except ButlerError:
+            continue
+        (held,) = conversations(outputs.test)
+        reasons = [entry["reason"] for entry in json_lines(outputs.rejected)]
+        if held["input"].startswith("手擀面"):
+            assert reasons == []
+        else:
+            assert reasons == ["contaminated"]
+            assert stats["contamination"]["test"]["records"] == 1
+        assert stats["kept"] + stats["rejected"] == stats["read"]
+
+
+def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) -> None:
+    question = "下列关于糖醋排骨的叙述中，哪一项说明了焯水可以去除血沫和腥味的道理？"
+    other = "锅中放少许油，小火煎豆腐到两面金黄，这一过程中主要发生的化学反应是下面的哪一种？"
+    exam = tmp_path / "exam_val.csv"
+    exam.write_text(
+        f"id,question,A,B,C,D,answer\n0,{question},一,二,三,四,A\n1,{other},甲,乙,丙,丁,B\n2,短,,,,,A\n",
+        encoding="utf-8",
+    )
+    records = [
+        recipe(name="糖醋排骨", recipeInstructions=[f"{question}一二三四。", "排骨下锅炒糖色。"]),
+        recipe(name="豆腐汤", recipeInstructions=STEPS),
+        recipe(name="手擀面", recipeInstructions=OTHER),
+    ]
+    stats, outputs = run(
+        tmp_path, raw_lines(records), [exam], test_size=0, overlap=OverlapRule(13, 0.5)
+    )
+    (entry,) = json_lines(outputs.rejected)
+    assert (entry["line"], entry["reason"]) == (1, "contaminated")
+    assert entry["detail"] == "holds 100% of question exam_val 0"
+    assert stats["contamination"]["questions"] == 3
+    assert stats["contamination"]["questions_too_short"] == 1
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "ceval").exists(), reason="C-Eval not found")
+def test_real_recipes_hold_no_benchmark_question(tmp_path: Path) -> None:
+    paths = sorted((SHARED / "data" / "ceval").glob("*/*.csv"))
+    stats, _ = run(
+        tmp_path, RECORDS.read_bytes(), paths, test_size=200, overlap=OverlapRule(13, 0.6)
+    )
+    assert stats["contamination"]["questions"] > 13_000
+    assert stats["contamination"]["benchmark"]["records"] == 0
+    assert json.loads((tmp_path / "out" / "stats.json").read_text())["kept"] > 5700
