@@ -50,8 +50,8 @@ def test_the_best_of_similar_records_stays_and_the_others_name_it(
 
 def test_a_record_like_one_that_went_for_another_may_stay() -> None:
     # b is like a and goes; c is like b alone, and stays.
-    words = [f"{number:04d}" for number in range(60)]
-    texts = ["".join(words[start : start + 40]) for start in (0, 6, 12)]
+    letters = "".join(map(chr, range(0x4E00, 0x4F00)))
+    texts = [letters[start : start + 150] for start in (0, 25, 50)]
     found = signatures(texts, NearRule(0.6, 4))
     ends = np.cumsum(found.counts)
     dropped = drop_near(

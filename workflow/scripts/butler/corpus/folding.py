@@ -16,10 +16,11 @@ _SEVERAL = 0xFFFFFFFF  # this character becomes several letters, or joins with a
 @cache
 def fold_table() -> Array:
     """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000]."""
-    folded = np.zeros(0x110000, np.uint32)
+    # What is not told here is looked up by letters(), which is slower.
+    folded = np.full(0x110000, _SEVERAL, np.uint32)
     for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
         folded[first : last + 1] = np.arange(first, last + 1)
-    for code in (*range(0x3400), *range(0xA000, 0x20000), *range(0x2F800, 0x2FA20)):
+    for code in (*range(0x3400), *range(0xA000, 0x20000)):
         char = chr(code)
         text = letters(char) if not 0xD800 <= code < 0xE000 else ""
         joins = unicodedata.category(char)[0] == "M" or "\u1100" <= char <= "\u11ff"

@@ -90,11 +90,12 @@ def parse(raw: Any) -> Recipe:
     """
     if not isinstance(raw, Mapping):
         raise Rejected("wrong_type", f"the line is a JSON {type(raw).__name__}, not an object")
-    name = scrub_name(text_field(raw, "name"))
-    dish = clean_line(text_field(raw, "dish"))
-    ingredients = clean_section(texts_field(raw, "recipeIngredient"), "no_ingredients")
-    steps = clean_section(texts_field(raw, "recipeInstructions"), "no_steps")
+    title, dish = text_field(raw, "name"), text_field(raw, "dish")
+    listed, told = texts_field(raw, "recipeIngredient"), texts_field(raw, "recipeInstructions")
     keywords = tuple(texts_field(raw, "keywords"))
+    name, dish = scrub_name(title), clean_line(dish)
+    ingredients = clean_section(listed, "no_ingredients")
+    steps = clean_section(told, "no_steps")
     return Recipe(name, "" if dish == "Unknown" else dish, ingredients, steps, keywords)
 
 
