@@ -32,6 +32,8 @@ from butler.corpus.text import clean_line, split_lines
         ("好吃😋😋快做", "好吃 快做"),
         ("太好吃了！！！！", "太好吃了！"),
         ("。。。。。。", "……"),
+        ("想起来O(∩_∩)O，拌匀(^_-)", "想起来，拌匀"),
+        ("加水(约3杯)拌匀（别太稀^）", "加水(约3杯)拌匀（别太稀^）"),
     ],
 )
 def test_characters(raw: str, clean: str) -> None:
@@ -67,6 +69,11 @@ def test_every_line_break_cuts() -> None:
             ["切块。", "起锅。"],
         ),
         (["大火煮开（如图）", "大火煮开"], ["大火煮开"]),
+        # From here on: what reading 200 kept real records found.
+        (["1先加油", "2倒入白菜翻炒", "3出锅～"], ["先加油", "倒入白菜翻炒", "出锅～"]),
+        (["1个鸡蛋打散", "2勺油烧热"], ["1个鸡蛋打散", "2勺油烧热"]),
+        (["装入裱花袋中，如下图：", "切块，见图。拍一拍"], ["装入裱花袋中", "切块。拍一拍"]),
+        (["大火收汁", "再来一张", "dengdeng", "OK！"], ["大火收汁"]),
     ],
 )
 def test_steps_lose_numbers_and_placeholders(raw: list[str], clean: list[str]) -> None:
@@ -81,6 +88,10 @@ def test_steps_lose_numbers_and_placeholders(raw: list[str], clean: list[str]) -
         ("个鸡蛋：2", "2个鸡蛋"),
         ("克6抹茶", "6克抹茶"),
         ("勺料酒", "料酒"),
+        ("克 1盐", "1克盐"),
+        ("碗米饭", "米饭"),
+        ("张豆皮", "豆皮"),
+        ("碗豆", "碗豆"),
         ("根据口味加盐", "根据口味加盐"),
         ("#面团", "面团："),
         ("【调料】", "【调料】"),

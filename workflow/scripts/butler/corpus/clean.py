@@ -26,6 +26,8 @@ from butler.corpus.gates import (
 from butler.corpus.recipe import (
     Rejected,
     clean_ingredients,
+    clean_steps,
+    has_glued_numbers,
     is_heading,
     is_placeholder,
     scrub_name,
@@ -73,7 +75,7 @@ def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]
             first_text = _ingredients(raw.ingredients[place], *first)
             second_text = _steps(raw.steps[place], *second)
         except Rejected as why:
-            rejected[row] = why
+            rejected[row] = why.with_traceback(None)
             continue
         columns.rows.append(row)
         columns.names.append(name)
@@ -137,7 +139,7 @@ def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
             steps = texts_field(record, "recipeInstructions")
             keywords = texts_field(record, "keywords")
         except Rejected as why:
-            rejected[row] = why
+            rejected[row] = why.with_traceback(None)
             continue
         raw.rows.append(row)
         raw.names.append(" ".join(name.split()) if "\n" in name else name)
@@ -178,6 +180,8 @@ def _steps(text: str, lines: list[str], needs: bytes) -> str:
             elif line:
                 for clean in split_lines(line) if need & CLEAN else (line,):
                     last = _step(clean, last, kept)
+        if has_glued_numbers(lines) or has_glued_numbers(kept):
+            kept = clean_steps([clean for line in lines for clean in split_lines(line)])
         text = "\n".join(kept)
     return _not_only_headings(text, "no_steps", len(needs))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from butler.corpus.recipe import NAME_END
-from butler.corpus.text import FOOD, HAN, respelled
+from butler.corpus.text import FACE_MARKS, FOOD, HAN, respelled
 
 Array = np.ndarray[Any, Any]
 
@@ -163,8 +163,8 @@ def _marks(char: str) -> int:
     folded = unicodedata.normalize("NFKC", char).casefold()
     if char.isdecimal():
         marks |= DIGIT | STEP_START
-    elif char.isalnum() and folded == char and not char.isdigit() and char not in _PLACEHOLDER:
-        marks |= PLAIN
+    elif char.isalnum() and folded == char and not (char.isdigit() or char.isascii()):
+        marks |= PLAIN if char not in _PLACEHOLDER else 0
     if char.isalpha():
         marks |= LETTER
     if char.isspace():
@@ -180,7 +180,7 @@ _SETS = {
     DOUBLED: "！!？?，,、~～；;…。.",
     TIGHT: "，。！？；：、（）《》【】“”\n ",
     RARE: _RARE + _CASELESS,
-    CHAR: "".join(FOOD) + _CASELESS,
+    CHAR: "".join(FOOD) + _CASELESS + FACE_MARKS,
     BULLET: _BULLETS,
     FOLLOWS: ".:：，,。)）、 步骤epEP",
     STEP_START: "(（第步骤sS一二三四五六七八九十",
@@ -276,7 +276,9 @@ class Lines:
         numbered = (first & STEP_START) != 0
         starts = self.starts[numbered]
         near = np.minimum(starts[:, None] + np.arange(1, 5), len(self.marks) - 1)
-        numbered[numbered] = ((self.marks[near] & FOLLOWS) != 0).any(axis=1)
+        followed = ((self.marks[near] & FOLLOWS) != 0).any(axis=1)
+        glued = (self.codes[starts] == ord("1")) & ((self.marks[near[:, 0]] & HAN_LETTER) != 0)
+        numbered[numbered] = followed | glued
         return numbered
 
     def needs(self, start: int) -> Array:

@@ -51,30 +51,32 @@ _CERTAIN_NUMBER = re.compile(
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
 _POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))\s*")
+_GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE_START = re.compile(r"(\d{1,2})[、.](?!\d)")
 _IMAGE = re.compile(
     r"[（(](?:大小|状态|具体)?(?:如|见|看|参考)?(?:以?[上下]|配)?(?:图|图片|图示)(?:[一二三四\d]|所示|中)?[)）]"
-    r"|(?:[，,、 ]|(?<=[。！!；;]))(?:就)?[如见](?:[上下])?图(?:片)?(?:所示)?(?=[。.!！~～]*$)"
+    r"|(?:[，,、 ]|(?<=[。！!；;]))(?:就)?[如见](?:[上下])?图(?:片)?(?:所示)?"
+    r"(?:[：:]$|(?=[。.!！~～]*$|[。；;！!]))"
 )
 _PLACEHOLDER = re.compile(
     r"(?:步骤|做法|文字|具体|详细|方法|过程|状态|直接|请)*"
     r"(?:[如见看参按](?:考|照)?(?:以)?[上下]?(?:面)?(?:图|图片|视频|步骤)(?:片|示|所示|[一二三四五六七八九十]|这样)*|同上|图片?)"
     r"|(?:[上来]|再来)?(?:一?张)?(?:成品|完成|效果|美|近|细节|特写|全家)图?(?:展示|来?了?[一张个]?)?"
-    r"|做|吃|做法|步骤|方法|过程|无|没有|略|暂无|待续|未完待续|准备|开始|做法如下|制作过程|制作方法"
+    r"|再来一?张图?|做|吃|做法|步骤|方法|过程|无|没有|略|暂无|待续|未完待续|准备|开始|做法如下|制作过程|制作方法"
     r"|详细步骤视频|看视频|(?:食材|材料|原料|用料|配料)(?:图|如图)?"
 )
 _NO_UNIT = (
     "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
-    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗]装|两|斤|半|度|秒|寸|分|小时"
+    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]"
 )
 _KEEP_SHORT = re.compile("[切煮炒炸蒸煎烤拌冻晒剪泡焯炖卤揉晾卷包]")
 # Scraping tore amounts apart: "克面粉 250" and "克6抹茶" have them in another place, "克盐" has
 # lost the number. Words that only look like a measure are left alone.
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|g|ml)"
 _AMOUNT_LAST = re.compile(rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*(\d+(?:[./~～-]\d+)*)$")
-_AMOUNT_SECOND = re.compile(rf"^{_UNIT}(\d+(?:[./~～-]\d+)*)(?=[{HAN}])")
+_AMOUNT_SECOND = re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])")
 _AMOUNT_LOST = re.compile(
-    rf"^(?!{_NO_UNIT})(?:克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|g|ml)(?=[{HAN}])"
+    rf"^(?!{_NO_UNIT})(?:克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|g|ml)(?=[{HAN}])"
 )
 _HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
 NAME_END = " 。.!！?？~～,，、:：;；-—…·*|"
@@ -134,11 +136,23 @@ def _mend_amount(line: str) -> str:
 def clean_steps(lines: Iterable[str]) -> list[str]:
     """Step lines without numbers, bullets, references to pictures, placeholders and repeats."""
     kept, last = [], 0
+    lines = list(lines)
+    if has_glued_numbers(lines):
+        lines = [line.lstrip("0123456789") for line in lines]
     for numbered in chain.from_iterable(map(split_numbered, lines)):
         line, last = strip_number(numbered, last)
         if line and not is_placeholder(line) and kept[-1:] != [line]:
             kept.append(line)
-    return kept
+    # What stood before the numbers ("1、1切丝") may have hidden others.
+    return clean_steps(kept) if has_glued_numbers(kept) else kept
+
+
+def has_glued_numbers(lines: Sequence[str]) -> bool:
+    """Whether all lines have their number before them without a mark ("1加油", "2下锅")."""
+    if len(lines) < 2:
+        return False
+    numbers = map(_GLUED.match, lines)
+    return all(match and int(match[0]) == number for number, match in enumerate(numbers, 1))
 
 
 def split_numbered(line: str) -> list[str]:
@@ -177,6 +191,8 @@ def is_placeholder(line: str) -> bool:
     text = letters(line)
     if len(text) <= 1 and not _KEEP_SHORT.match(text):
         return True
+    if text.isascii() and text.isalpha() and " " not in line:
+        return True  # one word, "OK" or "dengdengdeng": no step of a Chinese recipe
     return text.isdigit() or bool(_PLACEHOLDER.fullmatch(text.rstrip("0123456789")))
 
 

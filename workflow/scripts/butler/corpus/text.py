@@ -98,6 +98,13 @@ def respelled(char: str) -> bool:
     return char.translate(_SPELLING) != char or bool(_PICTURE.match(char))
 
 
+# Faces made of letters: "O(∩_∩)O", "(^_-)".
+FACE_MARKS = "∩▽^´｀≧≦﹏ω"
+_LETTER_FACE = re.compile(
+    rf"[oOヾ~～]?[（(](?=[^()（）]*[{FACE_MARKS}])[^()（）{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?"
+)
+
+
 def respell(line: str) -> str:
     """The characters of a line in one spelling, without unseen ones and emoji."""
     if not line.isascii():
@@ -105,6 +112,8 @@ def respell(line: str) -> str:
         if "\u20e3" in line:
             line = _KEYCAP.sub(r"\1. ", line)
         line = _MIXED_NUMBER.sub(r"\1 \2", line)
+    if _LETTER_FACE.search(line):
+        line = _LETTER_FACE.sub(" ", line)
     line = line.translate(_SPELLING)
     if _PICTURE.search(line):
         line = _FOOD_WORD.sub(_food_word, line)

@@ -1,0 +1,168 @@
+"""What a user would take instead of the corpus stage; each as short as its tool lets it be.
+
+    python corpus_rivals.py {bare,loop,pandas,datasets,datajuicer} CORPUS.jsonl OUT PROCESSES
+
+bare parses and writes every record and does nothing else: what no stage can be faster than.
+The others normalise (NFKC, white space, links), drop records without ingredients or steps, drop
+exact duplicates and write conversations; datajuicer also removes near-duplicates by MinHash.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+LINK = re.compile(r"https?://\S+|\d{7,}|(?:微信|公众号|QQ群)\S*")
+
+
+def bare_range(task: tuple[str, str, int, int]) -> None:
+    """Parse and write the lines that begin in a range of bytes."""
+    import orjson
+
+    source, out, begin, end = task
+    with open(source, "rb") as stream, open(f"{out}.{begin}", "wb") as target:
+        stream.seek(begin)
+        if begin:
+            stream.readline()
+        while stream.tell() < end and (lines := stream.readlines(1 << 21)):
+            parsed = []
+            for line in lines:
+                try:
+                    parsed.append(orjson.dumps(orjson.loads(line)))
+                except orjson.JSONDecodeError:
+                    continue
+            target.write(b"\n".join(parsed) + b"\n")
+
+
+def bare(source: str, out: str, processes: int) -> None:
+    """orjson in `processes` processes, each on its part of the file."""
+    size = Path(source).stat().st_size
+    step = -(-size // processes)
+    tasks = [(source, out, begin, begin + step) for begin in range(0, size, step)]
+    with Pool(processes) as pool:
+        pool.map(bare_range, tasks)
+
+
+def tidy(text: str) -> str:
+    """A line as a first attempt would clean it."""
+    return " ".join(LINK.sub("", unicodedata.normalize("NFKC", text)).split())
+
+
+def conversation(record: dict[str, Any]) -> dict[str, str]:
+    """The question and the answer, "" where the record is of no use."""
+    first = [line for text in record["recipeIngredient"] if (line := tidy(text))]
+    steps = [line for text in record["recipeInstructions"] if (line := tidy(text))]
+    answer = "\n".join(["您需要准备以下食材:", *first, "按以下方法制作:", *steps])
+    return {"input": f"{record['name']}的做法", "output": answer if first and steps else ""}
+
+
+def written(turn: dict[str, str]) -> str:
+    """A line of the output."""
+    return json.dumps({"conversation": [{"system": "", **turn}]}, ensure_ascii=False) + "\n"
+
+
+def loop(source: str, out: str, _: int) -> None:
+    """The json module in a loop."""
+    seen = set()
+    with open(source, encoding="utf-8", errors="replace") as stream, open(out + "/loop", "w") as to:
+        for line in stream:
+            try:
+                turn = conversation(json.loads(line))
+            except ValueError:
+                continue
+            if turn["output"] and turn["output"] not in seen:
+                seen.add(turn["output"])
+                to.write(written(turn))
+
+
+def pandas(source: str, out: str, _: int) -> None:
+    """pandas in chunks of lines, because a broken line would end read_json(lines=True)."""
+    import pandas as pd
+
+    with open(source, encoding="utf-8", errors="replace") as stream:
+        records = []
+        for line in stream:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+    frame = pd.DataFrame.from_records(records)
+    turns = pd.DataFrame(list(map(conversation, frame.to_dict("records"))))
+    turns = turns[turns["output"] != ""].drop_duplicates("output")
+    with open(out + "/pandas", "w") as to:
+        to.writelines(map(written, turns.to_dict("records")))
+
+
+def datasets(source: str, out: str, processes: int) -> None:
+    """Hugging Face datasets: map and filter with processes, duplicates by a set."""
+    from datasets import Dataset, disable_caching
+
+    disable_caching()
+    good = clean_copy(source, out)
+    data = Dataset.from_json(good, cache_dir=f"{out}/cache")
+    data = data.map(conversation, num_proc=processes, remove_columns=data.column_names)
+    seen: set[str] = set()
+    data = data.filter(lambda turn: turn["output"] != "", num_proc=processes)
+    data = data.filter(lambda turn: not (turn["output"] in seen or seen.add(turn["output"])))
+    data.to_json(out + "/datasets", force_ascii=False)
+
+
+def datajuicer(source: str, out: str, processes: int) -> None:
+    """Data-Juicer's normalising operators and its MinHash de-duplicator."""
+    import yaml
+
+    good = clean_copy(source, out, text=True)
+    process = [
+        {"fix_unicode_mapper": {}},
+        {"whitespace_normalization_mapper": {}},
+        {"clean_links_mapper": {}},
+        {"text_length_filter": {"min_len": 20, "max_len": 1500}},
+        {
+            "document_minhash_deduplicator": {
+                "tokenization": "character",
+                "window_size": 5,
+                "jaccard_threshold": 0.7,
+            }
+        },
+    ]
+    config = Path(out) / "datajuicer.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "project_name": "corpus",
+                "dataset_path": good,
+                "export_path": out + "/datajuicer.jsonl",
+                "np": processes,
+                "use_cache": False,
+                "process": process,
+            }
+        )
+    )
+    import subprocess
+
+    tool = Path(sys.executable).parent / "dj-process"
+    subprocess.run([str(tool), "--config", str(config)], check=True)
+
+
+def clean_copy(source: str, out: str, text: bool = False) -> str:
+    """The corpus without lines that are no JSON, which these tools stop at."""
+    good = out + "/good.jsonl"
+    with open(source, encoding="utf-8", errors="replace") as stream, open(good, "w") as target:
+        for line in stream:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if text:
+                parts = record["recipeIngredient"] + record["recipeInstructions"]
+                line = json.dumps({"text": "\n".join(parts)}, ensure_ascii=False) + "\n"
+            target.write(line)
+    return good
+
+
+if __name__ == "__main__":
+    chosen, path, folder, count = sys.argv[1:]
+    globals()[chosen](path, folder, int(count))
