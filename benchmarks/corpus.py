@@ -25,9 +25,7 @@ from butler.errors import ButlerError, run_cli
 
 HERE = Path(__file__).resolve().parent
 RIVALS = HERE / "corpus_rivals.py"
-SYSTEM = (
-    "你是一个经验丰富的专业厨师，用户提出自己想要做的菜肴时，你可以精确地回答出原料和做菜的方法"
-)
+SYSTEM = "你是一个经验丰富的专业厨师，用户提出想要做的菜肴时，你可以精确地回答出原料和做菜的方法"
 RUNS = ("ours", "ours_near", "bare", "loop", "pandas", "datasets", "datajuicer")
 
 
