@@ -24,7 +24,7 @@ rule corpus:
     resources:
         mem_mb=4000,
     params:
-        raw=repository(config["corpus"]["path"]),
+        raw=lambda wildcards: repository(config["corpus"]["path"]),
         format=config["corpus"]["format"],
         seed=config["seed"],
         system=config["corpus"]["system"],

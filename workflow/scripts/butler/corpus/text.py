@@ -101,7 +101,7 @@ def respelled(char: str) -> bool:
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
 FACE_MARKS = "∩▽^´｀≧≦﹏ω"
 _LETTER_FACE = re.compile(
-    rf"[oOヾ~～]?[（(](?=[^()（）]*[{FACE_MARKS}])[^()（）{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?"
+    rf"[oOヾ~～]?[（(](?=[^()（）]*[{FACE_MARKS}])[^()（）{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
 
 
