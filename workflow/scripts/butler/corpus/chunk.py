@@ -112,7 +112,7 @@ def _scrubbed(columns: Columns, again: dict[int, list[int]], rejected: Rejection
             first = scrub_section(ingredients, marks[0], "no_ingredients")
             second = scrub_section(steps, marks[1], "no_steps")
         except Rejected as why:
-            rejected[columns.rows[place]] = why.with_traceback(None)
+            rejected[columns.rows[place]] = why.bare()
             continue
         scrubbed.rows.append(columns.rows[place])
         scrubbed.names.append(columns.names[place])
@@ -197,7 +197,7 @@ def _finish(
             try:
                 judge(recipe, style.limits)
             except Rejected as why:
-                rejected[columns.rows[place]] = why.with_traceback(None)
+                rejected[columns.rows[place]] = why.bare()
                 continue
         text = answer(ingredients, steps)
         turn = {
@@ -242,7 +242,7 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
         try:
             judge_pair(asked, text, style.limits)
         except Rejected as why:
-            rejected[columns.rows[place]] = why.with_traceback(None)
+            rejected[columns.rows[place]] = why.bare()
             continue
         turn = {"system": style.system, "input": asked, "output": text}
         letters = measures.letters[first : second + count]

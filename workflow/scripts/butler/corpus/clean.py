@@ -75,7 +75,7 @@ def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]
             first_text = _ingredients(raw.ingredients[place], *first)
             second_text = _steps(raw.steps[place], *second)
         except Rejected as why:
-            rejected[row] = why.with_traceback(None)
+            rejected[row] = why.bare()
             continue
         columns.rows.append(row)
         columns.names.append(name)
@@ -139,7 +139,7 @@ def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
             steps = texts_field(record, "recipeInstructions")
             keywords = texts_field(record, "keywords")
         except Rejected as why:
-            rejected[row] = why.with_traceback(None)
+            rejected[row] = why.bare()
             continue
         raw.rows.append(row)
         raw.names.append(" ".join(name.split()) if "\n" in name else name)

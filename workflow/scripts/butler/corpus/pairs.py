@@ -19,7 +19,7 @@ def clean_pairs(pairs: Sequence[Pair]) -> tuple[Columns, dict[int, Rejected]]:
         try:
             question, answer = clean_pair(pair)
         except Rejected as why:
-            rejected[row] = why.with_traceback(None)
+            rejected[row] = why.bare()
             continue
         columns.rows.append(row)
         columns.names.append(question)

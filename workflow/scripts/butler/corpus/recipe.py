@@ -18,6 +18,10 @@ class Rejected(Exception):
         self.reason = reason
         self.detail = detail
 
+    def bare(self) -> "Rejected":
+        """The same without its traceback, whose frames hold all that was read with the record."""
+        return Rejected(self.reason, self.detail)
+
 
 @dataclass(frozen=True)
 class Recipe:

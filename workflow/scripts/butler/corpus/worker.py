@@ -112,7 +112,7 @@ class Worker:
                     raise value
                 records[place] = convert(value) if convert else value
             except Rejected as reason:
-                why[place] = reason.with_traceback(None)
+                why[place] = reason.bare()
         return records, why, numbers
 
     def _compare(self, texts: list[str], outcome: Outcome) -> None:
