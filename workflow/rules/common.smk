@@ -117,6 +117,13 @@ def corpus_files():
     return sorted(str(file) for file in path.rglob("*") if file.is_file()) or str(path)
 
 
+def protected_questions():
+    """Return all files of the benchmark, also of subjects that are not asked: another choice of
+    subjects then needs no other corpus."""
+    folder = ROOT / config["benchmarks"]["ceval"]["path"]
+    return sorted(str(path) for path in folder.glob("*/*.csv"))
+
+
 def question_forms():
     """Return the endings of questions and their weights, as the script takes them."""
     return [f"{form}={weight}" for form, weight in config["corpus"]["question_forms"].items()]
@@ -124,11 +131,8 @@ def question_forms():
 
 def benchmark_data(wildcards):
     """Return the files that hold a benchmark's questions."""
-    return ["build/corpus/test.jsonl"] if wildcards.benchmark == "recipe" else ceval_files()
-
-
-def ceval_files():
-    """Return the files of the configured subjects."""
+    if wildcards.benchmark == "recipe":
+        return ["build/corpus/test.jsonl"]
     ceval = config["benchmarks"]["ceval"]
     return expand(
         "{path}/{split}/{subject}_{split}.csv",

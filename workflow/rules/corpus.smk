@@ -10,7 +10,7 @@ rule corpus:
     input:
         code=code("corpus.py"),
         raw=corpus_files(),
-        benchmark=ceval_files(),
+        benchmark=protected_questions(),
     output:
         train="build/corpus/train.jsonl",
         test="build/corpus/test.jsonl",
