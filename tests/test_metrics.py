@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from butler.answers import ingredient_names, parse_answer
-from butler.metrics import METRICS, bleu_zh, ingredient_scores, rouge, score_recipes
+from butler.answers import ingredient_amounts, ingredient_names, parse_answer
+from butler.metrics import METRICS, bleu_zh, ingredient_scores, repetition, rouge, score_recipes
+from butler.steps import step_scores
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "xiachufang" / "recipes.jsonl"
 
@@ -93,6 +94,72 @@ def test_ingredients_by_hand() -> None:
 def test_quantities_do_not_count_and_words_in_steps_are_not_ingredients() -> None:
     assert ingredient_scores(answer(["9克盐", "上海青"], ["x"]), REFERENCE)["ingredient_f1"] == 100
     assert ingredient_scores("上海青加盐", REFERENCE)["ingredient_f1"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "amount"),
+    [
+        ("1500克上海青", (1500, 1500, "克")),
+        ("上海青 1.5kg", (1500, 1500, "克")),
+        ("半斤上海青", (250, 250, "克")),
+        ("上海青（250g，洗净）", (250, 250, "克")),
+        ("3-4只鱿鱼", (3, 4, "只")),
+        ("十二个鸡蛋", (12, 12, "个")),
+        ("个鸡蛋16", (16, 16, "个")),
+        ("½茶匙料酒", (0.5, 0.5, "茶匙")),
+        ("1/2小勺料酒", (0.5, 0.5, "茶匙")),
+        ("两勺酱油", (2, 2, "勺")),
+        ("6鸡翅", (6, 6, "")),
+        ("2个八角", (2, 2, "个")),
+        ("适量盐", None),
+        ("盐少许", None),
+        ("三文鱼", None),
+    ],
+)
+def test_amount_of_an_ingredient(line: str, amount: tuple[float, float, str] | None) -> None:
+    assert list(ingredient_amounts((line,)).values()) == [amount]
+
+
+def test_quantities_by_hand() -> None:
+    # (上海青, 1500 克) is there in kilograms, 盐 has another amount, 糖 is not asked for:
+    # 1 of 3 found, 1 of 2 wanted; by name 2 of 3 and 2 of 2
+    scores = ingredient_scores(answer(["1.5公斤上海青", "40克盐", "糖"], ["拌匀"]), REFERENCE)
+    assert scores["quantity_precision"] == pytest.approx(100 / 3)
+    assert scores["quantity_recall"] == pytest.approx(50)
+    assert scores["quantity_f1"] == pytest.approx(100 * 2 / 5)
+    assert scores["ingredient_f1"] == pytest.approx(100 * 4 / 5)
+
+
+WANTED_STEPS = ["热锅倒油", "放入蒜末爆香", "加盐调味", "出锅装盘"]
+
+
+def test_steps_by_hand() -> None:
+    # 热锅|倒油, 放入|蒜末|爆|香, 加盐|调味, 出锅|装盘. Found: the first with one word more
+    # (F = 2·2/(2+3)), the fourth, the third; the second is not there. 3 of 4 covered, and the
+    # places 0, 2, 1 rise over 2.
+    found = ["1. 热锅倒油烧热", "2. 出锅装盘", "3. 加盐调味"]
+    scores = step_scores(found, WANTED_STEPS)
+    assert scores == {"step_coverage": 75.0, "step_order": 50.0}
+
+
+def test_one_long_step_does_not_cover_all() -> None:
+    assert step_scores(["".join(WANTED_STEPS)], WANTED_STEPS)["step_coverage"] <= 25
+    repeated = step_scores(["加盐调味"] * 4, WANTED_STEPS)
+    assert repeated == {"step_coverage": 25.0, "step_order": 25.0}
+
+
+def test_steps_of_the_recipe_itself_and_of_no_answer() -> None:
+    assert step_scores(WANTED_STEPS, WANTED_STEPS) == {"step_coverage": 100, "step_order": 100}
+    assert step_scores([], WANTED_STEPS) == {"step_coverage": 0, "step_order": 0}
+    with pytest.raises(ValueError, match="no steps"):
+        step_scores(WANTED_STEPS, [])
+
+
+def test_repetition_by_hand() -> None:
+    # 加|盐|加|盐|加|盐|加|盐 by spaces: 5 sequences of four, 2 different: 1 − 2/5
+    assert repetition("加 盐 " * 4) == pytest.approx(60)
+    assert repetition("加 盐 加 油") == 0
+    assert repetition("") == 0
 
 
 def test_reference_without_ingredients_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""The asked form of a recipe answer, and the ingredient names in it."""
+"""The asked form of a recipe answer, and the ingredients in it: their names and their amounts."""
 
 import re
 import unicodedata
@@ -28,6 +28,26 @@ _TRAILING = re.compile(
 _BRACKETS = re.compile(r"[(\[{【《][^()\[\]{}【】《》]*[)\]}】》]")
 _SEPARATORS = re.compile(r"[、,;。]")
 _EDGES = " \t#*·•.:!-—_~"
+_AMOUNT = re.compile(
+    rf"(?P<number>{_NUMBER}|(?:[一二两三四五六七八九十]{{1,3}}|半)(?={_UNIT}))\s*(?P<unit>{_UNIT}{_UNIT_END})?"
+)
+_UNIT_FIRST = re.compile(rf"^\s*(?P<unit>{_UNIT}{_UNIT_END})\s*(?=\d|$)")
+_DIGITS = {"半": 0.5, "两": 2.0} | {
+    digit: float(n) for n, digit in enumerate("一二三四五六七八九", 1)
+}
+# Units that mean the same, with how many of the first one such unit is.
+_SAME_UNIT = {
+    "克": {"g": 1.0, "千克": 1000.0, "公斤": 1000.0, "kg": 1000.0, "斤": 500.0, "两": 50.0}
+    | {"毫克": 0.001, "mg": 0.001},
+    "毫升": {"ml": 1.0, "cc": 1.0, "升": 1000.0, "l": 1000.0},
+    "汤匙": {"大勺": 1.0, "大匙": 1.0, "tbsp": 1.0},
+    "茶匙": {"小勺": 1.0, "小匙": 1.0, "tsp": 1.0},
+    "勺": {"匙": 1.0, "调羹": 1.0},
+}
+_UNITS = {
+    other: (unit, factor) for unit, same in _SAME_UNIT.items() for other, factor in same.items()
+}
+Amount = tuple[float, float, str]  # least, most, unit
 
 
 @dataclass(frozen=True)
@@ -68,12 +88,52 @@ def ingredient_names(lines: tuple[str, ...]) -> frozenset[str]:
     `1500克上海青`, `上海青 1500g` and `上海青（洗净）` all give `上海青`; a line that lists several
     (`姜、蒜`) gives each. Full-width forms are folded (NFKC), letters made small.
     """
-    names: set[str] = set()
+    return frozenset(ingredient_amounts(lines))
+
+
+def ingredient_amounts(lines: tuple[str, ...]) -> dict[str, Amount | None]:
+    """Return the amount by ingredient name, in the order of the lines; the first mention counts.
+
+    An amount is (least, most, unit): `3-4只鱿鱼` gives (3, 4, "只"), `半斤盐` and `250g 盐` both
+    (250, 250, "克"). Units that mean the same are made one; spoons and bowls are not turned into
+    grams. Without a number (`适量盐`, `盐少许`, `盐`) the amount is None.
+    """
+    amounts: dict[str, Amount | None] = {}
     for line in lines:
         text = unicodedata.normalize("NFKC", line).lower()
-        text = _BRACKETS.sub("", text)
-        names.update(_name(part) for part in _SEPARATORS.split(text))
-    return frozenset(names - {""})
+        remarks = " ".join(_BRACKETS.findall(text))
+        parts = [part for part in _SEPARATORS.split(_BRACKETS.sub("", text)) if part.strip()]
+        for part in parts:
+            name = _name(part)
+            amount = _amount(part.replace(name, " ", 1)) if name else None
+            if amount is None and len(parts) == 1:
+                amount = _amount(remarks.strip("()[]{}【】《》"))
+            if name:
+                amounts.setdefault(name, amount)
+    return amounts
+
+
+def _amount(text: str) -> Amount | None:
+    """Read what is left of an ingredient without its name."""
+    match = _AMOUNT.search(text)
+    if match is None:
+        return None
+    first = _UNIT_FIRST.match(text)
+    unit = match["unit"] or (first["unit"] if first else "")
+    unit, factor = _UNITS.get(unit, (unit, 1.0))
+    ends = [_number(end) * factor for end in re.split(r"\s*[-~至到—]+\s*", match["number"])]
+    return round(min(ends), 6), round(max(ends), 6), unit
+
+
+def _number(text: str) -> float:
+    """Return the value of `3`, `2.5`, `1/2`, `两`, `半` or `十二`."""
+    if text[0].isdigit():
+        value, *divisors = (float(part) for part in re.split("[/⁄]", text))
+        for divisor in divisors:
+            value = value / divisor if divisor else value
+        return value
+    tens, ten, ones = text.rpartition("十")
+    return (10 * _DIGITS.get(tens, 1.0) if ten else 0.0) + _DIGITS.get(ones, 0.0)
 
 
 def _name(text: str) -> str:

@@ -7,41 +7,69 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from butler.answers import ingredient_names, parse_answer
+from butler.answers import ingredient_amounts, parse_answer
+from butler.steps import step_scores
 
 MAIN_METRIC = "ingredient_f1"
 METRICS = (
     "ingredient_f1",
     "ingredient_precision",
     "ingredient_recall",
+    "quantity_f1",
+    "quantity_precision",
+    "quantity_recall",
+    "step_coverage",
+    "step_order",
     "rouge1",
     "rouge2",
     "rougeL",
     "bleu_zh",
     "format_validity",
+    "repetition",
 )
+LESS_IS_BETTER = ("repetition",)
+REPEATED_WORDS = 4  # words in a sequence that `repetition` counts
 
 
 def ingredient_scores(prediction: str, reference: str) -> dict[str, float]:
-    """Precision, recall and F1 of the ingredient names of one answer, 0 to 100.
+    """Precision, recall and F1 of the ingredients of one answer, by name and with amount, 0 to 100.
 
-    With P and R the sets of names in prediction and reference: precision |P∩R|/|P|,
-    recall |P∩R|/|R|, F1 2|P∩R|/(|P|+|R|) (van Rijsbergen, Information Retrieval, 1979, ch. 7,
-    there E = 1 − F1). Names match exactly; quantities do not count. An empty P scores 0.
+    With P and R the sets in prediction and reference: precision |P∩R|/|P|, recall |P∩R|/|R|,
+    F1 2|P∩R|/(|P|+|R|) (van Rijsbergen, Information Retrieval, 1979, ch. 7, there E = 1 − F1).
+    For `ingredient_*` the sets hold names, which match exactly; for `quantity_*` they hold pairs
+    of name and amount (see `ingredient_amounts`). An empty P scores 0.
 
     Raises:
         ValueError: if the reference has no ingredients.
     """
-    found = ingredient_names(parse_answer(prediction).ingredients)
-    wanted = ingredient_names(parse_answer(reference).ingredients)
+    found = ingredient_amounts(parse_answer(prediction).ingredients)
+    wanted = ingredient_amounts(parse_answer(reference).ingredients)
     if not wanted:
         raise ValueError(f"the reference answer lists no ingredients: {reference[:60]!r}")
+    return _overlap("ingredient", set(found), set(wanted)) | _overlap(
+        "quantity", set(found.items()), set(wanted.items())
+    )
+
+
+def _overlap(name: str, found: set[Any], wanted: set[Any]) -> dict[str, float]:
     hits = len(found & wanted)
     return {
-        "ingredient_f1": 100.0 * 2 * hits / (len(found) + len(wanted)),
-        "ingredient_precision": 100.0 * hits / len(found) if found else 0.0,
-        "ingredient_recall": 100.0 * hits / len(wanted),
+        f"{name}_f1": 100.0 * 2 * hits / (len(found) + len(wanted)),
+        f"{name}_precision": 100.0 * hits / len(found) if found else 0.0,
+        f"{name}_recall": 100.0 * hits / len(wanted),
     }
+
+
+def repetition(text: str) -> float:
+    """Share of the sequences of four words that stood in the text before, 0 to 100; less is better.
+
+    100·(1 − different 4-grams / all 4-grams) over jieba's words, `seq-rep-4` of Welleck et al.
+    (Neural Text Generation with Unlikelihood Training, 2020, eq. 10). A text of fewer than four
+    words has none.
+    """
+    words = _JiebaTokenizer().tokenize(text)
+    grams = list(zip(*(words[start:] for start in range(REPEATED_WORDS)), strict=False))
+    return 100.0 * (1 - len(set(grams)) / len(grams)) if grams else 0.0
 
 
 class _JiebaTokenizer:
@@ -93,14 +121,19 @@ def score_recipes(
         but `bleu_zh`. Each score is the mean over the questions; BLEU is of the corpus as a whole.
 
     Raises:
-        ValueError: if the numbers differ, there is none, or a reference lists no ingredients.
+        ValueError: if the numbers differ, there is none, or a reference lists no
+            ingredients or no steps.
     """
     if len(predictions) != len(references) or not references:
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
     questions = [
         ingredient_scores(prediction, reference)
+        | step_scores(parse_answer(prediction).steps, parse_answer(reference).steps)
         | rouge(prediction, reference)
-        | {"format_validity": 100.0 * parse_answer(prediction).valid}
+        | {
+            "format_validity": 100.0 * parse_answer(prediction).valid,
+            "repetition": repetition(prediction),
+        }
         for prediction, reference in zip(predictions, references, strict=True)
     ]
     overall = {
