@@ -6,9 +6,14 @@ import pytest
 
 from butler.decision import Candidate, Change, Rule, caveats, decide
 from butler.errors import ButlerError
-from butler.intervals import paired_change
+from butler.intervals import mcnemar, paired_change
+from butler.texts import say
 
 RULE = Rule(max_loss=2.0, prefer="memory", tokens=1000)
+
+
+def english(text: object) -> str:
+    return say(text, "en")
 
 
 def candidate(name: str, points: float, memory: float, speed: float = 100.0) -> Candidate:
@@ -23,8 +28,9 @@ def test_smallest_within_the_limit_is_chosen() -> None:
     assert found.variant == "w4"
     eligible = {verdict.variant: verdict.eligible for verdict in found.verdicts}
     assert eligible == {"fp16": True, "w4": True, "w4kv8": False}
-    assert "50% of fp16's memory" in found.sentence
-    assert "loses 3.00 on ceval; the limit is 2" in found.verdicts[2].reason
+    assert "50% of fp16's memory" in english(found.sentence)
+    assert "内存为 fp16 的 50%" in say(found.sentence, "zh")
+    assert "loses 3.00 on C-Eval; the limit is 2" in english(found.verdicts[2].reason)
 
 
 def test_a_loss_of_just_the_limit_is_allowed() -> None:
@@ -37,7 +43,7 @@ def test_speed_may_be_preferred() -> None:
     rule = Rule(2.0, "speed", 1000)
     found = decide(rule, [FP16, candidate("kv8", 0, 100, 90), candidate("w4", 0, 200, 300)])
     assert found.variant == "w4"
-    assert "100.0 tokens/s against 300.0 tokens/s" in found.verdicts[0].reason
+    assert "100.0 tokens/s against 300.0 tokens/s" in english(found.verdicts[0].reason)
 
 
 def test_one_lossy_benchmark_is_enough_to_be_refused() -> None:
@@ -49,13 +55,13 @@ def test_one_lossy_benchmark_is_enough_to_be_refused() -> None:
 def test_all_too_lossy_gives_fp16_and_says_so() -> None:
     found = decide(RULE, [FP16, candidate("kv8", -9, 100), candidate("w4", -3, 50)])
     assert found.variant == "fp16"
-    assert "every other variant loses more than 2 points" in found.sentence
+    assert "every other variant loses more than 2 points" in english(found.sentence)
 
 
 def test_fp16_wins_where_nothing_is_better() -> None:
     found = decide(RULE, [FP16, candidate("w4", 0.0, 500)])
     assert found.variant == "fp16"
-    assert "no other variant within the limit is better" in found.sentence
+    assert "no other variant within the limit of 2 points is better" in english(found.sentence)
 
 
 def test_tie_in_memory_goes_to_speed_then_to_the_smaller_loss_then_to_order() -> None:
@@ -69,15 +75,23 @@ def test_tie_in_memory_goes_to_speed_then_to_the_smaller_loss_then_to_order() ->
 
 def test_difference_within_noise_is_said() -> None:
     found = decide(RULE, [FP16, candidate("w4", -0.5, 200)])
-    assert any("within noise" in remark for remark in found.remarks)
+    assert "All differences" in english(found.remarks[0])
+    assert "噪声之内" in say(found.remarks[0], "zh")
     clear = Candidate("w4", {"ceval": Change(-1.5, -1.9, -1.1)}, 200, 100)
     assert decide(RULE, [FP16, clear]).remarks == []
 
 
+def test_noise_of_the_chosen_alone_names_the_benchmark() -> None:
+    clear = Candidate("w4kv8", {"ceval": Change(-5.0, -6.0, -4.0)}, 100, 100)
+    found = decide(RULE, [FP16, candidate("w4", -0.5, 200), clear])
+    assert "w4 against fp16 on C-Eval is within noise" in english(found.remarks[0])
+
+
 def test_interval_across_the_limit_is_said() -> None:
     found = decide(RULE, [FP16, candidate("w4", -1.5, 200), candidate("w4kv8", -2.5, 100)])
-    assert "w4 on ceval (-2.5 to -0.5), w4kv8 on ceval (-3.5 to -1.5)" in found.remarks[-1]
-    assert "fp16" not in found.remarks[-1]
+    last = english(found.remarks[-1])
+    assert "w4 on C-Eval (-2.5 to -0.5), w4kv8 on C-Eval (-3.5 to -1.5)" in last
+    assert "fp16" not in last
 
 
 @pytest.mark.parametrize(
@@ -104,8 +118,32 @@ def test_decision_as_json_keeps_rule_reasons_and_intervals() -> None:
     assert record["variant"] == "w4"
     assert record["rule"]["max_loss"] == 2.0
     assert "1,000 tokens" in record["rule"]["text"]
+    assert (
+        "16,384" not in record["rule"]["text_zh"] and "1,000 个 token" in record["rule"]["text_zh"]
+    )
+    assert record["verdicts"][1]["reason_zh"].startswith("选中")
     change = record["verdicts"][1]["changes"]["ceval"]
-    assert change == {"points": -1, "low": -2, "high": 0, "within_noise": True}
+    assert change["within_noise"] is True
+    assert {name: change[name] for name in ("points", "low", "high")} == {
+        "points": -1, "low": -2, "high": 0
+    }  # fmt: skip
+
+
+def test_mcnemar_by_hand() -> None:
+    # 5 lost and 1 gained: two tails of Binomial(6, 1/2) from 5 on: 2·(6 + 1)/64
+    baseline = {"law": [100.0] * 5 + [0.0], "tax": [100.0, 0.0]}
+    variant = {"law": [0.0] * 5 + [100.0], "tax": [100.0, 0.0]}
+    found = mcnemar(variant, baseline)
+    assert (found["lost"], found["gained"]) == (5, 1)
+    assert found["p"] == pytest.approx(14 / 64)
+    change = paired_change(variant, baseline)
+    assert (change.lost, change.gained, change.p) == (5, 1, found["p"])
+
+
+def test_mcnemar_where_nothing_changed_and_where_scores_are_not_right_or_wrong() -> None:
+    assert mcnemar({"law": [100.0, 0.0]}, {"law": [100.0, 0.0]})["p"] == 1
+    assert mcnemar({"recipe": [50.0, 0.0]}, {"recipe": [100.0, 0.0]}) == {}
+    assert paired_change({"r": [50.0, 0.0]}, {"r": [100.0, 0.0]}).p is None
 
 
 def test_paired_change_is_the_mean_over_data_sets() -> None:
@@ -147,8 +185,8 @@ def test_different_questions_cannot_be_paired() -> None:
 
 def test_a_fine_tuned_model_that_scores_nothing_or_forgot_is_said_first():
     found = caveats({"ceval": 40.0, "recipe": 0.0}, {"ceval": Change(-12.0, -15.0, -9.0)})
-    assert found[0].startswith("fp16 itself scores 0 on recipe")
-    assert found[1].startswith("Fine-tuning cost 12.00 points on ceval")
+    assert english(found[0]).startswith("fp16 itself scores 0 on recipes")
+    assert english(found[1]).startswith("Fine-tuning cost 12.00 points on C-Eval")
     assert caveats({"ceval": 40.0}, {"ceval": Change(-1.0, -3.0, 1.0)}) == []
     decision = decide(RULE, [FP16, candidate("w4", 0.0, 200)], found)
     assert list(decision.remarks)[:2] == found

@@ -16,7 +16,9 @@ from workflow_state import ROOT, copy_state, finish, overlay, snakemake, stale
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
 VARIANTS = ("fp16", "kv8", "w4", "w4kv8")
-REPORT = {"results/summary.csv", "results/decision.json", "results/report.html"}
+REPORT = {
+    f"results/{name}" for name in ("summary.csv", "decision.json", "report.html", "sha256.txt")
+}
 CONFIG_COPY = {"results/config.yaml"}
 
 
@@ -220,7 +222,7 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     checks = report.split("--checks ")[1].split(" --corpus-stats")[0].split()
     names = {Path(check).stem for check in checks if "/evaluation_" not in check}
     assert names == {"training", "merge", "template", "awq"}
-    locks = report.split("--locks ")[1].split(" --summary")[0].split()
+    locks = report.split("--locks ")[1].split(" --logs")[0].split()
     tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
     assert [Path(lock).stem for lock in locks] == tools
 

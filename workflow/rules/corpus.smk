@@ -15,7 +15,12 @@ rule corpus:
         train="build/corpus/train.jsonl",
         test="build/corpus/test.jsonl",
         rejected="build/corpus/rejected.jsonl",
-        stats="build/corpus/stats.json",
+        stats=report(
+            "build/corpus/stats.json",
+            caption="../report/corpus.rst",
+            category="Corpus",
+            labels={"file": "counts"},
+        ),
     log:
         "logs/corpus.log",
     benchmark:

@@ -23,8 +23,18 @@ rule evaluate:
         checks=lambda w: checks(w.model),
         data=benchmark_data,
     output:
-        scores="results/{benchmark}_{model}.csv",
-        check="results/checks/evaluation_{benchmark}_{model}.json",
+        scores=report(
+            "results/{benchmark}_{model}.csv",
+            caption="../report/evaluation.rst",
+            category="Accuracy",
+            labels={"benchmark": "{benchmark}", "model": "{model}"},
+        ),
+        check=report(
+            "results/checks/evaluation_{benchmark}_{model}.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "evaluation of {model} on {benchmark}"},
+        ),
         details="build/evaluate/{benchmark}_{model}/details.jsonl",
     log:
         "logs/evaluate_{benchmark}_{model}.log",
@@ -63,7 +73,12 @@ rule efficiency:
         workspace="workspaces/{variant}",
         checks=lambda w: checks(w.variant),
     output:
-        "results/efficiency_{variant}.csv",
+        report(
+            "results/efficiency_{variant}.csv",
+            caption="../report/efficiency.rst",
+            category="Efficiency",
+            labels={"variant": "{variant}"},
+        ),
     log:
         "logs/efficiency_{variant}.log",
     benchmark:

@@ -47,8 +47,18 @@ rule train:
         base="build/base",
     output:
         checkpoint=directory("build/train/checkpoint"),
-        loss="build/train/loss.csv",
-        check="results/checks/training.json",
+        loss=report(
+            "build/train/loss.csv",
+            caption="../report/loss.rst",
+            category="Training",
+            labels={"file": "loss"},
+        ),
+        check=report(
+            "results/checks/training.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "training"},
+        ),
     log:
         "logs/train.log",
     benchmark:
@@ -126,7 +136,12 @@ rule check_merge:
         merged="build/merged",
         held_out="build/corpus/test.jsonl",
     output:
-        "results/checks/merge.json",
+        report(
+            "results/checks/merge.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "merge"},
+        ),
     log:
         "logs/check_merge.log",
     benchmark:

@@ -73,7 +73,12 @@ rule check_awq:
         merged="build/merged",
         awq="build/awq",
     output:
-        "results/checks/awq.json",
+        report(
+            "results/checks/awq.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "awq"},
+        ),
     log:
         "logs/check_awq.log",
     benchmark:

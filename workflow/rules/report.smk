@@ -2,13 +2,38 @@
 #
 # Needs the tables and answers of every variant and of the base, the checks, the corpus's counts
 # and the losses.
-# Makes results/summary.csv, results/decision.json and results/report.html.
+# Makes results/summary.csv, results/decision.json, results/report.html and results/sha256.txt.
+
+
+report: "../report/workflow.rst"
+
+
+CHECKS = sorted(
+    {check for model in MODELS for check in checks(model)}
+    | set(
+        expand(
+            "results/checks/evaluation_{benchmark}_{model}.json",
+            benchmark=BENCHMARKS,
+            model=MODELS,
+        )
+    )
+)
+SCORES = expand("results/{benchmark}_{model}.csv", benchmark=BENCHMARKS, model=MODELS)
+EFFICIENCY = expand("results/efficiency_{variant}.csv", variant=VARIANTS)
+ANSWERS = expand(
+    "build/evaluate/{benchmark}_{model}/details.jsonl", benchmark=BENCHMARKS, model=MODELS
+)
 
 
 rule run_config:
     """Keep the configuration of this run beside its results."""
     output:
-        "results/config.yaml",
+        report(
+            "results/config.yaml",
+            caption="../report/config.rst",
+            category="Run",
+            labels={"file": "configuration"},
+        ),
     log:
         "logs/run_config.log",
     benchmark:
@@ -19,30 +44,68 @@ rule run_config:
         "printf '%s\\n' {params.config:q} > {output} 2> {log}"
 
 
+rule hashes:
+    """Write down the SHA-256 of every artefact."""
+    input:
+        code=code("hash_artefacts.py"),
+        corpus=rules.corpus.output,
+        models=expand("build/{folder}", folder=["adapter", "awq", "base", "merged"]),
+        workspaces=expand("workspaces/{model}", model=MODELS),
+        tables=[*SCORES, *EFFICIENCY, *ANSWERS, *CHECKS],
+        run=["build/train/config.py", "build/train/loss.csv", "results/config.yaml"],
+    output:
+        report(
+            "results/sha256.txt",
+            caption="../report/sha256.rst",
+            category="Run",
+            labels={"file": "hashes"},
+        ),
+    log:
+        "logs/hashes.log",
+    benchmark:
+        "logs/hashes.tsv"
+    resources:
+        mem_mb=200,
+    shell:
+        "python {input.code[0]:q} --out {output} {input.corpus} {input.models} "
+        "{input.workspaces} {input.tables} {input.run} > {log} 2>&1"
+
+
 rule report:
     """Join accuracy, memory and speed, decide by the stated rule, and render the page."""
     input:
         code=code("report.py"),
-        page=sorted(str(path) for path in (ROOT / "workflow" / "report").iterdir()),
-        scores=expand("results/{benchmark}_{model}.csv", benchmark=BENCHMARKS, model=MODELS),
-        details=expand(
-            "build/evaluate/{benchmark}_{model}/details.jsonl", benchmark=BENCHMARKS, model=MODELS
+        page=sorted(
+            str(path) for path in (ROOT / "workflow" / "report").iterdir() if path.suffix != ".rst"
         ),
-        efficiency=expand("results/efficiency_{variant}.csv", variant=VARIANTS),
-        checks=sorted({check for model in MODELS for check in checks(model)}),
-        evaluations=expand(
-            "results/checks/evaluation_{benchmark}_{model}.json",
-            benchmark=BENCHMARKS,
-            model=MODELS,
-        ),
+        scores=SCORES,
+        details=ANSWERS,
+        efficiency=EFFICIENCY,
+        checks=CHECKS,
         corpus="build/corpus/stats.json",
         loss="build/train/loss.csv",
         config="results/config.yaml",
+        hashes="results/sha256.txt",
         locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
     output:
-        summary="results/summary.csv",
-        decision="results/decision.json",
-        report="results/report.html",
+        summary=report(
+            "results/summary.csv",
+            caption="../report/summary.rst",
+            category="Decision",
+            labels={"file": "summary table"},
+        ),
+        decision=report(
+            "results/decision.json",
+            caption="../report/decision.rst",
+            category="Decision",
+            labels={"file": "decision"},
+        ),
+        report=report(
+            "results/report.html",
+            caption="../report/report.rst",
+            category="Decision",
+            labels={"file": "report"},
+        ),
     log:
         "logs/report.log",
     benchmark:
@@ -57,12 +120,16 @@ rule report:
         tokens=config["decision"]["tokens"],
         cards=config["efficiency"]["cards"],
         chat_tokens=config["efficiency"]["chat_tokens"],
+        answers=config["report"]["answers"],
+    # logs/ is no input: it holds the benchmark files of the jobs that made the inputs, and a run
+    # that made none of them anew has nothing to add.
     shell:
         "python {input.code[0]:q} --results results --evaluations build/evaluate "
         "--variants {params.variants} --benchmarks {params.benchmarks} --base base "
         "--max-loss {params.max_loss} --prefer {params.prefer} --tokens {params.tokens} "
-        "--cards {params.cards} --chat-tokens {params.chat_tokens} "
-        "--checks {input.checks} {input.evaluations} --corpus-stats {input.corpus} "
+        "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
+        "--checks {input.checks} --corpus-stats {input.corpus} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
+        "--logs logs --hashes {input.hashes} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "
         "> {log} 2>&1"

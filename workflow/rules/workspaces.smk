@@ -37,7 +37,12 @@ rule check_workspace:
         model=lambda w: f"build/{SOURCES[w.weights][0]}",
         held_out="build/corpus/test.jsonl",
     output:
-        "results/checks/workspace_{weights}.json",
+        report(
+            "results/checks/workspace_{weights}.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "workspace of {weights}"},
+        ),
     log:
         "logs/check_workspace_{weights}.log",
     benchmark:
@@ -85,7 +90,12 @@ rule check_template:
         prompts="build/train/prompts.jsonl",
         workspace=served_from("fp16"),
     output:
-        "results/checks/template.json",
+        report(
+            "results/checks/template.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "template"},
+        ),
     log:
         "logs/check_template.log",
     benchmark:
@@ -137,7 +147,12 @@ rule check_kv8:
         workspace="workspaces/{variant}",
         held_out="build/corpus/test.jsonl",
     output:
-        "results/checks/{variant}.json",
+        report(
+            "results/checks/{variant}.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "{variant}"},
+        ),
     log:
         "logs/check_{variant}.log",
     benchmark:

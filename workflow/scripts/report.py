@@ -9,12 +9,17 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from markupsafe import Markup
 
-from butler import corpus_figures, report_page
 from butler.decision import BASELINE, Candidate, Change, Decision, Rule, caveats, decide
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_write_json, atomic_write_text
+from butler.files import atomic_write_json, atomic_write_text, spreadsheet_safe
 from butler.intervals import paired_change
+from butler.report import charts, run
+from butler.report.corpus import section as corpus_section
+from butler.report.page import render
+from butler.report.side_by_side import answers, flips
+from butler.report.summary import Capacity, Evaluations, by_category, by_dataset, summary
 from butler.results import (
     Efficiency,
     check_same_questions,
@@ -23,6 +28,7 @@ from butler.results import (
     read_json,
     read_loss,
 )
+from butler.texts import Phrase, named, phrase, say
 
 LARGEST_REPORT = 5 * 2**20  # bytes
 
@@ -46,6 +52,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--training-log", type=Path, help="CSV with columns step and loss")
     add("--config", type=Path, help="YAML of the run's configuration")
     add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
+    add("--logs", type=Path, help="folder of Snakemake's benchmark files")
+    add("--hashes", type=Path, help="SHA-256 of the artefacts, as sha256sum writes them")
+    add("--answers", type=int, default=20, help="questions shown with every model's answer")
     add("--summary", required=True, type=Path)
     add("--decision", required=True, type=Path)
     add("--report", required=True, type=Path)
@@ -66,22 +75,20 @@ def main() -> None:
         candidates(rule, variants, benchmarks, evaluations, efficiencies),
         caveats(scores, base_changes),
     )
-    capacity = report_page.Capacity(arguments.cards, arguments.chat_tokens)
-    table = report_page.summary(decision, evaluations, efficiencies, capacity)
-    page = report_page.render(
-        context(arguments, decision, evaluations, efficiencies, table, base_changes)
-    )
+    capacity = Capacity(arguments.cards, arguments.chat_tokens)
+    table = summary(decision, evaluations, efficiencies, capacity)
+    page = render(context(arguments, decision, evaluations, efficiencies, table, base_changes))
     if len(page.encode()) > LARGEST_REPORT:
         raise ButlerError(f"the report would be {len(page.encode()):,} bytes; the limit is 5 MiB")
-    atomic_write_text(arguments.summary, table.to_csv(index=False))
+    atomic_write_text(arguments.summary, table.map(spreadsheet_safe).to_csv(index=False))
     atomic_write_json(arguments.decision, decision.to_json())
     atomic_write_text(arguments.report, page)
-    print(decision.sentence)
+    print(say(decision.sentence, "en"))
 
 
 def read_all(
     arguments: argparse.Namespace, variants: list[str], benchmarks: list[str]
-) -> report_page.Evaluations:
+) -> Evaluations:
     """Read all evaluations, the base model's first; all must have asked the same questions."""
     names = [arguments.base, *variants] if arguments.base else variants
     found = {}
@@ -99,7 +106,7 @@ def candidates(
     rule: Rule,
     variants: list[str],
     benchmarks: list[str],
-    evaluations: report_page.Evaluations,
+    evaluations: Evaluations,
     efficiencies: dict[str, Efficiency],
 ) -> list[Candidate]:
     """Return what the decision needs of each variant."""
@@ -120,7 +127,7 @@ def candidates(
 
 
 def changes_since_base(
-    base: str | None, benchmarks: list[str], evaluations: report_page.Evaluations
+    base: str | None, benchmarks: list[str], evaluations: Evaluations
 ) -> dict[str, Change]:
     """Return the change of the fine-tuned model against the base, by benchmark."""
     if not base:
@@ -136,7 +143,7 @@ def changes_since_base(
 def context(
     arguments: argparse.Namespace,
     decision: Decision,
-    evaluations: report_page.Evaluations,
+    evaluations: Evaluations,
     efficiencies: dict[str, Efficiency],
     table: pd.DataFrame,
     base_changes: dict[str, Change],
@@ -144,31 +151,109 @@ def context(
     """Return everything the template shows."""
     benchmarks = _names(arguments.benchmarks)
     quantised = [name for name in efficiencies if name != BASELINE]
-    loss = read_loss(arguments.training_log) if arguments.training_log else None
-    return {
+    stats = read_json(arguments.corpus_stats) if arguments.corpus_stats else None
+    baseline = efficiencies[BASELINE]
+    shown = {
         "decision": decision,
+        "verdicts": {verdict.variant: verdict for verdict in decision.verdicts},
         "baseline": BASELINE,
         "base": arguments.base,
         "base_changes": base_changes,
+        "forgetting": forgetting(arguments.base, base_changes, evaluations),
         "benchmarks": benchmarks,
+        "main_metrics": {name: evaluations[name, BASELINE].metric for name in benchmarks},
         "evaluations": evaluations,
         "efficiencies": efficiencies,
         "rows": table.astype(object).where(table.notna(), None).to_dict("records"),
-        "capacity": report_page.Capacity(arguments.cards, arguments.chat_tokens),
+        "memory": baseline.memory_bytes(decision.rule.tokens),
+        "speed": baseline.values["decode_tokens_per_s"],
+        "capacity": Capacity(arguments.cards, arguments.chat_tokens),
+        "cards": list(baseline.chats(arguments.cards, arguments.chat_tokens)),
+        "loads": sorted({count for one in efficiencies.values() for count in one.loads()}),
         "on_reference": any(e.engine == "reference" for e in efficiencies.values()),
-        "charts": report_page.charts(decision, evaluations, efficiencies, loss),
-        "datasets": {name: report_page.by_dataset(evaluations, name) for name in benchmarks},
+        "datasets": {name: by_dataset(evaluations, name) for name in benchmarks},
+        "compared": [BASELINE, *quantised],
+        "flips": {name: flips(evaluations, name, quantised) for name in benchmarks},
         "answers": (
-            report_page.answers(evaluations, "recipe", quantised) if "recipe" in benchmarks else []
+            answers(evaluations, "recipe", quantised, arguments.answers)
+            if "recipe" in benchmarks
+            else []
         ),
+        "corpus": corpus_section(stats) if stats else None,
+        "library": Markup(charts.library()),
+    }
+    shown["subject_categories"] = by_category(shown["datasets"].get("ceval"))
+    shown |= provenance(arguments)
+    shown["charts"] = drawings(arguments, shown)
+    shown["sections"] = [name for name, there in _sections(shown).items() if there]
+    return shown
+
+
+def forgetting(
+    base: str | None, changes: dict[str, Change], evaluations: Evaluations
+) -> dict[str, Phrase]:
+    """Say in a sentence, for each benchmark, what fine-tuning did to it."""
+    said = {}
+    for name, change in changes.items():
+        fell = "lost" if change.points < 0 else "gained"
+        said[name] = phrase(
+            f"forgetting.{'noise' if change.within_noise else fell}",
+            benchmark=named("name", name),
+            before=evaluations[name, str(base)].average,
+            after=evaluations[name, BASELINE].average,
+            points=change.points,
+        )
+    return said
+
+
+def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the run was: checks, stages, versions, settings and hashes."""
+    return {
         "checks": [read_json(path) for path in sorted(arguments.checks)],
-        "corpus": (
-            corpus_figures.section(read_json(arguments.corpus_stats))
-            if arguments.corpus_stats
-            else None
-        ),
-        "versions": report_page.versions(arguments.locks),
+        "stages": run.stages(arguments.logs) if arguments.logs else [],
+        "versions": run.versions(arguments.locks),
+        "commit": run.commit(),
         "config": _config(arguments.config) if arguments.config else None,
+        "hashes": run.read_hashes(arguments.hashes) if arguments.hashes else [],
+    }
+
+
+def drawings(arguments: argparse.Namespace, shown: dict[str, Any]) -> dict[str, Any]:
+    """Return the charts by name, each in both languages."""
+    decision, efficiencies = shown["decision"], shown["efficiencies"]
+    drawn: dict[str, Any] = {}
+    for name in shown["benchmarks"]:
+        found = charts.points(decision, shown["evaluations"], name, efficiencies)
+        tokens = decision.rule.tokens
+        drawn[f"memory_{name}"] = charts.accuracy_against_memory(found, decision.variant, tokens)
+    if groups := shown["subject_categories"]:
+        variants = shown["datasets"]["ceval"]["variants"]
+        rows = [{**group, "name": group["category"]} for group in groups]
+        drawn["categories"] = charts.dots(rows, variants, "named:category")
+        for group in groups:
+            rows = [{**row, "name": row["dataset"]} for row in group["rows"]]
+            drawn[f"subjects_{group['category']}"] = charts.dots(rows, variants, "subject")
+    if loads := charts.speed_by_concurrency(efficiencies):
+        drawn["loads"] = loads
+    if arguments.training_log:
+        drawn["loss"] = charts.loss_curve(read_loss(arguments.training_log))
+    if corpus := shown["corpus"]:
+        drawn["funnel"] = charts.funnel(corpus["funnel"])
+        for name, bins in corpus["histograms"].items():
+            drawn[f"lengths_{name}"] = charts.lengths(bins, name)
+    return drawn
+
+
+def _sections(shown: dict[str, Any]) -> dict[str, bool]:
+    """Say which sections of the page there are, in their order."""
+    return {
+        "decision": True,
+        "accuracy": True,
+        "speed": True,
+        "training": bool(shown["base"] or "loss" in shown["charts"]),
+        "answers": bool(shown["answers"]),
+        "corpus": bool(shown["corpus"]),
+        "run": True,
     }
 
 

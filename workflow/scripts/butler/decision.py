@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from butler.errors import ButlerError
+from butler.texts import Phrase, named, phrase, say
 
 BASELINE = "fp16"
 PREFERENCES = ("memory", "speed")
@@ -16,12 +17,17 @@ class Change:
     """Score of a variant minus that of the baseline on one benchmark, in points of 0 to 100.
 
     `low` and `high` bound the 95 % interval of the paired difference; None where it cannot be
-    given (a subject with fewer than two questions).
+    given (a subject with fewer than two questions). Where each question is right or wrong,
+    `lost` counts those that the baseline alone had right, `gained` those that the variant alone
+    has, and `p` is McNemar's for the two; elsewhere all three are None.
     """
 
     points: float
     low: float | None = None
     high: float | None = None
+    lost: int | None = None
+    gained: int | None = None
+    p: float | None = None
 
     @property
     def within_noise(self) -> bool:
@@ -61,16 +67,10 @@ class Rule:
             raise ButlerError("decision.max_loss must be at least 0, decision.tokens at least 1")
 
     @property
-    def text(self) -> str:
+    def text(self) -> Phrase:
         """The rule as one sentence."""
-        aim = {
-            "memory": f"the least memory (weights and KV cache for {self.tokens:,} tokens)",
-            "speed": "the fastest decoding",
-        }[self.prefer]
-        return (
-            f"Among the variants that lose at most {self.max_loss:g} points against {BASELINE} "
-            f"on every benchmark, take the one with {aim}."
-        )
+        aim = phrase(f"rule.{self.prefer}", tokens=self.tokens)
+        return phrase("rule.text", max_loss=self.max_loss, baseline=BASELINE, aim=aim)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Verdict:
 
     variant: str
     eligible: bool
-    reason: str
+    reason: Phrase
     memory_bytes: float
     decode_tokens_per_s: float
     changes: Mapping[str, Change] = field(default_factory=dict)
@@ -90,22 +90,42 @@ class Decision:
     """The variant to ship, in a sentence, with a verdict on each variant and remarks."""
 
     variant: str
-    sentence: str
-    remarks: Sequence[str]
+    sentence: Phrase
+    remarks: Sequence[Phrase]
     rule: Rule
     verdicts: Sequence[Verdict]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the decision as plain values."""
-        record = asdict(self)
-        record["rule"]["text"] = self.rule.text
-        for verdict, plain in zip(self.verdicts, record["verdicts"], strict=True):
-            for benchmark, change in verdict.changes.items():
-                plain["changes"][benchmark]["within_noise"] = change.within_noise
+        """Return the decision as plain values; what is said, in English and as `…_zh`."""
+        record: dict[str, Any] = {"variant": self.variant}
+        record |= _said("sentence", self.sentence)
+        record["remarks"] = [say(remark, "en") for remark in self.remarks]
+        record["remarks_zh"] = [say(remark, "zh") for remark in self.remarks]
+        record["rule"] = asdict(self.rule) | _said("text", self.rule.text)
+        record["verdicts"] = [_plain(verdict) for verdict in self.verdicts]
         return record
 
 
-def caveats(baseline_scores: Mapping[str, float], since_base: Mapping[str, Change]) -> list[str]:
+def _said(name: str, text: Phrase) -> dict[str, str]:
+    return {name: say(text, "en"), f"{name}_zh": say(text, "zh")}
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    changes = {
+        benchmark: asdict(change) | {"within_noise": change.within_noise}
+        for benchmark, change in verdict.changes.items()
+    }
+    return {
+        "variant": verdict.variant,
+        "eligible": verdict.eligible,
+        **_said("reason", verdict.reason),
+        "memory_bytes": verdict.memory_bytes,
+        "decode_tokens_per_s": verdict.decode_tokens_per_s,
+        "changes": changes,
+    }
+
+
+def caveats(baseline_scores: Mapping[str, float], since_base: Mapping[str, Change]) -> list[Phrase]:
     """Return what a reader must know of the fine-tuned model before trusting a comparison.
 
     Args:
@@ -113,20 +133,18 @@ def caveats(baseline_scores: Mapping[str, float], since_base: Mapping[str, Chang
         since_base: change of the baseline against the model before fine-tuning, by benchmark.
     """
     found = [
-        f"{BASELINE} itself scores 0 on {name}, so {name} cannot tell the variants apart."
+        phrase("remark.baseline_zero", baseline=BASELINE, benchmark=named("name", name))
         for name, score in baseline_scores.items()
         if score == 0
     ]
     for name, change in since_base.items():
         if change.points < 0 and not change.within_noise:
-            found.append(
-                f"Fine-tuning cost {-change.points:.2f} points on {name} against the base model: "
-                "it forgot; mix in other data, train less, or lower the learning rate."
-            )
+            lost = -change.points
+            found.append(phrase("remark.forgot", lost=lost, benchmark=named("name", name)))
     return found
 
 
-def decide(rule: Rule, candidates: Sequence[Candidate], known: Sequence[str] = ()) -> Decision:
+def decide(rule: Rule, candidates: Sequence[Candidate], known: Sequence[Phrase] = ()) -> Decision:
     """Apply the rule; the baseline itself always qualifies. `known` are remarks to put first.
 
     Raises:
@@ -172,42 +190,45 @@ def _order(rule: Rule, candidate: Candidate) -> tuple[float, float, float]:
     return first, second, -_worst(candidate)
 
 
-def _sentence(rule: Rule, winner: Candidate, baseline: Candidate, eligible: int) -> str:
+def _sentence(rule: Rule, winner: Candidate, baseline: Candidate, eligible: int) -> Phrase:
     if winner.name == BASELINE:
-        why = (
-            f"every other variant loses more than {rule.max_loss:g} points on some benchmark"
-            if eligible == 1
-            else "no other variant within the limit is better"
-        )
-        return f"Ship {BASELINE}: {why}."
-    share = winner.memory_bytes / baseline.memory_bytes
-    speed = winner.decode_tokens_per_s / baseline.decode_tokens_per_s
-    return (
-        f"Ship {winner.name}: {share:.0%} of {BASELINE}'s memory, {speed:.2f} times its decoding "
-        f"speed, {_changes(winner)}."
+        why = "sentence.all_lossy" if eligible == 1 else "sentence.none_better"
+        return phrase(why, variant=BASELINE, max_loss=rule.max_loss)
+    return phrase(
+        "sentence.ship",
+        variant=winner.name,
+        share=winner.memory_bytes / baseline.memory_bytes,
+        baseline=BASELINE,
+        speed=winner.decode_tokens_per_s / baseline.decode_tokens_per_s,
+        changes=_changes(winner),
     )
 
 
-def _remarks(rule: Rule, winner: Candidate, candidates: Sequence[Candidate]) -> list[str]:
+def _remarks(rule: Rule, winner: Candidate, candidates: Sequence[Candidate]) -> list[Phrase]:
     remarks = []
-    if winner.name != BASELINE:
+    others = [one for one in candidates if one.name != BASELINE]
+    if others and all(change.within_noise for one in others for change in one.changes.values()):
+        remarks.append(phrase("remark.all_noise", baseline=BASELINE))
+    elif winner.name != BASELINE:
         noisy = [name for name, change in winner.changes.items() if change.within_noise]
         if noisy:
-            remarks.append(
-                f"The change of {winner.name} against {BASELINE} on {' and '.join(noisy)} is "
-                "within noise: its 95 % interval contains 0."
-            )
+            names = [named("name", name) for name in noisy]
+            values = {"variant": winner.name, "baseline": BASELINE, "benchmarks": names}
+            remarks.append(phrase("remark.noise", **values))
     open_ends = [
-        f"{one.name} on {benchmark} ({change.low:+.1f} to {change.high:+.1f})"
-        for one in candidates
+        phrase(
+            "remark.open_end",
+            variant=one.name,
+            benchmark=named("name", benchmark),
+            low=change.low,
+            high=change.high,
+        )
+        for one in others
         for benchmark, change in one.changes.items()
-        if one.name != BASELINE and _straddles(change, rule)
+        if _straddles(change, rule)
     ]
     if open_ends:
-        remarks.append(
-            f"More questions would settle on which side of the limit lies {', '.join(open_ends)}: "
-            f"the 95 % interval reaches across {-rule.max_loss:g}."
-        )
+        remarks.append(phrase("remark.open", ends=open_ends, limit=-rule.max_loss))
     return remarks
 
 
@@ -220,25 +241,31 @@ def _straddles(change: Change, rule: Rule) -> bool:
 def _verdict(rule: Rule, one: Candidate, winner: Candidate) -> Verdict:
     over = {k: c for k, c in one.changes.items() if round(c.points, 6) < -rule.max_loss}
     if over:
-        lost = ", ".join(f"{-change.points:.2f} on {name}" for name, change in over.items())
-        reason = f"loses {lost}; the limit is {rule.max_loss:g}"
+        lost = [
+            phrase("reason.lost", lost=-change.points, benchmark=named("name", name))
+            for name, change in over.items()
+        ]
+        reason = phrase("reason.over", lost=lost, max_loss=rule.max_loss)
+    elif one.name == winner.name == BASELINE:
+        reason = phrase("reason.chosen_baseline", own=_quantity(rule, one))
     elif one.name == winner.name:
-        changes = "" if one.name == BASELINE else f", {_changes(one)}"
-        reason = f"chosen: {_quantity(rule, one)}{changes}"
+        reason = phrase("reason.chosen", own=_quantity(rule, one), changes=_changes(one))
     else:
-        reason = f"within the limit, but {_quantity(rule, one)} against {_quantity(rule, winner)}"
+        own, best = _quantity(rule, one), _quantity(rule, winner)
+        reason = phrase("reason.within", own=own, best=best)
     return Verdict(
         one.name, not over, reason, one.memory_bytes, one.decode_tokens_per_s, one.changes
     )
 
 
-def _quantity(rule: Rule, candidate: Candidate) -> str:
+def _quantity(rule: Rule, candidate: Candidate) -> Phrase:
     if rule.prefer == "memory":
-        return f"{candidate.memory_bytes / MIB:,.1f} MiB"
-    return f"{candidate.decode_tokens_per_s:,.1f} tokens/s"
+        return phrase("quantity.memory", mib=candidate.memory_bytes / MIB)
+    return phrase("quantity.speed", speed=candidate.decode_tokens_per_s)
 
 
-def _changes(candidate: Candidate) -> str:
-    return ", ".join(
-        f"{change.points:+.2f} points on {name}" for name, change in candidate.changes.items()
-    )
+def _changes(candidate: Candidate) -> list[Phrase]:
+    return [
+        phrase("change.points", points=change.points, benchmark=named("name", name))
+        for name, change in candidate.changes.items()
+    ]

@@ -68,3 +68,14 @@ def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """Return a CSV cell that no spreadsheet takes for a formula; numbers stay as they are.
+
+    Text that begins with = + - @ or a control character gets an apostrophe before it (OWASP,
+    CSV Injection).
+    """
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value

@@ -18,8 +18,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _hashes(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file; hashing lets other threads run, and a 7B has 15 GB."""
+def hashes(paths: Sequence[Path]) -> list[str]:
+    """Return each file's SHA-256 in hex; hashing lets other threads run, and a 7B has 15 GB."""
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         return list(pool.map(_sha256, paths))
 
@@ -30,7 +30,7 @@ def write_manifest(folder: Path) -> None:
     files = sorted(path for path in found if not path.name.startswith("."))
     entries = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-        for path, digest in zip(files, _hashes(files), strict=True)
+        for path, digest in zip(files, hashes(files), strict=True)
     }
     atomic_write_json(folder / NAME, entries)
 
@@ -48,7 +48,7 @@ def verify_manifest(folder: Path) -> int:
     for name in entries:
         if not (folder / name).is_file():
             raise ButlerError(f"{folder / name} is missing; it is in {folder}'s manifest")
-    digests = _hashes([folder / name for name in entries])
+    digests = hashes([folder / name for name in entries])
     for (name, entry), digest in zip(entries.items(), digests, strict=True):
         file = folder / name
         if file.stat().st_size != entry["bytes"] or digest != entry["sha256"]:

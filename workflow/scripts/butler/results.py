@@ -48,6 +48,11 @@ class Evaluation:
         return len(self.details)
 
     @property
+    def right_or_wrong(self) -> bool:
+        """Whether a question is either right or wrong, with nothing between."""
+        return self.metric == "accuracy"
+
+    @property
     def by_dataset(self) -> dict[str, list[float]]:
         """Score of each question by data set, in the order asked."""
         scores: dict[str, list[float]] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from butler import metrics
 from butler.errors import ButlerError
+from butler.files import spreadsheet_safe
 from butler.opencompass.plan import Plan, Question
 
 COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
@@ -73,7 +74,8 @@ def to_csv(table: list[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    for row in table:
+        writer.writerow({name: spreadsheet_safe(value) for name, value in row.items()})
     return stream.getvalue()
 
 

@@ -1,0 +1,104 @@
+"""The report in a real browser: both languages, wide and narrow, no error and no request."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser import chromium
+from test_report import run, stages  # noqa: F401
+
+WIDTHS = {"desktop": 1280, "phone": 360}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+class Reader:
+    """A page with the report open, and all that the browser complained of or asked for."""
+
+    def __init__(self, browser: Any, path: Path, width: int, locale: str) -> None:
+        context = browser.new_context(viewport={"width": width, "height": 800}, locale=locale)
+        self.page = context.new_page()
+        self.troubles: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda said: self.troubles.append(said.text))
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.troubles.append("dialog"), dialog.dismiss()))
+        self.page.on("request", lambda asked: self.requests.append(asked.url))
+        self.page.goto(path.as_uri())
+
+    def wait(self, language: str) -> None:
+        ready = f"document.documentElement.dataset.ready === {json.dumps(language)}"
+        self.page.wait_for_function(ready, timeout=20_000)
+
+    def overflow(self) -> int:
+        return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+@pytest.fixture
+def report(stages: Path) -> Path:  # noqa: F811
+    assert run(stages).returncode == 0
+    return stages / "out" / "report.html"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_report_in_both_languages_at_each_width(browser: Any, report: Path, width: str) -> None:
+    reader = Reader(browser, report, WIDTHS[width], "zh-CN")
+    page = reader.page
+    reader.wait("zh")
+    assert page.locator(".answer").inner_text().startswith("发布 w4")
+    assert page.locator("h1").inner_text() == "该发布哪个变体？"
+    assert reader.overflow() <= 0
+    charts = page.locator(".chart").count()
+    assert charts >= 6 and page.locator(".chart svg").count() == charts
+    page.get_by_role("button", name="English").click()
+    reader.wait("en")
+    assert page.locator(".answer").inner_text().startswith("Ship w4")
+    assert "规则" not in page.locator(".verdict").inner_text()
+    assert "optimiser step" in page.locator("[data-chart=loss] svg").text_content()
+    assert page.locator(".chart svg").count() == charts
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert reader.overflow() <= 0
+    assert reader.troubles == []
+    assert [url for url in reader.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_an_english_browser_opens_the_english_page(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 1280, "en-GB")
+    reader.wait("en")
+    assert reader.page.locator("h1").inner_text() == "Which variant should I ship?"
+
+
+def test_a_click_sorts_the_answers_by_one_variant(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 1280, "en")
+    reader.wait("en")
+    page = reader.page
+    page.locator("[data-sort=w4]").click()
+    texts = page.locator("#answer-list details").evaluate_all(
+        "items => items.map(item => JSON.parse(item.dataset.changes).w4)"
+    )
+    assert len(texts) == 20 and texts == sorted(texts)
+    page.locator("[data-sort=w4kv8]").click()
+    assert page.locator("[data-sort=w4kv8]").get_attribute("aria-pressed") == "true"
+    worst = page.locator("#answer-list details").first.get_attribute("data-changes")
+    assert json.loads(worst)["w4kv8"] == -100
+    assert reader.troubles == []
+
+
+def test_all_is_printed_and_in_one_language(browser: Any, report: Path, tmp_path: Path) -> None:
+    reader = Reader(browser, report, 1280, "zh-CN")
+    reader.wait("zh")
+    page = reader.page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    assert page.locator("nav").is_hidden()
+    assert page.locator(".en:visible").count() == 0 < page.locator(".zh:visible").count()
+    page.pdf(path=tmp_path / "report.pdf", format="A4")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,50 @@
+// Draws the charts in the page's language, switches it, and sorts the answers.
+(() => {
+  const root = document.documentElement;
+  const drawn = new Map();
+
+  function draw(element) {
+    const spec = CHARTS[element.dataset.chart][root.dataset.language];
+    drawn.get(element)?.finalize();
+    return vegaEmbed(element, spec, { actions: false, renderer: "svg" })
+      .then((view) => drawn.set(element, view));
+  }
+
+  function show(language) {
+    root.dataset.language = language;
+    root.lang = language === "zh" ? "zh-CN" : "en";
+    for (const button of document.querySelectorAll("[data-choose]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.choose === language));
+    }
+    const charts = [...document.querySelectorAll("[data-chart]")];
+    root.dataset.ready = "";
+    Promise.all(charts.map(draw)).then(() => { root.dataset.ready = language; });
+  }
+
+  function sort(variant) {
+    const list = document.getElementById("answer-list");
+    const change = (item) => {
+      const changes = JSON.parse(item.dataset.changes);
+      return variant ? changes[variant] : Math.min(...Object.values(changes));
+    };
+    const items = [...list.children].sort((a, b) => change(a) - change(b));
+    items.forEach((item, place) => { list.append(item); item.open = place < 3; });
+    for (const button of document.querySelectorAll("[data-sort]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.sort === variant));
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button?.dataset.choose) show(button.dataset.choose);
+    if (button && "sort" in button.dataset) sort(button.dataset.sort);
+  });
+  // What is folded away is printed too.
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    closed.forEach((item) => { item.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach((item) => { item.open = false; }));
+  show(root.dataset.language);
+})();

@@ -1,0 +1,1 @@
+"""What the report shows, a module per section; page.py puts it on the page."""

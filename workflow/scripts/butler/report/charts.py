@@ -1,0 +1,344 @@
+"""The report's charts as Vega-Lite specifications, in each language.
+
+The page draws them with the Vega-Lite bundle that vl-convert carries, so no network is needed.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from butler.ceval import subject_name
+from butler.decision import BASELINE, Decision
+from butler.errors import ButlerError
+from butler.report.summary import Evaluations
+from butler.results import Efficiency
+from butler.texts import LANGUAGES, named, phrase, say
+
+Spec = dict[str, Any]
+MIB = 2**20
+COLOURS = {
+    "base": "#8d949e",
+    "fp16": "#2f5d8a",
+    "kv8": "#3a9a8b",
+    "w4": "#c9822b",
+    "w4kv8": "#a8456b",
+}
+OTHER_COLOURS = ("#5b6470", "#7a5195", "#7f8c3a", "#b4451f")
+INK, LINE, BAR = "#1f242b", "#b9c2cc", "#46617a"
+MOST_POINTS = 600  # of a curve: more is not seen, and costs space
+CONFIG: Spec = {
+    "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'PingFang SC', 'Microsoft YaHei', "
+    "'Noto Sans CJK SC', sans-serif",
+    "background": "transparent",
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": "#3d434d",
+        "titleColor": "#5b6470",
+        "gridColor": "#eceef0",
+        "domainColor": LINE,
+        "tickColor": LINE,
+        "titlePadding": 8,
+    },
+    "legend": {"labelFontSize": 12, "title": None, "orient": "top", "symbolSize": 90},
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A variant in the chart: memory in bytes, score 0 to 100, bounds of the score if known."""
+
+    name: str
+    memory_bytes: float
+    score: float
+    low: float | None
+    high: float | None
+
+
+@cache
+def library() -> str:
+    """Return the JavaScript that draws the charts: Vega, Vega-Lite and Vega-Embed.
+
+    Raises:
+        ButlerError: if it could not stand in a page as it is.
+    """
+    import vl_convert
+
+    text = str(vl_convert.javascript_bundle())
+    if "</script" in text.lower() or "<!--" in text:
+        raise ButlerError("vl-convert's bundle cannot be put into a page; install the pinned one")
+    return text
+
+
+def in_languages(make: Callable[[Callable[..., str]], Spec]) -> dict[str, Spec]:
+    """Return what `make` gives for each language; it is handed the function that says a text."""
+    made = {}
+    for language in LANGUAGES:
+
+        def tell(key: str, language: str = language, **values: Any) -> str:
+            if key == "subject":
+                return subject_name(values["name"], language)
+            if key.startswith("named:"):
+                return say(named(key.removeprefix("named:"), values["name"]), language)
+            return say(phrase(key, **values), language)
+
+        made[language] = _framed(make(tell))
+    return made
+
+
+def points(
+    decision: Decision, evaluations: Evaluations, benchmark: str, efficiencies: Iterable[str]
+) -> list[Point]:
+    """Return the variants of one benchmark with memory, score and the interval around it."""
+    found = []
+    for verdict in decision.verdicts:
+        if verdict.variant not in efficiencies:
+            continue
+        score = evaluations[benchmark, verdict.variant].average
+        change = verdict.changes[benchmark]
+        low = high = None
+        if verdict.variant != BASELINE and change.low is not None and change.high is not None:
+            shift = score - change.points
+            low, high = shift + change.low, shift + change.high
+        found.append(Point(verdict.variant, verdict.memory_bytes, score, low, high))
+    return found
+
+
+def pareto(candidates: Iterable[Point]) -> list[Point]:
+    """Return the points that no other beats in memory and score, by rising memory."""
+    front: list[Point] = []
+    for point in sorted(candidates, key=lambda p: (p.memory_bytes, -p.score)):
+        if not front or point.score > front[-1].score:
+            front.append(point)
+    return front
+
+
+def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) -> dict[str, Spec]:
+    """A dot per variant with its interval; the line joins those that none beats in both."""
+    front = [point.name for point in pareto(found)]
+    values = [
+        {
+            "variant": point.name,
+            "memory": round(point.memory_bytes / MIB, 2),
+            "score": point.score,
+            "low": point.low,
+            "high": point.high,
+            "chosen": point.name == chosen,
+            "front": point.name in front,
+        }
+        for point in found
+    ]
+
+    ends = [end for point in found for end in (point.score, point.low, point.high)]
+    known = [end for end in ends if end is not None]
+
+    def make(tell: Callable[..., str]) -> Spec:
+        x = {"field": "memory", "type": "quantitative", "scale": {"zero": False, "padding": 30}}
+        x["axis"] = {"title": tell("chart.memory", tokens=tokens), "tickCount": 5}
+        limits = [max(0, min(known) - 1), min(100, max(known) + 1)]
+        y = {"field": "score", "type": "quantitative", "scale": {"domain": limits}}
+        y["axis"] = {"title": tell("chart.score"), "tickCount": 5}
+        tooltip = _tooltip(tell, variant="", memory=",.1f", score=".2f", low=".2f", high=".2f")
+        on_front = [{"filter": "datum.front"}]
+        bars = [{"filter": "datum.low !== null"}]
+        ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
+        layers = [
+            _layer({"type": "line", "color": LINE, "strokeWidth": 1.5}, on_front, x=x, y=y),
+            _layer(
+                {"type": "rule", "strokeWidth": 2, "opacity": 0.45},
+                bars,
+                x=x,
+                y={**y, "field": "low"},
+                y2={"field": "high"},
+                color=_colour([point.name for point in found], legend=False),
+            ),
+            _layer(
+                {"type": "circle", "size": 170, "opacity": 1, "strokeWidth": 2.5},
+                [],
+                x=x,
+                y=y,
+                color=_colour([point.name for point in found], legend=False),
+                stroke=ring,
+                tooltip=tooltip,
+            ),
+            _layer(
+                {"type": "text", "dx": 12, "dy": -10, "align": "left", "fontSize": 12},
+                [],
+                x=x,
+                y=y,
+                text={"field": "variant"},
+                color=_colour([point.name for point in found], legend=False),
+            ),
+        ]
+        return {"height": 240, "data": {"values": values}, "layer": layers}
+
+    return in_languages(make)
+
+
+def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
+    """Training loss by step; the pointer reads off the nearest step."""
+    step = -(-len(table) // MOST_POINTS)
+    columns = [name for name in ("step", "loss", "learning_rate") if name in table]
+    values = table[columns].iloc[::step].round(6).to_dict("records")
+
+    def make(tell: Callable[..., str]) -> Spec:
+        x = {"field": "step", "type": "quantitative", "axis": {"title": tell("chart.step")}}
+        x["scale"] = {"nice": False}
+        y = {"field": "loss", "type": "quantitative", "axis": {"title": tell("chart.loss")}}
+        formats = {"step": ",d", "loss": ".4f", "learning_rate": ".2e"}
+        tooltip = _tooltip(tell, **{name: formats[name] for name in columns})
+        near = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
+        seen = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
+        dots = _layer({"type": "circle", "size": 60, "color": BAR}, [], x=x, y=y, opacity=seen)
+        dots["encoding"]["tooltip"] = tooltip
+        dots["params"] = [{"name": "near", "select": near}]
+        line = _layer({"type": "line", "color": BAR, "strokeWidth": 1.8}, [], x=x, y=y)
+        return {"height": 200, "data": {"values": values}, "layer": [line, dots]}
+
+    return in_languages(make)
+
+
+def dots(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], kind: str) -> dict[str, Spec]:
+    """A line per row (`name`, `questions`, `scores` of the variants) with a dot per variant.
+
+    A click in the legend leaves one variant; `kind` says how the names are to be read.
+    """
+
+    def make(tell: Callable[..., str]) -> Spec:
+        values = [
+            {
+                "row": tell(kind, name=row["name"]),
+                "variant": variant,
+                "score": round(score, 2),
+                "questions": row["questions"],
+            }
+            for row in rows
+            for variant, score in zip(variants, row["scores"], strict=True)
+        ]
+        x = {"field": "score", "type": "quantitative", "scale": {"domain": _range(rows)}}
+        x["axis"] = {"title": tell("chart.score"), "tickCount": 5}
+        y = {"field": "row", "type": "nominal", "sort": None}
+        y["axis"] = {"title": None, "labelLimit": 150, "domain": False, "ticks": False}
+        picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
+        point = {"type": "circle", "size": 85}
+        layer = _layer(point, [], x=x, y=y, color=_colour(variants), opacity=picked)
+        layer["encoding"]["yOffset"] = {"field": "variant", "type": "nominal", "sort": None}
+        layer["encoding"]["tooltip"] = _tooltip(
+            tell, row="", variant="", score=".2f", questions=",d"
+        )
+        select = {"type": "point", "fields": ["variant"]}
+        layer["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
+        height = len(rows) * (10 * len(variants) + 10)
+        return {"height": height, "data": {"values": values}, **layer}
+
+    return in_languages(make)
+
+
+def funnel(steps: Sequence[Mapping[str, Any]]) -> dict[str, Spec]:
+    """Records left after each step of the corpus stage, and those that went, lighter."""
+
+    def make(tell: Callable[..., str]) -> Spec:
+        values = [
+            {"row": tell("named:reason", name=s["step"]), "left": s["left"], "gone": s["gone"]}
+            | {"before": s["left"] + s["gone"]}
+            for s in steps
+        ]
+        y = {"field": "row", "type": "nominal", "sort": None}
+        y["axis"] = {"title": None, "labelLimit": 170, "domain": False, "ticks": False}
+        x = {"field": "left", "type": "quantitative", "axis": {"title": tell("chart.records")}}
+        tooltip = _tooltip(tell, row="", left=",d", gone=",d")
+        gone = {**x, "field": "before"}
+        label = {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": "#5b6470"}
+        said = "datum.gone ? '−' + format(datum.gone, ',') : format(datum.left, ',')"
+        named_amount = [{"calculate": said, "as": "said"}]
+        layers = [
+            _layer({"type": "bar", "color": "#d98b73"}, [], x=gone, y=y, tooltip=tooltip),
+            _layer({"type": "bar", "color": BAR}, [], x=x, y=y, tooltip=tooltip),
+            _layer(label, named_amount, x=gone, y=y, text={"field": "said"}),
+        ]
+        return {"height": 24 * len(values), "data": {"values": values}, "layer": layers}
+
+    return in_languages(make)
+
+
+def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
+    """Answers by length; `unit` is characters or tokens."""
+
+    def make(tell: Callable[..., str]) -> Spec:
+        x = {"field": "start", "type": "quantitative", "bin": {"binned": True}}
+        x["axis"] = {"title": tell(f"chart.{unit}"), "tickCount": min(len(bins), 10)}
+        y = {"field": "answers", "type": "quantitative", "axis": {"title": tell("chart.answers")}}
+        tooltip = _tooltip(tell, start=",d", end=",d", answers=",d")
+        bars = _layer({"type": "bar", "color": BAR}, [], x=x, x2={"field": "end"}, y=y)
+        bars["encoding"]["tooltip"] = tooltip
+        return {"height": 180, "data": {"values": list(bins)}, **bars}
+
+    return in_languages(make)
+
+
+def speed_by_concurrency(efficiencies: Mapping[str, Efficiency]) -> dict[str, Spec] | None:
+    """New tokens per second by requests at a time; None where fewer than two loads were tried."""
+    values = [
+        {"variant": name, "requests": count, "speed": round(speed, 1), "first": round(first, 4)}
+        for name, efficiency in efficiencies.items()
+        for count, (speed, first) in efficiency.loads().items()
+    ]
+    if len({value["requests"] for value in values}) < 2:
+        return None
+
+    def make(tell: Callable[..., str]) -> Spec:
+        x = {"field": "requests", "type": "quantitative", "scale": {"type": "log", "base": 2}}
+        counts = sorted({value["requests"] for value in values})
+        x["axis"] = {"title": tell("chart.requests"), "values": counts, "format": ",d"}
+        y = {"field": "speed", "type": "quantitative", "axis": {"title": tell("chart.speed")}}
+        picked = {"condition": {"param": "picked", "value": 1}, "value": 0.1}
+        mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
+        layer = _layer(mark, [], x=x, y=y, color=_colour(list(efficiencies)), opacity=picked)
+        layer["encoding"]["tooltip"] = _tooltip(
+            tell, variant="", requests=",d", speed=",.1f", first=".3f"
+        )
+        select = {"type": "point", "fields": ["variant"]}
+        layer["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
+        return {"height": 240, "data": {"values": values}, **layer}
+
+    return in_languages(make)
+
+
+def _range(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Scores from the ten below the lowest of the rows to the ten above the highest."""
+    scores = [score for row in rows for score in row["scores"]]
+    low, high = 10 * math.floor(min(scores) / 10 - 0.1), 10 * math.ceil(max(scores) / 10)
+    return [max(0, low), min(100, max(high, low + 10))]
+
+
+def _layer(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
+    layer: Spec = {"mark": mark, "encoding": encoding}
+    return layer | ({"transform": list(transform)} if transform else {})
+
+
+def _colour(variants: Sequence[str], legend: bool = True) -> Spec:
+    spare = iter(OTHER_COLOURS)
+    chosen = [COLOURS.get(name) or next(spare, INK) for name in variants]
+    colour = {"field": "variant", "type": "nominal"}
+    colour["scale"] = {"domain": list(variants), "range": chosen}
+    return colour | ({} if legend else {"legend": None})
+
+
+def _tooltip(tell: Callable[..., str], **formats: str) -> list[Spec]:
+    """Fields of a tooltip; a field with a number format is a number."""
+    return [
+        {"field": name, "title": tell(f"tip.{name}")}
+        | ({"type": "quantitative", "format": form} if form else {"type": "nominal"})
+        for name, form in formats.items()
+    ]
+
+
+def _framed(spec: Spec) -> Spec:
+    frame = {"width": "container", "config": CONFIG}
+    return frame | spec

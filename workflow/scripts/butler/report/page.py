@@ -1,0 +1,106 @@
+"""The report's page: what its templates get, and what they may call."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from butler.ceval import subject_name
+from butler.texts import LANGUAGES, named, phrase, say
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "report"
+MIB = 2**20
+_TAGS = {"zh": "zh-CN", "en": "en"}
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """Fill the template; every value is escaped, a missing one is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "mib": lambda value: f"{value / MIB:,.1f}",
+        "signed": lambda value: f"{value:+.2f}",
+        "point": lambda value: f"{value:+.1f}",
+        "p": _p,
+        "number": _number,
+        "duration": _duration,
+        "embedded": _embedded,
+        "both": both,
+    }
+    environment.globals |= {
+        "t": lambda key, **values: both(phrase(key, **values)),
+        "name_of": named,
+        "named": lambda kind, name: both(named(kind, name)),
+        "subject": lambda name: _spans({one: subject_name(name, one) for one in LANGUAGES}),
+        "check_name": _check_name,
+        "mib": MIB,
+        "style": _source("style.css"),
+        "script": _source("page.js"),
+    }
+    return environment.get_template("report.html.j2").render(context)
+
+
+def both(value: Any) -> Markup:
+    """Return a phrase in every language; the page shows one of them."""
+    return _spans({language: say(value, language) for language in LANGUAGES})
+
+
+def _spans(said: Mapping[str, str]) -> Markup:
+    if len(set(said.values())) == 1:
+        return escape(said[LANGUAGES[0]])
+    spans = (
+        Markup('<span class="{}" lang="{}">{}</span>').format(name, _TAGS[name], text)
+        for name, text in said.items()
+    )
+    return Markup("").join(spans)
+
+
+def _check_name(name: str) -> Markup:
+    """Say what a check proves; those made per model or benchmark share a text."""
+    kind = name.split("_")[0]
+    for key in (name, kind):
+        text = named("check", key)
+        if text != key:
+            return both(text)
+    return escape(name)
+
+
+def _source(name: str) -> Markup:
+    """Our own style or script as it stands."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _embedded(value: Any) -> Markup:
+    """Return a value as JSON that may stand in a script element (no `<`, so no end of it)."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    """Write seconds as 0.8 s, 42 s, 5:57 min or 1:02:03 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+
+
+def _number(value: Any) -> str:
+    """Write a measured value for a reader: 4 significant digits, thousands apart."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"

@@ -1,0 +1,60 @@
+"""What people read, in Chinese and in English: one file holds both, workflow/report/texts.yaml."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LANGUAGES = ("zh", "en")
+TEXTS = Path(__file__).resolve().parents[2] / "report" / "texts.yaml"
+_SEPARATORS = {"zh": "、", "en": ", "}
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A text by its key, with the values that go into it.
+
+    A value may be a phrase itself or a list; a list is joined as the language does it.
+    """
+
+    key: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def phrase(key: str, **values: Any) -> Phrase:
+    """Return the phrase of that key with these values."""
+    return Phrase(key, values)
+
+
+@cache
+def texts() -> dict[str, dict[str, str]]:
+    """Return all texts: key to language to text."""
+    return dict(yaml.safe_load(TEXTS.read_text(encoding="utf-8")))
+
+
+def named(kind: str, name: str) -> Phrase | str:
+    """Return the display name of something of that kind, or its own name where none is given."""
+    key = f"{kind}.{name}"
+    return Phrase(key) if key in texts() else name
+
+
+def say(value: Any, language: str) -> str:
+    """Return a phrase, a list of them or a plain value as text.
+
+    Raises:
+        KeyError: if there is no such text or a value for it is missing; a fault of ours.
+    """
+    if isinstance(value, Phrase):
+        filled = {name: _filling(one, language) for name, one in value.values.items()}
+        return texts()[value.key][language].format(**filled)
+    if isinstance(value, list | tuple):
+        return _SEPARATORS[language].join(say(one, language) for one in value)
+    return str(value)
+
+
+def _filling(value: Any, language: str) -> Any:
+    """Numbers stay numbers, so that the text says how to write them."""
+    return say(value, language) if isinstance(value, Phrase | list | tuple) else value
