@@ -1,6 +1,8 @@
 """Only what is stale runs again: asked of the DAG of the real rules."""
 
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -102,6 +104,18 @@ def test_a_changed_kv_setting_remakes_the_kv8_variants_only(state):
 def test_a_changed_rule_of_decision_remakes_the_report_only(state):
     found = stale(state, *overlay(state, decision={"max_loss": 1.0}))
     assert found == REPORT | CONFIG_COPY
+
+
+def test_snakemakes_own_report_has_categories_and_captions(state):
+    snakemake(state, "--report", "report.html", "all")
+    page = (state / "report.html").read_text(encoding="utf-8")
+    found = json.loads(re.search(r"var categories = (\{.*?\});", page)[1])
+    shown = {name: sum(map(len, files.values())) for name, files in found.items()}
+    assert shown == {"Decision": 3, "Accuracy": 10, "Efficiency": 4, "Checks": 19, "Corpus": 1,
+                     "Training": 1, "Run": 2}  # fmt: skip
+    assert "The variant that the rule in the configuration picks" in page
+    assert "Scores of w4kv8 on ceval by data set" in page
+    assert "which quantised form of it to ship" in page
 
 
 def test_touching_an_unrelated_file_reruns_nothing(state):
