@@ -122,6 +122,7 @@ def pareto(candidates: Iterable[Point]) -> list[Point]:
 def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) -> dict[str, Spec]:
     """A dot per variant with its interval; the line joins those that none beats in both."""
     front = [point.name for point in pareto(found)]
+    order = sorted(found, key=lambda point: point.memory_bytes)
     values = [
         {
             "variant": point.name,
@@ -131,6 +132,7 @@ def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) ->
             "high": point.high,
             "chosen": point.name == chosen,
             "front": point.name in front,
+            "above": order.index(point) % 2 == 0,
         }
         for point in found
     ]
@@ -167,14 +169,18 @@ def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) ->
                 stroke=ring,
                 tooltip=tooltip,
             ),
+        ]
+        # Neighbours by memory are named above and below, so that their names stay apart.
+        layers += [
             _layer(
-                {"type": "text", "dx": 12, "dy": -10, "align": "left", "fontSize": 12},
-                [],
+                {"type": "text", "dy": dy, "fontSize": 12},
+                [{"filter": f"datum.above === {str(above).lower()}"}],
                 x=x,
                 y=y,
                 text={"field": "variant"},
                 color=_colour([point.name for point in found], legend=False),
-            ),
+            )
+            for above, dy in ((True, -16), (False, 18))
         ]
         return {"height": 240, "data": {"values": values}, "layer": layers}
 
@@ -224,7 +230,7 @@ def dots(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], kind: str) 
         x = {"field": "score", "type": "quantitative", "scale": {"domain": _range(rows)}}
         x["axis"] = {"title": tell("chart.score"), "tickCount": 5}
         y = {"field": "row", "type": "nominal", "sort": None}
-        y["axis"] = {"title": None, "labelLimit": 150, "domain": False, "ticks": False}
+        y["axis"] = {"title": None, "labelLimit": 210, "domain": False, "ticks": False}
         picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
         point = {"type": "circle", "size": 85}
         layer = _layer(point, [], x=x, y=y, color=_colour(variants), opacity=picked)
