@@ -1,5 +1,6 @@
 """The demo chain with the real tools, and checks that bite when something is broken in it."""
 
+import hashlib
 import json
 import shutil
 
@@ -87,6 +88,15 @@ def test_the_report_and_the_decision_are_there(demo):
     assert all(model in page for model in MODELS)
     summary = pd.read_csv(demo / "results/summary.csv")
     assert set(VARIANTS) <= set(summary.variant)
+
+
+def test_the_hashes_are_those_of_the_artefacts(demo):
+    lines = (demo / "results/sha256.txt").read_text(encoding="utf-8").splitlines()
+    listed = dict(reversed(line.split("  ", 1)) for line in lines)
+    assert {"build/corpus/train.jsonl", "results/recipe_w4kv8.csv"} <= set(listed)
+    assert any(name.startswith("workspaces/w4kv8/triton_models/") for name in listed)
+    for name, digest in listed.items():
+        assert hashlib.sha256((demo / name).read_bytes()).hexdigest() == digest, name
 
 
 def check_workspace(demo, workspace, out):

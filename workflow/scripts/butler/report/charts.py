@@ -240,7 +240,7 @@ def dots(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], kind: str) 
         )
         select = {"type": "point", "fields": ["variant"]}
         layer["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
-        height = len(rows) * (10 * len(variants) + 10)
+        height = len(rows) * (8 * len(variants) + 8)
         return {"height": height, "data": {"values": values}, **layer}
 
     return in_languages(make)

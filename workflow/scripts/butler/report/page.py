@@ -30,6 +30,7 @@ def render(context: Mapping[str, Any]) -> str:
         "signed": lambda value: f"{value:+.2f}",
         "point": lambda value: f"{value:+.1f}",
         "p": _p,
+        "p_is": lambda value: _p(value) if value < 0.001 else f"= {_p(value)}",
         "number": _number,
         "duration": _duration,
         "embedded": _embedded,
