@@ -136,55 +136,51 @@ def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) ->
         }
         for point in found
     ]
-
     ends = [end for point in found for end in (point.score, point.low, point.high)]
     known = [end for end in ends if end is not None]
+    limits = [max(0, min(known) - 1), min(100, max(known) + 1)]
+    colour = _colour([point.name for point in found], legend=False)
 
     def make(tell: Callable[..., str]) -> Spec:
         x = {"field": "memory", "type": "quantitative", "scale": {"zero": False, "padding": 30}}
         x["axis"] = {"title": tell("chart.memory", tokens=tokens), "tickCount": 5}
-        limits = [max(0, min(known) - 1), min(100, max(known) + 1)]
         y = {"field": "score", "type": "quantitative", "scale": {"domain": limits}}
         y["axis"] = {"title": tell("chart.score"), "tickCount": 5}
         tooltip = _tooltip(tell, variant="", memory=",.1f", score=".2f", low=".2f", high=".2f")
-        on_front = [{"filter": "datum.front"}]
-        bars = [{"filter": "datum.low !== null"}]
-        ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
-        layers = [
-            _layer({"type": "line", "color": LINE, "strokeWidth": 1.5}, on_front, x=x, y=y),
-            _layer(
-                {"type": "rule", "strokeWidth": 2, "opacity": 0.45},
-                bars,
-                x=x,
-                y={**y, "field": "low"},
-                y2={"field": "high"},
-                color=_colour([point.name for point in found], legend=False),
-            ),
-            _layer(
-                {"type": "circle", "size": 170, "opacity": 1, "strokeWidth": 2.5},
-                [],
-                x=x,
-                y=y,
-                color=_colour([point.name for point in found], legend=False),
-                stroke=ring,
-                tooltip=tooltip,
-            ),
-        ]
-        # Neighbours by memory are named above and below, so that their names stay apart.
-        layers += [
-            _layer(
-                {"type": "text", "dy": dy, "fontSize": 12},
-                [{"filter": f"datum.above === {str(above).lower()}"}],
-                x=x,
-                y=y,
-                text={"field": "variant"},
-                color=_colour([point.name for point in found], legend=False),
-            )
-            for above, dy in ((True, -16), (False, 18))
-        ]
+        layers = _memory_layers(x, y, colour, tooltip)
         return {"height": 240, "data": {"values": values}, "layer": layers}
 
     return in_languages(make)
+
+
+def _memory_layers(x: Spec, y: Spec, colour: Spec, tooltip: list[Spec]) -> list[Spec]:
+    """The front's line, the intervals, the dots, and their names.
+
+    Neighbours by memory are named above and below, so that their names stay apart.
+    """
+    line: Spec = {"type": "line", "color": LINE, "strokeWidth": 1.5}
+    bar: Spec = {"type": "rule", "strokeWidth": 2, "opacity": 0.45}
+    dot: Spec = {"type": "circle", "size": 170, "opacity": 1, "strokeWidth": 2.5}
+    ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
+    known = [{"filter": "datum.low !== null"}]
+    ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
+    names = [
+        _layer(
+            {"type": "text", "dy": dy, "fontSize": 12},
+            [{"filter": f"datum.above === {above}"}],
+            x=x,
+            y=y,
+            text={"field": "variant"},
+            color=colour,
+        )
+        for above, dy in (("true", -16), ("false", 18))
+    ]
+    return [
+        _layer(line, [{"filter": "datum.front"}], x=x, y=y),
+        _layer(bar, known, x=x, **ends, color=colour),
+        _layer(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
+        *names,
+    ]
 
 
 def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
