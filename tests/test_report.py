@@ -84,9 +84,8 @@ def write_efficiency(folder: Path, variant: str) -> None:
     write_csv(folder / "results" / f"efficiency_{variant}.csv", header, lines)
 
 
-@pytest.fixture
-def stages(tmp_path: Path) -> Path:
-    """A folder with what all the stages leave, the numbers made up."""
+def make_stages(tmp_path: Path) -> Path:
+    """Fill a folder with what all the stages leave, the numbers made up."""
     for variant, (share, *_) in MADE.items():
         for benchmark in ("ceval", "recipe"):
             write_evaluation(tmp_path, benchmark, variant, share)
@@ -106,6 +105,11 @@ def stages(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("seed: 42\ncorpus:\n  system: 厨师\n", encoding="utf-8")
     (tmp_path / "lmdeploy.lock").write_text("lmdeploy==0.7.3\ntorch==2.13.0\n")
     return tmp_path
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Path:
+    return make_stages(tmp_path)
 
 
 def run(folder: Path, more: Sequence[str] = (), **changes: str) -> subprocess.CompletedProcess[str]:

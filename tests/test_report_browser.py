@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from browser import chromium
-from test_report import run, stages  # noqa: F401
+from test_report import make_stages, run
 
 WIDTHS = {"desktop": 1280, "phone": 360}
 
@@ -41,8 +41,9 @@ class Reader:
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
-@pytest.fixture
-def report(stages: Path) -> Path:  # noqa: F811
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    stages = make_stages(tmp_path_factory.mktemp("report"))
     assert run(stages).returncode == 0
     return stages / "out" / "report.html"
 
@@ -99,6 +100,8 @@ def test_all_is_printed_and_in_one_language(browser: Any, report: Path, tmp_path
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     assert page.locator("nav").is_hidden()
+    page.set_viewport_size({"width": 720, "height": 1000})  # what margins leave of A4
+    assert reader.overflow() <= 0
     assert page.locator(".en:visible").count() == 0 < page.locator(".zh:visible").count()
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
