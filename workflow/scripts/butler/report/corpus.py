@@ -62,7 +62,11 @@ def section(stats: Mapping[str, Any]) -> dict[str, Any]:
         "duplicates": stats.get("duplicates"),
         "near_duplicates": stats.get("near_duplicates"),
         "group_sizes": {k: v for k, v in stats.get("group_sizes", {}).items() if v},
-        "contamination": stats.get("contamination"),
+        "contamination": {
+            kind: found
+            for kind, found in stats.get("contamination", {}).items()
+            if isinstance(found, Mapping) and found["records"]
+        },
         "examples": stats.get("examples", {}),
         "damaged": stats.get("damaged", {}),
     }
