@@ -15,6 +15,15 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
+# Minutes of no work: on a cluster they run where Snakemake does. The environments need a network.
+localrules:
+    environment,
+    kv8_parameters,
+    report,
+    run_config,
+    variant,
+
+
 rule all:
     """The report, and with it every table, check and workspace."""
     default_target: True
@@ -28,3 +37,10 @@ rule environments:
     """The tools' environments alone, to build them ahead of a run."""
     input:
         expand(f"{ENVIRONMENTS}/{{tool}}.json", tool=USED_TOOLS),
+
+
+rule prepare:
+    """All that needs a network: the environments and the base model; then `all` runs without one."""
+    input:
+        rules.environments.input,
+        "build/base",

@@ -255,3 +255,14 @@ def test_a_split_that_does_not_fit_the_model_stops_before_the_first_job(tmp_path
     arguments = overlay(tmp_path, workspace={"tp": 2}, **cuda)
     text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
     assert "workspace.tp 2 does not divide the model's 1 key-value heads" in text
+
+
+@pytest.mark.parametrize("name", ["gpu", "slurm", "kubernetes"])
+def test_a_profile_gives_sizes_to_stages_that_exist(name):
+    rules = {
+        rule
+        for path in (ROOT / "workflow" / "rules").glob("*.smk")
+        for rule in re.findall(r"^rule (\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text(encoding="utf-8"))
+    assert set(profile["set-resources"]) <= rules

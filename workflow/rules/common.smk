@@ -28,7 +28,8 @@ except ButlerError as error:
     raise WorkflowError(str(error)) from None
 
 ENVIRONMENTS = config["environments"]
-GPUS = int(config["device"] != "cpu" and gpu_present())
+# On a cluster the GPU is where the jobs run, and `device: cuda` says so.
+GPUS = int(config["device"] == "cuda" or (config["device"] == "auto" and gpu_present()))
 # What serves and evaluates; it also names the environment that does. The one of 0.7.3 always
 # calibrates and quantises.
 RELEASE = RELEASES[config["lmdeploy"]]

@@ -1,0 +1,82 @@
+"""The stages as jobs of a real Slurm: tests/slurm/cluster.sh start, then pytest -m e2e."""
+
+import re
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from real_tools import ENVIRONMENTS
+from workflow_state import ROOT
+
+CONFIGURATION = Path("/etc/slurm/slurm.conf")
+PROFILE = ROOT / "tests" / "slurm"
+
+
+def why_not() -> str | None:
+    """Return what is missing here, in words; None if nothing is."""
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        return "snakemake-executor-plugin-slurm is not installed"
+    if not CONFIGURATION.exists() or "recipe-butler" not in CONFIGURATION.read_text():
+        return "no test cluster here: run tests/slurm/cluster.sh start"
+    return None
+
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(bool(why_not()), reason=str(why_not())),
+]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the workflow on the test cluster, in `folder`."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(folder), "--workflow-profile", str(PROFILE), "--config"]
+    command += ["device=cpu", "engine=reference", f"environments={ENVIRONMENTS}", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+
+
+def finish(running: subprocess.Popen[str]) -> list[str]:
+    """Wait for a run that must succeed; return the numbers of its Slurm jobs."""
+    text, _ = running.communicate(timeout=300)
+    assert running.returncode == 0, text[-8000:]
+    return re.findall(r"submitted with SLURM jobid (\d+)", text)
+
+
+def of_job(number: str) -> dict[str, str]:
+    """Return what Slurm knows of a job."""
+    shown = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner", number], capture_output=True, text=True
+    )
+    return dict(re.findall(r"(\S+?)=(\S*)", shown.stdout))
+
+
+def test_a_job_with_a_gpu_runs_its_script_once(tmp_path):
+    asked = ["--set-resources", "corpus:gpu=1", "--", "build/corpus/stats.json"]
+    (number,) = finish(start(tmp_path, *asked))
+    job = of_job(number)
+    # --ntasks-per-gpu with a second task would start everything twice, side by side.
+    assert job["NumTasks"] == "1"
+    assert job["TresPerJob"] == "gres:gpu:1"
+    assert job["JobState"] == "COMPLETED"
+    assert (tmp_path / "build/corpus/train.jsonl").is_file()
+
+
+def test_a_job_that_was_killed_is_submitted_again(tmp_path):
+    running = start(tmp_path, "--", "build/corpus/stats.json")
+    end = time.monotonic() + 60
+    jobs: list[str] = []
+    while not jobs:
+        assert time.monotonic() < end, "no job started"
+        listed = ["squeue", "--noheader", "--states=RUNNING", "--format=%i"]
+        jobs = subprocess.run(listed, capture_output=True, text=True).stdout.split()
+        time.sleep(0.1)
+    subprocess.run(["scancel", "--full", "--signal=KILL", jobs[0]], check=True)
+    first, second = finish(running)
+    assert (of_job(first)["JobState"], of_job(second)["JobState"]) == ("CANCELLED", "COMPLETED")
+    assert (tmp_path / "build/corpus/stats.json").is_file()
