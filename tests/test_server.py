@@ -1,5 +1,6 @@
 """The OpenAI-compatible server, in-process and as the command line."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,7 @@ httpx = pytest.importorskip("httpx")
 TestClient = pytest.importorskip("fastapi.testclient").TestClient
 
 import serve
+from butler.engine.front import Limits
 from butler.engine.generate import Engine
 from butler.engine.sampling import SamplingParams
 from butler.engine.server import create_app
@@ -268,3 +271,116 @@ def test_what_our_engine_cannot_do_is_refused(workspace: Path, change: dict, sen
     args = {"workspace": workspace, "face": "api", "tp": None, "session_len": None} | change
     with pytest.raises(ButlerError, match=sentence):
         serve.open_workspace(SimpleNamespace(**args))
+
+
+@pytest.fixture
+def front(workspace: Path, engine: Engine):
+    """Return a function that serves with other limits."""
+    with ExitStack() as stack:
+
+        def serve_with(**limits: object) -> TestClient:
+            app = create_app(engine, ChatTokenizer(workspace), "tiny", Limits(**limits))
+            return stack.enter_context(TestClient(app))
+
+        yield serve_with
+
+
+def test_without_the_key_nobody_is_served(front) -> None:
+    client = front(api_key="secret")
+    for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "secret"}):
+        for answer in (
+            client.post(CHAT, json=body(), headers=headers),
+            client.get("/v1/models", headers=headers),
+            client.get("/metrics", headers=headers),
+        ):
+            assert answer.status_code == 401
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+    assert client.get("/health").status_code == 200
+    right = {"Authorization": "Bearer secret"}
+    assert client.post(CHAT, json=body(), headers=right).status_code == 200
+
+
+def chunked(size: int) -> Iterator[bytes]:
+    """Give a body whose length no header tells."""
+    for _ in range(size // 1000):
+        yield b" " * 1000
+
+
+def test_a_body_that_is_too_large_is_refused_unread(front) -> None:
+    client = front(body_bytes=5000)
+    told = client.post(CHAT, content=b" " * 6000)
+    untold = client.post(CHAT, content=chunked(6000))
+    for answer in (told, untold):
+        assert answer.status_code == 413
+        assert "5000 bytes" in answer.json()["error"]["message"]
+    assert client.post(CHAT, json=body()).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(front) -> None:
+    app = front(body_seconds=0.05).app
+    sent: list[dict] = []
+
+    async def never() -> dict:
+        await asyncio.sleep(60)
+        return {}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "query_string": b""}
+    asyncio.run(app(scope, never, send))
+    assert sent[0]["status"] == 408
+
+
+def test_one_chat_too_many_is_told_to_come_back(front) -> None:
+    client = front(chats=2)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.post, CHAT, json=body(max_tokens=100)) for _ in range(8)]
+        answers = [future.result() for future in asked]
+    codes = sorted(answer.status_code for answer in answers)
+    assert codes.count(200) >= 2
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused and {answer.status_code for answer in refused} == {429}
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+    # The places are free again.
+    assert client.post(CHAT, json=body()).status_code == 200
+
+
+def test_an_answer_has_its_time(front) -> None:
+    client = front(answer_seconds=0.001)
+    answer = client.post(CHAT, json=body(max_tokens=200))
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "timeout"
+    end = time.monotonic() + 20  # the batch drops it with its next step
+    while client.get("/health").json()["answers"]:
+        assert time.monotonic() < end, "it is still being answered"
+        time.sleep(0.05)
+
+
+def test_requests_and_tokens_are_counted(front) -> None:
+    client = front()
+    client.post(CHAT, json=body())
+    client.post(CHAT, json=body(model="other"))
+    client.get("/a/path/of/a/stranger")
+    page = client.get("/metrics").text
+    assert f'butler_requests_total{{code="200",path="{CHAT}"}} 1.0' in page
+    assert f'butler_requests_total{{code="404",path="{CHAT}"}} 1.0' in page
+    assert 'butler_requests_total{code="404",path="other"} 1.0' in page
+    assert "butler_tokens_total 24.0" in page
+    assert "butler_answers 0.0" in page
+
+
+def test_openais_own_client_is_served(workspace: Path, engine: Engine) -> None:
+    openai = pytest.importorskip("openai")
+    app = create_app(engine, ChatTokenizer(workspace), "tiny", Limits(api_key="key"))
+    with TestClient(app) as http:
+        client = openai.OpenAI(
+            base_url="http://testserver/v1", api_key="key", http_client=http, max_retries=0
+        )
+        asked = {"model": "tiny", "messages": body()["messages"], "max_tokens": 24}
+        whole = client.chat.completions.create(**asked, temperature=0)
+        pieces = client.chat.completions.create(**asked, temperature=0, stream=True)
+        text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+        assert text == whole.choices[0].message.content == expected(workspace, engine, "土豆怎么做")
+        with pytest.raises(openai.NotFoundError, match="not served here"):
+            client.chat.completions.create(**asked | {"model": "other"})

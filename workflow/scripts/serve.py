@@ -28,6 +28,7 @@ from butler.turbomind.commands import Request, command, environment
 from butler.turbomind.folder import is_workspace, read_folder
 from butler.turbomind.release import FACES, check_installed, installed_version
 
+KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
 STOP_TIMEOUT_S = 10
 ANSWERS_AT = {"api": "/v1/models", "gradio": "/"}  # once it is up
@@ -58,6 +59,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--max-batch", type=int, default=32, help="most chats that run at once")
+    parser.add_argument("--queue", type=int, default=256, help="most that run or wait; then 429")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds of an answer")
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get(KEY_VARIABLE),
+        help=f"key that requests must bring; default: ${KEY_VARIABLE}, else none is asked for",
+    )
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
@@ -66,7 +74,9 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.port <= 65535:
         parser.error(f"--port {args.port} is not in 0..65535")
-    for option in ("threads", "max_batch", "tp", "session_len"):
+    if args.timeout <= 0:
+        parser.error("--timeout must be more than 0")
+    for option in ("threads", "max_batch", "queue", "tp", "session_len"):
         value = getattr(args, option)
         if value is not None and value < 1:
             parser.error(f"--{option.replace('_', '-')} must be 1 or more")
@@ -118,6 +128,7 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     import torch
     import uvicorn
 
+    from butler.engine.front import Limits
     from butler.engine.generate import Engine
     from butler.engine.server import create_app
     from butler.engine.tokenizer import ChatTokenizer
@@ -134,7 +145,8 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     port = sock.getsockname()[1]
     torch.set_num_threads(args.threads)
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
-    app = create_app(Engine(workspace, args.kv, args.max_batch), tokenizer, name)
+    limits = Limits(args.queue, args.timeout, api_key=args.api_key or None)
+    app = create_app(Engine(workspace, args.kv, args.max_batch), tokenizer, name, limits)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     # uvicorn raises the signal again when it has shut down; that is a clean end.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -168,6 +180,7 @@ def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[st
         session_len=session_len,
         max_batch=args.max_batch,
         trust_remote_code=args.trust_remote_code,
+        api_key=args.api_key,
     )
     words = command(folder, request)
     guards.check_machine(folder, tp, session_len)

@@ -15,6 +15,7 @@ from butler.errors import ButlerError
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[1] / "serve.py"
 HOST = "127.0.0.1"
+ANSWER_SECONDS = 86_400  # an evaluation waits for its answers; a 7B on a CPU is slow
 OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
 # A workspace on this machine must not be asked for through a proxy.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -138,6 +139,8 @@ def _command(plan: ServerPlan, port_file: Path) -> list[str]:
         "--port": 0,
         "--port-file": port_file.resolve(),
         "--threads": plan.threads,
+        "--timeout": ANSWER_SECONDS,
+        "--api-key": "",  # none, whatever the user's environment says
     }
     words = [str(word) for option in options.items() for word in option]
     words += ["--tp", str(plan.tp)] if plan.tp else []

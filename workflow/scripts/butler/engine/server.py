@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from butler.engine.batch import PromptTooLong, Step
+from butler.engine.front import INVALID, Front, Limits, Metrics, busy
 from butler.engine.generate import Engine
 from butler.engine.protocol import ChatRequest, Reply, error_body
 from butler.engine.sampling import SamplingParams
@@ -20,8 +21,11 @@ from butler.engine.scheduler import Scheduler
 from butler.engine.tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError
 
-INVALID = "invalid_request_error"
 DISCONNECT_EVERY = 16
+
+
+class TooSlow(ButlerError):
+    """An answer that was not finished in time."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,12 @@ class Piece:
 class ChatService:
     """What the endpoints do: from a request to pieces of text."""
 
-    def __init__(self, engine: Engine, tokenizer: ChatTokenizer, model_name: str) -> None:
+    def __init__(self, engine: Engine, tokenizer: ChatTokenizer, limits: Limits) -> None:
         self.tokenizer = tokenizer
-        self.model_name = model_name
+        self.limits = limits
         self.scheduler = Scheduler(engine)
+        self.open = 0  # answers that run or wait
+        self.metrics = Metrics(lambda: self.open)
 
     def encode(self, request: ChatRequest) -> list[int]:
         """Return the prompt of a request."""
@@ -52,8 +58,10 @@ class ChatService:
 
         Raises:
             ButlerError: before the first piece, if the prompt cannot be run.
+            TooSlow: if the answer takes longer than the limit.
         """
         loop = asyncio.get_running_loop()
+        end = loop.time() + self.limits.answer_seconds
         steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
         cancel = self.scheduler.submit(
             prompt,
@@ -63,23 +71,32 @@ class ChatService:
         )
         stream = TextStream(self.tokenizer, stops)
         count, finish = 0, None
+        self.open += 1
         try:
             while not finish:
-                step = await steps.get()
+                try:
+                    step = await asyncio.wait_for(steps.get(), end - loop.time())
+                except TimeoutError:
+                    seconds = self.limits.answer_seconds
+                    raise TooSlow(f"the answer took longer than {seconds:g} s") from None
                 if isinstance(step, Exception):
                     raise step
                 count, finish = count + 1, step.finish
                 text = "" if finish == "stop" else stream.push(step.token)
                 text += stream.flush() if finish else ""
                 finish = "stop" if stream.stopped else finish
+                self.metrics.tokens.inc()
                 yield Piece(text, finish, count)
         finally:
+            self.open -= 1
             cancel()
 
 
-def create_app(engine: Engine, tokenizer: ChatTokenizer, model_name: str) -> FastAPI:
+def create_app(
+    engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: Limits | None = None
+) -> FastAPI:
     """Return the application that serves `engine` as model `model_name`."""
-    service = ChatService(engine, tokenizer, model_name)
+    service = ChatService(engine, tokenizer, limits or Limits())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -89,6 +106,11 @@ def create_app(engine: Engine, tokenizer: ChatTokenizer, model_name: str) -> Fas
 
     app = FastAPI(title="Recipe Butler reference engine", lifespan=lifespan)
     _add_error_handlers(app)
+    app.add_middleware(Front, limits=service.limits, metrics=service.metrics)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return service.metrics.page()
 
     @app.get("/health")
     async def health() -> Response:
@@ -107,6 +129,8 @@ def create_app(engine: Engine, tokenizer: ChatTokenizer, model_name: str) -> Fas
             message = f"model '{request.model}' is not served here; use '{model_name}'"
             return JSONResponse(error_body(message, INVALID, "model_not_found"), 404)
         params, stops = request.params(), request.stops()
+        if service.open >= service.limits.chats:
+            return busy(service.limits)
         prompt = service.encode(request)
         reply = Reply(model_name, len(prompt))
         pieces = service.answer(prompt, params, stops)
@@ -172,6 +196,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ButlerError)
     async def refused(_: Request, error: ButlerError) -> Response:
+        if isinstance(error, TooSlow):
+            return JSONResponse(error_body(str(error), "server_error", "timeout"), 504)
         code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None
         return JSONResponse(error_body(str(error), INVALID, code), 400)
 

@@ -22,6 +22,7 @@ class Request:
     session_len: int
     max_batch: int
     trust_remote_code: bool = False
+    api_key: str | None = None
 
 
 def engine_options(folder: ServedFolder, tp: int, session_len: int) -> dict[str, object]:
@@ -58,6 +59,8 @@ def command(folder: ServedFolder, request: Request) -> list[str]:
         options["--max-batch-size"] = request.max_batch
     if request.face == "api":
         options["--model-name"] = request.name
+        if request.api_key:
+            options["--api-keys"] = request.api_key
     trust = [TRUST] if request.trust_remote_code and not release.workspaces else []
     words = {"api": ["serve", "api_server"], "chat": ["chat"], "gradio": ["serve", "gradio"]}
     flags = [str(word) for option in options.items() for word in option]
