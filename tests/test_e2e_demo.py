@@ -3,12 +3,13 @@
 import hashlib
 import json
 import shutil
+import subprocess
 
 import pandas as pd
 import pytest
 
 from butler.variants import MODELS, VARIANTS
-from real_tools import read_json, run_chain, script
+from real_tools import SCRIPTS, python_of, read_json, run_chain, script
 
 pytestmark = pytest.mark.e2e
 WEIGHTS = "triton_models/weights"
@@ -176,3 +177,13 @@ def test_a_merge_without_its_adapter_fails_the_merge_check(demo, tmp_path):
     )
     assert done.returncode == 1
     assert "check merge" in done.stderr
+
+
+@pytest.mark.parametrize("bits", [(), ("--bits", "4")])
+def test_the_merged_model_chats_in_the_terminal(demo, bits):
+    options = ["--trust-remote-code", "--temperature", "0", "--max-new-tokens", "40", *bits]
+    command = [python_of("xtuner"), str(SCRIPTS / "chat.py"), str(demo / "build/merged"), *options]
+    typed = "西红柿炒鸡蛋的做法\nEXIT\n"
+    done = subprocess.run(command, input=typed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "BOT: 您需要准备以下食材" in done.stdout

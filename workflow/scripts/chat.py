@@ -1,0 +1,170 @@
+"""Chat in the terminal with a workspace on the CPU, or with a merged model.
+
+    .envs/lmdeploy/bin/python workflow/scripts/chat.py workspaces/w4kv8
+    .envs/xtuner/bin/python workflow/scripts/chat.py build/merged --bits 4 --trust-remote-code
+
+RESET forgets the chat so far, EXIT ends it. The prompt template is the folder's own, the one that
+the model was trained with. For TurboMind on a GPU: serve.py --engine turbomind --as chat.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from butler.engine.sampling import SamplingParams
+from butler.engine.tokenizer import ChatTokenizer, TextStream
+from butler.errors import ButlerError, run_cli
+from butler.turbomind.folder import is_workspace
+
+
+class Model(Protocol):
+    """What answers: the reference engine or transformers."""
+
+    def stream(
+        self, prompt: Sequence[int], params: SamplingParams, stop_ids: Sequence[int]
+    ) -> Iterator[int]:
+        """Yield an answer's tokens."""
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="a workspace, or a model folder such as build/merged")
+    add("--system", help="system text of the chat")
+    add("--bot-name", default="BOT", help="(%(default)s)")
+    add("--no-streamer", action="store_true", help="print an answer when it is whole")
+    add("--stop-words", nargs="+", default=[], help="texts that end an answer")
+    add("--max-new-tokens", type=int, default=2048, help="(%(default)s)")
+    add("--temperature", type=float, default=0.1, help="0 always takes the likeliest (%(default)s)")
+    add("--top-k", type=int, default=40, help="0 keeps all (%(default)s)")
+    add("--top-p", type=float, default=0.75, help="(%(default)s)")
+    add("--repetition-penalty", type=float, default=1.0, help="(%(default)s)")
+    add("--seed", type=int, default=0, help="(%(default)s)")
+    add("--bits", type=int, choices=(4, 8), help="of a model folder's weights (bitsandbytes)")
+    add("--offload-folder", type=Path, help="for what of a model folder memory has no room")
+    add("--threads", type=int, default=os.cpu_count() or 1)
+    add("--trust-remote-code", action="store_true", help="run the folder's own code")
+    return parser.parse_args()
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """Return what answers for the folder.
+
+    Raises:
+        ButlerError: if the folder is neither, or an option is not for its kind.
+    """
+    if is_workspace(args.folder):
+        for option in ("bits", "offload_folder"):
+            if getattr(args, option):
+                name = option.replace("_", "-")
+                raise ButlerError(
+                    f"--{name} is for model folders; the weights of workspace {args.folder} are "
+                    "used as they are"
+                )
+        from butler.engine.generate import Engine
+
+        return Engine.load(args.folder, threads=args.threads, max_batch=1)
+    if not (args.folder / "config.json").is_file():
+        raise ButlerError(
+            f"{args.folder} is neither a workspace nor a model folder: give one such as "
+            "workspaces/w4kv8 or build/merged"
+        )
+    import torch
+
+    from butler.engine.hf_model import HfModel
+
+    torch.set_num_threads(args.threads)
+    return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
+
+
+class Chat:
+    """The turns so far, and the next answer."""
+
+    def __init__(
+        self, model: Model, tokenizer: ChatTokenizer, params: SamplingParams, stops: list[str]
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._params, self._stops = params, stops
+        self._turns: list[dict[str, str]] = []
+
+    def reset(self, system: str | None) -> None:
+        """Forget the chat; begin the next with this system text."""
+        self._turns = [{"role": "system", "content": system}] if system else []
+
+    def answer(self, question: str) -> Iterator[str]:
+        """Yield the answer's text as it comes; question and answer join the chat.
+
+        Raises:
+            ButlerError: if the chat has become too long; it is then as before.
+        """
+        turns = [*self._turns, {"role": "user", "content": question}]
+        prompt = self._tokenizer.encode_chat(turns)
+        stream = TextStream(self._tokenizer, self._stops)
+        text = ""
+        for token in self._model.stream(prompt, self._params, list(self._tokenizer.stop_ids)):
+            piece = stream.push(token)
+            text += piece
+            yield piece
+            if stream.stopped:
+                break
+        rest = stream.flush()
+        yield rest
+        self._turns = [*turns, {"role": "assistant", "content": text + rest}]
+
+
+def talk(chat: Chat, args: argparse.Namespace) -> None:
+    """Read questions until EXIT or the end of the input; print the answers."""
+    chat.reset(args.system)
+    print("RESET forgets the chat, EXIT ends it.", file=sys.stderr)
+    while True:
+        try:
+            question = input("> ").strip()
+        except EOFError:
+            return
+        if question == "EXIT":
+            return
+        if question == "RESET":
+            chat.reset(args.system)
+            continue
+        if not question:
+            continue
+        try:
+            _print(chat.answer(question), args)
+        except ButlerError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def _print(pieces: Iterator[str], args: argparse.Namespace) -> None:
+    print(f"{args.bot_name}: ", end="", flush=True)
+    for piece in ["".join(pieces)] if args.no_streamer else pieces:
+        print(piece, end="", flush=True)
+    print(flush=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    params = SamplingParams(
+        max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        repetition_penalty=args.repetition_penalty,
+        seed=args.seed,
+    )
+    model = open_model(args)
+    tokenizer = ChatTokenizer(args.folder, args.trust_remote_code)
+    try:
+        talk(Chat(model, tokenizer, params, args.stop_words), args)
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    run_cli(main)
