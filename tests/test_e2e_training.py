@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -92,11 +93,16 @@ def adapter_of(folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base, data, tmp_path_factory):
+def undisturbed_run(base, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     done = train(folder, base, data)
     assert done.returncode == 0, done.stderr[-3000:]
-    return adapter_of(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_run):
+    return adapter_of(undisturbed_run)
 
 
 def test_a_killed_training_resumes_to_the_same_adapter(base, data, undisturbed, tmp_path):
@@ -123,6 +129,14 @@ def test_a_killed_training_resumes_to_the_same_adapter(base, data, undisturbed, 
     resumed = adapter_of(folder)
     assert resumed.keys() == undisturbed.keys()
     assert all((resumed[name] == undisturbed[name]).all() for name in resumed)
+
+
+def test_an_adapter_is_the_same_file_each_time(undisturbed, undisturbed_run):
+    path = undisturbed_run / "adapter" / "adapter_config.json"
+    before = path.read_bytes()
+    shutil.rmtree(path.parent)
+    adapter_of(undisturbed_run)
+    assert path.read_bytes() == before
 
 
 def test_a_crashed_training_fails_and_leaves_nothing(base, tmp_path):

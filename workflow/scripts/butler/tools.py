@@ -53,6 +53,7 @@ def tool_environment(cache: Path, threads: int, **extra: str) -> dict[str, str]:
         OMP_WAIT_POLICY="PASSIVE",
         PYTHONPATH=str(SCRIPTS),
         PYTHONUNBUFFERED="1",
+        PYTHONHASHSEED="0",  # peft writes a set down: the same files from the same run
         **extra,
     )
     environment.pop("HF_MODULES_CACHE", None)
