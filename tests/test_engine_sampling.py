@@ -25,6 +25,7 @@ LOGITS = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
         ("top_p", 0.0),
         ("top_p", 1.01),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 1e308),
         ("repetition_penalty", float("inf")),
         ("max_new_tokens", 0),
         ("seed", 2**70),
@@ -48,8 +49,27 @@ def test_values_out_of_range_are_named(name: str, value: float) -> None:
     ],
 )
 def test_probabilities_left_after_the_filters(params: dict, expected: list[float]) -> None:
-    found = filtered_probabilities(LOGITS, SamplingParams(**params))
+    [found] = filtered_probabilities(LOGITS.unsqueeze(0), [SamplingParams(**params)])
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_rows_are_filtered_by_their_own_settings() -> None:
+    params = [
+        SamplingParams(temperature=1.0),
+        SamplingParams(temperature=0.5, top_k=2),
+        SamplingParams(temperature=1.0, top_k=3, top_p=0.65),
+    ]
+    together = filtered_probabilities(LOGITS.expand(3, -1), params)
+    alone = [filtered_probabilities(LOGITS.unsqueeze(0), [p])[0] for p in params]
+    torch.testing.assert_close(together, torch.stack(alone))
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-320])
+@pytest.mark.parametrize("penalty", [0.01, 1.0, 100.0])
+def test_extreme_settings_still_choose_a_token(temperature: float, penalty: float) -> None:
+    params = SamplingParams(temperature=temperature, repetition_penalty=penalty, seed=1)
+    logits = torch.tensor([[3e4, -3e4, 2e4]])
+    assert choose(logits, [params], [[1]], [params.generator()]) == [0]
 
 
 def test_repetition_penalty_lowers_seen_tokens_of_either_sign() -> None:
@@ -60,14 +80,15 @@ def test_repetition_penalty_lowers_seen_tokens_of_either_sign() -> None:
 
 
 def test_greedy_takes_the_penalty_into_account() -> None:
-    logits = torch.tensor([2.0, 1.5])
+    logits = torch.tensor([[2.0, 1.5]])
     params = SamplingParams(repetition_penalty=2.0)
-    assert choose(logits, params, [0], params.generator()) == 1
+    assert choose(logits, [params], [[0]], [params.generator()]) == [1]
 
 
 def draws(params: SamplingParams, count: int = 2000) -> list[int]:
     generator = params.generator()
-    return [choose(LOGITS, params, [], generator) for _ in range(count)]
+    row = LOGITS.unsqueeze(0)
+    return [choose(row, [params], [[]], [generator])[0] for _ in range(count)]
 
 
 def test_draws_follow_the_probabilities_and_the_seed() -> None:

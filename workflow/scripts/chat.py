@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     add("--seed", type=int, default=0, help="(%(default)s)")
     add("--bits", type=int, choices=(4, 8), help="of a model folder's weights (bitsandbytes)")
     add("--offload-folder", type=Path, help="for what of a model folder memory has no room")
-    add("--threads", type=int, default=os.cpu_count() or 1)
+    add("--threads", type=int, help="of the CPU; default: what is fastest")
     add("--trust-remote-code", action="store_true", help="run the folder's own code")
     return parser.parse_args()
 
@@ -68,8 +68,12 @@ def open_model(args: argparse.Namespace) -> Model:
                     "used as they are"
                 )
         from butler.engine.generate import Engine
+        from butler.engine.threads import set_fastest_threads
 
-        return Engine.load(args.folder, threads=args.threads, max_batch=1)
+        engine = Engine.load(args.folder, threads=args.threads, max_batch=1)
+        if not args.threads:
+            set_fastest_threads(engine, os.cpu_count() or 1)
+        return engine
     if not (args.folder / "config.json").is_file():
         raise ButlerError(
             f"{args.folder} is neither a workspace nor a model folder: give one such as "
@@ -79,7 +83,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
     from butler.engine.hf_model import HfModel
 
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads or os.cpu_count() or 1)
     return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
 
 

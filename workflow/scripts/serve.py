@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--port-file", type=Path, help="gets the port once the server answers")
     parser.add_argument("--model-name", help="name served; default: the workspace's folder name")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, help="of the CPU; default: what is fastest")
     parser.add_argument("--max-batch", type=int, default=32, help="most chats that run at once")
     parser.add_argument("--queue", type=int, default=256, help="most that run or wait; then 429")
     parser.add_argument("--timeout", type=float, default=600, help="seconds of an answer")
@@ -125,12 +125,15 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
 
 def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -> None:
     """Serve with our engine until SIGTERM or SIGINT."""
+    # Threads that spin while they wait starve each other where others use the cores, too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     import uvicorn
 
     from butler.engine.front import Limits
     from butler.engine.generate import Engine
     from butler.engine.server import create_app
+    from butler.engine.threads import set_fastest_threads
     from butler.engine.tokenizer import ChatTokenizer
 
     class Server(uvicorn.Server):
@@ -143,10 +146,14 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
 
     sock = listen(args.host, args.port)
     port = sock.getsockname()[1]
-    torch.set_num_threads(args.threads)
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
     limits = Limits(args.queue, args.timeout, api_key=args.api_key or None)
-    app = create_app(Engine(workspace, args.kv, args.max_batch), tokenizer, name, limits)
+    engine = Engine(workspace, args.kv, args.max_batch)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    else:
+        set_fastest_threads(engine, os.cpu_count() or 1)
+    app = create_app(engine, tokenizer, name, limits)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     # uvicorn raises the signal again when it has shut down; that is a clean end.
     for number in (signal.SIGTERM, signal.SIGINT):

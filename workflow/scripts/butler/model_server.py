@@ -26,14 +26,14 @@ class ServerPlan:
     """What to serve and how.
 
     `python` is that of the lmdeploy environment, `engine` auto, reference or turbomind; `tp` is
-    GPUs, None what the folder is split for.
+    GPUs, None what the folder is split for; `threads` None lets the server find the fastest.
     """
 
     python: Path
     workspace: Path
     model_name: str
     engine: str
-    threads: int
+    threads: int | None
     trust_remote_code: bool = False
     start_seconds: float = 900.0
     tp: int | None = None
@@ -121,13 +121,17 @@ def stop_group(process: subprocess.Popen[bytes], patience: float = 10.0) -> None
     process.wait()
 
 
-def _server_environment(threads: int) -> dict[str, str]:
-    return os.environ | {
-        "OMP_NUM_THREADS": str(threads),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
+def _server_environment(threads: int | None) -> dict[str, str]:
+    limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    return (
+        os.environ
+        | limit
+        | {
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
 
 
 def _command(plan: ServerPlan, port_file: Path) -> list[str]:
@@ -138,11 +142,11 @@ def _command(plan: ServerPlan, port_file: Path) -> list[str]:
         "--host": HOST,
         "--port": 0,
         "--port-file": port_file.resolve(),
-        "--threads": plan.threads,
         "--timeout": ANSWER_SECONDS,
         "--api-key": "",  # none, whatever the user's environment says
     }
     words = [str(word) for option in options.items() for word in option]
+    words += ["--threads", str(plan.threads)] if plan.threads else []
     words += ["--tp", str(plan.tp)] if plan.tp else []
     words += ["--trust-remote-code"] if plan.trust_remote_code else []
     return [str(plan.python), str(SERVE_SCRIPT), *words]

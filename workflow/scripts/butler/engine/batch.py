@@ -63,6 +63,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
 
+    @property
+    def running(self) -> int:
+        """How many answers get a token at each step."""
+        return len(self._running)
+
     def check(self, prompt: Sequence[int]) -> None:
         """Raise ButlerError unless `prompt` can be run and leaves room for an answer."""
         if not prompt:
@@ -113,21 +118,20 @@ class Batch:
         row = self._cache.add()
         self._running.append(answer)
         hidden = prefill(self._decoder, self._cache, row, answer.prompt)
-        logits = self._decoder.logits(hidden[-1])
-        return self._accept(answer, choose(logits, answer.params, answer.prompt, answer.generator))
+        logits = self._decoder.logits(hidden[-1:])
+        [token] = choose(logits, [answer.params], [answer.prompt], [answer.generator])
+        return self._accept(answer, token)
 
     def _decode(self) -> list[Step]:
         last = torch.tensor([[answer.tokens[-1]] for answer in self._running])
         logits = self._decoder.logits(self._decoder.forward(last, self._cache, 0)[:, 0])
-        greedy = logits.argmax(-1).tolist()
-        steps = []
-        for row, answer in enumerate(self._running):
-            params, token = answer.params, greedy[row]
-            if not params.greedy or params.repetition_penalty != 1:
-                seen = answer.prompt + answer.tokens
-                token = choose(logits[row], params, seen, answer.generator)
-            steps.append(self._accept(answer, token))
-        return steps
+        tokens = choose(
+            logits,
+            [answer.params for answer in self._running],
+            [answer.prompt + answer.tokens for answer in self._running],
+            [answer.generator for answer in self._running],
+        )
+        return [self._accept(a, token) for a, token in zip(self._running, tokens, strict=True)]
 
     def _accept(self, answer: Answer, token: int) -> Step:
         answer.tokens.append(token)

@@ -1,11 +1,15 @@
 """Choosing the next token."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from butler.errors import ButlerError
+
+MIN_TEMPERATURE = 1e-6  # below it, fp32 quotients are no numbers any more; it is greedy long before
+MAX_PENALTY = 100.0
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class SamplingParams:
         temperature: in [0, 2]; 0 is greedy and ignores top_k and top_p.
         top_k: keep the k likeliest tokens; 0 keeps all.
         top_p: in (0, 1], keep the smallest set of tokens with this probability together.
-        repetition_penalty: above 0; 1 does nothing.
+        repetition_penalty: in [0.01, 100], so that no logit overflows; 1 does nothing.
         seed: makes sampling repeatable; None draws a fresh one.
 
     Raises:
@@ -40,7 +44,10 @@ class SamplingParams:
             "temperature": (0 <= self.temperature <= 2, "in [0, 2]"),
             "top_k": (self.top_k >= 0, "0 or more"),
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
-            "repetition_penalty": (0 < self.repetition_penalty < math.inf, "above 0"),
+            "repetition_penalty": (
+                1 / MAX_PENALTY <= self.repetition_penalty <= MAX_PENALTY,
+                f"in [{1 / MAX_PENALTY}, {MAX_PENALTY:.0f}]",
+            ),
             "seed": (self.seed is None or -(2**63) <= self.seed < 2**63, "a 64-bit integer"),
         }
         for name, (valid, wanted) in limits.items():
@@ -77,27 +84,49 @@ def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float
     return out
 
 
-def filtered_probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
-    """Return fp32 [vocab] probabilities after temperature, top_k and top_p, in this order."""
-    scaled = logits / params.temperature
-    if 0 < params.top_k < scaled.numel():
-        limit = scaled.topk(params.top_k).values[-1]
-        scaled = scaled.masked_fill(scaled < limit, -math.inf)
+def filtered_probabilities(logits: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
+    """Return fp32 [rows, vocab] probabilities after temperature, top_k and top_p, in this order.
+
+    Args:
+        logits: fp32 [rows, vocab].
+        params: of each row; its temperature is above 0.
+    """
+    temperatures = torch.tensor([max(p.temperature, MIN_TEMPERATURE) for p in params])
+    scaled = (logits - logits.amax(-1, keepdim=True)) / temperatures.unsqueeze(-1)
+    vocab = scaled.shape[-1]
+    top_k = torch.tensor([min(p.top_k or vocab, vocab) for p in params]).unsqueeze(-1)
+    if int(top_k.min()) < vocab:
+        limited = torch.where(top_k < vocab, top_k, 1)
+        highest = scaled.topk(int(limited.max())).values
+        limits = highest.gather(-1, limited - 1).masked_fill(top_k == vocab, -math.inf)
+        scaled = scaled.masked_fill(scaled < limits, -math.inf)
     probabilities = scaled.softmax(-1)
-    if params.top_p < 1:
+    top_p = torch.tensor([p.top_p for p in params]).unsqueeze(-1)
+    if bool((top_p < 1).any()):
         ordered, order = probabilities.sort(descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        probabilities[order[before >= params.top_p]] = 0
-    return probabilities / probabilities.sum()
+        dropped = (ordered.cumsum(-1) - ordered >= top_p) & (top_p < 1)
+        probabilities.scatter_(-1, order, ordered.masked_fill(dropped, 0))
+    return probabilities / probabilities.sum(-1, keepdim=True)
 
 
 def choose(
-    logits: torch.Tensor, params: SamplingParams, seen: list[int], generator: torch.Generator
-) -> int:
-    """Return the next token for fp32 `logits` [vocab] after the tokens `seen`."""
-    if params.repetition_penalty != 1:
-        logits = penalise_repetition(logits, torch.tensor(seen), params.repetition_penalty)
-    if params.greedy:
-        return int(logits.argmax())
-    probabilities = filtered_probabilities(logits, params)
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+    logits: torch.Tensor,
+    params: Sequence[SamplingParams],
+    seen: Sequence[list[int]],
+    generators: Sequence[torch.Generator],
+) -> list[int]:
+    """Return the next token of each row of fp32 `logits` [rows, vocab] after the tokens `seen`."""
+    rows = [
+        penalise_repetition(row, torch.tensor(tokens), p.repetition_penalty)
+        if p.repetition_penalty != 1
+        else row
+        for row, p, tokens in zip(logits, params, seen, strict=True)
+    ]
+    logits = torch.stack(rows)
+    chosen = logits.argmax(-1).tolist()
+    sampled = [row for row, p in enumerate(params) if not p.greedy]
+    if sampled:
+        found = filtered_probabilities(logits[sampled], [params[row] for row in sampled])
+        for row, probabilities in zip(sampled, found, strict=True):
+            chosen[row] = int(torch.multinomial(probabilities, 1, generator=generators[row]))
+    return chosen
