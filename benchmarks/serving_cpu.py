@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 from common import markdown, publish, record
 
 from butler.errors import run_cli
@@ -38,10 +39,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def ask(url: str, question: str, tokens: int) -> tuple[float, int]:
+def ask(client: httpx.Client, question: str, tokens: int) -> tuple[float, int]:
     """Return seconds to the first text and tokens of one streamed answer."""
-    import httpx
-
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": question}],
@@ -50,7 +49,7 @@ def ask(url: str, question: str, tokens: int) -> tuple[float, int]:
         "stream_options": {"include_usage": True},
     }
     start, first, usage = time.perf_counter(), 0.0, 0
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=600) as answer:
+    with client.stream("POST", "/v1/chat/completions", json=body) as answer:
         answer.raise_for_status()
         for line in answer.iter_lines():
             if not line.startswith("data: {"):
@@ -62,12 +61,12 @@ def ask(url: str, question: str, tokens: int) -> tuple[float, int]:
     return first, usage
 
 
-def load(url: str, chats: int, tokens: int) -> dict[str, float]:
+def load(client: httpx.Client, chats: int, tokens: int) -> dict[str, float]:
     """Ask `chats` questions at once; return the slowest first token and all tokens per second."""
     questions = [QUESTIONS[i % len(QUESTIONS)] for i in range(chats)]
     start = time.perf_counter()
     with ThreadPoolExecutor(chats) as pool:
-        answers = list(pool.map(lambda question: ask(url, question, tokens), questions))
+        answers = list(pool.map(lambda question: ask(client, question, tokens), questions))
     seconds = time.perf_counter() - start
     return {
         "first_token_s": max(first for first, _ in answers),
@@ -75,12 +74,12 @@ def load(url: str, chats: int, tokens: int) -> dict[str, float]:
     }
 
 
-def measure(url: str, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+def measure(client: httpx.Client, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Return the medians by number of chats; the first round warms up."""
     rounds: dict[int, list[dict[str, float]]] = {chats: [] for chats in args.chats}
     for _ in range(args.repeats + 1):
         for chats in args.chats:
-            rounds[chats].append(load(url, chats, args.new_tokens))
+            rounds[chats].append(load(client, chats, args.new_tokens))
     return {
         str(chats): {
             key: round(statistics.median(one[key] for one in found[1:]), 4) for key in found[0]
@@ -95,8 +94,13 @@ def main() -> None:
     plan = ServerPlan(
         Path(sys.executable), args.workspace, MODEL, "reference", threads=args.threads
     )
-    with tempfile.TemporaryDirectory() as folder, running_server(plan, Path(folder)) as server:
-        found = measure(server.url, args)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(plan, Path(folder)) as server,
+        # One client: to make one costs a core tens of milliseconds.
+        httpx.Client(base_url=server.url, timeout=600, trust_env=False) as client,
+    ):
+        found = measure(client, args)
     alone = found[str(min(args.chats))]["tokens_per_s"]
     table = markdown(
         ["chats at a time", "first token s, slowest", "tokens/s", "of one chat"],

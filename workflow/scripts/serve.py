@@ -154,6 +154,8 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     else:
         set_fastest_threads(engine, os.cpu_count() or 1)
     app = create_app(engine, tokenizer, name, limits)
+    # The loop that sends answers must not make the engine's thread wait for the default 5 ms.
+    sys.setswitchinterval(0.0005)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     # uvicorn raises the signal again when it has shut down; that is a clean end.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -75,7 +75,8 @@ class ChatService:
         try:
             while not finish:
                 try:
-                    step = await asyncio.wait_for(steps.get(), end - loop.time())
+                    async with asyncio.timeout_at(end):
+                        step = await steps.get()
                 except TimeoutError:
                     seconds = self.limits.answer_seconds
                     raise TooSlow(f"the answer took longer than {seconds:g} s") from None
