@@ -44,3 +44,7 @@ rule prepare:
     input:
         rules.environments.input,
         "build/base",
+
+
+onerror:
+    print("", *(explain(Path(path).read_text(encoding="utf-8")) for path in log), sep="\n")

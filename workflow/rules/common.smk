@@ -12,7 +12,9 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from butler.config import check_config, check_engine, check_inputs
 from butler.devices import gpu_present
 from butler.errors import ButlerError
+from butler.failures import explain
 from butler.imports import code_of
+from butler.progress import TERMINAL
 from butler.tools import check_python, put_python_first
 from butler.turbomind.release import RELEASES
 from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, TOOLS_ON_DEMAND, VARIANTS
@@ -35,6 +37,8 @@ GPUS = int(config["device"] == "cuda" or (config["device"] == "auto" and gpu_pre
 RELEASE = RELEASES[config["lmdeploy"]]
 USED_TOOLS = list(dict.fromkeys([*TOOLS, RELEASE.tool]))
 put_python_first()
+# A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
+shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
 
 
 wildcard_constraints:

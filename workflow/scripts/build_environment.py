@@ -15,6 +15,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json
+from butler.progress import progress
 from butler.tools import check_python
 
 
@@ -57,7 +58,7 @@ def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict
     if torch:
         run_pip(into, ["install", "--constraint", str(lock), *torch])
     run_pip(into, ["install", "--no-deps", "--requirement", str(lock)])
-    site = next((into / "lib").glob("python3.*/site-packages"))
+    site = _site(into)
     for package in extra:
         shutil.copytree(package, site / package.name)
     python = str(into / "bin" / "python")
@@ -75,6 +76,18 @@ def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict
     }
 
 
+def _site(environment: Path) -> Path:
+    return next((environment / "lib").glob("python3.*/site-packages"))
+
+
+def status(lock: Path, into: Path) -> str:
+    """Return how many of the lock's packages are there; pip downloads all before it installs."""
+    wanted = sum("==" in line for line in lock.read_text().splitlines())
+    made = (into / "pyvenv.cfg").is_file() and any((into / "lib").glob("python3.*/site-packages"))
+    done = len(list(_site(into).glob("*.dist-info"))) if made else 0
+    return f"{min(done, wanted)} of {wanted} packages installed"
+
+
 def main() -> None:
     """Build one environment; the stamp is written last, so a half-built one is built again."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -85,7 +98,8 @@ def main() -> None:
     parser.add_argument("--imports", nargs="*", default=[], help="modules that must import")
     args = parser.parse_args()
     args.stamp.unlink(missing_ok=True)
-    built = build(args.lock, args.into, args.extra, args.imports)
+    with progress(f"environment {args.into.name}", lambda: status(args.lock, args.into)):
+        built = build(args.lock, args.into, args.extra, args.imports)
     atomic_write_json(args.stamp, built)
     print(json.dumps(built))
 

@@ -27,6 +27,7 @@ from butler.lmdeploy_cpu import (
     working_directory,
     write_calibration_text,
 )
+from butler.progress import progress
 
 
 class CacheObserver:
@@ -120,7 +121,8 @@ def main() -> None:
         os.environ["HF_HOME"] = cache
         without_cuda()
         allow_internlm2_cache()
-        calibrate(args.model, texts, args, folder)
+        with progress("calibrate", lambda: f"{args.samples} samples of {args.length} tokens"):
+            calibrate(args.model, texts, args, folder)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,10 @@ from butler.model_server import (
 )
 from butler.opencompass.plan import BENCHMARKS, Plan, link_ceval, plan_ceval, plan_recipe
 from butler.opencompass.verify import rows, to_csv, verify
+from butler.progress import counted, progress
 
 SCRIPTS = Path(__file__).resolve().parent
+ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process
 RUN_CONFIG = SCRIPTS / "butler" / "opencompass" / "run_config.py"
 
 
@@ -159,7 +161,16 @@ def ask(plan: Plan, arguments: argparse.Namespace, server: RunningServer, work: 
     log = work / "opencompass.log"
     command = [arguments.opencompass_python.absolute(), "-m", "opencompass.cli.main", RUN_CONFIG]
     command += ["--work-dir", work / "runs", "--debug"]  # --debug: one process, failures are fatal
-    with running_process(command, log, _environment(work, settings), cwd) as process:
+    started, answered = time.monotonic(), work / ANSWERED
+
+    def status() -> str:
+        done = answered.stat().st_size if answered.exists() else 0
+        return counted(done, plan.total, "questions answered", started)
+
+    with (
+        running_process(command, log, _environment(work, settings), cwd) as process,
+        progress(f"evaluate {plan.benchmark} {arguments.variant}", status),
+    ):
         while process.poll() is None:
             server.check_alive()
             time.sleep(0.2)
@@ -190,6 +201,7 @@ def _settings(
         "questions": plan.total,
         "system": bool(first.prompt and len(first.prompt) == 2),
         "scores": str(work / "scores.json"),
+        "answered": str(work / ANSWERED),
     }
 
 

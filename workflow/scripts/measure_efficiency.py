@@ -20,6 +20,7 @@ from butler.devices import resolve_engine
 from butler.engine.cache import KINDS
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
+from butler.progress import progress
 
 if TYPE_CHECKING:
     from butler.engine.generate import Engine
@@ -42,7 +43,8 @@ def main() -> None:
     args = parse_args()
     engine = resolve_engine(args.engine)
     variant = args.variant or args.workspace.resolve().name
-    rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
+    with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
+        rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)

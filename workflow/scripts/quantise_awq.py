@@ -15,6 +15,7 @@ from butler.gpu import GpuMemory
 from butler.held_out import rendered
 from butler.hf_folder import carry_over, read_config
 from butler.lmdeploy_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
+from butler.progress import progress
 from butler.tools import run_tool, tool_environment
 
 MOST_AT_A_TIME = 8  # samples; more gain nothing
@@ -100,7 +101,8 @@ def main() -> None:
             "device": device,
         }
         command = [sys.executable, "-m", lmdeploy_awq.__name__, json.dumps(settings)]
-        run_tool(command, tool_environment(work / "cache", args.threads), cwd=work)
+        with progress("awq", lambda: f"quantising to {args.bits} bits"):
+            run_tool(command, tool_environment(work / "cache", args.threads), cwd=work)
         finish(args.model, folder)
 
 

@@ -21,8 +21,9 @@ from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_open, atomic_write_text
 from butler.imports import code_of
+from butler.progress import progress
 from butler.tools import run_tool, tool_environment
-from butler.training_log import judge, read_log
+from butler.training_log import judge, read_log, training_status
 from butler.xtuner import FINISHED
 from butler.xtuner.memory import GIB, Plan, free_memory, require_gpus
 
@@ -203,7 +204,9 @@ def main() -> None:
     open_work(args.work, fingerprint(args.config, args.data, args.base, launch, fast))
     if not (args.work / FINISHED).is_file():
         check_memory(plan, on_gpu)
-        run_tool(command(args, plan.processes, on_gpu), environment(args, plan.processes, on_gpu))
+        with progress("train", lambda: training_status(args.work, plan.accumulation)):
+            words = command(args, plan.processes, on_gpu)
+            run_tool(words, environment(args, plan.processes, on_gpu))
     publish(args, plan)
 
 

@@ -2,10 +2,17 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
+
+_ITERATION = re.compile(
+    r"Iter\(train\) +\[ *(?P<done>\d+)/(?P<total>\d+)\].*? eta: (?P<left>.+?)  "
+    r".*? loss: (?P<loss>\S+)"
+)
+_TAIL_BYTES = 20_000
 
 
 @dataclass(frozen=True)
@@ -68,3 +75,18 @@ def judge(steps: list[LoggedStep]) -> tuple[bool, str, dict[str, float]]:
         sentence = f"the loss went from {first:.4f} to {last:.4f}: the model did not learn"
         return False, sentence, measured
     return True, f"the loss went from {first:.4f} to {last:.4f}", measured
+
+
+def training_status(work: Path, accumulation: int = 1) -> str:
+    """Return how far the training in `work` is: steps, loss, time left; "" before it logs any."""
+    logs = sorted(work.glob("*/*.log"))
+    if not logs:
+        return ""
+    with logs[-1].open("rb") as stream:
+        stream.seek(max(0, logs[-1].stat().st_size - _TAIL_BYTES))
+        found = list(_ITERATION.finditer(stream.read().decode("utf-8", "replace")))
+    if not found:
+        return ""
+    last = found[-1]
+    done, total = (-(-int(last[name]) // accumulation) for name in ("done", "total"))
+    return f"step {done:,} of {total:,}, loss {last['loss']}, about {last['left']} left"

@@ -67,6 +67,7 @@ def _model(settings: dict[str, Any]) -> dict[str, Any]:
         # TurboMind's own default keeps 40 tokens to draw from.
         "extra_body": {"top_k": 1},
         "trust_remote_code": settings["trust_remote_code"],
+        "answered": settings["answered"],
     }
 
 

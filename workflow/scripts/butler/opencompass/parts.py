@@ -30,8 +30,9 @@ class LocalServer(OpenAISDK):
     is an empty answer and not an error, as a small model may give one.
     """
 
-    def __init__(self, trust_remote_code: bool, **settings: Any) -> None:
+    def __init__(self, trust_remote_code: bool, answered: str, **settings: Any) -> None:
         self.trust_remote_code = trust_remote_code
+        self.answered = answered  # a file that gets a byte for each answer
         super().__init__(**settings)
 
     def _init_tokenizer(self) -> None:
@@ -72,6 +73,8 @@ class LocalServer(OpenAISDK):
             timeout=self.timeout,
             extra_body=self.extra_body,
         )
+        with open(self.answered, "ab") as stream:
+            stream.write(b".")
         return answer.choices[0].message.content or ""
 
 
