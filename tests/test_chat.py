@@ -13,6 +13,7 @@ from tiny_workspace import Tiny
 pytest.importorskip("torch")
 
 import chat as chat_script
+from butler.chat_template import trained_system
 from butler.engine.generate import Engine
 from butler.engine.sampling import SamplingParams
 from butler.engine.tokenizer import ChatTokenizer
@@ -81,9 +82,20 @@ def test_the_system_text_and_the_seed_count(workspace: Path) -> None:
     assert expected(workspace, ("system", "你是厨师"), ("user", "土豆")).strip() in whole
 
 
+def test_templates_are_those_of_the_configuration(workspace: Path) -> None:
+    trained = trained_system()
+    assert "厨师" in trained
+    whole = chat(workspace, "土豆\n", *GREEDY, "--system-template", "recipe").stdout
+    assert expected(workspace, ("system", trained), ("user", "土豆")).strip() in whole
+    # The tiny workspace's own template is ChatML, as qwen's and InternLM2's are.
+    own = chat(workspace, "土豆\n", *GREEDY).stdout
+    assert chat(workspace, "土豆\n", *GREEDY, "--prompt-template", "llama2_chat").stdout != own
+
+
 @pytest.mark.parametrize(
     ("folder", "options", "sentence"),
     [
+        (None, ("--prompt-template", "x"), "chat template 'x' is not in chat_templates.yaml"),
         (".", (), "neither a workspace nor a model folder"),
         (None, ("--bits", "4"), "--bits is for model folders"),
         (None, ("--temperature", "3"), "temperature is 3.0"),

@@ -4,7 +4,8 @@
     .envs/xtuner/bin/python workflow/scripts/chat.py build/merged --bits 4 --trust-remote-code
 
 RESET forgets the chat so far, EXIT ends it. The prompt template is the folder's own, the one that
-the model was trained with. For TurboMind on a GPU: serve.py --engine turbomind --as chat.
+the model was trained with, unless --prompt-template names another. For TurboMind on a GPU:
+serve.py --engine turbomind --as chat.
 """
 
 import argparse
@@ -14,10 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from butler.chat_template import ChatTemplate, trained_system
 from butler.engine.sampling import SamplingParams
 from butler.engine.tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
 from butler.turbomind.folder import is_workspace
+
+RECIPE = "recipe"
 
 
 class Model(Protocol):
@@ -36,7 +40,14 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("folder", type=Path, help="a workspace, or a model folder such as build/merged")
-    add("--system", help="system text of the chat")
+    add("--prompt-template", help="of config/chat_templates.yaml; default: the folder's own")
+    system = parser.add_mutually_exclusive_group()
+    system.add_argument("--system", help="system text of the chat")
+    system.add_argument(
+        "--system-template",
+        choices=[RECIPE],
+        help=f"{RECIPE}: the text that recipes were trained with, corpus.system of config.yaml",
+    )
     add("--bot-name", default="BOT", help="(%(default)s)")
     add("--no-streamer", action="store_true", help="print an answer when it is whole")
     add("--stop-words", nargs="+", default=[], help="texts that end an answer")
@@ -124,7 +135,8 @@ class Chat:
 
 def talk(chat: Chat, args: argparse.Namespace) -> None:
     """Read questions until EXIT or the end of the input; print the answers."""
-    chat.reset(args.system)
+    system = trained_system() if args.system_template else args.system
+    chat.reset(system)
     print("RESET forgets the chat, EXIT ends it.", file=sys.stderr)
     while True:
         try:
@@ -134,7 +146,7 @@ def talk(chat: Chat, args: argparse.Namespace) -> None:
         if question == "EXIT":
             return
         if question == "RESET":
-            chat.reset(args.system)
+            chat.reset(system)
             continue
         if not question:
             continue
@@ -162,10 +174,13 @@ def main() -> None:
         repetition_penalty=args.repetition_penalty,
         seed=args.seed,
     )
+    named = ChatTemplate.load(args.prompt_template) if args.prompt_template else None
+    template = named.to_jinja() if named else None
     model = open_model(args)
-    tokenizer = ChatTokenizer(args.folder, args.trust_remote_code)
+    tokenizer = ChatTokenizer(args.folder, args.trust_remote_code, template)
+    stops = [*args.stop_words, *(named.stop_words if named else ())]
     try:
-        talk(Chat(model, tokenizer, params, args.stop_words), args)
+        talk(Chat(model, tokenizer, params, stops), args)
     except KeyboardInterrupt:
         print()
 

@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import yaml
-
+from butler.chat_template import trained_system
 from butler.errors import ButlerError, run_cli
 from butler.model_server import ServerPlan, running_server
 from butler.web.ask import Served, served_by
 
-CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 
 
@@ -99,9 +97,7 @@ def main(words: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     from butler.web.page import build
 
-    system = args.system
-    if system is None:
-        system = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["corpus"]["system"]
+    system = trained_system() if args.system is None else args.system
     with ExitStack() as stack:
         page = build(start(args, stack), system)
         try:

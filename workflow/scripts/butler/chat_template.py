@@ -15,6 +15,7 @@ import yaml
 from butler.errors import ButlerError
 
 DEFINITIONS = Path(__file__).resolve().parents[3] / "config" / "chat_templates.yaml"
+CONFIG = DEFINITIONS.with_name("config.yaml")
 ROLES = ("system", "user", "assistant")
 
 
@@ -132,3 +133,8 @@ class ChatTemplate:
             "capability": "chat",
             "stop_words": list(self.stop_words),
         }
+
+
+def trained_system(path: str | os.PathLike[str] = CONFIG) -> str:
+    """Return the system text that recipes are trained with: corpus.system of the configuration."""
+    return str(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]["system"])

@@ -90,6 +90,11 @@ class TransformersBackend:
 class ChatTokenizer:
     """The tokenizer and chat template of a workspace folder.
 
+    Args:
+        folder: a workspace or a model folder.
+        trust_remote_code: run the folder's own tokenizer code.
+        template: a Jinja chat template in place of the folder's own.
+
     Attributes:
         stop_ids: ids that end an answer, from generation_config.json.
 
@@ -97,10 +102,12 @@ class ChatTokenizer:
         ButlerError: if the folder lacks a tokenizer, a chat template or stop tokens.
     """
 
-    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, folder: Path, trust_remote_code: bool = False, template: str | None = None
+    ) -> None:
         self._folder = folder
         config = _read_json(folder / "tokenizer_config.json")
-        self._template_text = self._find_template(config)
+        self._template_text = template or self._find_template(config)
         self._names = {
             key: _token_text(value)
             for key, value in config.items()
