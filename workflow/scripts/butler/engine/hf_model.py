@@ -94,6 +94,8 @@ class HfModel:
             options |= {"top_p": params.top_p}
         ids = torch.tensor([list(prompt)], device=self._model.device)
 
+        ended = threading.Event()
+
         def generate() -> None:
             try:
                 if params.seed is not None:
@@ -106,14 +108,24 @@ class HfModel:
                     repetition_penalty=params.repetition_penalty,
                     eos_token_id=list(stop_ids),
                     pad_token_id=next(iter(stop_ids)),
+                    stopping_criteria=[
+                        lambda row, _: torch.full_like(row[:, 0], ended.is_set(), dtype=torch.bool)
+                    ],
                     **options,
                 )
             except BaseException as error:  # noqa: BLE001  raised where the tokens are awaited
                 tokens.queue.put(error)
 
-        threading.Thread(target=generate, daemon=True).start()
-        while (token := tokens.queue.get()) is not None:
-            if isinstance(token, BaseException):
-                raise token
-            if token not in stop_ids:
-                yield token
+        # Waited for, also when the caller wants no more: torch aborts a process that ends while one
+        # of its threads still computes.
+        thread = threading.Thread(target=generate, daemon=True)
+        thread.start()
+        try:
+            while (token := tokens.queue.get()) is not None:
+                if isinstance(token, BaseException):
+                    raise token
+                if token not in stop_ids:
+                    yield token
+        finally:
+            ended.set()
+            thread.join()
