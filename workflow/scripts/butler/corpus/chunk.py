@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from butler.corpus.adverts import has_contact
-from butler.corpus.clean import Columns, clean_records
+from butler.corpus.clean import HEADING_ENDS, Columns, clean_records
 from butler.corpus.dish import dish_key
 from butler.corpus.folding import folded_lines
 from butler.corpus.formats.base import Pair
@@ -25,8 +25,6 @@ from butler.corpus.sample import (
     judge,
     judge_pair,
 )
-
-_HEADING_ENDS = np.array([ord(end) for end in ":：】)）"], np.uint32)
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class _Measures:
         body = np.add.reduceat(sizes, self.first_line)
         told = body - np.add.reduceat(sizes, np.ravel((self.first_line, self.step_line), "F"))[::2]
         suspects |= (body > limits.max_chars) | (told < limits.min_chars)
-        headings = np.isin(lines.codes[lines.ends - 1], _HEADING_ENDS).astype(np.int64)
+        headings = np.isin(lines.codes[lines.ends - 1], HEADING_ENDS).astype(np.int64)
         headings = np.add.reduceat(headings, np.ravel((self.first_line, self.step_line), "F"))[1::2]
         suspects |= self.line_counts[:, 1] - headings < limits.min_steps
         han = np.add.reduceat((lines.marks & HAN_LETTER) != 0, starts, dtype=np.int32)

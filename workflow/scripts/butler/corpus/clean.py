@@ -5,9 +5,10 @@ through the rules. Contact details are left in: a record with one goes through r
 itself, once the whole chunk has been searched (chunk.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from butler.corpus.gates import (
     CLEAN,
     END,
     INGREDIENT_START,
+    RULES,
     STEP_START,
     Array,
     Lines,
@@ -40,6 +42,8 @@ from butler.corpus.text import BREAKS, clean_line, respell, split_lines, tidy
 
 _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
 _HEADING_ENDS = ":：】)）"
+HEADING_ENDS: Array = np.array([ord(end) for end in _HEADING_ENDS], np.uint32)
+_LEFT = CLEAN | RULES
 
 
 @dataclass
@@ -56,38 +60,42 @@ class Columns:
     steps: list[str] = field(default_factory=list)
     keywords: list[list[str]] = field(default_factory=list)
 
+    def without(self, rows: Container[int]) -> "Columns":
+        """The columns without these rows."""
+        staying = [row not in rows for row in self.rows]
+        return Columns(*(list(compress(column, staying)) for column in vars(self).values()))
+
 
 def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
     """Clean decoded records: those that are usable so far, and why the others are not."""
     raw, rejected = _typed(records)
-    columns = Columns()
     if not raw.rows:
-        return columns, rejected
+        return raw, rejected
     names = _Sections(raw.names, END)
     ingredients = _Sections(raw.ingredients, INGREDIENT_START)
     steps = _Sections(raw.steps, STEP_START)
-    for place, row in enumerate(raw.rows):
-        name = raw.names[place]
-        (_, name_needs), first, second = names.take(), ingredients.take(), steps.take()
+    touched = names.needy | ingredients.touched | steps.touched
+    for place in np.flatnonzero(touched).tolist():
         try:
-            if name_needs:
-                name = scrub_name(name)
-            first_text = _ingredients(raw.ingredients[place], *first)
-            second_text = _steps(raw.steps[place], *second)
+            if names.needy[place]:
+                raw.names[place] = scrub_name(raw.names[place])
+            if ingredients.touched[place]:
+                text, lines = raw.ingredients[place], ingredients.take(place)
+                raw.ingredients[place] = _ingredients(text, *lines)
+            if steps.touched[place]:
+                raw.steps[place] = _steps(raw.steps[place], *steps.take(place))
         except Rejected as why:
-            rejected[row] = why.bare()
-            continue
-        columns.rows.append(row)
-        columns.names.append(name)
-        columns.dishes.append(_dish(raw.dishes[place]))
-        columns.ingredients.append(first_text)
-        columns.steps.append(second_text)
-        columns.keywords.append(raw.keywords[place])
-    return columns, rejected
+            rejected[raw.rows[place]] = why.bare()
+    raw.dishes = list(map(_dish, raw.dishes))
+    return (raw.without(rejected) if rejected else raw), rejected
 
 
 class _Sections:
-    """The lines of each record's section, respelt where need be, and what they still need."""
+    """The lines of each record's section, respelt where need be, and what they still need.
+
+    `needy` says of each section whether any line needs something, `touched` also whether it could
+    be of headings alone.
+    """
 
     def __init__(self, texts: list[str], start: int) -> None:
         joined = "\n".join(texts) + "\n"
@@ -97,8 +105,12 @@ class _Sections:
         if start != END:
             self._respell(needs, (lines.some & CHAR) != 0, start)
         self._needs = needs.tobytes()
-        self._counts = [text.count("\n") + 1 for text in texts]
-        self._record = self._next = 0
+        counts = np.fromiter((text.count("\n") for text in texts), np.int64, len(texts)) + 1
+        self._ends = np.cumsum(counts)
+        self._begins = self._ends - counts
+        self.needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
+        last = lines.codes[lines.ends[self._ends - 1] - 1]
+        self.touched: Array = self.needy | np.isin(last, HEADING_ENDS)
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
         """Clean the lines that need it once; few need it again, for which the gate looks."""
@@ -116,13 +128,12 @@ class _Sections:
             cleaned.append(line)
         needs[places] = Lines("\n".join(cleaned) + "\n").needs(start) | CHANGED
 
-    def take(self) -> tuple[list[str], bytes]:
-        """The next record's lines and one byte for each; b"" where no line needs anything."""
-        begin = self._next
-        self._next = end = begin + self._counts[self._record]
-        self._record += 1
-        needs = self._needs[begin:end]
-        return (self._lines[begin:end], needs) if needs.strip(b"\0") else ([], b"")
+    def take(self, record: int) -> tuple[list[str], bytes]:
+        """A record's lines and one byte for each; b"" where no line needs anything."""
+        if not self.needy[record]:
+            return [], b""
+        begin, end = int(self._begins[record]), int(self._ends[record])
+        return self._lines[begin:end], self._needs[begin:end]
 
 
 def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
@@ -160,7 +171,10 @@ def _ingredients(text: str, lines: list[str], needs: bytes) -> str:
     if needs:
         kept: list[str] = []
         for line, need in zip(lines, needs, strict=True):
-            kept += _ingredient(line) if need & ~CHANGED else (line,)
+            if need & _LEFT:
+                kept += _ingredient(line)
+            else:
+                kept.append(line)
         text = "\n".join(kept)
     return _not_only_headings(text, "no_ingredients", len(needs))
 
@@ -175,7 +189,7 @@ def _steps(text: str, lines: list[str], needs: bytes) -> str:
         kept: list[str] = []
         last = 0
         for line, need in zip(lines, needs, strict=True):
-            if not need & ~CHANGED and kept[-1:] != [line]:
+            if not need & _LEFT and (not kept or kept[-1] != line):
                 kept.append(line)
             elif line:
                 for clean in split_lines(line) if need & CLEAN else (line,):

@@ -153,7 +153,7 @@ def clean_steps(lines: Iterable[str]) -> list[str]:
 
 def has_glued_numbers(lines: Sequence[str]) -> bool:
     """Whether all lines have their number before them without a mark ("1加油", "2下锅")."""
-    if len(lines) < 2:
+    if len(lines) < 2 or not lines[0][:1].isdecimal():
         return False
     numbers = map(_GLUED.match, lines)
     return all(match and int(match[0]) == number for number, match in enumerate(numbers, 1))
