@@ -15,7 +15,7 @@ from butler.corpus.folding import folded_lines
 from butler.corpus.formats.base import Pair
 from butler.corpus.gates import HAN_LETTER, LETTER, MARKER, Array, Lines
 from butler.corpus.pairs import clean_pairs
-from butler.corpus.recipe import Recipe, Rejected, scrub_section
+from butler.corpus.recipe import Rejected, scrub_section
 from butler.corpus.sample import (
     MAX_NAME,
     Limits,
@@ -135,6 +135,7 @@ class _Measures:
         )
         bounds = np.concatenate(([0], np.cumsum(counts.ravel())))
         self.first_line, self.step_line = bounds[:-1:2], bounds[1::2]
+        self.ends = bounds[2::2]
         self.line_counts = counts
         self._lines = lines
         self.contacts: dict[int, list[int]] = {}  # lines that may hold one, by record
@@ -176,43 +177,47 @@ def _finish(
     if not columns.rows:
         return batch, again
     measures = _Measures(columns)
-    suspects = measures.suspects(columns.names, style.limits).tolist()
-    questions = _questions(style.seed, tuple(style.forms.items()))
-    bounds = zip(measures.first_line.tolist(), measures.step_line.tolist(), strict=True)
-    letters, counts = measures.letters, measures.line_counts[:, 1].tolist()
-    for place, (first, second) in enumerate(bounds):
-        name, dish = columns.names[place], columns.dishes[place]
-        ingredients, steps = columns.ingredients[place], columns.steps[place]
-        if suspects[place]:
-            recipe = Recipe(
-                name, dish, tuple(ingredients.split("\n")), tuple(steps.split("\n")), ()
-            )
-            both = recipe.ingredients + recipe.steps
-            marked = [n for n in measures.contacts.get(place, ()) if has_contact(both[n])]
-            if marked:
-                again[place] = marked
-                continue
-            try:
-                judge(recipe, style.limits)
-            except Rejected as why:
-                rejected[columns.rows[place]] = why.bare()
-                continue
-        text = answer(ingredients, steps)
-        turn = {
-            "system": style.system,
-            "input": questions.ask(name, columns.keywords[place]),
-            "output": text,
-        }
-        batch.rows.append(columns.rows[place])
-        batch.names.append(name)
-        batch.keys.append(dish_key(name) + "\n" + _dish_key(dish))
-        batch.dishes.append(dish)
-        batch.characters.append(len(text))
-        batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
-        end = second + counts[place]
-        batch.contents.append(content_key(letters[first:second], letters[second:end]))
-        batch.texts.append("".join(letters[first:end]))
-    return batch, again
+    gone = set()
+    for place in np.flatnonzero(measures.suspects(columns.names, style.limits)).tolist():
+        recipe = columns.recipe(place)
+        both = recipe.ingredients + recipe.steps
+        marked = [n for n in measures.contacts.get(place, ()) if has_contact(both[n])]
+        if marked:
+            again[place] = marked
+            gone.add(place)
+            continue
+        try:
+            judge(recipe, style.limits)
+        except Rejected as why:
+            rejected[columns.rows[place]] = why.bare()
+            gone.add(place)
+    staying = [place for place in range(len(columns.rows)) if place not in gone]
+    return _written(columns, staying, measures, style), again
+
+
+def _written(columns: Columns, places: Sequence[int], measures: _Measures, style: Style) -> Batch:
+    """Write the samples of judged recipes."""
+    columns = columns.only(places)
+    ask, system = _questions(style.seed, tuple(style.forms.items())).ask, style.system
+    answers = list(map(answer, columns.ingredients, columns.steps))
+    asked = map(ask, columns.names, columns.keywords)
+    turns = (
+        {"system": system, "input": q, "output": a} for q, a in zip(asked, answers, strict=True)
+    )
+    letters, ends = measures.letters, measures.ends[places].tolist()
+    starts = measures.first_line[places].tolist(), measures.step_line[places].tolist()
+    bounds = list(zip(*starts, ends, strict=True))
+    dishes = map(_dish_key, columns.dishes)
+    return Batch(
+        columns.rows,
+        columns.names,
+        [f"{dish_key(name)}\n{dish}" for name, dish in zip(columns.names, dishes, strict=True)],
+        columns.dishes,
+        list(map(len, answers)),
+        [orjson.dumps({"conversation": [turn]}, option=_LINE) for turn in turns],
+        [content_key(letters[begin:mid], letters[mid:end]) for begin, mid, end in bounds],
+        ["".join(letters[begin:end]) for begin, _, end in bounds],
+    )
 
 
 _LINE = orjson.OPT_APPEND_NEWLINE

@@ -5,10 +5,9 @@ through the rules. Contact details are left in: a record with one goes through r
 itself, once the whole chunk has been searched (chunk.py).
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from butler.corpus.gates import (
     may_be_placeholder,
 )
 from butler.corpus.recipe import (
+    Recipe,
     Rejected,
     clean_ingredients,
     clean_steps,
@@ -50,7 +50,7 @@ _LEFT = CLEAN | RULES
 class Columns:
     """Clean records side by side; `rows` are their numbers among those given.
 
-    `ingredients` and `steps` hold one text per record, its lines joined by line feeds.
+    `ingredients`, `steps` and `keywords` hold one text per record, its lines joined by line feeds.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -58,12 +58,18 @@ class Columns:
     dishes: list[str] = field(default_factory=list)
     ingredients: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
-    keywords: list[list[str]] = field(default_factory=list)
+    keywords: list[str] = field(default_factory=list)
 
-    def without(self, rows: Container[int]) -> "Columns":
-        """The columns without these rows."""
-        staying = [row not in rows for row in self.rows]
-        return Columns(*(list(compress(column, staying)) for column in vars(self).values()))
+    def only(self, places: Sequence[int]) -> "Columns":
+        """The columns at these places alone."""
+        if len(places) == len(self.rows):
+            return self
+        return Columns(*([column[place] for place in places] for column in vars(self).values()))
+
+    def recipe(self, place: int) -> Recipe:
+        """One record, without its keywords."""
+        ingredients, steps = self.ingredients[place].split("\n"), self.steps[place].split("\n")
+        return Recipe(self.names[place], self.dishes[place], tuple(ingredients), tuple(steps), ())
 
 
 def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
@@ -87,7 +93,8 @@ def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]
         except Rejected as why:
             rejected[raw.rows[place]] = why.bare()
     raw.dishes = list(map(_dish, raw.dishes))
-    return (raw.without(rejected) if rejected else raw), rejected
+    staying = [place for place, row in enumerate(raw.rows) if row not in rejected]
+    return raw.only(staying), rejected
 
 
 class _Sections:
@@ -141,24 +148,47 @@ def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
     raw, rejected = Columns(), {}
     for row, record in enumerate(records):
         try:
-            if type(record) is not dict:
-                found = type(record).__name__
-                raise Rejected("wrong_type", f"the line is a JSON {found}, not an object")
-            name = text_field(record, "name")
-            dish = text_field(record, "dish")
-            ingredients = texts_field(record, "recipeIngredient")
-            steps = texts_field(record, "recipeInstructions")
-            keywords = texts_field(record, "keywords")
+            name, dish, ingredients, steps, keywords = _whole(record) or _fields(record)
         except Rejected as why:
             rejected[row] = why.bare()
             continue
         raw.rows.append(row)
         raw.names.append(" ".join(name.split()) if "\n" in name else name)
         raw.dishes.append(dish)
-        raw.ingredients.append("\n".join(ingredients))
-        raw.steps.append("\n".join(steps))
+        raw.ingredients.append(ingredients)
+        raw.steps.append(steps)
         raw.keywords.append(keywords)
     return raw, rejected
+
+
+_Fields = tuple[str, str, str, str, str]
+_LISTS = [list] * 3
+
+
+def _whole(record: Any) -> _Fields | None:
+    """The fields of a record that has them all, the lists joined; None where a look is needed."""
+    try:
+        name, dish = record["name"], record["dish"]
+        lists = record["recipeIngredient"], record["recipeInstructions"], record["keywords"]
+        if type(name) is str is type(dish) and [*map(type, lists)] == _LISTS:
+            return name, dish, "\n".join(lists[0]), "\n".join(lists[1]), "\n".join(lists[2])
+    except (KeyError, TypeError):
+        return None  # _fields says what is wrong
+    return None
+
+
+def _fields(record: Any) -> _Fields:
+    """The fields of any record, the lists joined by line feeds.
+
+    Raises:
+        Rejected: wrong_type.
+    """
+    if type(record) is not dict:
+        raise Rejected("wrong_type", f"the line is a JSON {type(record).__name__}, not an object")
+    name, dish = text_field(record, "name"), text_field(record, "dish")
+    keys = ("recipeIngredient", "recipeInstructions", "keywords")
+    first, second, keywords = ("\n".join(texts_field(record, key)) for key in keys)
+    return name, dish, first, second, keywords
 
 
 @lru_cache(_CACHED_LINES)
@@ -172,7 +202,7 @@ def _ingredients(text: str, lines: list[str], needs: bytes) -> str:
         kept: list[str] = []
         for line, need in zip(lines, needs, strict=True):
             if need & _LEFT:
-                kept += _ingredient(line)
+                kept += _ingredient(line) if need & CLEAN else _clean_ingredient(line)
             else:
                 kept.append(line)
         text = "\n".join(kept)
@@ -182,6 +212,11 @@ def _ingredients(text: str, lines: list[str], needs: bytes) -> str:
 @lru_cache(_CACHED_LINES)
 def _ingredient(line: str) -> tuple[str, ...]:
     return tuple(clean_ingredients(split_lines(line)))
+
+
+@lru_cache(_CACHED_LINES)
+def _clean_ingredient(line: str) -> tuple[str, ...]:
+    return tuple(clean_ingredients((line,)))
 
 
 def _steps(text: str, lines: list[str], needs: bytes) -> str:

@@ -26,7 +26,7 @@ def clean_pairs(pairs: Sequence[Pair]) -> tuple[Columns, dict[int, Rejected]]:
         columns.dishes.append("")
         columns.ingredients.append(question)
         columns.steps.append(answer)
-        columns.keywords.append([])
+        columns.keywords.append("")
     return columns, rejected
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import zstandard
 
@@ -285,6 +286,40 @@ def decode(line: bytes | None) -> Any:
     except RecursionError:
         raise Rejected("broken_json", "nested too deep") from None
     return value
+
+
+def decode_all(lines: Lines) -> Iterator[Any]:
+    """The JSON value of each line, or why it is rejected, as decode() has it."""
+    short = all(line is not None and len(line) <= MAX_LINE_BYTES for line in lines)
+    colons = _colons([line for line in lines if line is not None]) if short else [-1] * len(lines)
+    for line, keys in zip(lines, colons, strict=True):
+        if keys > 0:
+            try:
+                value = orjson.loads(line)  # type: ignore[arg-type]
+                if type(value) is dict and len(value) == keys:
+                    yield value
+                    continue
+            except orjson.JSONDecodeError:
+                pass  # decode() says what is wrong
+        try:
+            yield decode(line)
+        except Rejected as why:
+            yield why.bare()
+
+
+def _colons(lines: list[bytes]) -> list[int]:
+    """How often each line holds '":', which tells its keys; -1 where it holds '" :'."""
+    codes = np.frombuffer(b"\n".join(lines), np.uint8)
+    colons = np.flatnonzero(codes == ord(":"))
+    ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
+    before = codes[colons - 1]
+    found = np.searchsorted(ends, colons[before == ord('"')], "right")
+    counts = np.bincount(found, minlength=len(lines))
+    spaced = colons[before == ord(" ")]
+    spaced = spaced[codes[spaced - 2] == ord('"')]
+    counts[np.searchsorted(ends, spaced, "right")] = -1
+    result: list[int] = counts.tolist()
+    return result
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
@@ -59,14 +59,16 @@ class Questions:
 
     def __init__(self, forms: Mapping[str, float], seed: int) -> None:
         self._forms = forms
+        self._endings = tuple(forms)
+        self._lines = [(ending, f"{ending}\n") for ending in forms]
         self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
         self._bounds: dict[tuple[str, ...], list[float]] = {}
 
-    def ask(self, name: str, keywords: Sequence[str]) -> str:
-        """The question of a recipe with this name and these keywords."""
-        words = "\n".join(keywords).replace(" ", "") + "\n"
-        own = tuple(ending for ending in self._forms if f"{ending}\n" in words)
-        usable = own or tuple(self._forms)
+    def ask(self, name: str, keywords: str) -> str:
+        """The question of a recipe with this name and these keywords, one a line."""
+        words = keywords.replace(" ", "") + "\n"
+        own = tuple([ending for ending, line in self._lines if line in words])
+        usable = own or self._endings
         if len(usable) == 1:
             ending = usable[0]
         else:

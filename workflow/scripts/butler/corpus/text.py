@@ -49,10 +49,9 @@ _MEASURE = "0-9半一二两三四五六七八九十几个只克颗粒根勺片�
 _FOOD_WORD = re.compile(rf"(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，])([{_FOOD}])\1*")
 _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 # Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
-_FACE = re.compile(
-    "[\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌]+"
-)
-_PICTURE = re.compile(f"{_EMOJI}|{_FACE.pattern}|[{_FOOD}]")
+_FACES = "\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌"
+_FACE = re.compile(f"[{_FACES}]+")
+_PICTURE = re.compile(f"[{_EMOJI[1:-1]}{_FACES}{_FOOD}]")
 _KEYCAP = re.compile("([0-9])\ufe0f?\u20e3\ufe0f?")
 _MIXED_NUMBER = re.compile(f"(\\d) ?([{''.join(_FRACTIONS)}])")
 
@@ -100,6 +99,7 @@ def respelled(char: str) -> bool:
 
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
 FACE_MARKS = "∩▽^´｀≧≦﹏ω"
+_FACE_MARK = re.compile(f"[{re.escape(FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
     rf"[oOヾ~～]?[（(](?=[^()（）]*[{FACE_MARKS}])[^()（）{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
@@ -112,7 +112,7 @@ def respell(line: str) -> str:
         if "\u20e3" in line:
             line = _KEYCAP.sub(r"\1. ", line)
         line = _MIXED_NUMBER.sub(r"\1 \2", line)
-    if _LETTER_FACE.search(line):
+    if _FACE_MARK.search(line):
         line = _LETTER_FACE.sub(" ", line)
     line = line.translate(_SPELLING)
     if _PICTURE.search(line):

@@ -13,7 +13,7 @@ from butler.corpus.folding import Grams, fold_table
 from butler.corpus.formats import FORMATS
 from butler.corpus.gates import Array, table
 from butler.corpus.near import NearRule, signatures
-from butler.corpus.read import Chunk, decode, range_lines
+from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
 
 _PARTS = ("samples", "shingles", "grams")
@@ -105,9 +105,8 @@ class Worker:
         )
         records: dict[int, Any] = {}
         why: Rejections = {}
-        for place, line in enumerate(lines):
+        for place, value in enumerate(decode_all(lines) if chunk.numbers is None else lines):
             try:
-                value = decode(line) if line is None or type(line) is bytes else line
                 if isinstance(value, Rejected):
                     raise value
                 records[place] = convert(value) if convert else value
