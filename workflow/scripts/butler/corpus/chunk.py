@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -125,18 +126,11 @@ class _Measures:
     """What the texts of clean records hold, and the letters of their lines."""
 
     def __init__(self, columns: Columns) -> None:
-        pairs = zip(columns.ingredients, columns.steps, strict=True)
-        lines = Lines("\n".join(text for pair in pairs for text in pair) + "\n")
-        counts = np.array(
-            [
-                (first.count("\n") + 1, second.count("\n") + 1)
-                for first, second in zip(columns.ingredients, columns.steps, strict=True)
-            ]
-        )
-        bounds = np.concatenate(([0], np.cumsum(counts.ravel())))
-        self.first_line, self.step_line = bounds[:-1:2], bounds[1::2]
-        self.ends = bounds[2::2]
-        self.line_counts = counts
+        texts = list(chain.from_iterable(zip(columns.ingredients, columns.steps, strict=True)))
+        lines = Lines("\n".join(texts) + "\n")
+        bounds = np.append(lines.firsts(texts), len(lines.starts))
+        self.first_line, self.step_line, self.ends = bounds[:-1:2], bounds[1::2], bounds[2::2]
+        self.line_counts = np.diff(bounds).reshape(-1, 2)
         self._lines = lines
         self.contacts: dict[int, list[int]] = {}  # lines that may hold one, by record
         self.letters = folded_lines(lines)

@@ -5,6 +5,7 @@ through the rules. Contact details are left in: a record with one goes through r
 itself, once the whole chunk has been searched (chunk.py).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -44,6 +45,7 @@ _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the m
 _HEADING_ENDS = ":：】)）"
 HEADING_ENDS: Array = np.array([ord(end) for end in _HEADING_ENDS], np.uint32)
 _LEFT = CLEAN | RULES
+_HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # clean, as the gates tell
 
 
 @dataclass
@@ -112,9 +114,8 @@ class _Sections:
         if start != END:
             self._respell(needs, (lines.some & CHAR) != 0, start)
         self._needs = needs.tobytes()
-        counts = np.fromiter((text.count("\n") for text in texts), np.int64, len(texts)) + 1
-        self._ends = np.cumsum(counts)
-        self._begins = self._ends - counts
+        self._begins = lines.firsts(texts)
+        self._ends = np.append(self._begins[1:], len(lines.starts))
         self.needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
         last = lines.codes[lines.ends[self._ends - 1] - 1]
         self.touched: Array = self.needy | np.isin(last, HEADING_ENDS)
@@ -191,8 +192,12 @@ def _fields(record: Any) -> _Fields:
     return name, dish, first, second, keywords
 
 
-@lru_cache(_CACHED_LINES)
 def _dish(raw: str) -> str:
+    return raw if _HAN_ALONE.fullmatch(raw) else _clean_dish(raw)
+
+
+@lru_cache(_CACHED_LINES)
+def _clean_dish(raw: str) -> str:
     dish = clean_line(raw)
     return "" if dish == "Unknown" else dish
 

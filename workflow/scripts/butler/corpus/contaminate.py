@@ -57,7 +57,7 @@ class Protected:
         Args:
             hashes: those of the records' runs, one record after another; counts: of each.
         """
-        places = np.flatnonzero(self._seen[0][_bits(hashes, 0)])
+        places = np.flatnonzero(np.take(self._seen[0], _bits(hashes, 0)))
         places = places[self._seen[1][_bits(hashes[places], 1)]]
         if not len(places):
             return {}
@@ -82,17 +82,16 @@ class Protected:
 
 
 def _bits(hashes: Array, look: int) -> Array:
-    shifted = hashes >> np.uint64(_FILTER * look)
-    return (shifted & np.uint64((1 << _FILTER) - 1)).astype(np.int64)
+    shifted = hashes >> np.uint64(_FILTER * look) if look else hashes
+    return (shifted & np.uint64((1 << _FILTER) - 1)).view(np.int64)
 
 
 def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:
     """One run in 16, by its hash (uint32), and how many each text has."""
-    kept = (hashes & np.uint64(SAMPLED)) == 0
-    owner = np.repeat(np.arange(len(counts)), counts)
-    return (hashes[kept] >> np.uint64(32)).astype(np.uint32), np.bincount(
-        owner[kept], minlength=len(counts)
-    )
+    kept = np.flatnonzero((hashes & np.uint64(SAMPLED)) == 0)
+    owner = np.searchsorted(np.cumsum(counts), kept, "right")
+    runs = (hashes[kept] >> np.uint64(32)).astype(np.uint32)
+    return runs, np.bincount(owner, minlength=len(counts))
 
 
 def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ only, by sending a clean line through the rules (tests/test_corpus_gates.py).
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -220,6 +221,11 @@ class Lines:
         ends = np.flatnonzero(self.codes == 10)
         self.starts: Array = np.concatenate(([0], ends[:-1] + 1))
         self.ends: Array = ends
+
+    def firsts(self, texts: Sequence[str]) -> Array:
+        """The number of each text's first line, if these texts were joined by line feeds."""
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+        return np.searchsorted(self.starts, np.cumsum(sizes) - sizes)
 
     def lines_of(self, positions: Array) -> Array:
         """The numbers of the lines that hold these positions."""
