@@ -38,7 +38,7 @@ class Protected:
         folded = [letters(text) for text in texts]
         hashes, counts = Grams(folded).hashes(rule.ngram)
         owner = np.repeat(np.arange(len(folded), dtype=np.int64), counts)
-        order = np.lexsort((owner, hashes))
+        order = np.argsort(hashes, kind="stable")  # the owners of a run stay in order
         hashes, owner = hashes[order], owner[order]
         new = np.ones(len(hashes), bool)
         new[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])

@@ -22,8 +22,9 @@ def fold_table() -> Array:
         folded[first : last + 1] = np.arange(first, last + 1)
     for code in (*range(0x3400), *range(0xA000, 0x20000)):
         char = chr(code)
-        text = letters(char) if not 0xD800 <= code < 0xE000 else ""
-        joins = unicodedata.category(char)[0] == "M" or "\u1100" <= char <= "\u11ff"
+        kind = unicodedata.category(char)
+        text = letters(char) if kind not in ("Cn", "Co", "Cs") else ""
+        joins = kind[0] == "M" or "\u1100" <= char <= "\u11ff"
         folded[code] = _SEVERAL if joins or len(text) > 1 else ord(text) if text else 0
     folded[10] = 10
     return folded

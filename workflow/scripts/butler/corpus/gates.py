@@ -197,7 +197,8 @@ def table() -> Array:
     marks = np.full(0x110000, CHAR, np.uint16)
     # Ideographs are alike, and nothing beyond their planes is a letter of a recipe.
     for code in (*range(0x3400), *range(0xA000, 0x20000)):
-        marks[code] = _marks(chr(code))
+        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs"):
+            marks[code] = _marks(chr(code))
     for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
         marks[first : last + 1] = PLAIN | LETTER | HAN_LETTER
     for char in _PLACEHOLDER:

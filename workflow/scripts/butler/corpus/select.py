@@ -6,13 +6,13 @@ Nothing here depends on the order of the input: every choice is made by content 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from heapq import heapify, heappop
 from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from butler.corpus.sample import stable_hash
 from butler.corpus.worker import Outcome
 
 Array = np.ndarray[Any, Any]
@@ -154,10 +154,15 @@ def drawn_numbers(seed: int, purpose: str, contents: bytes) -> Array:
     text = contents.hex().encode()
     digests = []
     for at in range(0, len(text), 32):
-        hashed = start.copy()
-        hashed.update(text[at : at + 32])
-        digests.append(hashed.digest())
+        digests.append(_digest(start, text[at : at + 32]))
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+
+
+def _digest(start: blake2b, rest: bytes) -> bytes:
+    """The hash of what `start` has taken in and `rest`, as stable_hash() has it."""
+    hashed = start.copy()
+    hashed.update(rest)
+    return hashed.digest()
 
 
 Shuffle = Callable[[Array, str], Array]
@@ -208,15 +213,14 @@ def split_by_dish(
     chosen: list[int] = []
     room = test_size
     if room:
-        drawn = sorted(
-            (stable_hash(seed, "split", names[dish]), names[dish], dish) for dish in sizes
-        )
-        for _, _, dish in drawn:
+        start = blake2b(f"{seed}\x1fsplit\x1f".encode(), digest_size=8)
+        drawn = [(_digest(start, names[dish].encode()), names[dish], dish) for dish in sizes]
+        heapify(drawn)  # few of them are wanted
+        while drawn and room:
+            _, _, dish = heappop(drawn)
             if sizes[dish] <= room:
                 chosen.append(dish)
                 room -= sizes[dish]
-            if not room:
-                break
     held_out = np.isin(dishes, chosen)
     return Split(
         shuffle(records[~held_out], "order"),
