@@ -99,6 +99,9 @@ def make_stages(tmp_path: Path) -> Path:
              "contamination": {"test": {"records": 1, "texts": 1, "examples": {"豆腐汤": 1}}},
              "damaged": {"b.gz": "breaks off"}}  # fmt: skip
     (tmp_path / "stats.json").write_text(json.dumps(stats))
+    lengths = {"records": 1440, "median": 210.0, "p95": 390.0, "longest": 640, "max_length": 512,
+               "cut": 7, "trained_share": 0.6, "tokens": {"0": 90, "600": 7}}  # fmt: skip
+    (tmp_path / "lengths.json").write_text(json.dumps(lengths))
     check = {"check": "merge", "passed": True, "sentence": "logits agree", "measured": {"d": 1e-4},
              "limits": {"d": 0.02}}  # fmt: skip
     (tmp_path / "merge.json").write_text(json.dumps(check))
@@ -126,6 +129,7 @@ def run(folder: Path, more: Sequence[str] = (), **changes: str) -> subprocess.Co
         "chat-tokens": "2048",
         "checks": str(folder / "merge.json"),
         "corpus-stats": str(folder / "stats.json"),
+        "sample-lengths": str(folder / "lengths.json"),
         "training-log": str(folder / "loss.csv"),
         "config": str(folder / "config.yaml"),
         "locks": str(folder / "lmdeploy.lock"),
@@ -207,6 +211,13 @@ def test_page_stands_alone_and_escapes_what_models_say(stages: Path) -> None:
     assert page.text.index("Ship w4") < page.text.index("Weights + KV")
 
 
+def test_page_tells_how_long_the_training_samples_are(stages: Path) -> None:
+    assert run(stages).returncode == 0
+    html = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert "7 are longer than 512 tokens and are cut" in html
+    assert "Lengths of training samples (tokens)" in html
+
+
 def test_page_says_that_the_reference_engine_hides_the_gain(stages: Path) -> None:
     assert run(stages).returncode == 0
     text = (stages / "out" / "report.html").read_text(encoding="utf-8")
@@ -240,7 +251,15 @@ def test_worst_regression_comes_first(stages: Path) -> None:
 def test_report_without_the_optional_parts(stages: Path) -> None:
     arguments = run(stages, benchmarks="ceval").args
     cut = []
-    optional = ("--base", "--checks", "--corpus-stats", "--training-log", "--config", "--locks")
+    optional = (
+        "--base",
+        "--checks",
+        "--corpus-stats",
+        "--sample-lengths",
+        "--training-log",
+        "--config",
+        "--locks",
+    )
     for name, value in zip(arguments[1::2], arguments[2::2], strict=True):
         if name not in optional:
             cut += [name, value]

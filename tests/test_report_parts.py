@@ -32,7 +32,7 @@ def test_statistics_that_do_not_add_up_or_lack_a_count_are_one_sentence() -> Non
     with pytest.raises(ButlerError, match="71 kept of 100, their reasons leave 70"):
         corpus.funnel(STATS | {"kept": 71})
     with pytest.raises(ButlerError, match="lack kept, reasons"):
-        corpus.section({"read": 1, "train": 1, "test": 0})
+        corpus.section({"read": 1, "train": 1, "test": 0}, {})
 
 
 def test_histogram_fills_the_gaps() -> None:
@@ -45,12 +45,12 @@ def test_histogram_fills_the_gaps() -> None:
 
 
 def test_what_the_corpus_stage_tells_beyond_the_counts_is_shown() -> None:
-    plain = corpus.section(STATS)
+    plain = corpus.section(STATS, {})
     assert plain["histograms"] == {} and plain["examples"] == {} and not plain["group_sizes"]
     example = {"duplicate": [{"name": "粥", "detail": "same as 白粥"}]}
-    more = {"characters": {"0": 70}, "tokens": {"0": 70}, "examples": example,
+    more = {"characters": {"0": 70}, "examples": example,
             "group_sizes": {"duplicate": {"2": 20}, "near_duplicate": {}}}  # fmt: skip
-    full = corpus.section(STATS | more)
+    full = corpus.section(STATS | more, {"tokens": {"0": 70}})
     assert list(full["histograms"]) == ["characters", "tokens"]
     assert full["group_sizes"] == {"duplicate": {"2": 20}}
     assert full["examples"] == example

@@ -1,7 +1,7 @@
 # QLoRA fine-tuning with XTuner, and the merged model.
 #
 # Needs build/corpus/train.jsonl and build/base.
-# Makes build/train (XTuner's configuration, last checkpoint, losses), build/adapter (Hugging Face
+# Makes build/train (XTuner's configuration, last checkpoint, losses, lengths of the samples), build/adapter (Hugging Face
 # form), build/merged, and the checks training and merge. A cut training resumes from its last
 # checkpoint in build/train/work.
 
@@ -77,6 +77,29 @@ rule train:
         "--base {input.base} --work build/train/work --out {output.checkpoint} "
         "--loss {output.loss} --check {output.check} {params.deepspeed} "
         "--device {params.device} --threads {threads} > {log} 2>&1"
+
+
+rule sample_lengths:
+    """Count the tokens of the training samples, and those that XTuner cuts."""
+    input:
+        **tool("xtuner", "sample_lengths.py", "butler/xtuner/support.py"),
+        config="build/train/config.py",
+        data="build/corpus/train.jsonl",
+        base="build/base",
+    output:
+        "build/train/lengths.json",
+    log:
+        "logs/sample_lengths.log",
+    benchmark:
+        "logs/sample_lengths.tsv"
+    resources:
+        mem_mb=1500,
+    params:
+        python=python("xtuner"),
+        max_length=config["train"]["max_length"],
+    shell:
+        "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
+        "--max-length {params.max_length} --out {output} > {log} 2>&1"
 
 
 rule adapter:

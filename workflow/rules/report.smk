@@ -52,7 +52,12 @@ rule hashes:
         models=expand("build/{folder}", folder=["adapter", "awq", "base", "merged"]),
         workspaces=expand("workspaces/{model}", model=MODELS),
         tables=[*SCORES, *EFFICIENCY, *ANSWERS, *CHECKS],
-        run=["build/train/config.py", "build/train/loss.csv", "results/config.yaml"],
+        run=[
+            "build/train/config.py",
+            "build/train/lengths.json",
+            "build/train/loss.csv",
+            "results/config.yaml",
+        ],
     output:
         report(
             "results/sha256.txt",
@@ -83,6 +88,7 @@ rule report:
         efficiency=EFFICIENCY,
         checks=CHECKS,
         corpus="build/corpus/stats.json",
+        lengths="build/train/lengths.json",
         loss="build/train/loss.csv",
         config="results/config.yaml",
         hashes="results/sha256.txt",
@@ -128,7 +134,7 @@ rule report:
         "--variants {params.variants} --benchmarks {params.benchmarks} --base base "
         "--max-loss {params.max_loss} --prefer {params.prefer} --tokens {params.tokens} "
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
-        "--checks {input.checks} --corpus-stats {input.corpus} "
+        "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
         "--logs logs --hashes {input.hashes} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "

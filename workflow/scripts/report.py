@@ -49,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--chat-tokens", required=True, type=int, help="tokens of a chat on such a card")
     add("--checks", nargs="*", type=Path, default=[], help="JSON files of the checks")
     add("--corpus-stats", type=Path)
+    add("--sample-lengths", type=Path, help="JSON of sample_lengths.py")
     add("--training-log", type=Path, help="CSV with columns step and loss")
     add("--config", type=Path, help="YAML of the run's configuration")
     add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
@@ -152,6 +153,7 @@ def context(
     benchmarks = _names(arguments.benchmarks)
     quantised = [name for name in efficiencies if name != BASELINE]
     stats = read_json(arguments.corpus_stats) if arguments.corpus_stats else None
+    lengths = read_json(arguments.sample_lengths) if arguments.sample_lengths else {}
     baseline = efficiencies[BASELINE]
     shown = {
         "decision": decision,
@@ -179,7 +181,7 @@ def context(
             if "recipe" in benchmarks
             else []
         ),
-        "corpus": corpus_section(stats) if stats else None,
+        "corpus": corpus_section(stats, lengths) if stats else None,
         "library": Markup(charts.library()),
     }
     shown["subject_categories"] = by_category(shown["datasets"].get("ceval"))

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
+from butler.xtuner.samples import encoded
 
 
 def main() -> None:
@@ -18,24 +17,12 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["HF_HOME"] = cache
-        from mmengine.config import Config
-        from xtuner.dataset.map_fns import template_map_fn
-        from xtuner.dataset.utils import encode_fn
-        from xtuner.registry import BUILDER
-
-        config = Config.fromfile(str(args.config))
-        tokenizer = BUILDER.build(config.tokenizer)
-        lines = args.data.read_text(encoding="utf-8").splitlines()[: args.records]
-        if not lines:
-            raise ButlerError(f"{args.data} holds no record")
-        with atomic_open(args.out) as stream:
-            for line in lines:
-                record = json.loads(line)
-                mapped = template_map_fn(json.loads(line), config.prompt_template)
-                encoded = encode_fn(mapped, tokenizer, config.train_dataset.max_length)
-                stream.write(json.dumps(record | encoded, ensure_ascii=False) + "\n")
+    lines = args.data.read_text(encoding="utf-8").splitlines()[: args.records]
+    if not lines:
+        raise ButlerError(f"{args.data} holds no record")
+    with atomic_open(args.out) as stream:
+        for record, tokens in encoded(args.config, lines):
+            stream.write(json.dumps(record | tokens, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,9 @@ def _is_array(path: Path) -> bool:
     if _suffix(path) != ".json":
         return False
     start = next(unpacked(path), b"").removeprefix(BOM).lstrip()
-    return start.startswith(b"[") and not start.partition(b"\n")[0].rstrip().endswith(b"]")
+    first, _, rest = start.partition(b"\n")
+    # An array on one line is an array; with more lines after it, it is a line that holds a list.
+    return start.startswith(b"[") and not (first.rstrip().endswith(b"]") and rest.strip())
 
 
 def _grouped(

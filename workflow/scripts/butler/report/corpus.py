@@ -1,7 +1,7 @@
 """The corpus section: the funnel from raw to kept, lengths, duplicates and rejected examples.
 
 Reads build/corpus/stats.json; of its keys `read`, `kept`, `train`, `test` and `reasons` must be
-there, everything else is shown where it is.
+there, everything else is shown where it is. The lengths in tokens are those of sample_lengths.py.
 """
 
 from collections.abc import Mapping
@@ -52,13 +52,15 @@ def histogram(stats: Mapping[str, Any], name: str) -> list[dict[str, int]]:
     ]
 
 
-def section(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the template shows of the corpus."""
+def section(stats: Mapping[str, Any], lengths: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the template shows of the corpus, and of its samples' lengths in tokens."""
+    measured = {**stats, "tokens": lengths.get("tokens", {})}
     return {
         "funnel": funnel(stats),
         "train": stats["train"],
         "test": stats["test"],
-        "histograms": {name: bins for name in HISTOGRAMS if (bins := histogram(stats, name))},
+        "histograms": {name: bins for name in HISTOGRAMS if (bins := histogram(measured, name))},
+        "lengths": lengths,
         "duplicates": stats.get("duplicates"),
         "near_duplicates": stats.get("near_duplicates"),
         "group_sizes": {k: v for k, v in stats.get("group_sizes", {}).items() if v},

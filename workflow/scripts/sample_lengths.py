@@ -1,0 +1,70 @@
+"""Count the tokens of training samples, by XTuner's own code, and those that it cuts.
+
+The first --records are measured: the corpus stage has put its records in an order drawn by seed.
+"""
+
+import argparse
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from butler.errors import ButlerError, run_cli
+from butler.files import atomic_write_text
+from butler.xtuner.samples import encoded
+
+UNCUT = 1 << 30
+BINS = 40  # at most, in the histogram
+WIDTHS = (10, 20, 50, 100, 200, 500, 1000)
+
+
+def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, object]:
+    """Return what the report shows of samples of these lengths in tokens.
+
+    Args:
+        lengths: of the samples before any cut.
+        trained: tokens with a label, those that count in the loss.
+        max_length: tokens that XTuner leaves of a sample.
+
+    Returns:
+        `records`, `median`, `p95`, `longest`, `cut` (samples longer than max_length),
+        `trained_share` (tokens with a label, of all), and `tokens`: samples by the shortest
+        length of their bin.
+    """
+    width = next((w for w in WIDTHS if max(lengths) / w <= BINS), max(lengths) // BINS + 1)
+    starts, counts = np.unique(np.array(lengths) // width * width, return_counts=True)
+    return {
+        "records": len(lengths),
+        "median": float(np.median(lengths)),
+        "p95": float(np.percentile(lengths, 95)),
+        "longest": max(lengths),
+        "max_length": max_length,
+        "cut": sum(length > max_length for length in lengths),
+        "trained_share": round(trained / sum(lengths), 4),
+        "tokens": dict(zip(map(str, starts.tolist()), counts.tolist(), strict=True)),
+    }
+
+
+def main() -> None:
+    """Write the counts as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="XTuner's, rendered")
+    parser.add_argument("--data", type=Path, required=True, help="train.jsonl")
+    parser.add_argument("--max-length", type=int, required=True, help="tokens left of a sample")
+    parser.add_argument("--records", type=int, default=20_000, help="(%(default)s)")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    lengths, trained = [], 0
+    with args.data.open(encoding="utf-8") as lines:
+        for _, tokens in encoded(args.config, islice(lines, args.records), UNCUT):
+            lengths.append(len(tokens["input_ids"]))
+            trained += sum(label >= 0 for label in tokens["labels"])
+    if not lengths:
+        raise ButlerError(f"{args.data} holds no record")
+    counted = summary(lengths, trained, args.max_length)
+    atomic_write_text(args.out, json.dumps(counted, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_cli(main)
