@@ -4,7 +4,14 @@ import csv
 import gzip
 import io
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +297,54 @@ def test_a_wholly_unreadable_input_fails_before_anything_is_written(
     with pytest.raises(ButlerError, match=sentence):
         build(tmp_path / name, tmp_path / "out", format=chosen)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def _begun(folder: Path, pattern: str) -> bool:
+    """Whether there is a file or folder of this pattern with something in it."""
+    with suppress(FileNotFoundError):  # gone since it was listed
+        return any(path.stat().st_size for path in folder.glob(pattern))
+    return False
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_is_no_record_in_an_array_is_named_by_its_place(
+    tmp_path: Path, indent: int | None
+) -> None:
+    good = json.loads(GOOD.splitlines()[0])
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([None, good, 7, ["x"], "text"], indent=indent), encoding="utf-8")
+    stats, outputs = build(path, tmp_path / "out")
+    assert reasons(outputs) == [("a.json", place, "wrong_type") for place in (1, 3, 4, 5)]
+    assert (stats["read"], stats["kept"]) == (5, 1)
+
+
+def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path) -> None:
+    """Killed while it reads, while it compares and while it writes, then left alone."""
+    source, out = tmp_path / "raw.jsonl", tmp_path / "out"
+    source.write_bytes(raw_lines([distinct(number) for number in range(6_000)]))
+    names = ("train", "test", "rejected", "stats")
+    script = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "corpus.py"
+    command = [sys.executable, str(script), f"--input={source}", "--system=x", "--test-size=5"]
+    command += [*(f"--{name}={out / name}" for name in names), "--processes=2"]
+    left: list[tuple[str, bytes]] = []
+    for begun in (".corpus-*", ".corpus-*/samples.*", "out/.stats.*"):
+        for old in tmp_path.glob(".corpus-*"):
+            shutil.rmtree(old)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and not _begun(tmp_path, begun):
+            time.sleep(0.002)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        there = [name for name in names if (out / name).exists()]
+        assert "stats" not in there or len(there) == 4, "stats.json tells a finished corpus"
+        left += [(name, (out / name).read_bytes()) for name in there]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert all(content == (out / name).read_bytes() for name, content in left)
+    stats = json.loads((out / "stats").read_text())
+    lines = {name: len(json_lines(out / name)) for name in names[:3]}
+    assert lines == {name: stats[name] for name in names[:3]}
+    assert stats["read"] == 6_000 == sum(lines.values())
 
 
 @pytest.mark.parametrize("name", list(FORMATS))

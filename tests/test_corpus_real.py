@@ -2,14 +2,18 @@
 
 import json
 import os
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from butler.corpus.adverts import has_contact
 from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.contaminate import OverlapRule
+from butler.corpus.near import NearRule
 from butler.corpus.sample import MARKER
-from test_corpus import FORMS, conversations, run
+from test_corpus import FORMS, conversations, json_lines, run
 
 SHARED = Path(os.environ.get("RECIPE_BUTLER_SHARED", Path(__file__).parents[2] / "shared"))
 RECORDS = SHARED / "data" / "xiachufang" / "recipes.jsonl"
@@ -45,3 +49,24 @@ def test_real_records_are_all_accounted_for(tmp_path: Path) -> None:
         assert not MARKER.search(turn["output"])
         assert not has_contact(turn["input"] + "\n" + turn["output"])
         assert "author_" not in turn["output"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_funnel_adds_up_on_a_random_part(tmp_path: Path, seed: int) -> None:
+    drawn = random.Random(seed)
+    lines = RECORDS.read_bytes().splitlines(keepends=True)
+    part = drawn.sample(lines, drawn.randrange(200, 1200))
+    part += drawn.choices(part, k=20) + [b"{broken\n", b"\n", b"[1]\n"]
+    drawn.shuffle(part)
+    near, overlap = NearRule(0.7, 5), OverlapRule(13, 0.6)
+    stats, outputs = run(tmp_path, b"".join(part), near=near, overlap=overlap, test_size=30)
+    rejected = json_lines(outputs.rejected)
+    assert stats["read"] == len(part)
+    assert stats["kept"] == len(conversations(outputs.train) + conversations(outputs.test))
+    assert stats["kept"] + len(rejected) == len(part)
+    assert Counter(entry["reason"] for entry in rejected) == {
+        reason: count for reason, count in stats["reasons"].items() if count
+    }
+    assert len({entry["line"] for entry in rejected}) == len(rejected)
+    assert stats["reasons"]["duplicate"] >= 15, "twenty records were put in twice"
+    assert sum(stats["characters"].values()) == stats["kept"]
