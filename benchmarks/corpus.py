@@ -3,7 +3,7 @@
 
     python benchmarks/corpus.py --input CORPUS.jsonl [--sizes 100000 1520327] --work DIR \
         --out FILE.json [--runs ours ours_near bare loop pandas datasets datajuicer] \
-        [--datasets-python PYTHON] [--datajuicer-python PYTHON]
+        [--python polars=PYTHON duckdb=PYTHON datasets=PYTHON datajuicer=PYTHON]
 
 Each run is a process of its own; its time is wall clock, its memory the peak of the resident set of
 it and its children together (psutil, every 50 ms; pages that they share count once for each).
@@ -26,7 +26,7 @@ from butler.errors import ButlerError, run_cli
 HERE = Path(__file__).resolve().parent
 RIVALS = HERE / "corpus_rivals.py"
 SYSTEM = "你是一个经验丰富的专业厨师，用户提出想要做的菜肴时，你可以精确地回答出原料和做菜的方法"
-RUNS = ("ours", "ours_near", "bare", "loop", "pandas", "datasets", "datajuicer")
+RUNS = ("ours", "ours_near", "bare", "loop", "pandas", "polars", "duckdb", "datasets", "datajuicer")
 
 
 def command(run: str, source: Path, options: argparse.Namespace) -> list[str]:
@@ -41,8 +41,7 @@ def command(run: str, source: Path, options: argparse.Namespace) -> list[str]:
             f"--system={SYSTEM}", "--test-size=500", f"--processes={options.processes}",
             "--overlap-share=0.6", "--benchmark", *benchmark,
         ]  # fmt: skip
-    python = {"datasets": options.datasets_python, "datajuicer": options.datajuicer_python}
-    chosen = python.get(run) or sys.executable
+    chosen = dict(word.split("=", 1) for word in options.python).get(run, sys.executable)
     return [str(chosen), str(RIVALS), run, str(source), str(out), str(options.processes)]
 
 
@@ -131,8 +130,7 @@ def main() -> None:
     add("--processes", type=int, default=2)
     add("--work", type=Path, required=True)
     add("--benchmark", type=Path, default=HERE.parent / "data/demo/ceval", help="C-Eval's folder")
-    add("--datasets-python", type=Path, help="interpreter with Hugging Face datasets")
-    add("--datajuicer-python", type=Path, help="interpreter with py-data-juicer")
+    add("--python", nargs="*", default=[], help="RUN=INTERPRETER, where a run needs its own")
     add("--out", type=Path)
     options = parser.parse_args()
     (options.work / "out").mkdir(parents=True, exist_ok=True)

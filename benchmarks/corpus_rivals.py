@@ -1,6 +1,7 @@
 """What a user would take instead of the corpus stage; each as short as its tool lets it be.
 
-    python corpus_rivals.py {bare,loop,pandas,datasets,datajuicer} CORPUS.jsonl OUT PROCESSES
+    python corpus_rivals.py {bare,loop,pandas,polars,duckdb,datasets,datajuicer} CORPUS.jsonl \
+        OUT PROCESSES
 
 bare parses and writes every record and does nothing else: what no stage can be faster than.
 The others normalise (NFKC, white space, links), drop records without ingredients or steps, drop
@@ -94,6 +95,54 @@ def pandas(source: str, out: str, _: int) -> None:
     turns = turns[turns["output"] != ""].drop_duplicates("output")
     with open(out + "/pandas", "w") as to:
         to.writelines(map(written, turns.to_dict("records")))
+
+
+def polars(source: str, out: str, processes: int) -> None:
+    """Polars' own string functions, on its threads; a broken line stops its reader."""
+    import os
+
+    os.environ["POLARS_MAX_THREADS"] = str(processes)
+    import polars as pl
+
+    texts = pl.List(pl.String)
+    schema = {"name": pl.String, "recipeIngredient": texts, "recipeInstructions": texts}
+    line = pl.element().str.normalize("NFKC").str.replace_all(LINK.pattern, "")
+    line = line.str.replace_all(r"\s+", " ").str.strip_chars()
+    first, steps = (
+        pl.col(name).list.eval(line.filter(line != "")).list.join("\n")
+        for name in ("recipeIngredient", "recipeInstructions")
+    )
+    answer = pl.format("您需要准备以下食材:\n{}\n按以下方法制作:\n{}", first, steps)
+    (
+        pl.scan_ndjson(clean_copy(source, out), schema=schema)
+        .filter(first != "", steps != "")
+        .select(input=pl.col("name") + "的做法", output=answer)
+        .unique("output")
+        .sink_ndjson(out + "/polars")
+    )
+
+
+def duckdb(source: str, out: str, processes: int) -> None:
+    """DuckDB's functions in SQL; it has NFC, not NFKC."""
+    import duckdb as db
+
+    def cleaned(column: str) -> str:
+        line = f"regexp_replace(nfc_normalize(x), '{LINK.pattern}', '', 'g')"
+        lines = (
+            f"list_transform({column}, lambda x: trim(regexp_replace({line}, '\\s+', ' ', 'g')))"
+        )
+        return f"array_to_string(list_filter({lines}, lambda x: x <> ''), chr(10))"
+
+    columns = "{name: 'VARCHAR', recipeIngredient: 'VARCHAR[]', recipeInstructions: 'VARCHAR[]'}"
+    records = f"'{source}', columns={columns}, format='newline_delimited', ignore_errors=true"
+    parts = f"{cleaned('recipeIngredient')} a, {cleaned('recipeInstructions')} b"
+    answer = "'您需要准备以下食材:' || chr(10) || a || chr(10) || '按以下方法制作:' || chr(10) || b"
+    made = f"(select name, {parts} from read_json({records}))"
+    turns = f"select any_value(name) || '的做法' input, {answer} output from {made}"
+    db.execute(f"set threads={processes}")
+    db.execute(
+        f"copy ({turns} where a <> '' and b <> '' group by output) to '{out}/duckdb' (format json)"
+    )
 
 
 def datasets(source: str, out: str, processes: int) -> None:

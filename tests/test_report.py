@@ -79,8 +79,9 @@ def write_efficiency(folder: Path, variant: str) -> None:
         "decode_tokens_per_s": speed,
         "time_to_first_token_s": 0.21,
     }
-    lines = [[variant, name, value, "?", "reference"] for name, value in values.items()]
-    header = ["variant", "metric", "value", "unit", "engine"]
+    machine = "2 threads, some CPU"
+    lines = [[variant, name, value, "?", "reference", machine] for name, value in values.items()]
+    header = ["variant", "metric", "value", "unit", "engine", "machine"]
     write_csv(folder / "results" / f"efficiency_{variant}.csv", header, lines)
 
 
@@ -216,6 +217,18 @@ def test_page_tells_how_long_the_training_samples_are(stages: Path) -> None:
     html = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert "7 are longer than 512 tokens and are cut" in html
     assert "Lengths of training samples (tokens)" in html
+
+
+def test_page_names_the_machine_and_warns_of_several(stages: Path) -> None:
+    page = stages / "out" / "report.html"
+    assert run(stages).returncode == 0
+    html = page.read_text(encoding="utf-8")
+    assert "Measured on: 2 threads, some CPU." in html
+    assert "measured on different machines" not in html
+    path = stages / "results" / "efficiency_w4.csv"
+    path.write_text(path.read_text().replace("some CPU", "another"))
+    assert run(stages).returncode == 0
+    assert "measured on different machines" in page.read_text(encoding="utf-8")
 
 
 def test_page_says_that_the_reference_engine_hides_the_gain(stages: Path) -> None:

@@ -1,4 +1,4 @@
-"""Measure size, memory and speed of one served folder; write `variant,metric,value,unit,engine`.
+"""Measure size, memory and speed of one served folder, and tell what was measured on which machine.
 
 The reference engine is measured at batch 1, TurboMind also with many requests at a time, all
 variants at equal room for tokens (see butler/efficiency.py for the metrics).
@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from butler.devices import resolve_engine
+from butler.devices import cpu_name, resolve_engine
 from butler.engine.cache import KINDS
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
+from butler.gpu import GpuMemory
 from butler.progress import progress
+from butler.turbomind.folder import read_folder
+from butler.turbomind.guards import resolve_tp
 
 if TYPE_CHECKING:
     from butler.engine.generate import Engine
 
-COLUMNS = ("variant", "metric", "value", "unit", "engine")
+COLUMNS = ("variant", "metric", "value", "unit", "engine", "machine")
 PROMPT_SEED = 0
 
 
@@ -45,10 +48,11 @@ def main() -> None:
     variant = args.variant or args.workspace.resolve().name
     with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
         rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
+    machine = machine_name(engine, args)
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows((variant, metric, value, unit, engine) for metric, value, unit in rows)
+        writer.writerows((variant, *row, engine, machine) for row in rows)
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,6 +85,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def machine_name(engine: str, args: argparse.Namespace) -> str:
+    """Return what the engine ran on: GPUs, or threads of a processor."""
+    if engine == "turbomind":
+        return GpuMemory(resolve_tp(read_folder(args.workspace), args.tp)).names()
+    return f"{args.threads} threads, {cpu_name()}"
+
+
 def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:
     """Return (metric, value, unit) rows of TurboMind on the GPU, with room for all requests.
 
@@ -91,7 +102,6 @@ def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, 
     import torch
 
     from butler.efficiency_turbomind import measure
-    from butler.turbomind.folder import read_folder
     from butler.turbomind.release import check_installed, installed_version
 
     if not torch.cuda.is_available():

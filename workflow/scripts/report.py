@@ -172,6 +172,7 @@ def context(
         "capacity": Capacity(arguments.cards, arguments.chat_tokens),
         "cards": list(baseline.chats(arguments.cards, arguments.chat_tokens)),
         "loads": sorted({count for one in efficiencies.values() for count in one.loads()}),
+        "machines": sorted({e.machine for e in efficiencies.values()}),
         "on_reference": any(e.engine == "reference" for e in efficiencies.values()),
         "datasets": {name: by_dataset(evaluations, name) for name in benchmarks},
         "compared": [BASELINE, *quantised],

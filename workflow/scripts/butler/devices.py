@@ -1,5 +1,6 @@
 """Which device the tools run on, and which engine serves there."""
 
+import platform
 from pathlib import Path
 
 from butler.errors import ButlerError
@@ -24,6 +25,16 @@ def resolve_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if available else "cpu"
     return wanted
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def resolve_engine(engine: str) -> str:

@@ -58,6 +58,12 @@ class GpuMemory:
         infos = (self._nvml.nvmlDeviceGetMemoryInfo(handle) for handle in self._handles)
         return sum(int(getattr(info, field)) for info in infos)
 
+    def names(self) -> str:
+        """Return what GPUs they are, as `2 × NVIDIA H200`."""
+        found = [str(self._nvml.nvmlDeviceGetName(handle)) for handle in self._handles]
+        counts = {name: found.count(name) for name in found}
+        return ", ".join(f"{count} × {name}" for name, count in counts.items())
+
     def used(self) -> int:
         """Return the bytes in use, those of other processes among them."""
         return self._sum("used")

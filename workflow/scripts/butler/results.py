@@ -70,6 +70,7 @@ class Efficiency:
 
     variant: str
     engine: str
+    machine: str
     values: dict[str, float]
 
     def memory_bytes(self, tokens: int) -> float:
@@ -144,13 +145,14 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
         ButlerError: if the file or a metric is missing or not a number.
     """
     path = results / f"efficiency_{variant}.csv"
-    table = _csv(path, ("variant", "metric", "value", "unit", "engine"))
+    table = _csv(path, ("variant", "metric", "value", "unit", "engine", "machine"))
     found = dict(zip(table["metric"], pd.to_numeric(table["value"], errors="coerce"), strict=True))
     for metric in EFFICIENCY_METRICS:
         if metric not in found or pd.isna(found[metric]):
             raise ButlerError(f"{path} has no number for {metric}; measure {variant} again")
     values = {metric: float(value) for metric, value in found.items() if not pd.isna(value)}
-    return Efficiency(variant, str(table["engine"].iloc[0]), values)
+    engine, machine = (str(table[name].iloc[0]) for name in ("engine", "machine"))
+    return Efficiency(variant, engine, machine, values)
 
 
 def read_loss(path: Path) -> pd.DataFrame:
