@@ -46,5 +46,10 @@ rule prepare:
         "build/base",
 
 
+# What a run prints of a job: else all its inputs, each module of ours among them.
+for stage in workflow.rules:
+    stage.message = f"{stage.name}: {stage.docstring}\n    makes: {{output}}\n    log: {{log}}"
+
+
 onerror:
     print("", *(explain(Path(path).read_text(encoding="utf-8")) for path in log), sep="\n")

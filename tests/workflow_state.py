@@ -52,8 +52,8 @@ def stale(folder: Path, *arguments: str) -> set[str]:
     """Return the outputs that a run would make again."""
     text = snakemake(folder, "--dry-run", *arguments, "all")
     lines = [line.strip() for line in text.splitlines()]
-    made = [line.removeprefix("output: ") for line in lines if line.startswith("output: ")]
-    return {name for line in made for name in line.split(", ")}
+    made = [line.removeprefix("makes: ") for line in lines if line.startswith("makes: ")]
+    return {name for line in made for name in line.split()}
 
 
 def copy_state(source: Path, target: Path) -> Path:
