@@ -15,10 +15,12 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
-# Minutes of no work: on a cluster they run where Snakemake does. The environments need a network.
+# Minutes of no work: on a cluster they run where Snakemake does. The environments need a network,
+# the provenance Snakemake's records.
 localrules:
     environment,
     kv8_parameters,
+    provenance,
     report,
     run_config,
     variant,
@@ -31,6 +33,7 @@ rule all:
         "results/report.html",
         "results/summary.csv",
         "results/decision.json",
+        "results/provenance.json",
 
 
 rule environments:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -98,6 +100,38 @@ def test_the_hashes_are_those_of_the_artefacts(demo):
     assert any(name.startswith("workspaces/w4kv8/triton_models/") for name in listed)
     for name, digest in listed.items():
         assert hashlib.sha256((demo / name).read_bytes()).hexdigest() == digest, name
+
+
+def verify(demo, *arguments):
+    command = [sys.executable, str(SCRIPTS / "verify.py"), demo / "results/provenance.json"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True)
+
+
+def test_the_run_verifies_and_a_changed_file_is_named(demo):
+    done = verify(demo, "--inputs")
+    assert done.returncode == 0, done.stdout
+    path = demo / "results/ceval_w4.csv"
+    content, times = path.read_bytes(), path.stat()
+    path.write_bytes(content.replace(b"0", b"9", 1))
+    try:
+        done = verify(demo)
+    finally:
+        path.write_bytes(content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert done.returncode == 1
+    assert done.stdout == "results/ceval_w4.csv was changed: its hash is another\n"
+
+
+def test_no_file_of_the_run_says_where_it_was_made(demo):
+    here = str(demo).encode()
+    files = [
+        path
+        for folder in ("build", "results", "workspaces")
+        for path in (demo / folder).rglob("*")
+        if path.is_file()
+    ]
+    assert len(files) > 500
+    assert [path for path in files if here in path.read_bytes()] == []
 
 
 def check_workspace(demo, workspace, out):

@@ -2,7 +2,8 @@
 #
 # Needs the tables and answers of every variant and of the base, the checks, the corpus's counts
 # and the losses.
-# Makes results/summary.csv, results/decision.json, results/report.html and results/sha256.txt.
+# Makes results/summary.csv, results/decision.json, results/report.html, results/sha256.txt and
+# results/provenance.json.
 
 
 report: "../report/workflow.rst"
@@ -139,3 +140,29 @@ rule report:
         "--logs logs --hashes {input.hashes} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "
         "> {log} 2>&1"
+
+
+rule provenance:
+    """Write down what made each artefact, from which inputs and with which versions."""
+    input:
+        code=code("provenance.py"),
+        targets=rules.report.output,
+        hashes="results/sha256.txt",
+        config="results/config.yaml",
+        locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
+    output:
+        report(
+            "results/provenance.json",
+            caption="../report/provenance.rst",
+            category="Run",
+            labels={"file": "provenance"},
+        ),
+    log:
+        "logs/provenance.log",
+    benchmark:
+        "logs/provenance.tsv"
+    resources:
+        mem_mb=500,
+    shell:
+        "python {input.code[0]:q} --targets {input.targets} --hashes {input.hashes} "
+        "--config {input.config} --locks {input.locks:q} --out {output} > {log} 2>&1"

@@ -10,6 +10,7 @@ from pathlib import Path
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 from butler.manifest import NAME, hashes
+from butler.provenance import files_of
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,14 +39,6 @@ def main() -> None:
     lines = [f"{known[path]}  {path.as_posix()}\n" for path in sorted(known)]
     atomic_write_text(arguments.out, "".join(lines))
     print(f"{len(lines)} files, {len(unknown)} of them hashed now")
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the file, or the files below a folder but hidden ones, which are Snakemake's."""
-    if path.is_file():
-        return [path]
-    found = (file for file in path.rglob("*") if file.is_file())
-    return sorted(file for file in found if not file.name.startswith("."))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""Write down, for every artefact of a run, what made it, from which inputs, with which versions.
+
+Follows Snakemake's records from the targets back to what no rule made. Each SHA-256 stands once:
+those of the list of hashes are taken over, the others made here. `verify.py` compares.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from butler.errors import run_cli
+from butler.files import atomic_write_json
+from butler.manifest import hashes
+from butler.provenance import Roots, digests, files_of, read_records, script_of, trace
+from butler.report import run
+
+FORMAT = 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--targets", nargs="+", required=True, help="the outputs to follow back")
+    add("--records", type=Path, default=Path(".snakemake/metadata"), help="Snakemake's")
+    add("--hashes", type=Path, required=True, help="SHA-256 of artefacts, as sha256sum has them")
+    add("--config", type=Path, required=True, help="YAML of the run's configuration")
+    add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
+    add("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Trace, hash and write."""
+    arguments = parse_arguments()
+    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    roots = Roots.of(Path(), config)
+    records = read_records(arguments.records)
+    outputs, sources = trace([*arguments.targets, str(arguments.hashes)], records, Path())
+    files = {name: files_of(Path(name)) for name in [*outputs, *sources]}
+    listed = {Path(item["path"]): item["sha256"] for item in run.read_hashes(arguments.hashes)}
+    known = digests({file for found in files.values() for file in found}, listed)
+    artefacts = {
+        roots.label(name): artefact(name, records[name], files[name], known, roots)
+        for name in outputs
+    }
+    found = {
+        "format": FORMAT,
+        "workflow": {"commit": run.commit()},
+        "configuration": roots.label(str(arguments.config)),
+        "base": {key: config["base"][key] for key in ("revision", "remote_code")},
+        "environments": environments(arguments.locks),
+        "artefacts": artefacts,
+        "sources": {roots.label(name): contents(name, files[name], known) for name in sources},
+    }
+    atomic_write_json(arguments.out, found)
+    print(f"{len(artefacts)} artefacts from {len(sources)} inputs, {len(known)} files")
+
+
+def artefact(
+    name: str, record: dict[str, Any], files: list[Path], known: dict[Path, str], roots: Roots
+) -> dict[str, Any]:
+    """Return what is told of one output: rule, script, inputs by name, and its files' hashes."""
+    script = script_of(record)
+    return {
+        "rule": record["rule"],
+        "script": script and roots.label(script),
+        "inputs": [roots.label(path) for path in record["input"]],
+        **contents(name, files, known),
+    }
+
+
+def contents(name: str, files: list[Path], known: dict[Path, str]) -> dict[str, Any]:
+    """Return the hash of a file, or those of a folder's files by their names in it."""
+    path = Path(name)
+    if not path.is_dir():
+        return {"sha256": known[path]}
+    return {"files": {file.relative_to(path).as_posix(): known[file] for file in files}}
+
+
+def environments(locks: Sequence[Path]) -> list[dict[str, str]]:
+    """Return the versions that each environment has, and the SHA-256 of each lock."""
+    locked = dict(zip([lock.stem for lock in locks], hashes(locks), strict=True))
+    return [
+        item
+        | ({"lock_sha256": locked[item["environment"]]} if item["environment"] in locked else {})
+        for item in run.versions(locks)
+    ]
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,131 @@
+"""Compare a run's artefacts with results/provenance.json: name what changed, is missing or extra.
+
+Each file is read anew. Exit code 0 and one line if all are as they were made, else 1 and a line for
+each that is not.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from butler.errors import ButlerError, run_cli
+from butler.provenance import Roots, digests, files_of
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("provenance", type=Path, help="results/provenance.json of a run")
+    add("only", nargs="*", help="artefacts or folders to compare, such as workspaces; default all")
+    add("--inputs", action="store_true", help="compare what the run read, too: data, code, locks")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Compare; every difference is a line."""
+    arguments = parse_arguments()
+    found = read(arguments.provenance)
+    # It lies in results/ of the run's folder, wherever that is now.
+    run = arguments.provenance.resolve().parent.parent
+    entries = selected(found, arguments.only, arguments.inputs)
+    roots = roots_of(run, found)
+    expected = {
+        path: digest
+        for label, entry in entries.items()
+        for path, digest in files_in(roots.path(label), entry)
+    }
+    there = digests(path for path in expected if path.is_file())
+    lines = [line for path, digest in expected.items() if (line := fault(path, digest, there, run))]
+    lines += [
+        f"{told(file, run)} is an extra file: no rule put it there"
+        for label, entry in entries.items()
+        if "files" in entry and roots.path(label).is_dir()
+        for file in files_of(roots.path(label))
+        if file not in expected
+    ]
+    print("".join(f"{line}\n" for line in lines), end="")
+    if lines:
+        raise ButlerError(
+            f"{len(lines)} files are not as the run left them; make their artefacts again, or get "
+            "them from where the run was made"
+        )
+    print(f"all {len(expected)} files of {len(entries)} artefacts are as they were made")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the provenance.
+
+    Raises:
+        ButlerError: if the file is not one.
+    """
+    if not path.is_file():
+        raise ButlerError(f"{path} is missing; `snakemake --cores 8 all` makes it")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        entries = [*found["artefacts"].values(), *found["sources"].values()]
+        if not all("sha256" in entry or "files" in entry for entry in entries):
+            raise KeyError("sha256")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ButlerError(
+            f"{path} is not a provenance.json of this workflow; make it again"
+        ) from None
+    return found
+
+
+def selected(found: dict[str, Any], only: list[str], inputs: bool) -> dict[str, Any]:
+    """Return the entries to compare.
+
+    Raises:
+        ButlerError: if a wanted one is not on record.
+    """
+    entries = found["artefacts"] | (found["sources"] if inputs else {})
+    if not only:
+        return entries
+    chosen: dict[str, Any] = {}
+    for wanted in (name.rstrip("/") for name in only):
+        hits = {k: v for k, v in entries.items() if k == wanted or k.startswith(f"{wanted}/")}
+        if not hits:
+            raise ButlerError(f"nothing on record is {wanted} or lies in it; name an artefact")
+        chosen |= hits
+    return chosen
+
+
+def roots_of(run: Path, found: dict[str, Any]) -> Roots:
+    """Return from where the paths are told, by the run's own configuration.
+
+    Raises:
+        ButlerError: if that is missing.
+    """
+    path = run / found["configuration"]
+    if not path.is_file():
+        raise ButlerError(f"{found['configuration']} is missing; it says where the inputs are")
+    return Roots.of(run, yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def files_in(path: Path, entry: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield each file of an artefact and its SHA-256."""
+    if "files" in entry:
+        yield from ((path / name, digest) for name, digest in entry["files"].items())
+    else:
+        yield path, entry["sha256"]
+
+
+def fault(path: Path, digest: str, there: dict[Path, str], run: Path) -> str | None:
+    """Return what is wrong with a file, or None."""
+    if path not in there:
+        return f"{told(path, run)} is missing"
+    return None if there[path] == digest else f"{told(path, run)} was changed: its hash is another"
+
+
+def told(path: Path, run: Path) -> str:
+    """Return a path from the run's folder, if it is in it."""
+    return path.relative_to(run).as_posix() if path.is_relative_to(run) else str(path)
+
+
+if __name__ == "__main__":
+    run_cli(main)
