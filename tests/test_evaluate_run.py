@@ -174,6 +174,9 @@ def test_ceval_through_opencompass(
         "ceval,fp16,accountant,accuracy,50.00,2",
         "ceval,fp16,average,accuracy,62.50,6",
     ]
+    left = {path.name: path.read_text() for path in (tmp_path / "work").iterdir()}
+    assert set(left) == {"details.jsonl", "scores.json", "opencompass.log", "server.log"}
+    assert not [name for name, text in left.items() if str(tmp_path / "work") in text]
     measured = json.loads((tmp_path / "check.json").read_text())["measured"]
     assert measured["questions"] == 6
     assert measured["fewest_examples_in_a_prompt"] == 5

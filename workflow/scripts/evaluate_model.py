@@ -1,7 +1,7 @@
 """Evaluate one variant on one benchmark: serve it, let OpenCompass ask, prove it, keep the rows.
 
 Writes the results CSV and the evaluation check only if every question was asked and scored;
-per-question details stay in `--work-dir`/details.jsonl.
+per-question details stay in `--work-dir`/details.jsonl, with the logs; a failed one leaves all.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from butler.progress import counted, progress
 
 SCRIPTS = Path(__file__).resolve().parent
 ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process
+KEPT = ("details.jsonl", "scores.json", "opencompass.log", "server.log")
 RUN_CONFIG = SCRIPTS / "butler" / "opencompass" / "run_config.py"
 
 
@@ -133,6 +134,7 @@ def evaluate(
     table = rows(plan, arguments.variant, scores)
     lines = [json.dumps(record, ensure_ascii=False) for record in details]
     atomic_write_text(work / "details.jsonl", "\n".join(lines) + "\n")
+    tidy(work)
     return table, {
         "questions": plan.total,
         "engine": server.engine,
@@ -228,6 +230,19 @@ def _run_folder(work: Path) -> Path:
     if len(folders) != 1:
         raise ButlerError(f"OpenCompass left {len(folders)} run folders in {work / 'runs'}, not 1")
     return folders[0]
+
+
+def tidy(work: Path) -> None:
+    """Leave of a finished evaluation what tells of it, without the paths of this machine."""
+    for path in work.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in KEPT:
+            path.unlink()
+    here = str(Path.cwd())
+    for log in work.glob("*.log"):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        atomic_write_text(log, text.replace(f"{work}/", "").replace(f"{here}/", ""))
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
