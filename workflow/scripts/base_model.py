@@ -15,10 +15,10 @@ from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
+from butler.model_folder import PICKLES, check_model_folder, check_values
 
 # Model families whose Python code XTuner ships, for a folder that names it but does not hold it.
 SHIPPED_CODE = {"internlm2": "xtuner._lite.modelings.internlm2"}
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 def locate(model: str, repository: Path, revision: str | None) -> Path:
@@ -40,7 +40,8 @@ def _download(model: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, revision=revision))
+        # No pickles: they are not taken, and some are as large as the weights.
+        return Path(snapshot_download(model, revision=revision, ignore_patterns=list(PICKLES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ButlerError(
@@ -55,19 +56,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def check_weights(folder: Path) -> None:
-    """Raise ButlerError unless `folder` holds a configuration and all the weights it names."""
-    if not (folder / "config.json").is_file():
-        raise ButlerError(f"{folder} has no config.json; base.model takes a Hugging Face folder")
-    kind = "*.safetensors" if any(folder.glob("*.safetensors")) else "pytorch_model*.bin"
-    for index in folder.glob(f"{kind}.index.json"):
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if missing := sorted(name for name in shards if not (folder / name).is_file()):
-            raise ButlerError(f"{folder} lacks weight file {missing[0]}, named in {index.name}")
-    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
-        raise ButlerError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin)")
 
 
 def _code_files(folder: Path) -> set[str]:
@@ -133,13 +121,20 @@ def set_chat_template(folder: Path, template: ChatTemplate, remote_code: bool) -
     atomic_write_json(folder / "chat_template.json", template.to_lmdeploy())
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=remote_code)
+    tokens, rows = max(tokenizer.get_vocab().values()) + 1, read_config(folder)["vocab_size"]
+    if tokens > rows:
+        raise ButlerError(
+            f"the tokenizer of base.model (tokenizer.json or tokenizer.model) has {tokens} tokens "
+            f"and the embedding {rows} rows; take the tokenizer that the model was trained with"
+        )
     stops = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for word in template.stop_words:
         ids = tokenizer.encode(word, add_special_tokens=False)
-        if len(ids) != 1:
+        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
             raise ButlerError(
-                f"chat template {template.name} stops at '{word}', which is not one token of this "
-                "tokenizer; choose the template that the base model was trained with"
+                f"chat template {template.name} stops at '{word}', which is not one token of the "
+                "tokenizer (tokenizer.json or tokenizer.model); set base.chat_template to the one "
+                "that the base model was trained with"
             )
         stops += [ids[0]] if ids[0] not in stops else []
     path = folder / "generation_config.json"
@@ -153,10 +148,12 @@ def set_chat_template(folder: Path, template: ChatTemplate, remote_code: bool) -
 
 def prepare(source: Path, folder: Path, template: ChatTemplate, remote_code: bool) -> None:
     """Fill `folder` with the base model at `source`, ready for every later stage."""
-    check_weights(source)
+    check_model_folder(source)
+    check_values(source)
     for path in sorted(source.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            weights = any(path.match(pattern) for pattern in WEIGHTS)
+        pickled = any(path.match(pattern) for pattern in PICKLES)
+        if path.is_file() and not pickled and not path.name.startswith("."):
+            weights = path.suffix == ".safetensors"
             (link_or_copy if weights else shutil.copyfile)(path, folder / path.name)
     add_code(folder, remote_code)
     set_chat_template(folder, template, remote_code)

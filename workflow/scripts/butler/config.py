@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
+from butler.model_folder import check_model_folder
 from butler.turbomind.folder import model_shape
 from butler.turbomind.guards import check_split
 from butler.turbomind.release import RELEASES
@@ -85,7 +86,9 @@ def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
             f"config: corpus.path {corpus} is neither a file nor a folder; give your raw recipes"
         )
     model, revision = config["base"]["model"], config["base"]["revision"]
-    if not (repository / model).is_dir():
+    if (repository / model).is_dir():
+        check_model_folder(repository / model)
+    else:
         if not HUB_ID.fullmatch(model):
             raise ButlerError(
                 f"config: base.model {model} is neither a folder nor a hub id such as "

@@ -1,0 +1,210 @@
+"""Base models that cannot be taken, each refused with one sentence that names the file."""
+
+import json
+import pickle
+import shutil
+import struct
+import subprocess
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import to_safetensors
+from butler.errors import ButlerError
+from butler.model_folder import check_model_folder, check_values
+from real_tools import python_of, script
+from workflow_state import ROOT, overlay, snakemake
+
+TINY = ROOT / "data" / "base" / "tiny"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The tiny base in two shards with an index, as large models come."""
+    folder = tmp_path / "model"
+    shutil.copytree(TINY, folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    places = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"model-{number:05d}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file)
+        places |= dict.fromkeys(part, file)
+    index = json.dumps({"weight_map": places})
+    (folder / "model.safetensors.index.json").write_text(index)
+    return folder
+
+
+def set_config(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+SECOND = "model-00002-of-00002.safetensors"
+BROKEN = {
+    "missing shard": (lambda m: (m / SECOND).unlink(), rf"{SECOND} is missing, named in"),
+    "cut shard": (lambda m: truncate(m / SECOND), rf"{SECOND} is cut short"),
+    "no safetensors": (
+        lambda m: (m / SECOND).write_bytes(b"\x80\x04not tensors" * 9),
+        rf"{SECOND} is no safetensors file",
+    ),
+    "hostile header": (
+        lambda m: (m / SECOND).write_bytes(struct.pack("<Q", 2**60) + b"{}"),
+        rf"{SECOND} is no safetensors file",
+    ),
+    "lost tensor": (
+        lambda m: save_file({"one": torch.zeros(1)}, m / SECOND),
+        rf"{SECOND} lacks tensor \S+, named in",
+    ),
+    "unknown architecture": (
+        lambda m: set_config(m, architectures=["BertForMaskedLM"]),
+        r"config.json names architecture BertForMaskedLM, .* take a base model of InternLM2",
+    ),
+    "architecture of other weights": (
+        lambda m: set_config(m, architectures=["LlamaForCausalLM"]),
+        r"config.json names architecture LlamaForCausalLM, but the weights .*embed_tokens",
+    ),
+    "sizes of other weights": (
+        lambda m: set_config(m, vocab_size=4096),
+        r"config.json says vocab_size and hidden_size \[4096, 256\], .* is \[2048, 256\]",
+    ),
+    "broken config": (lambda m: (m / "config.json").write_text("{"), "config.json is no JSON"),
+    "no config": (lambda m: (m / "config.json").unlink(), "config.json is missing"),
+}
+
+
+def test_a_whole_folder_is_taken(model):
+    check_model_folder(model)
+    check_values(model)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_folder_is_one_sentence(model, name):
+    damage, sentence = BROKEN[name]
+    damage(model)
+    with pytest.raises(ButlerError, match=sentence) as raised:
+        check_model_folder(model)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(model, value):
+    tensors = load_file(model / SECOND)
+    name = sorted(tensors)[-1]
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, model / SECOND)
+    with pytest.raises(ButlerError, match=rf"{SECOND} holds NaN or infinity in {name}"):
+        check_values(model)
+
+
+def pickled(model, content):
+    """Leave pickled weights alone in the folder."""
+    for path in model.glob("model*"):
+        path.unlink()
+    torch.save(content, model / "pytorch_model.bin")
+
+
+def test_pickled_weights_are_refused_before_the_first_job(model, tmp_path):
+    pickled(model, {"a": torch.zeros(2)})
+    arguments = overlay(tmp_path, base={"model": str(model)})
+    text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
+    said = [line for line in text.splitlines() if "pytorch_model.bin" in line]
+    assert (
+        len(said) == 1 and "convert the folder with workflow/scripts/to_safetensors.py" in said[0]
+    )
+
+
+def test_pickled_weights_are_converted(model, tmp_path):
+    whole = load_file(TINY / "model.safetensors")
+    pickled(model, whole)
+    out = tmp_path / "out"
+    out.mkdir()
+    to_safetensors.convert(model, out)
+    check_model_folder(out)
+    (shard,) = out.glob("*.safetensors")
+    assert all(torch.equal(whole[name], tensor) for name, tensor in load_file(shard).items())
+    assert not list(out.glob("*.bin"))
+
+
+class Hostile:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+def test_a_hostile_pickle_is_not_run(model, tmp_path):
+    mark = tmp_path / "ran"
+    pickled(model, {"a": Hostile(mark)})
+    with pytest.raises(ButlerError, match="pytorch_model.bin is no file of tensors alone"):
+        to_safetensors.convert(model, tmp_path)
+    assert not mark.exists()
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(model / "pytorch_model.bin", weights_only=True)
+
+
+# With the tokenizers' own library, in XTuner's environment
+
+
+def prepare(model, out, *options):
+    fixed = ["--model", model, "--out", out, "--chat-template", "internlm2_chat"]
+    return script("xtuner", "base_model.py", *fixed, *options)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A tiny model of a family that needs no code of its own."""
+    folder = tmp_path_factory.mktemp("llama") / "model"
+    maker = [python_of("xtuner"), str(ROOT / "tests/make_tiny_model.py"), "llama", str(TINY)]
+    subprocess.run([*maker, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+def shrink_embedding(folder):
+    tensors = load_file(folder / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = tensors[name][:1000].clone()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    set_config(folder, vocab_size=1000)
+
+
+def name_own_code(folder):
+    set_config(folder, auto_map={"AutoModelForCausalLM": "someone/else--modeling_x.X"})
+
+
+REFUSED = {
+    "vocabulary": (shrink_embedding, "tokens and the embedding 1000 rows"),
+    "template": (lambda m: None, "stops at '<|endoftext|>', which is not one token"),
+    "code": (name_own_code, "runs Python code of its own (modeling_x.py); set base.remote_code"),
+    "nan": (
+        lambda m: save_file(
+            {
+                name: torch.full_like(tensor, float("nan"))
+                for name, tensor in load_file(m / "model.safetensors").items()
+            },
+            m / "model.safetensors",
+        ),
+        "holds NaN or infinity",
+    ),
+}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path, name):
+    damage, sentence = REFUSED[name]
+    shutil.copytree(llama, tmp_path / "model")
+    damage(tmp_path / "model")
+    template = ["--chat-template", "qwen_chat"] if name == "template" else []
+    done = prepare(tmp_path / "model", tmp_path / "out", *template)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert not (tmp_path / "out").exists()
