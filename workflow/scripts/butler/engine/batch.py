@@ -92,6 +92,7 @@ class Batch:
         self._waiting.append(answer)
         return answer
 
+    @torch.inference_mode()
     def cancel(self, answer: Answer) -> None:
         """Drop an answer, waiting or running; nothing happens if it has ended."""
         if answer in self._waiting:

@@ -65,7 +65,7 @@ class Scheduler:
 
         def cancel() -> None:
             # Calls run in order, so `begin` has run by then.
-            if self._listeners.pop(answers[0], None):
+            if answers and self._listeners.pop(answers[0], None):
                 self._batch.cancel(answers[0])
 
         self._calls.put(begin)
@@ -76,10 +76,10 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._running:
-            self._take_calls()
-            if not len(self._batch):
-                continue
             try:
+                self._take_calls()
+                if not len(self._batch):
+                    continue
                 steps = self._batch.step()
             except Exception as error:  # noqa: BLE001 - every client must hear of it
                 self._fail(error)
