@@ -130,6 +130,7 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     import torch
     import uvicorn
 
+    from butler.engine.connections import allow_files, server_options
     from butler.engine.front import Limits
     from butler.engine.generate import Engine
     from butler.engine.server import create_app
@@ -147,7 +148,8 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     sock = listen(args.host, args.port)
     port = sock.getsockname()[1]
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
-    limits = Limits(args.queue, args.timeout, api_key=args.api_key or None)
+    files = allow_files(Limits.connections)
+    limits = Limits(args.queue, args.timeout, api_key=args.api_key or None, connections=files)
     engine = Engine(workspace, args.kv, args.max_batch)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -156,7 +158,7 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     app = create_app(engine, tokenizer, name, limits)
     # The loop that sends answers must not make the engine's thread wait for the default 5 ms.
     sys.setswitchinterval(0.0005)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, log_level="warning", **server_options(limits))
     # uvicorn raises the signal again when it has shut down; that is a clean end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -5,6 +5,7 @@ see the same bytes. All three forms are rendered from `config/chat_templates.yam
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,15 @@ from butler.errors import ButlerError
 DEFINITIONS = Path(__file__).resolve().parents[3] / "config" / "chat_templates.yaml"
 CONFIG = DEFINITIONS.with_name("config.yaml")
 ROLES = ("system", "user", "assistant")
+
+# Anything that a chat template of any family could take for its own: <|im_start|>, <eoa>, </s>,
+# [INST], <<SYS>>, [UNUSED_TOKEN_146]. A record of the corpus with one is rejected, not mended.
+MARKER = re.compile(
+    r"<\|[^<>\n]{0,60}\|>|<\|(?:im_|endof|system|user|bot|assistant|plugin|interp|action)"
+    r"|</?(?:s|unk|pad|bos|eos|eo[ahsct]|tok[a-z]*|start_of_turn|end_of_turn|mask|cls|sep)>"
+    r"|\[/?(?:INST|SYS)\]|<</?SYS>>|\[UNUSED_TOKEN_\d+\]|<0x[0-9A-F]{2}>|▁",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """A recipe as a training sample: question, answer, and what rules it out."""
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 
+from butler.chat_template import MARKER
 from butler.corpus.adverts import has_contact
 from butler.corpus.recipe import Recipe, Rejected, is_heading
 from butler.corpus.text import chinese_share
@@ -14,15 +14,6 @@ from butler.corpus.text import chinese_share
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
 MAX_NAME = 60  # characters
-
-# Anything that a chat template of any family could take for its own: <|im_start|>, <eoa>, </s>,
-# [INST], <<SYS>>, [UNUSED_TOKEN_146]. A record with one is rejected, not mended.
-MARKER = re.compile(
-    r"<\|[^<>\n]{0,60}\|>|<\|(?:im_|endof|system|user|bot|assistant|plugin|interp|action)"
-    r"|</?(?:s|unk|pad|bos|eos|eo[ahsct]|tok[a-z]*|start_of_turn|end_of_turn|mask|cls|sep)>"
-    r"|\[/?(?:INST|SYS)\]|<</?SYS>>|\[UNUSED_TOKEN_\d+\]|<0x[0-9A-F]{2}>|▁",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)

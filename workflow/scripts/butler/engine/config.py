@@ -1,14 +1,15 @@
 """The config.yaml of an LMDeploy 0.7.3 TurboMind workspace."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from butler.errors import ButlerError
+from butler.yaml_files import read_yaml
 
 # What `lmdeploy convert` 0.7.3 writes. Later versions have other keys (and another orientation of
 # output.weight), so a difference here means that the files below cannot be trusted either.
@@ -157,16 +158,13 @@ class _Reader:
                 f"{self._config_file} is missing: {self._workspace} is not a TurboMind workspace; "
                 "make one with `lmdeploy convert` of LMDeploy 0.7.3"
             )
-        try:
-            raw = yaml.safe_load(self._config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ButlerError(f"{self._config_file} is not YAML: {error}") from error
+        raw = read_yaml(self._config_file)
         parts = {"model_config": MODEL_KEYS, "attention_config": ATTENTION_KEYS}
         for part, expected in parts.items():
             found = raw.get(part) if isinstance(raw, dict) else None
             if not isinstance(found, dict) or set(found) != expected:
-                keys = set(found) if isinstance(found, dict) else set()
-                difference = ", ".join(sorted(keys ^ expected)[:5])
+                keys = set(map(str, found)) if isinstance(found, dict) else set()
+                difference = ", ".join(name[:40] for name in sorted(keys ^ expected)[:5])
                 raise ButlerError(
                     f"{self._config_file}: the keys of {part} are not those of LMDeploy 0.7.3 "
                     f"(they differ in {difference}); convert the model again with 0.7.3"
@@ -175,8 +173,8 @@ class _Reader:
 
     def _model_config(self, raw: Mapping[str, Any]) -> ModelConfig:
         m, a = raw["model_config"], raw["attention_config"]
-        self._refuse_unknown(raw)
         try:
+            self._refuse_unknown(raw)
             return self._checked(
                 ModelConfig(
                     arch=str(m["model_arch"]),
@@ -198,12 +196,14 @@ class _Reader:
                     tp=int(m["tp"]),
                 )
             )
-        except (TypeError, ValueError, ZeroDivisionError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise ButlerError(f"{self._config_file}: a value has the wrong type: {error}") from None
 
     def _refuse_unknown(self, raw: Mapping[str, Any]) -> None:
         m, a = raw["model_config"], raw["attention_config"]
         lora = raw.get("lora_config") or {}
+        if not isinstance(lora, dict):
+            raise TypeError("lora_config is no mapping")
         refused = {
             "model_config.expert_num": (bool(m["expert_num"]), "mixtures of experts"),
             "model_config.kv_lora_rank": (bool(m["kv_lora_rank"]), "latent attention"),
@@ -222,9 +222,9 @@ class _Reader:
         for key, (is_set, what) in refused.items():
             if is_set:
                 part, name = key.split(".")
-                value = (raw[part] or {}).get(name)
+                value = reprlib.repr((raw[part] or {}).get(name))
                 raise ButlerError(
-                    f"{self._config_file}: {key} is {value!r}, which the reference engine does "
+                    f"{self._config_file}: {key} is {value}, which the reference engine does "
                     f"not run ({what}); use the turbomind engine"
                 )
 
@@ -263,13 +263,16 @@ class _Reader:
                 "write 8 for an int8 KV cache or 0 for none"
             )
         if settings.quant_policy not in (0, 8):
-            raise ButlerError(f"{where}.quant_policy is {settings.quant_policy!r}; write 0 or 8")
+            found = reprlib.repr(settings.quant_policy)
+            raise ButlerError(f"{where}.quant_policy is {found}; write 0 or 8")
         share = settings.cache_max_entry_count
         if not isinstance(share, int | float) or not 0 < share < 1:
-            raise ButlerError(f"{where}.cache_max_entry_count is {share!r}; it is a share in (0,1)")
+            found = reprlib.repr(share)
+            raise ButlerError(f"{where}.cache_max_entry_count is {found}; it is a share in (0,1)")
         length = settings.session_len
         if length is not None and (not isinstance(length, int) or length < 1):
-            raise ButlerError(f"{where}.session_len is {length!r}; write a number of tokens")
+            found = reprlib.repr(length)
+            raise ButlerError(f"{where}.session_len is {found}; write a number of tokens")
         return settings
 
 

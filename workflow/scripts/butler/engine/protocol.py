@@ -1,14 +1,27 @@
 """The part of OpenAI's chat API that the server speaks."""
 
+import reprlib
 import time
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
-from butler.engine.sampling import SamplingParams
+from butler.engine.sampling import MAX_PENALTY, MAX_TEMPERATURE, SEEDS, SamplingParams
 from butler.errors import ButlerError
 
+MAX_STOPS = 16  # each costs a search at every token
+MAX_MESSAGE = 500  # characters of an error
 # Accepted only with the value that changes nothing, so that nothing is left out silently.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (None, 1),
@@ -26,18 +39,43 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-class Part(BaseModel):
+class Strict(BaseModel):
+    """Takes a value of the type that is asked for, and none that could be made into it."""
+
+    model_config = ConfigDict(strict=True)
+
+
+def _whole(text: str) -> str:
+    """Refuse half of a surrogate pair, which JSON can spell and no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError(
+            "string_unicode", "Input holds half of a surrogate pair"
+        ) from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+
+
+class Part(Strict):
     """A text part of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
-class Message(BaseModel):
+# Whoever sends a thousand wrong parts hears of the first: errors cost memory, too.
+Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(min_length=1)])
+Stops = TypeAliasType("Stops", Annotated[list[Text], FailFast(), Field(max_length=MAX_STOPS)])
+
+
+class Message(Strict):
     """One message of a chat."""
 
     role: Literal["system", "user", "assistant"]
-    content: str | list[Part]
+    content: Text | Parts
 
     def plain(self) -> dict[str, str]:
         """Return role and content as the chat template wants them."""
@@ -46,42 +84,75 @@ class Message(BaseModel):
         return {"role": self.role, "content": text}
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Strict):
     """Options of a streamed answer."""
 
     include_usage: bool = False
 
 
-class ChatRequest(BaseModel):
+def _bounds(**limits: float) -> Any:
+    """Tell bounds in the description alone: SamplingParams checks them, with its own sentence."""
+    return Field(json_schema_extra=limits)
+
+
+class _Neutral:
+    """Describes a field of NEUTRAL; ChatRequest.params checks it, with its own sentence."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get_pydantic_json_schema__(
+        self, _: Any, __: GetJsonSchemaHandler
+    ) -> dict[str, list[Any]]:
+        return {"enum": list(NEUTRAL[self._name])}
+
+
+class ChatRequest(Strict):
     """Body of POST /v1/chat/completions; defaults are those of LMDeploy 0.7.3's server."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str
-    messages: list[Message] = Field(min_length=1)
-    temperature: float | None = 0.7
-    top_p: float | None = 1.0
-    top_k: int | None = 40
-    repetition_penalty: float | None = 1.0
-    seed: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    stop: str | list[str] | None = None
+    model: Text
+    messages: Annotated[list[Message], FailFast()] = Field(min_length=1)
+    temperature: Annotated[float | None, _bounds(minimum=0, maximum=MAX_TEMPERATURE)] = 0.7
+    top_p: Annotated[float | None, _bounds(exclusiveMinimum=0, maximum=1)] = 1.0
+    top_k: Annotated[int | None, _bounds(minimum=0)] = 40
+    repetition_penalty: Annotated[
+        float | None, _bounds(minimum=1 / MAX_PENALTY, maximum=MAX_PENALTY)
+    ] = 1.0
+    seed: Annotated[int | None, _bounds(minimum=SEEDS.start, exclusiveMaximum=SEEDS.stop)] = None
+    max_tokens: Annotated[int | None, _bounds(minimum=1)] = None
+    max_completion_tokens: Annotated[int | None, _bounds(minimum=1)] = None
+    stop: Text | Stops | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    user: str | None = None
-    n: Any = None
-    logprobs: Any = None
-    top_logprobs: Any = None
-    presence_penalty: Any = None
-    frequency_penalty: Any = None
-    min_p: Any = None
-    logit_bias: Any = None
-    tools: Any = None
-    tool_choice: Any = None
-    response_format: Any = None
-    ignore_eos: Any = None
-    skip_special_tokens: Any = None
+    user: Text | None = None
+    n: Annotated[Any, _Neutral("n")] = None
+    logprobs: Annotated[Any, _Neutral("logprobs")] = None
+    top_logprobs: Annotated[Any, _Neutral("top_logprobs")] = None
+    presence_penalty: Annotated[Any, _Neutral("presence_penalty")] = None
+    frequency_penalty: Annotated[Any, _Neutral("frequency_penalty")] = None
+    min_p: Annotated[Any, _Neutral("min_p")] = None
+    logit_bias: Annotated[Any, _Neutral("logit_bias")] = None
+    tools: Annotated[Any, _Neutral("tools")] = None
+    tool_choice: Annotated[Any, _Neutral("tool_choice")] = None
+    response_format: Annotated[Any, _Neutral("response_format")] = None
+    ignore_eos: Annotated[Any, _Neutral("ignore_eos")] = None
+    skip_special_tokens: Annotated[Any, _Neutral("skip_special_tokens")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        """Name the first unknown key alone: a body of nothing else has a hundred thousand."""
+        if isinstance(value, dict):
+            unknown = next((key for key in value if key not in cls.model_fields), None)
+            if unknown is not None:
+                raise PydanticCustomError(
+                    "extra_forbidden",
+                    "{name}: Extra inputs are not permitted",
+                    {"name": printable(str(unknown), 80)},
+                )
+        return value
 
     def params(self) -> SamplingParams:
         """Return how to sample.
@@ -90,8 +161,10 @@ class ChatRequest(BaseModel):
             ButlerError: for a value out of range or a feature this server has not.
         """
         for name, neutral in NEUTRAL.items():
-            if getattr(self, name) not in neutral:
-                raise ButlerError(f"{name} is {getattr(self, name)!r}, which this server cannot do")
+            value = getattr(self, name)
+            if not any(_same(value, one) for one in neutral):
+                found = reprlib.repr(value)
+                raise ButlerError(f"{name} is {found}, which this server cannot do")
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -107,6 +180,11 @@ class ChatRequest(BaseModel):
     def stops(self) -> list[str]:
         """Return the stop strings."""
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or [])
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; true and 1 are not."""
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
 
 
 class Reply:
@@ -156,4 +234,11 @@ class Reply:
 
 def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
     """Return an error in OpenAI's form."""
+    message = printable(message, MAX_MESSAGE)
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def printable(text: str, length: int) -> str:
+    """Return `text` as UTF-8 can carry it (JSON may hold half a character), and not too long."""
+    cut = text if len(text) <= length else f"{text[:length]}…"
+    return cut.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,7 @@
 """Choosing the next token."""
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,10 @@ import torch
 from butler.errors import ButlerError
 
 MIN_TEMPERATURE = 1e-6  # below it, fp32 quotients are no numbers any more; it is greedy long before
+MIN_TOP_P = 1e-30  # below it, fp32 has no number and not even the likeliest token would be left
+MAX_TEMPERATURE = 2.0
 MAX_PENALTY = 100.0
+SEEDS = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,22 @@ class SamplingParams:
                 self.max_new_tokens is None or self.max_new_tokens >= 1,
                 "1 or more",
             ),
-            "temperature": (0 <= self.temperature <= 2, "in [0, 2]"),
+            "temperature": (
+                0 <= self.temperature <= MAX_TEMPERATURE,
+                f"in [0, {MAX_TEMPERATURE:.0f}]",
+            ),
             "top_k": (self.top_k >= 0, "0 or more"),
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
             "repetition_penalty": (
                 1 / MAX_PENALTY <= self.repetition_penalty <= MAX_PENALTY,
                 f"in [{1 / MAX_PENALTY}, {MAX_PENALTY:.0f}]",
             ),
-            "seed": (self.seed is None or -(2**63) <= self.seed < 2**63, "a 64-bit integer"),
+            "seed": (self.seed is None or self.seed in SEEDS, "a 64-bit integer"),
         }
         for name, (valid, wanted) in limits.items():
             if not valid:
-                raise ButlerError(f"{name} is {getattr(self, name)}; it must be {wanted}")
+                found = reprlib.repr(getattr(self, name))
+                raise ButlerError(f"{name} is {found}; it must be {wanted}")
 
     @property
     def greedy(self) -> bool:
@@ -101,7 +109,7 @@ def filtered_probabilities(logits: torch.Tensor, params: Sequence[SamplingParams
         limits = highest.gather(-1, limited - 1).masked_fill(top_k == vocab, -math.inf)
         scaled = scaled.masked_fill(scaled < limits, -math.inf)
     probabilities = scaled.softmax(-1)
-    top_p = torch.tensor([p.top_p for p in params]).unsqueeze(-1)
+    top_p = torch.tensor([max(p.top_p, MIN_TOP_P) for p in params]).unsqueeze(-1)
     if bool((top_p < 1).any()):
         ordered, order = probabilities.sort(descending=True, stable=True)
         dropped = (ordered.cumsum(-1) - ordered >= top_p) & (top_p < 1)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from butler.engine.batch import PromptTooLong, Step
 from butler.engine.front import INVALID, Front, Limits, Metrics, busy
 from butler.engine.generate import Engine
+from butler.engine.openapi import CHAT, HEALTH, METRICS, MODELS, described
 from butler.engine.protocol import ChatRequest, Reply, error_body
 from butler.engine.sampling import SamplingParams
 from butler.engine.scheduler import Scheduler
@@ -40,21 +42,35 @@ class Piece:
 class ChatService:
     """What the endpoints do: from a request to pieces of text."""
 
-    def __init__(self, engine: Engine, tokenizer: ChatTokenizer, limits: Limits) -> None:
+    def __init__(
+        self, engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: Limits
+    ) -> None:
         self.tokenizer = tokenizer
+        self.model_name = model_name
         self.limits = limits
         self.scheduler = Scheduler(engine)
         self.open = 0  # answers that run or wait
         self.metrics = Metrics(lambda: self.open)
+        # A long prompt takes a while; the loop goes on with the answers of others.
+        self._encoder = ThreadPoolExecutor(1, "tokenizer")
 
-    def encode(self, request: ChatRequest) -> list[int]:
+    async def encode(self, request: ChatRequest) -> list[int]:
         """Return the prompt of a request."""
-        return self.tokenizer.encode_chat([message.plain() for message in request.messages])
+        messages = [message.plain() for message in request.messages]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._encoder, self.tokenizer.encode_chat, messages)
+
+    def close(self) -> None:
+        """End the threads."""
+        self.scheduler.stop()
+        self._encoder.shutdown()
 
     async def answer(
         self, prompt: list[int], params: SamplingParams, stops: list[str]
     ) -> AsyncIterator[Piece]:
         """Yield the answer piece by piece; leaving early takes it out of the batch.
+
+        It gives back the place among the open answers that was taken for it.
 
         Raises:
             ButlerError: before the first piece, if the prompt cannot be run.
@@ -63,16 +79,16 @@ class ChatService:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.answer_seconds
         steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
-        cancel = self.scheduler.submit(
-            prompt,
-            params,
-            self.tokenizer.stop_ids,
-            lambda step: loop.call_soon_threadsafe(steps.put_nowait, step),
-        )
         stream = TextStream(self.tokenizer, stops)
         count, finish = 0, None
-        self.open += 1
+        cancel: Callable[[], None] | None = None
         try:
+            cancel = self.scheduler.submit(
+                prompt,
+                params,
+                self.tokenizer.stop_ids,
+                lambda step: loop.call_soon_threadsafe(steps.put_nowait, step),
+            )
             while not finish:
                 try:
                     async with asyncio.timeout_at(end):
@@ -90,61 +106,72 @@ class ChatService:
                 yield Piece(text, finish, count)
         finally:
             self.open -= 1
-            cancel()
+            if cancel:
+                cancel()
 
 
 def create_app(
     engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: Limits | None = None
 ) -> FastAPI:
     """Return the application that serves `engine` as model `model_name`."""
-    service = ChatService(engine, tokenizer, limits or Limits())
+    service = ChatService(engine, tokenizer, model_name, limits or Limits())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.scheduler.start()
         yield
-        await asyncio.to_thread(service.scheduler.stop)
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(title="Recipe Butler reference engine", lifespan=lifespan)
     _add_error_handlers(app)
+    app.openapi = lambda: described(app, service.limits)  # type: ignore[method-assign]
     app.add_middleware(Front, limits=service.limits, metrics=service.metrics)
 
-    @app.get("/metrics")
+    @app.get("/metrics", **METRICS)
     async def metrics() -> Response:
         return service.metrics.page()
 
-    @app.get("/health")
+    @app.get("/health", **HEALTH)
     async def health() -> Response:
         if service.scheduler.alive():
             return JSONResponse({"status": "ok", "answers": len(service.scheduler)})
         return JSONResponse({"status": "the scheduler has stopped"}, status_code=503)
 
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
+    @app.get("/v1/models", **MODELS)
+    async def models() -> Response:
         card = {"id": model_name, "object": "model", "created": 0, "owned_by": "recipe-butler"}
-        return {"object": "list", "data": [card]}
+        return JSONResponse({"object": "list", "data": [card]})
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", **CHAT)
     async def chat(request: ChatRequest, http: Request) -> Response:
-        if request.model != model_name:
-            message = f"model '{request.model}' is not served here; use '{model_name}'"
-            return JSONResponse(error_body(message, INVALID, "model_not_found"), 404)
-        params, stops = request.params(), request.stops()
-        if service.open >= service.limits.chats:
-            return busy(service.limits)
-        prompt = service.encode(request)
-        reply = Reply(model_name, len(prompt))
-        pieces = service.answer(prompt, params, stops)
-        if not request.stream:
-            return await _collect(pieces, reply, http)
-        # The first piece is awaited here, so that a prompt that cannot be run is still a 4xx.
-        first = await anext(pieces)
-        usage = bool(request.stream_options and request.stream_options.include_usage)
-        return StreamingResponse(
-            _events(first, pieces, reply, usage), media_type="text/event-stream"
-        )
+        return await _chat(service, request, http)
 
     return app
+
+
+async def _chat(service: ChatService, request: ChatRequest, http: Request) -> Response:
+    """Return the answer to a request, whole or as a stream, or say why there is none."""
+    name = service.model_name
+    if request.model != name:
+        message = f"model '{request.model}' is not served here; use '{name}'"
+        return JSONResponse(error_body(message, INVALID, "model_not_found"), 404)
+    params, stops = request.params(), request.stops()
+    if service.open >= service.limits.chats:
+        return busy(service.limits)
+    service.open += 1
+    try:
+        prompt = await service.encode(request)
+    except BaseException:
+        service.open -= 1
+        raise
+    reply = Reply(name, len(prompt))
+    pieces = service.answer(prompt, params, stops)
+    if not request.stream:
+        return await _collect(pieces, reply, http)
+    # The first piece is awaited here, so that a prompt that cannot be run is still a 4xx.
+    first = await anext(pieces)
+    usage = bool(request.stream_options and request.stream_options.include_usage)
+    return StreamingResponse(_events(first, pieces, reply, usage), media_type="text/event-stream")
 
 
 async def _collect(pieces: AsyncIterator[Piece], reply: Reply, http: Request) -> Response:
@@ -204,7 +231,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
-        return JSONResponse(error_body(str(error.detail), INVALID), error.status_code)
+        body = error_body(str(error.detail), INVALID)
+        return JSONResponse(body, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:

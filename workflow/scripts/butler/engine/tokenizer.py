@@ -5,6 +5,7 @@ A workspace with a tokenizer.json needs `tokenizers` only. One that has just a S
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,11 +13,13 @@ from typing import Any, Protocol
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from butler.chat_template import MARKER
 from butler.errors import ButlerError
 
 # Stands for a piece of text while the template is rendered; private-use characters, so that
 # neither a template nor a recipe contains it.
 MARK = "\ue0b7\ue0b8\ue0b7"
+MAX_SPELLINGS = 1000  # of special tokens in a chat; each is encoded by itself
 
 
 class Backend(Protocol):
@@ -42,8 +45,11 @@ class FastBackend:
 
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
+            self._plain = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ButlerError(f"{path} is not a tokenizer.json: {error}") from error
+        # One for each use: what is set on a tokenizer cannot change while a thread is in it.
+        self._plain.encode_special_tokens = True
         added = self._tokenizer.get_added_tokens_decoder()
         self.special = {token.content: i for i, token in added.items() if token.special}
 
@@ -51,8 +57,8 @@ class FastBackend:
         return self._tokenizer.id_to_token(token) or ""
 
     def encode(self, text: str, plain: bool) -> list[int]:
-        self._tokenizer.encode_special_tokens = plain
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        tokenizer = self._plain if plain else self._tokenizer
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
@@ -120,9 +126,9 @@ class ChatTokenizer:
         environment.globals["raise_exception"] = _raise_exception
         try:
             self._template = environment.from_string(self._template_text)
-        except TemplateError as error:
+        except (TemplateError, RecursionError, SyntaxError, ValueError) as error:
             raise ButlerError(
-                f"the chat_template in {folder} is not a Jinja template: {error}"
+                f"the chat_template in {folder} is not a Jinja template: {str(error)[:300]}"
             ) from error
         fast = folder / "tokenizer.json"
         self._backend: Backend = (
@@ -131,6 +137,15 @@ class ChatTokenizer:
         self.stop_ids = self._find_stop_ids()
         stops = {self._backend.spelling(i): i for i in self.stop_ids}
         self._reserved = {text: i for text, i in {**self._backend.special, **stops}.items() if text}
+        self._reserved_ids = frozenset(self._reserved.values())
+        self._unknown = self._reserved.get(self._names.get("unk_token", ""))
+        # The longest first, as the tokenizer takes them.
+        longest = sorted(map(re.escape, self._reserved), key=len, reverse=True)
+        self._special = re.compile("|".join(longest) or "(?!)")
+        # What opens a turn without being a token of its own cannot be told from the same words in
+        # a message.
+        markers = set(MARKER.findall(self._template_text)) - set(self._reserved)
+        self._markers = re.compile("|".join(map(re.escape, sorted(markers))) or "(?!)")
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Return the prompt text of a chat, up to where the answer begins.
@@ -142,8 +157,11 @@ class ChatTokenizer:
             return self._template.render(
                 messages=messages, add_generation_prompt=True, **self._names
             )
-        except TemplateError as error:
-            raise ButlerError(f"the chat template refuses these messages: {error}") from error
+        # A template is code of others: it may raise anything, as by {{ 1 / 0 }}.
+        except Exception as error:
+            raise ButlerError(
+                f"the chat template refuses these messages: {str(error)[:300]}"
+            ) from error
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return the prompt's token ids.
@@ -151,7 +169,12 @@ class ChatTokenizer:
         The rendered text is encoded whole, as in training. Only where a message spells a special
         token is that spelling encoded apart as ordinary text, so that nobody can close a turn or
         open another from inside a message.
+
+        Raises:
+            ButlerError: if a message spells what could open or close a turn and cannot be taken
+                as text.
         """
+        self._check_messages(messages)
         text = self.render(messages)
         masked, spellings = self._mask(messages)
         if not spellings:
@@ -183,12 +206,30 @@ class ChatTokenizer:
         """Encode the spelling of a reserved token as ordinary text."""
         ids = self._backend.encode(spelling, plain=True)
         # SentencePiece knows some tokens by their spelling and cannot be told otherwise.
-        if not set(self._reserved.values()).isdisjoint(ids):
+        if not self._reserved_ids.isdisjoint(ids):
             raise ButlerError(
                 f"a message spells {spelling}, which this tokenizer cannot take as text; "
                 "leave it out"
             )
         return ids
+
+    def _check_messages(self, messages: Sequence[Mapping[str, str]]) -> None:
+        """Refuse what would be a marker of the template even as ordinary text."""
+        for message in messages:
+            if found := self._markers.search(message["content"]):
+                raise ButlerError(
+                    f"a message spells {found[0]}, with which this model's chat template opens or "
+                    "closes a turn; leave it out"
+                )
+            # A vocabulary may know such a token by a second name, too.
+            ids = self._backend.encode(message["content"], plain=True)
+            taken = self._reserved_ids.intersection(ids) - {self._unknown}
+            if taken:
+                names = ", ".join(self._backend.spelling(i) for i in sorted(taken)[:3])
+                raise ButlerError(
+                    f"a message spells {names}, which this tokenizer cannot take as text; leave "
+                    "it out"
+                )
 
     def _mask(
         self, messages: Sequence[Mapping[str, str]]
@@ -201,18 +242,14 @@ class ChatTokenizer:
                 raise ButlerError(
                     "a message has private-use characters the server keeps for itself"
                 )
-            rest, content = message["content"], ""
-            while found := self._first_special(rest):
-                at, token = found
-                content += rest[:at] + MARK
-                spellings.append(token)
-                rest = rest[at + len(token) :]
-            masked.append({**message, "content": content + rest})
+            spellings += self._special.findall(message["content"])
+            masked.append({**message, "content": self._special.sub(MARK, message["content"])})
+        if len(spellings) > MAX_SPELLINGS:
+            raise ButlerError(
+                f"the messages spell special tokens {len(spellings)} times; {MAX_SPELLINGS} is the "
+                "most"
+            )
         return masked, spellings
-
-    def _first_special(self, text: str) -> tuple[int, str] | None:
-        found = [(text.find(token), token) for token in self._reserved if token in text]
-        return min(found, key=lambda hit: (hit[0], -len(hit[1])), default=None)
 
     def _find_template(self, config: Mapping[str, Any]) -> str:
         template = config.get("chat_template")
@@ -230,7 +267,7 @@ class ChatTokenizer:
         path = self._folder / "generation_config.json"
         found = _read_json(path).get("eos_token_id")
         ids = found if isinstance(found, list) else [found]
-        if not ids or not all(isinstance(i, int) for i in ids):
+        if not ids or not all(type(i) is int and 0 <= i < 2**32 for i in ids):
             raise ButlerError(f"{path} has no eos_token_id: answers would never end; add the ids")
         return frozenset(ids)
 
