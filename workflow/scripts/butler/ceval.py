@@ -1,13 +1,41 @@
-"""C-Eval's subjects: the category of each and its Chinese name."""
+"""C-Eval: the rows of its tables; its subjects, the category of each and its Chinese name."""
 
-from collections.abc import Iterable
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import yaml
 
+from butler.errors import ButlerError
+
 SUBJECTS = Path(__file__).resolve().parents[2] / "report" / "ceval_subjects.yaml"
 UNLISTED = "unlisted"
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a C-Eval table (UTF-8, with or without a byte order mark) as texts.
+
+    Raises:
+        ButlerError: if it is no such table, lacks one of `columns`, or a row lacks a cell of them.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                tests = ": C-Eval publishes no answers of its test split"
+                why = tests if "answer" in missing else ""
+                raise ButlerError(f"{path} has no column {', '.join(missing)}{why}")
+            for row in reader:
+                empty = [name for name in columns if row[name] is None]
+                if empty:
+                    raise ButlerError(f"{path} line {reader.line_num} has no cell {empty[0]}")
+                yield {name: cell for name, cell in row.items() if isinstance(cell, str)}
+    except UnicodeDecodeError as error:
+        raise ButlerError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise ButlerError(f"{path} is no CSV table: {error}; check its quotes") from error
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from butler.model_folder import check_model_folder
 from butler.turbomind.folder import model_shape
 from butler.turbomind.guards import check_split
 from butler.turbomind.release import RELEASES
+from butler.yaml_files import check_size
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
@@ -26,8 +28,11 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> None:
     Raises:
         ButlerError: one sentence that names the first wrong key and what it takes.
     """
+    check_size(config, "config")
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path))
+    )
     if errors:
         raise ButlerError(f"config: {_sentence(errors[0])} (see config/{schema_path.name})")
 
@@ -37,7 +42,7 @@ def _sentence(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
         unknown = next(name for name in error.instance if name not in known)
-        full = f"{key}.{unknown}" if key else unknown
+        full = f"{key}.{unknown}"[:80] if key else str(unknown)[:80]
         close = difflib.get_close_matches(str(unknown), known, n=1)
         advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
         return f"unknown key '{full}'; {advice}"
@@ -69,8 +74,8 @@ def _expectation(error: ValidationError) -> str:
     elif kind in BOUNDS:
         sentence = f"takes {BOUNDS[kind]} {wanted}"
     else:
-        return f"is not valid: {error.message}"
-    return f"{sentence}, found {error.instance!r}"
+        return f"is not valid: {error.message[:300]}"
+    return f"{sentence}, found {reprlib.repr(error.instance)}"
 
 
 def check_inputs(config: Mapping[str, Any], repository: Path) -> None:

@@ -5,7 +5,6 @@ record. A record with `share` of them or more is contaminated. A few idioms in c
 放入葱姜蒜") are a small share of a text and throw nothing out.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from butler.ceval import read_rows
 from butler.corpus.folding import Grams
 from butler.corpus.text import letters
-from butler.errors import ButlerError
 
 Array = np.ndarray[Any, Any]
 _FILTER = 24  # bits of a hash that a look goes by
@@ -98,15 +97,12 @@ def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
     """The questions of C-Eval's files with their options, and where each stands ("law_val 3").
 
     Raises:
-        ButlerError: if a file has no column named question.
+        ButlerError: if a file is no table, or has no column named question.
     """
     texts, names = [], []
     for path in paths:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream):
-                if "question" not in row:
-                    raise ButlerError(f"{path}: the table has no column named question")
-                parts = [row.get(key) or "" for key in ("question", "A", "B", "C", "D")]
-                texts.append("\n".join(parts))
-                names.append(f"{path.stem} {row.get('id', len(texts))}")
+        for row in read_rows(path, ("question",)):
+            parts = [row.get(key, "") for key in ("question", "A", "B", "C", "D")]
+            texts.append("\n".join(parts))
+            names.append(f"{path.stem} {row.get('id', len(texts))}")
     return texts, names

@@ -1,12 +1,12 @@
 """What is to be asked, read from the benchmark's own files before anything is started."""
 
-import csv
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from butler.ceval import read_rows
 from butler.errors import ButlerError
 
 BENCHMARKS = ("ceval", "recipe")
@@ -76,7 +76,7 @@ def plan_recipe(test_file: Path, count: int) -> Plan:
         ButlerError: if the file is missing or empty, or a line is not a training sample.
     """
     questions = []
-    with _existing(test_file).open(encoding="utf-8") as stream:
+    with _existing(test_file).open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
@@ -107,36 +107,28 @@ def _existing(path: Path) -> Path:
 
 
 def _ceval_rows(path: Path) -> list[Question]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in (*_CEVAL_COLUMNS, "answer") if name not in _names(reader)]
-        if missing:
+    rows = []
+    for number, row in enumerate(read_rows(path, (*_CEVAL_COLUMNS, "answer")), 1):
+        answer = row["answer"]
+        if answer not in ("A", "B", "C", "D"):
             raise ButlerError(
-                f"{path} has no column {', '.join(missing)}"
-                + (": C-Eval publishes no answers of its test split" if "answer" in missing else "")
+                f"{path} question {number}: answer {answer[:80]!r} is none of A, B, C, D"
             )
-        rows = []
-        for row in reader:
-            if row["answer"] not in ("A", "B", "C", "D"):
-                raise ButlerError(
-                    f"{path} line {reader.line_num}: answer {row['answer']!r} is none of A, B, C, D"
-                )
-            options = "\n".join(f"{name}. {row[name]}" for name in "ABCD")
-            rows.append(Question(f"{row['question']}\n{options}", row["answer"]))
+        options = "\n".join(f"{name}. {row[name]}" for name in "ABCD")
+        rows.append(Question(f"{row['question']}\n{options}", answer))
     if not rows:
         raise ButlerError(f"{path} has no question")
     return rows
 
 
-def _names(reader: "csv.DictReader[str]") -> Sequence[str]:
-    return reader.fieldnames or ()
-
-
-def _recipe(line: str, where: str) -> Question:
+def _recipe(line: bytes, where: str) -> Question:
     try:
         turn = json.loads(line)["conversation"][0]
         system, text, answer = turn.get("system") or "", turn["input"], turn["output"]
-    except (json.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ButlerError(f"{where} is not a sample with input and output: {error!r}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"[:200]
+        raise ButlerError(f"{where} is not a sample with input and output ({why})") from error
+    if not all(isinstance(part, str) for part in (system, text, answer)):
+        raise ButlerError(f"{where}: system, input and output must be texts")
     prompt = (("SYSTEM", system),) if system else ()
     return Question(text, answer, (*prompt, ("HUMAN", text)))

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from butler.efficiency import CacheShape
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.hf_folder import read_sizes
 from butler.turbomind.release import Release, check_quant_policy, release_of
 from butler.workspace_files import CONFIG, weight_bytes
+from butler.yaml_files import read_yaml
 
 RECORD = "lmdeploy.json"
 TEMPLATE = "chat_template.json"
@@ -116,7 +115,7 @@ def _record(path: Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ButlerError(f"{file} is no JSON ({error}); make {path} again") from None
     if not isinstance(record, dict) or not isinstance(record.get("version"), str):
         raise ButlerError(f"{file} names no version of LMDeploy; make {path} again")
@@ -133,27 +132,29 @@ def _settings(raw: Any, where: Path) -> Settings:
             f"{where}: engine_config must have the keys {', '.join(known)}; make the variant with "
             "variant.py"
         )
-    settings = Settings(**raw)
-    if not 0 < settings.cache_max_entry_count < 1 or settings.session_len < 1:
+    share, length = raw["cache_max_entry_count"], raw["session_len"]
+    numbers = isinstance(share, int | float) and type(length) is type(raw["quant_policy"]) is int
+    if not numbers or not 0 < share < 1 or length < 1:
         raise ButlerError(
-            f"{where}: cache_max_entry_count must lie between 0 and 1 and session_len be 1 or "
-            "more; make the variant with variant.py"
+            f"{where}: cache_max_entry_count must lie between 0 and 1, session_len be 1 or more "
+            "and quant_policy a number; make the variant with variant.py"
         )
-    return settings
+    return Settings(**raw)
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
     file = path / CONFIG
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    model = config["model_config"]
-    shape = Shape(
-        layers=model["num_layer"],
-        heads=model["head_num"],
-        kv_heads=model["kv_head_num"],
-        head_dim=model["size_per_head"],
-    )
+    config = read_yaml(file)
+    model = config.get("model_config") if isinstance(config, dict) else None
+    keys = ("num_layer", "head_num", "kv_head_num", "size_per_head", "tp")
+    sizes = [model.get(key) if isinstance(model, dict) else None for key in keys]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ButlerError(
+            f"{file}: model_config must say {', '.join(keys)}, each 1 or more; make {path} again"
+        )
+    layers, heads, kv_heads, head_dim, tp = sizes
     settings = _settings(config.get("engine_config"), file)
-    return settings, shape, model["tp"], weight_bytes(path)
+    return settings, Shape(layers, heads, kv_heads, head_dim), tp, weight_bytes(path)
 
 
 def _read_model(path: Path, record: dict[str, Any]) -> Read:
