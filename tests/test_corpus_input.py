@@ -167,7 +167,7 @@ def test_the_number_of_processes_changes_nothing(
         _, outputs = build(path, tmp_path / str(count), test_size=20, sample=150, processes=count)
         results.append([output.read_bytes() for output in vars(outputs).values()])
     assert results[0] == results[1]
-    assert not list(tmp_path.glob(".corpus-*"))
+    assert not list(tmp_path.glob(".corpus*"))
 
 
 ENTRIES: dict[str, tuple[str, bytes]] = {

@@ -9,7 +9,7 @@ import pytest
 from butler import imports
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.files import atomic_dir, atomic_open, atomic_write_json
+from butler.files import atomic_dir, atomic_open, atomic_write_json, discard, scratch_dir
 from butler.manifest import verify_manifest, write_manifest
 from workflow_state import ROOT
 
@@ -36,6 +36,56 @@ def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
         with atomic_dir(tmp_path / "model") as folder:
             (folder / content).write_text(content)
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["second"]
+
+
+WRITER = """
+import sys, time
+from butler.files import atomic_dir
+with atomic_dir(sys.argv[1]) as folder:
+    (folder / "weights").write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "model")],
+        stdout=subprocess.PIPE,
+        cwd=ROOT / "workflow" / "scripts",
+    )
+    assert process.stdout.readline() == b"writing\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_next_writer_takes_away_what_a_killed_one_left(tmp_path, writer):
+    writer.kill()
+    writer.wait()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    with atomic_dir(tmp_path / "model") as folder:
+        (folder / "weights").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_writer_leaves_the_half_of_a_living_one_alone(tmp_path, writer):
+    with scratch_dir(tmp_path / "model"):
+        assert len(list(tmp_path.glob(".model.*.part/weights"))) == 1
+
+
+def test_who_is_killed_while_a_folder_is_removed_leaves_no_half_of_it(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("old")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        discard(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])

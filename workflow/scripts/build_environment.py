@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_write_json
+from butler.files import atomic_dir, atomic_write_json, discard
 from butler.progress import progress
 from butler.tools import check_python
+
+OURS = ".recipe-butler"  # marks a folder that this script made, however far it came
 
 
 def make_venv(into: Path) -> None:
@@ -49,10 +51,13 @@ def run_pip(environment: Path, arguments: list[str]) -> None:
 
 def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict[str, object]:
     """Build `into` from `lock`, copy `extra` packages beside the rest and import `imports`."""
-    if into.exists():
-        if not (into / "pyvenv.cfg").is_file():
+    if into.is_dir() and any(into.iterdir()):
+        if not any((into / name).is_file() for name in ("pyvenv.cfg", OURS)):
             raise ButlerError(f"{into} is there and no virtual environment; move it away")
-        shutil.rmtree(into)
+        discard(into)
+    # With its mark from the start: venv makes folders before it writes its own.
+    with atomic_dir(into) as folder:
+        (folder / OURS).touch()
     make_venv(into)
     torch = [line for line in lock.read_text().splitlines() if line.startswith("torch==")]
     if torch:

@@ -23,6 +23,7 @@ from butler.engine.cache import KINDS
 from butler.engine.workspace import Workspace
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
+from butler.tools import dies_with_us
 from butler.turbomind import guards
 from butler.turbomind.commands import Request, command, environment
 from butler.turbomind.folder import is_workspace, read_folder
@@ -212,7 +213,9 @@ def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
     ended: list[int] = []
     # Set before there is a process: LMDeploy must not stay behind with the GPU.
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-    process = subprocess.Popen(words, env=os.environ | environment(args.face))
+    process = subprocess.Popen(
+        words, env=os.environ | environment(args.face), preexec_fn=dies_with_us()
+    )
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     if ended:
         process.terminate()

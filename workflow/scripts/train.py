@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import sys
+import zipfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from butler.checks import conclude
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_dir, atomic_open, atomic_write_text
+from butler.files import atomic_dir, atomic_open, atomic_write_text, discard
 from butler.imports import code_of
 from butler.progress import progress
 from butler.tools import run_tool, tool_environment
@@ -61,18 +62,45 @@ def open_work(work: Path, mark: str) -> None:
             raise ButlerError(f"{work} is no training's work folder; move it away or name another")
         if path.read_text(encoding="utf-8") != mark:
             print(f"{work} is of another configuration, corpus or base: starting anew", flush=True)
-            shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, mark)
+            discard(work)
+    if not path.is_file():
+        # With its mark from the start: a folder without one is not ours.
+        with atomic_dir(work) as folder:
+            (folder / FINGERPRINT).write_text(mark, encoding="utf-8")
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """Return the newest complete checkpoint in `work`: a file, or a folder for DeepSpeed."""
+    """Return the newest whole checkpoint in `work`: a file, or a folder for DeepSpeed."""
     path = work / "last_checkpoint"
     if not path.is_file():
         return None
-    found = work / Path(path.read_text(encoding="utf-8").strip()).name
-    return found if found.exists() else None
+    # mmengine writes the name when the checkpoint is complete; cut there, it is the newest one's.
+    named = Path(path.read_text(encoding="utf-8").strip()).name
+    last = _step(Path(named)) if named else None
+    found = {_step(path): path for path in work.glob("iter_*.pth")}
+    for step in sorted(found, reverse=True):
+        if (last is None or step <= last) and _is_whole(found[step]):
+            return found[step]
+        print(f"{found[step]} is not whole: not resuming from it", flush=True)
+    return None
+
+
+def _step(checkpoint: Path) -> int:
+    digits = checkpoint.stem.removeprefix("iter_")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Say whether every archive of a checkpoint has its directory and its checksums are right."""
+    files = sorted(checkpoint.rglob("*.pt")) if checkpoint.is_dir() else [checkpoint]
+    try:
+        for path in files:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    return False
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return bool(files)
 
 
 def deepspeed_json(name: str, work: Path, on_gpu: bool) -> Path:
@@ -155,8 +183,10 @@ def finished_checkpoint(work: Path) -> Path:
         raise ButlerError("XTuner ended without finishing the training; its log says why")
     steps = json.loads(mark.read_text(encoding="utf-8"))["iter"]
     if found.name != f"iter_{steps}.pth":
+        mark.unlink()  # so that the next run goes on from there
         raise ButlerError(
-            f"training ended at step {steps}, but the last checkpoint is {found.name}"
+            f"training ended at step {steps}, but the last whole checkpoint is {found.name}; "
+            "start again, and it goes on from there"
         )
     return found
 
@@ -178,7 +208,7 @@ def publish(args: argparse.Namespace, plan: Plan) -> None:
         writer.writerow(["step", "loss", "learning_rate", "tokens_per_second"])
         writer.writerows([s.step, s.loss, s.learning_rate, s.tokens_per_second] for s in steps)
     # All of it is published; what is left would make a forced training end at once.
-    shutil.rmtree(args.work)
+    discard(args.work)
 
 
 def main() -> None:

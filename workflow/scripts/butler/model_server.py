@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
+from butler.tools import dies_with_us
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[1] / "serve.py"
 HOST = "127.0.0.1"
@@ -100,6 +101,7 @@ def running_process(
             env=environment,
             cwd=cwd,
             start_new_session=True,
+            preexec_fn=dies_with_us(),
         )
     try:
         yield process

@@ -1,6 +1,5 @@
 """The corpus stage: raw files in; train, test, rejected and statistics out, all or none."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from butler.corpus.sample import Limits
 from butler.corpus.select import Gatherer, Split, Table, split_by_dish
 from butler.corpus.worker import Job
 from butler.errors import ButlerError
-from butler.files import atomic_path
+from butler.files import atomic_path, scratch_dir
 
 Array = np.ndarray[Any, Any]
 
@@ -72,7 +71,7 @@ def build_corpus(
     protected = None
     if settings.overlap and questions:
         protected = Protected(questions, settings.overlap)
-    with tempfile.TemporaryDirectory(prefix=".corpus-", dir=_existing(outputs.train)) as folder:
+    with scratch_dir(_existing(outputs.train) / "corpus") as folder:
         style = Style(settings.system, settings.seed, settings.forms, settings.limits)
         ngram = settings.overlap.ngram if settings.overlap else 0
         job = Job(settings.format, style, Path(folder), settings.near, ngram, protected)

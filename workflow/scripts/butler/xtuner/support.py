@@ -3,7 +3,6 @@
 A configuration names what it needs from here; importing this module closes the gaps.
 """
 
-import json
 import os
 import random
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmengine.optim import LinearLR
 from transformers import dynamic_module_utils
 from xtuner.model import SupervisedFinetune
 
+from butler.files import atomic_write_json
 from butler.xtuner import FINISHED
 
 if not torch.cuda.is_available():
@@ -132,7 +132,7 @@ class FinishHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Write the number of iterations beside the checkpoints."""
         mark = {"iter": runner.iter, "max_iters": runner.max_iters}
-        Path(runner.work_dir, FINISHED).write_text(json.dumps(mark), encoding="utf-8")
+        atomic_write_json(Path(runner.work_dir, FINISHED), mark)
 
 
 class PortableHook(Hook):

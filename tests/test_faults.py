@@ -1,0 +1,148 @@
+"""Single faults: what a stage, its tools and a working folder make of them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import build_environment
+import train
+from butler.errors import ButlerError
+from workflow_state import ROOT
+
+SCRIPTS = ROOT / "workflow" / "scripts"
+PARENTS = {
+    "run_tool": "run_tool(command, dict(os.environ))",
+    "model_server": "with running_process(command, Path(os.devnull), os.environ) as p: p.wait()",
+}
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+@pytest.mark.parametrize("line", PARENTS.values(), ids=PARENTS)
+def test_a_tool_ends_with_the_stage_that_is_killed(line, tmp_path):
+    # Stage and tool are in two process groups: what kills the one does not reach the other.
+    told = tmp_path / "pid"
+    tool = f"import os, time; open({str(told)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(60)"
+    code = f"""
+import os, sys
+from pathlib import Path
+from butler.model_server import running_process
+from butler.tools import run_tool
+command = [sys.executable, "-c", {tool!r}]
+{line}
+"""
+    stage = subprocess.Popen([sys.executable, "-c", code], cwd=SCRIPTS)
+    deadline = time.monotonic() + 30
+    while not (told.exists() and told.read_text().endswith(" ")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    pid = int(told.read_text())
+    assert alive(pid)
+    stage.kill()
+    stage.wait()
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(pid)
+
+
+def checkpoint(work, step, whole=True):
+    path = work / f"iter_{step}.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", os.urandom(1000))
+    if not whole:
+        os.truncate(path, path.stat().st_size // 2)
+    (work / "last_checkpoint").write_text(f"somewhere/{path.name}", encoding="utf-8")
+    return path
+
+
+def test_training_resumes_from_the_checkpoint_before_a_truncated_one(tmp_path, capsys):
+    before = checkpoint(tmp_path, 9)
+    checkpoint(tmp_path, 12, whole=False)
+    assert train.last_checkpoint(tmp_path) == before
+    assert "iter_12.pth is not whole" in capsys.readouterr().out
+
+
+def test_training_resumes_from_the_checkpoint_before_a_flipped_bit(tmp_path):
+    before, last = checkpoint(tmp_path, 9), checkpoint(tmp_path, 12)
+    data = bytearray(last.read_bytes())
+    data[300] ^= 1
+    last.write_bytes(data)
+    assert train.last_checkpoint(tmp_path) == before
+
+
+def test_training_does_not_resume_from_a_checkpoint_that_was_being_written(tmp_path):
+    checkpoint(tmp_path, 12)
+    before = checkpoint(tmp_path, 9)  # named last; the other's name had not been written yet
+    assert train.last_checkpoint(tmp_path) == before
+
+
+def test_a_name_of_the_last_checkpoint_that_was_cut_is_its_newest(tmp_path):
+    last = checkpoint(tmp_path, 12)
+    (tmp_path / "last_checkpoint").write_text("", encoding="utf-8")
+    assert train.last_checkpoint(tmp_path) == last
+
+
+def test_training_without_a_whole_checkpoint_starts_anew(tmp_path):
+    checkpoint(tmp_path, 3, whole=False)
+    assert train.last_checkpoint(tmp_path) is None
+
+
+def test_a_finished_training_whose_last_checkpoint_broke_goes_on_from_the_one_before(tmp_path):
+    checkpoint(tmp_path, 9)
+    checkpoint(tmp_path, 12, whole=False)
+    (tmp_path / train.FINISHED).write_text(json.dumps({"iter": 12}), encoding="utf-8")
+    with pytest.raises(ButlerError, match="start again, and it goes on from there"):
+        train.finished_checkpoint(tmp_path)
+    assert not (tmp_path / train.FINISHED).exists()
+
+
+@pytest.mark.parametrize("left", [(), (".recipe-butler", "lib/python"), ("pyvenv.cfg", "lib/half")])
+def test_an_environment_that_was_cut_is_built_anew(left, tmp_path, monkeypatch):
+    into, lock = tmp_path / "tool", tmp_path / "tool.lock"
+    lock.write_text("", encoding="utf-8")
+    for name in left:
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        (into / name).write_text("", encoding="utf-8")
+    monkeypatch.setattr(build_environment, "run_pip", lambda *_: None)
+    build_environment.build(lock, into, [], ["json"])
+    assert (into / "pyvenv.cfg").is_file()
+    assert not (into / "lib" / "half").exists()
+
+
+def test_a_cut_during_the_making_of_an_environment_leaves_a_folder_that_is_ours(
+    tmp_path, monkeypatch
+):
+    def killed(into):
+        (into / "lib").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    lock = tmp_path / "tool.lock"
+    lock.write_text("", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(build_environment, "make_venv", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_environment.build(lock, tmp_path / "tool", [], [])
+    monkeypatch.setattr(build_environment, "run_pip", lambda *_: None)
+    build_environment.build(lock, tmp_path / "tool", [], ["json"])
+    assert (tmp_path / "tool" / "pyvenv.cfg").is_file()
+
+
+def test_a_folder_of_someone_elses_is_no_environment_to_remove(tmp_path):
+    (tmp_path / "thesis.txt").write_text("", encoding="utf-8")
+    with pytest.raises(ButlerError, match="no virtual environment"):
+        build_environment.build(tmp_path / "no.lock", tmp_path, [], [])
+    assert (tmp_path / "thesis.txt").exists()
