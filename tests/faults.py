@@ -49,6 +49,8 @@ FAULTS = {
     "SIGINT": (signal.SIGINT, True),
     "SIGTERM to Snakemake alone": (signal.SIGTERM, False),
 }
+DISK_FULL = "disk full"
+SNAKEMAKES = 400_000  # bytes that Snakemake itself writes before a job
 MARK = "RECIPE_BUTLER_FAULT"  # in the environment of all that a run starts
 END_S = 120.0  # for Snakemake to end after a signal, beside the job's usual time
 ORPHAN_S = 15.0  # for what it started
@@ -147,15 +149,17 @@ def unlock(folder: Path) -> bool:
     return True
 
 
-def start(folder: Path, targets: tuple[str, ...], mark: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, targets: tuple[str, ...], mark: str, log: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start Snakemake in a process group of its own; its output goes to `folder`/run.log."""
-    with (folder / "run.log").open("ab") as log:
+    with (log or folder / "run.log").open("ab") as stream:
         return subprocess.Popen(
             snakemake(folder, "--", *targets),
             cwd=ROOT,
             env=os.environ | {MARK: mark},
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -231,6 +235,45 @@ def disturb(work: Path, job: Job, faults: list[str], rng: random.Random) -> tupl
     return strikes, wrong
 
 
+def fill_disk(work: Path, job: Job, rng: random.Random) -> tuple[list, list]:
+    """Let the disk be full in the middle of one stage, then free it and let the stage finish.
+
+    The folder is a small file system of its own, in memory; to mount it takes root.
+    """
+    whole, folder = work / "undisturbed", work / f"stage-{job.rule}"
+    folder.mkdir(exist_ok=True)
+    size = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={2 * size + 2**27}", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{whole}/.", str(folder)], check=True)
+        paths = [p for name in job.outputs for p in [whole / name, *(whole / name).rglob("*")]]
+        made = sum(path.stat().st_size for path in paths)
+        remove(folder, job.outputs)
+        left = int(SNAKEMAKES + rng.uniform(0.1, 0.8) * made)
+        ballast, state = folder / "ballast", os.statvfs(folder)
+        with ballast.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, state.f_bavail * state.f_bsize - left)
+        found = Strike(job.rule, DISK_FULL, left)
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        process = start(folder, job.outputs, mark, log=work / f"disk-{job.rule}.log")
+        found.hit = process.wait() != 0
+        found.orphans = [words for _, words in living(mark)]
+        found.locked = unlock(folder)
+        there = tuple(name for name in job.outputs if (folder / name).exists())
+        found.partial = differences(whole, folder, there)
+        ballast.unlink()
+        finish(folder, *job.outputs)
+        wrong = differences(whole, folder, job.outputs)
+    except RuntimeError as error:
+        wrong = [f"did not finish: {error}"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    folder.rmdir()
+    print(f"{'ok  ' if found.survived else 'FAIL'} {asdict(found)} {wrong}", flush=True)
+    return [found], wrong
+
+
 def disturb_chain(
     work: Path, jobs: list[Job], faults: list[str], rng: random.Random
 ) -> tuple[list, list]:
@@ -239,7 +282,7 @@ def disturb_chain(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     outputs = tuple(name for job in jobs for name in job.outputs)
-    usual = 2 * sum(job.seconds for job in jobs) / 2 / len(faults)
+    usual = sum(job.seconds for job in jobs) / len(faults)  # two jobs run at a time
     strikes = []
     for fault in faults:
         mark = f"{os.getpid()}-{time.monotonic_ns()}"
@@ -267,9 +310,11 @@ def table(strikes: list[Strike], wrong: dict[str, list[str]]) -> str:
     hits = [found for found in strikes if found.hit]
     tried = Counter((found.stage, found.fault) for found in hits)
     good = Counter((found.stage, found.fault) for found in hits if found.survived)
-    lines = [f"| stage | {' | '.join(FAULTS)} | result |", "| --- |" + " ---: |" * 4 + " --- |"]
+    kinds = [kind for kind in (*FAULTS, DISK_FULL) if any(found.fault == kind for found in hits)]
+    lines = [f"| stage | {' | '.join(kinds)} | result |"]
+    lines.append("| --- |" + " ---: |" * len(kinds) + " --- |")
     for stage in dict.fromkeys(found.stage for found in strikes):
-        cells = [f"{good[stage, name]} of {tried[stage, name]}" for name in FAULTS]
+        cells = [f"{good[stage, name]} of {tried[stage, name]}" for name in kinds]
         result = "differs" if wrong[stage] else "the same"
         lines.append(f"| {stage} | {' | '.join(cells)} | {result} |")
     return "\n".join(lines)
@@ -280,6 +325,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--stages", nargs="+", default=["all"], help="rules, `all` or `chain`")
     parser.add_argument("--kills", type=int, default=5, help="of each stage")
+    parser.add_argument("--disk-full", action="store_true", help="that, and no kills; needs root")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
@@ -301,7 +347,9 @@ def main() -> int:
         names = list(FAULTS)
         rng.shuffle(names)
         faults = [names[number % len(names)] for number in range(args.kills)]
-        if stage == "chain":
+        if args.disk_full:
+            found, wrong[stage] = fill_disk(work, rng.choice(jobs[stage]), rng)
+        elif stage == "chain":
             every = [job for found in jobs.values() for job in found]
             found, wrong[stage] = disturb_chain(work, every, faults, rng)
         else:
