@@ -105,9 +105,9 @@ def finish(folder: Path, *targets: str) -> None:
         raise RuntimeError((done.stdout + done.stderr)[-6000:])
 
 
-def jobs_of(folder: Path) -> dict[str, list[Job]]:
+def jobs_of(folder: Path, targets: list[str]) -> dict[str, list[Job]]:
     """Return the jobs of a finished run by rule, those of the environments left out."""
-    line = snakemake(folder, "--detailed-summary", "--", "all")
+    line = snakemake(folder, "--detailed-summary", "--", *targets)
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=True)
     rows = [row.split("\t") for row in done.stdout.splitlines() if row.count("\t") >= 7]
     outputs: dict[tuple[str, str], list[str]] = {}
@@ -324,6 +324,7 @@ def main() -> int:
     """Disturb the chosen stages and report; 1 if one did not survive."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--stages", nargs="+", default=["all"], help="rules, `all` or `chain`")
+    parser.add_argument("--targets", nargs="+", default=["all"], help="of the undisturbed run")
     parser.add_argument("--kills", type=int, default=5, help="of each stage")
     parser.add_argument("--disk-full", action="store_true", help="that, and no kills; needs root")
     parser.add_argument("--seed", type=int, default=1)
@@ -334,8 +335,8 @@ def main() -> int:
     whole = work / "undisturbed"
     whole.mkdir(parents=True, exist_ok=True)
     (work / "overlay.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
-    finish(whole, "all")  # at once, if an earlier call made it
-    jobs = jobs_of(whole)
+    finish(whole, *args.targets)  # at once, if an earlier call made it
+    jobs = jobs_of(whole, args.targets)
     jobs.pop("all", None)
     stages = args.stages
     if stages == ["all"]:
