@@ -189,6 +189,8 @@ def strike(folder: Path, whole: Path, job: Job, fault: str, rng: random.Random) 
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     log = folder / job.log
     log.unlink(missing_ok=True)
+    if all((folder / name).exists() for name in job.outputs):
+        remove(folder, job.outputs)  # Snakemake let the job before finish
     process = start(folder, job.outputs, mark)
     deadline = time.monotonic() + END_S
     while not log.exists() and process.poll() is None and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ from shlex import quote
 ROOT = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from butler.config import check_config, check_engine, check_inputs
+from butler.config import check_clock, check_config, check_engine, check_inputs
 from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.failures import explain
@@ -119,7 +119,7 @@ def checks(model):
 def corpus_files():
     """Return the raw records' file, or all files of their folder."""
     path = ROOT / config["corpus"]["path"]
-    return sorted(str(file) for file in path.rglob("*") if file.is_file()) or str(path)
+    return sorted(str(file) for file in path.rglob("*") if file.is_file()) or [str(path)]
 
 
 def protected_questions():
@@ -156,3 +156,21 @@ def benchmark_options(wildcards):
         f"--data {quote(repository(chosen['path']))} --split {chosen['split']} "
         f"--subjects {','.join(chosen['subjects'])}"
     )
+
+
+def dated_files():
+    """Return what Snakemake compares by date: what is given, our own files, and what was made."""
+    given = [*corpus_files(), *base_files(), *protected_questions()]
+    ours = [
+        path for folder in ("config", "envs", "workflow") for path in (ROOT / folder).rglob("*")
+    ]
+    made = [
+        path for form in ("*/*", "*/*/.snakemake_timestamp") for path in Path("build").glob(form)
+    ]
+    return [*map(Path, given), *ours, *made]
+
+
+try:
+    check_clock(dated_files())
+except ButlerError as error:
+    raise WorkflowError(str(error)) from None

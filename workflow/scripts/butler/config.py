@@ -3,7 +3,9 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from butler.turbomind.guards import check_split
 from butler.turbomind.release import RELEASES
 from butler.yaml_files import check_size
 
+CLOCK_SKEW_S = 10  # that a file server may be ahead of us
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
 
@@ -112,6 +115,24 @@ def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
                     f"config: {path} is missing; benchmarks.ceval needs dev, val and test of "
                     f"subject {subject}"
                 )
+
+
+def check_clock(paths: Iterable[Path]) -> None:
+    """Check that no input is dated in the future, before anything long starts.
+
+    Snakemake would take what is made from it for older than its input when the job is over, and
+    remove it.
+
+    Raises:
+        ButlerError: one sentence that names the newest file and its date.
+    """
+    dated = [(path.stat().st_mtime, path) for path in paths if path.exists()]
+    newest, path = max(dated, default=(0.0, Path()))
+    if newest > time.time() + CLOCK_SKEW_S:
+        raise ButlerError(
+            f"{path} is dated {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M:%S}, in the future; "
+            "set the clock right, or touch it if the clock is"
+        )
 
 
 def check_engine(config: Mapping[str, Any], repository: Path, gpu: bool) -> None:
