@@ -61,6 +61,14 @@ def test_a_scripts_own_sentence_is_the_reason(tmp_path: Path) -> None:
         ("loading\n", 137, "None", "the last line of its log is: loading", "out of memory"),
         ("", 9, "None", "exit code 9 and an empty log", "same command again"),
         ("OSError: [Errno 28] No space left on device\n", 1, "None", "OSError", "disk space"),
+        (
+            "RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598\n"
+            "error: python -m xtuner.tools.train … exited with 1\n",
+            1,
+            "None",
+            "exited with 1",
+            "disk space",
+        ),
         ("50%\r60%\n", 1, "SLURM status is: 'TIMEOUT'", "SLURM status is", "more time"),
         (
             "error: pip could not build x: No matching distribution found for torch\n",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 
 import build_environment
 import train
-from butler.errors import ButlerError
+from butler.errors import ButlerError, run_cli
 from workflow_state import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -146,3 +147,48 @@ def test_a_folder_of_someone_elses_is_no_environment_to_remove(tmp_path):
     with pytest.raises(ButlerError, match="no virtual environment"):
         build_environment.build(tmp_path / "no.lock", tmp_path, [], [])
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here (it takes root)")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("free_kib", [8, 200, 1000])
+def test_a_full_disk_is_one_sentence_and_no_half_corpus(free_kib, small_disk):
+    state = os.statvfs(small_disk)
+    with (small_disk / "ballast").open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, state.f_bavail * state.f_bsize - free_kib * 1024)
+    command = [sys.executable, "corpus.py", "--system", "你是厨师", "--processes", "2"]
+    command += ["--input", str(ROOT / "data/demo/recipes.jsonl")]
+    for name in ("train", "test", "rejected", "stats"):
+        command += [f"--{name}", str(small_disk / "corpus" / f"{name}.json")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS)
+    assert done.returncode == 1
+    assert "error: No space left on device" in done.stderr and "Traceback" not in done.stderr
+    left = [path for path in small_disk.rglob("*") if path.is_file()]
+    assert left == [small_disk / "ballast"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1000000 requested and 262144 written",  # NumPy's tofile
+        "[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598",  # torch.save
+        "Error while serializing: I/O error: No space left on device (os error 28)",  # safetensors
+    ],
+)
+def test_every_librarys_word_for_a_full_disk_is_the_same_sentence(text, capsys):
+    def write():
+        raise RuntimeError(text)
+
+    with pytest.raises(SystemExit) as end:
+        run_cli(write)
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("error: No space left on device; free some")

@@ -55,6 +55,11 @@ def test_a_changed_learning_rate_leaves_corpus_and_base_alone(state):
     assert not found & evaluations("ceval", ["base"])
 
 
+def test_another_order_of_the_same_settings_trains_nothing_anew(state):
+    settings = dict(reversed(CONFIG["train"].items()))
+    assert "build/train/config.py" not in stale(state, *overlay(state, train=settings))
+
+
 def test_a_changed_awq_setting_remakes_the_w4_variants_only(state):
     found = stale(state, *overlay(state, awq={"search_scale": True}))
     models = {"w4", "w4kv8"}

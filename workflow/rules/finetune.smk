@@ -25,7 +25,7 @@ rule training_config:
         gpu=GPUS * config["train"]["processes"],
     params:
         python=python("xtuner"),
-        train=json.dumps(config["train"]),
+        train=json.dumps(config["train"], sort_keys=True),
         seed=config["seed"],
         device=config["device"],
         template=config["base"]["chat_template"],

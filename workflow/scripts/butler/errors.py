@@ -1,7 +1,14 @@
 """How a script of Recipe Butler fails: one clear sentence and a non-zero exit."""
 
+import re
 import sys
 from collections.abc import Callable
+
+# What the system, NumPy (tofile), torch (save) and safetensors say when the disk is full.
+FULL_DISK = (
+    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+    r"|inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing"
+)
 
 
 class ButlerError(Exception):
@@ -15,7 +22,15 @@ def run_cli(main: Callable[[], None]) -> None:
     except ButlerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except OSError as error:
+    except Exception as error:
+        if re.search(FULL_DISK, str(error)):
+            name = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+            print(
+                f"error: No space left on device{name}; free some and start again", file=sys.stderr
+            )
+            sys.exit(1)
+        if not isinstance(error, OSError):
+            raise
         name = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{name}", file=sys.stderr)
         sys.exit(1)

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from butler.errors import FULL_DISK
+
 TAIL_BYTES = 20_000
 BEFORE = 600  # characters before "Error in rule", where Snakemake tells the exit code
 _BLOCK = re.compile(
@@ -21,7 +23,7 @@ _HINTS = (
         r"exit status 137|MemoryError|Cannot allocate memory|DefaultCPUAllocator|oom-kill|\bOOM\b",
         "it ran out of memory: run fewer jobs at a time (--cores) or on a larger machine",
     ),
-    (r"No space left on device|Disk quota exceeded", "free some disk space"),
+    (FULL_DISK, "free some disk space"),
     (
         r"name resolution|Max retries|Connection (?:refused|reset)|ConnectionError|ProxyError"
         r"|No matching distribution|SSLError",
