@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -327,9 +326,7 @@ def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path)
     command = [sys.executable, str(script), f"--input={source}", "--system=x", "--test-size=5"]
     command += [*(f"--{name}={out / name}" for name in names), "--processes=2"]
     left: list[tuple[str, bytes]] = []
-    for begun in (".corpus-*", ".corpus-*/samples.*", "out/.stats.*"):
-        for old in tmp_path.glob(".corpus-*"):
-            shutil.rmtree(old)
+    for begun in (".corpus.*", ".corpus.*/samples.*", "out/.stats.*"):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         while process.poll() is None and not _begun(tmp_path, begun):
             time.sleep(0.002)
@@ -341,6 +338,7 @@ def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path)
         left += [(name, (out / name).read_bytes()) for name in there]
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert all(content == (out / name).read_bytes() for name, content in left)
+    assert not [path.name for path in tmp_path.rglob(".*")], "the next run clears what was left"
     stats = json.loads((out / "stats").read_text())
     lines = {name: len(json_lines(out / name)) for name in names[:3]}
     assert lines == {name: stats[name] for name in names[:3]}

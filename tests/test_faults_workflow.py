@@ -76,7 +76,7 @@ def test_a_file_dated_in_the_future_stops_the_run_before_its_first_job(made, tmp
     os.utime(path, (year_2100, year_2100))
     text = snakemake(tmp_path, *arguments, check=False)
     assert f"{path.name} is dated 2100-01-01" in text and "in the future" in text
-    assert "rule corpus" not in text and not (tmp_path / CORPUS).exists()
+    assert ": corpus: " not in text and not (tmp_path / CORPUS).exists()
 
 
 def test_an_edited_lock_rebuilds_its_environment(tmp_path, monkeypatch, recipes):

@@ -41,9 +41,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(running: subprocess.Popen[str]) -> list[str]:
+def finish(running: subprocess.Popen[str], seconds: float = 300) -> list[str]:
     """Wait for a run that must succeed; return the numbers of its Slurm jobs."""
-    text, _ = running.communicate(timeout=300)
+    text, _ = running.communicate(timeout=seconds)
     assert running.returncode == 0, text[-8000:]
     return re.findall(r"submitted with SLURM jobid (\d+)", text)
 
@@ -80,3 +80,18 @@ def test_a_job_that_was_killed_is_submitted_again(tmp_path):
     first, second = finish(running)
     assert (of_job(first)["JobState"], of_job(second)["JobState"]) == ("CANCELLED", "COMPLETED")
     assert (tmp_path / "build/corpus/stats.json").is_file()
+
+
+def test_a_training_longer_than_the_queue_allows_goes_on_until_it_is_done(tmp_path):
+    """Cut by the queue's clock each minute; its adapter is that of a training nobody cut."""
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("train: {max_steps: 48, checkpoint_interval: 6, lora_dropout: 0.1}\n")
+    short = ["--configfile", str(overlay), "--"]
+    finish(start(tmp_path / "whole", *short, "build/adapter"), 900)
+    finish(start(tmp_path / "part", *short, "build/train/config.py"), 900)
+    clock = ["--retries", "20", "--set-resources", "train:runtime=1", *short]
+    jobs = finish(start(tmp_path / "part", *clock, "build/adapter"), 1800)
+    states = [of_job(number)["JobState"] for number in jobs]
+    assert states.count("TIMEOUT") >= 2, f"the training fitted into its minutes: {states}"
+    name = "build/adapter/adapter_model.safetensors"
+    assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
