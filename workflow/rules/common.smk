@@ -154,7 +154,7 @@ def benchmark_options(wildcards):
         return f"--data build/corpus/test.jsonl --questions {chosen['questions']}"
     return (
         f"--data {quote(repository(chosen['path']))} --split {chosen['split']} "
-        f"--subjects {','.join(chosen['subjects'])}"
+        f"--subjects {quote(','.join(chosen['subjects']))}"
     )
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from butler.devices import cpu_name, resolve_engine
 from butler.engine.cache import KINDS
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_open
+from butler.files import atomic_open, spreadsheet_safe
 from butler.gpu import GpuMemory
 from butler.progress import progress
 from butler.turbomind.folder import read_folder
@@ -52,7 +52,8 @@ def main() -> None:
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows((variant, *row, engine, machine) for row in rows)
+        name = spreadsheet_safe(variant)
+        writer.writerows((name, *row, engine, machine) for row in rows)
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -117,12 +118,17 @@ def discard(folder: Path) -> None:
             os.replace(folder, aside / folder.name)
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_BREAKS = re.compile(r"[\r\n]+")  # the csv module leaves a carriage return unquoted
+
+
 def spreadsheet_safe(value: Any) -> Any:
     """Return a CSV cell that no spreadsheet takes for a formula; numbers stay as they are.
 
     Text that begins with = + - @ or a control character gets an apostrophe before it (OWASP,
-    CSV Injection).
+    CSV Injection); line breaks become spaces.
     """
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    cell = f"'{value}" if value.startswith(_FORMULA) else value
+    return _BREAKS.sub(" ", cell)

@@ -60,7 +60,8 @@ class Source:
     def name(self, number: int) -> str:
         """A file's name as the outputs give it: below the input's folder."""
         path = self.files[number]
-        return path.name if path == self.root else path.relative_to(self.root).as_posix()
+        name = path.name if path == self.root else path.relative_to(self.root).as_posix()
+        return name.encode("utf-8", "backslashreplace").decode()  # it may be bytes and no text
 
     def chunks(self) -> Iterator[Chunk]:
         """The chunks of all files, in order."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
@@ -56,7 +57,13 @@ def _whole(text: str) -> str:
     return text
 
 
+def _integral(value: Any) -> Any:
+    """JSON has one kind of number: 8.0 is a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Text = Annotated[str, AfterValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(_integral)]
 
 
 class Part(Strict):
@@ -116,13 +123,13 @@ class ChatRequest(Strict):
     messages: Annotated[list[Message], FailFast()] = Field(min_length=1)
     temperature: Annotated[float | None, _bounds(minimum=0, maximum=MAX_TEMPERATURE)] = 0.7
     top_p: Annotated[float | None, _bounds(exclusiveMinimum=0, maximum=1)] = 1.0
-    top_k: Annotated[int | None, _bounds(minimum=0)] = 40
+    top_k: Annotated[Whole | None, _bounds(minimum=0)] = 40
     repetition_penalty: Annotated[
         float | None, _bounds(minimum=1 / MAX_PENALTY, maximum=MAX_PENALTY)
     ] = 1.0
-    seed: Annotated[int | None, _bounds(minimum=SEEDS.start, exclusiveMaximum=SEEDS.stop)] = None
-    max_tokens: Annotated[int | None, _bounds(minimum=1)] = None
-    max_completion_tokens: Annotated[int | None, _bounds(minimum=1)] = None
+    seed: Annotated[Whole | None, _bounds(minimum=SEEDS.start, exclusiveMaximum=SEEDS.stop)] = None
+    max_tokens: Annotated[Whole | None, _bounds(minimum=1)] = None
+    max_completion_tokens: Annotated[Whole | None, _bounds(minimum=1)] = None
     stop: Text | Stops | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -165,6 +172,8 @@ class ChatRequest(Strict):
             if not any(_same(value, one) for one in neutral):
                 found = reprlib.repr(value)
                 raise ButlerError(f"{name} is {found}, which this server cannot do")
+        if self.max_tokens is not None:  # wrong also where the newer name stands beside it
+            SamplingParams(max_new_tokens=self.max_tokens)
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
