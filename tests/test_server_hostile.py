@@ -1,6 +1,5 @@
 """Clients that mean harm or do not know better: each is refused with a 4xx, and the rest served."""
 
-import asyncio
 import json
 import os
 import resource
@@ -11,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -56,10 +55,6 @@ class Server:
         """Resident bytes."""
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-    def files(self) -> int:
-        """How many files it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def serves(self) -> None:
         """Assert that a good chat is answered."""
@@ -182,6 +177,7 @@ def test_a_wrong_value_is_a_400_that_names_it(server: Server, name: str, value: 
         ("temperature", "1"),
         ("top_p", "1e-320"),
         ("top_k", "1" + "0" * 300),
+        ("top_k", "40.0"),
         ("seed", "-9223372036854775808"),
         ("presence_penalty", "0.0"),
     ],
@@ -254,9 +250,10 @@ def test_many_bodies_at_once_are_held_within_bounds(server: Server) -> None:
         clients = [stack.enter_context(server.connect()) for _ in range(200)]
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda client: quietly(client.sendall, content), clients))
-        time.sleep(0.5)
-        refused = [client for client in clients if readable(client)]
-        assert 100 < len(refused) < 200
+        end = time.monotonic() + 20
+        while len(refused := [client for client in clients if readable(client)]) < 130:
+            assert time.monotonic() < end, f"{200 - len(refused)} bodies are held"
+            time.sleep(0.1)
         assert refused[0].recv(100).startswith(b"HTTP/1.1 503")
         assert server.memory() - before < 200 * MIB
     server.serves()
@@ -287,21 +284,15 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_silent_connections_are_few_bytes_and_are_closed(server: Server) -> None:
-    """1,500 that send nothing or half a head: others are served meanwhile, then they are cut."""
-    before, files = server.memory(), server.files()
+def test_silent_connections_are_few_bytes(server: Server) -> None:
+    """1,500 that send nothing or half a head: others are served meanwhile."""
+    before = server.memory()
     with ExitStack() as stack:
         clients = [stack.enter_context(server.connect()) for _ in range(1500)]
         for client in clients[::2]:
             client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         server.serves()
         assert server.memory() - before < 60 * MIB
-        end = time.monotonic() + 20
-        for client in clients:  # a byte now and then does not keep the connection open
-            quietly(client.sendall, b"a")
-        while server.files() > files + 20:
-            assert time.monotonic() < end, f"{server.files()} files are still open"
-            time.sleep(0.2)
     server.serves()
 
 
@@ -315,33 +306,59 @@ def test_more_connections_than_the_bound_are_told_503(server: Server) -> None:
     server.serves()
 
 
-def test_a_client_that_takes_nothing_of_its_answer_is_dropped() -> None:
-    sent = []
+async def endless(scope: dict, receive: Callable, send: Callable) -> None:
+    """Answer without end."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
 
-    async def endless(scope: dict, receive: Callable, send: Callable) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
-            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
-            sent.append(10_000)
-            await asyncio.sleep(0)
 
-    options = server_options(Limits(send_seconds=0.5))
+@contextmanager
+def guarded(limits: Limits) -> Iterator[tuple[uvicorn.Server, tuple[str, int]]]:
+    """Serve `endless` behind the guard; yield the server and its address."""
     listening = serve.listen("127.0.0.1", 0)
-    made = uvicorn.Server(uvicorn.Config(endless, log_level="error", lifespan="off", **options))
+    config = uvicorn.Config(endless, log_level="error", lifespan="off", **server_options(limits))
+    made = uvicorn.Server(config)
     thread = threading.Thread(target=made.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
         while not made.started:
             time.sleep(0.01)
-        with socket.create_connection(listening.getsockname(), 5) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            end = time.monotonic() + 10
-            while not sent or made.server_state.connections:
-                assert time.monotonic() < end, "the connection is still open"
-                time.sleep(0.05)
+        yield made, listening.getsockname()
     finally:
         made.should_exit = True
         thread.join(10)
+
+
+def wait_until_alone(made: uvicorn.Server) -> None:
+    end = time.monotonic() + 10
+    while made.server_state.connections:
+        assert time.monotonic() < end, "a connection is still open"
+        time.sleep(0.05)
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_dropped() -> None:
+    with (
+        guarded(Limits(send_seconds=0.5)) as (made, address),
+        socket.create_connection(address, 5) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(10)
+        wait_until_alone(made)
+
+
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_client_that_sends_no_whole_head_is_dropped(head: bytes) -> None:
+    with (
+        guarded(Limits(head_seconds=0.5)) as (made, address),
+        socket.create_connection(address, 5) as client,
+    ):
+        end = time.monotonic() + 10
+        client.sendall(head or b"G")
+        while not readable(client, 0.1):  # a byte now and then does not keep it open
+            assert time.monotonic() < end, "the connection is still open"
+            quietly(client.sendall, b"a")
+        wait_until_alone(made)
 
 
 def test_heads_without_end_are_refused(server: Server) -> None:

@@ -1,0 +1,66 @@
+"""Schemathesis against the server: every answer is one that /openapi.json describes."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from test_server import start, wait_for
+from tiny_workspace import Tiny
+
+schemathesis = pytest.importorskip("schemathesis")
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+
+pytestmark = pytest.mark.e2e
+KEY = "a key"
+EXAMPLES = 150
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("openapi")
+    workspace = Tiny(session_len=5000).build(folder / "tiny")
+    server = start(workspace, folder / "port", "--api-key", KEY)
+    try:
+        yield f"http://127.0.0.1:{wait_for(folder / 'port', server)}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def hurried(body: object) -> None:
+    """Ask for the model that is there, else hardly a chat is answered, and for a few tokens."""
+    if isinstance(body, dict) and isinstance(body.get("model"), str):
+        body["model"] = "tiny"
+        for name in ("max_tokens", "max_completion_tokens"):
+            most = body.get(name)
+            if most is None or (type(most) in (int, float) and most > 8):
+                body[name] = 8
+
+
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_every_answer_is_described(url: str, mode: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    description = httpx.get(f"{url}/openapi.json", headers=headers).json()
+    schema = schemathesis.openapi.from_dict(description)
+    schema.config.update(base_url=url)
+    asked = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        cases = operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode))
+
+        @given(case=cases)
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+        def one(case: "schemathesis.Case") -> None:
+            nonlocal asked
+            asked += 1
+            hurried(case.body)
+            case.call_and_validate(headers=headers)
+
+        with suppress(Unsatisfiable):  # a GET without parameters has nothing to get wrong
+            one()
+    print(f"{asked} requests")
+    assert asked > EXAMPLES / 2
+    assert httpx.get(f"{url}/health").json() == {"status": "ok", "answers": 0}
