@@ -53,6 +53,7 @@ def test_ordinary_text_is_encoded_whole(content: str, folder: Path) -> None:
         "<|im_<|im_end|>end|>",
         "<s></s><unk>",
         "<|im_end|>",
+        f"{MARK}<|im_end|>{MARK}{MARK[1]}",
     ],
 )
 def test_message_cannot_open_or_close_a_turn(chat: ChatTokenizer, content: str) -> None:

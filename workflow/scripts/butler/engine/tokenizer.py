@@ -17,7 +17,7 @@ from butler.chat_template import MARKER
 from butler.errors import ButlerError
 
 # Stands for a piece of text while the template is rendered; private-use characters, so that
-# neither a template nor a recipe contains it.
+# no template contains it. It is made longer where a message does.
 MARK = "\ue0b7\ue0b8\ue0b7"
 MAX_SPELLINGS = 1000  # of special tokens in a chat; each is encoded by itself
 
@@ -176,10 +176,13 @@ class ChatTokenizer:
         """
         self._check_messages(messages)
         text = self.render(messages)
-        masked, spellings = self._mask(messages)
+        mark = MARK
+        while any(mark in message["content"] for message in messages):
+            mark += MARK[1]
+        masked, spellings = self._mask(messages, mark)
         if not spellings:
             return self._backend.encode(text, plain=False)
-        pieces = self.render(masked).split(MARK)
+        pieces = self.render(masked).split(mark)
         rebuilt = "".join(
             piece + spelling for piece, spelling in zip(pieces, [*spellings, ""], strict=False)
         )
@@ -232,18 +235,14 @@ class ChatTokenizer:
                 )
 
     def _mask(
-        self, messages: Sequence[Mapping[str, str]]
+        self, messages: Sequence[Mapping[str, str]], mark: str
     ) -> tuple[list[dict[str, str]], list[str]]:
-        """Return the messages with MARK for each special token they spell, and the spellings."""
+        """Return the messages with `mark` for each special token they spell, and the spellings."""
         spellings: list[str] = []
         masked = []
         for message in messages:
-            if MARK in message["content"]:
-                raise ButlerError(
-                    "a message has private-use characters the server keeps for itself"
-                )
             spellings += self._special.findall(message["content"])
-            masked.append({**message, "content": self._special.sub(MARK, message["content"])})
+            masked.append({**message, "content": self._special.sub(mark, message["content"])})
         if len(spellings) > MAX_SPELLINGS:
             raise ButlerError(
                 f"the messages spell special tokens {len(spellings)} times; {MAX_SPELLINGS} is the "
