@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from butler.corpus.adverts import has_contact
@@ -84,6 +84,7 @@ def test_a_parsed_recipe_parses_to_itself(record: dict[str, object]) -> None:
     assert again == Recipe(*vars(recipe).values())
 
 
+@settings(deadline=None)  # it writes files: how long that takes is the machine's affair
 @given(st.lists(LINES, max_size=25), st.integers(0, 4), st.integers(0, 6))
 def test_counts_add_up_and_kept_text_is_clean(
     lines: list[bytes], test_size: int, sample: int
