@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,40 +80,17 @@ class HfModel:
         Raises:
             ButlerError: if the prompt leaves no room for an answer.
         """
-        import torch
-        from transformers import set_seed
-
         room = self._session_len - len(prompt)
         if room < 1:
             raise ButlerError(
                 f"the chat has {len(prompt)} tokens, more than the model reads; RESET"
             )
-        tokens = _Tokens()
-        options: dict[str, Any] = {"do_sample": not params.greedy}
-        if not params.greedy:
-            options |= {"temperature": params.temperature, "top_k": params.top_k}
-            options |= {"top_p": params.top_p}
-        ids = torch.tensor([list(prompt)], device=self._model.device)
-
-        ended = threading.Event()
+        tokens, ended = _Tokens(), threading.Event()
+        limited = replace(params, max_new_tokens=min(params.max_new_tokens or room, room))
 
         def generate() -> None:
             try:
-                if params.seed is not None:
-                    set_seed(params.seed)
-                self._model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    streamer=tokens,
-                    max_new_tokens=min(params.max_new_tokens or room, room),
-                    repetition_penalty=params.repetition_penalty,
-                    eos_token_id=list(stop_ids),
-                    pad_token_id=next(iter(stop_ids)),
-                    stopping_criteria=[
-                        lambda row, _: torch.full_like(row[:, 0], ended.is_set(), dtype=torch.bool)
-                    ],
-                    **options,
-                )
+                self._generate(prompt, limited, stop_ids, tokens, ended)
             except BaseException as error:  # noqa: BLE001  raised where the tokens are awaited
                 tokens.queue.put(error)
 
@@ -129,3 +107,36 @@ class HfModel:
         finally:
             ended.set()
             thread.join()
+
+    def _generate(
+        self,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        stop_ids: Sequence[int],
+        tokens: _Tokens,
+        ended: threading.Event,
+    ) -> None:
+        """Put the answer's tokens into `tokens` until it ends or `ended` is set."""
+        import torch
+        from transformers import set_seed
+
+        options: dict[str, Any] = {"do_sample": not params.greedy}
+        if not params.greedy:
+            options |= {"temperature": params.temperature, "top_k": params.top_k}
+            options |= {"top_p": params.top_p}
+        ids = torch.tensor([list(prompt)], device=self._model.device)
+        if params.seed is not None:
+            set_seed(params.seed)
+        self._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            streamer=tokens,
+            max_new_tokens=params.max_new_tokens,
+            repetition_penalty=params.repetition_penalty,
+            eos_token_id=list(stop_ids),
+            pad_token_id=next(iter(stop_ids)),
+            stopping_criteria=[
+                lambda row, _: torch.full_like(row[:, 0], ended.is_set(), dtype=torch.bool)
+            ],
+            **options,
+        )
