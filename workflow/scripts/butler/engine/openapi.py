@@ -100,7 +100,9 @@ def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 _BODY = (408, 413, 503)  # whatever is asked may come with a body
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+# Of one event of the stream: data is a chunk as JSON, or [DONE].
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+_STREAM = {"text/event-stream": {"schema": _EVENT}}
 CHAT: dict[str, Any] = {
     "response_model": None,
     "responses": {
