@@ -156,9 +156,25 @@ def test_a_diverged_training_fails_its_check(base, data, tmp_path):
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("stage", ["deepspeed_zero1", "deepspeed_zero2"])
+@pytest.mark.parametrize("stage", ["deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"])
 def test_deepspeed_trains_and_its_checkpoint_becomes_an_adapter(base, data, stage, tmp_path):
     done = train(tmp_path / "run", base, data, deepspeed=stage)
     assert done.returncode == 0, done.stderr[-3000:]
     assert next((tmp_path / "run" / "checkpoint").glob("iter_*.pth")).is_dir()
     assert adapter_of(tmp_path / "run")
+
+
+def zero3(base, form, processes):
+    line = [python_of("xtuner"), "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    line += ["--standalone", str(ROOT / "tests" / "zero3_check.py"), str(base), form]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(next(text for text in done.stdout.splitlines() if text.startswith("{")))
+
+
+def test_the_fast_path_trains_the_same_on_sharded_weights(base):
+    whole, sharded = zero3(base, "whole", 1), zero3(base, "sharded", 2)
+    assert sharded["sharded"] and not whole["sharded"]
+    assert sharded["replaced"] == whole["replaced"] and sharded["replaced"]["lora"]
+    assert sharded["losses"] == pytest.approx(whole["losses"], rel=1e-4)
+    assert whole["losses"][-1] < whole["losses"][0] - 0.1

@@ -23,7 +23,7 @@ from xtuner.utils import IGNORE_INDEX
 
 import butler.xtuner.support  # noqa: F401  bitsandbytes on a CPU
 from butler.xtuner.kernels import kernels_for
-from butler.xtuner.layers import KINDS, recompute, replace_forwards
+from butler.xtuner.layers import gather_whole, recompute, replace_forwards
 
 
 def labelled_rows(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,18 +44,15 @@ class FastSupervisedFinetune(SupervisedFinetune):
     """Supervised fine-tuning of a LoRA adapter with the fast path in place of stock forwards."""
 
     def __init__(self, *args: Any, recompute_layers: int = 0, **kwargs: Any) -> None:
-        """Build the model as stock XTuner does; the first `recompute_layers` keep no activations.
-
-        Under ZeRO-3 the LoRA layers keep peft's own forward: DeepSpeed gathers a layer's sharded
-        weights when that layer is called, and the fused function calls none.
-        """
+        """Build the model as stock XTuner does; `recompute_layers` layers keep no activations."""
         super().__init__(*args, use_activation_checkpointing=False, **kwargs)
         base = self.llm.get_base_model()
-        zero3 = is_deepspeed_zero3_enabled()
-        self.replaced = replace_forwards(self.llm, KINDS - {"lora"} if zero3 else KINDS)
-        if zero3 and recompute_layers:
-            base.enable_input_require_grads()
-        recompute(base.get_decoder().layers, recompute_layers, reentrant=zero3)
+        layers = base.get_decoder().layers
+        self.replaced = replace_forwards(self.llm)
+        if is_deepspeed_zero3_enabled():
+            gather_whole([*layers, base.get_output_embeddings()])
+            base.enable_input_require_grads()  # DeepSpeed's hooks are on a layer's input
+        recompute(layers, recompute_layers)
         print_log(f"fast path: {self.replaced}, {recompute_layers} layers recomputed", "current")
 
     @staticmethod

@@ -4,7 +4,7 @@ InternLM2 (its own code), LLaMA and Qwen2 are known; of any other family only wh
 replaced. Names of parameters and modules stay, so checkpoints and adapters stay what they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -122,18 +122,26 @@ def _replacement(module: nn.Module, config: Any) -> tuple[str, Callable[..., Any
     return "", module.forward
 
 
-def recompute(layers: nn.ModuleList, count: int, reentrant: bool = False) -> None:
-    """Keep only the input of the first `count` layers; their backward pass runs them again.
+def gather_whole(modules: Iterable[nn.Module]) -> None:
+    """Let ZeRO-3 gather all weights of each of `modules` when it is called, not part by part.
 
-    ZeRO-3 needs the `reentrant` form, since a sharded weight has no shape between two uses; for
-    that form the hidden states must carry gradients.
+    Its parts need not be called then, as the fused LoRA function calls none; and a layer's weights
+    travel together.
     """
+    from deepspeed.utils import set_z3_leaf_module
+
+    for module in modules:
+        set_z3_leaf_module(module, True)
+
+
+def recompute(layers: nn.ModuleList, count: int) -> None:
+    """Keep only the input of the first `count` layers; their backward pass runs them again."""
     for layer in layers[:count]:
-        layer.forward = _recomputed(layer.forward, reentrant)
+        layer.forward = _recomputed(layer.forward)
 
 
-def _recomputed(forward: Callable[..., Any], reentrant: bool) -> Callable[..., Any]:
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(partial(forward, **kwargs), *args, use_reentrant=reentrant)
+        return checkpoint(partial(forward, **kwargs), *args, use_reentrant=False)
 
     return wrapped

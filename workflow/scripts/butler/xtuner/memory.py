@@ -108,17 +108,14 @@ class Plan:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def kept_per_token(shape: Shape, r: int, dropout: bool, fused: bool) -> int:
-    """Bytes that a layer keeps of a token for its backward pass.
-
-    peft's own forward, which ZeRO-3 needs, keeps each linear module's input after dropout, too.
-    """
+def kept_per_token(shape: Shape, r: int, dropout: bool) -> int:
+    """Bytes that a layer keeps of a token for its backward pass; of dropout a mask of bytes."""
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = 2 * (2 * shape.hidden)  # the hidden state before and after each
     attention = 2 * q + 2 * kv
     values = norms + attention + 3 * shape.mlp + r * len(shape.linears)
-    inputs = sum(i for i, _ in shape.linears) if dropout else 0
-    return BF16 * values + inputs * (1 if fused else 1 + BF16) + 4 * shape.heads
+    masks = sum(i for i, _ in shape.linears) if dropout else 0
+    return BF16 * values + masks + 4 * shape.heads
 
 
 def fixed_bytes(shape: Shape, train: Mapping[str, Any]) -> float:
@@ -136,11 +133,10 @@ def estimate(shape: Shape, train: Mapping[str, Any], micro_batch: int, recompute
     one layer.
     """
     tokens = micro_batch * train["max_length"]
-    fused = train["deepspeed"] != "deepspeed_zero3"
-    kept = kept_per_token(shape, train["lora_r"], train["lora_dropout"] > 0, fused)
+    kept = kept_per_token(shape, train["lora_r"], train["lora_dropout"] > 0)
     activations = tokens * ((shape.layers - recomputed) * kept + recomputed * BF16 * shape.hidden)
     head = tokens * BF16 * (shape.vocabulary + 4 * shape.hidden)
-    if shape.fused_qkv and fused:
+    if shape.fused_qkv:
         head += BF16 * shape.vocabulary * shape.hidden
     weight = BF16 * max(i * o for i, o in shape.linears)
     layer = tokens * BF16 * (3 * shape.mlp + 3 * shape.hidden) + weight

@@ -15,6 +15,7 @@ from mmengine.dist import all_gather_object, get_rank, master_only
 from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.optim import LinearLR
 from transformers import dynamic_module_utils
+from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model import SupervisedFinetune
 
 from butler.files import atomic_write_json
@@ -32,11 +33,20 @@ if (process := os.environ.get("LOCAL_RANK", "0")) != "0":
 
 
 class CpuSupervisedFinetune(SupervisedFinetune):
-    """Supervised fine-tuning that does not ask the device for FlashAttention."""
+    """Supervised fine-tuning that does not ask the device for FlashAttention or bf16.
+
+    Upstream asks torch.cpu.is_bf16_supported(), which does not exist.
+    """
 
     @staticmethod
     def _prepare_for_flash_attn(cfg: Any, llm_cfg: Any) -> Any:
-        # Upstream asks torch.cpu.is_bf16_supported(), which does not exist.
+        return cfg
+
+    @staticmethod
+    def _prepare_for_qlora_zero3(cfg: Any) -> Any:
+        if is_deepspeed_zero3_enabled() and "quantization_config" in cfg:
+            # One type for all weights, as upstream has it on a GPU.
+            cfg.quantization_config.bnb_4bit_quant_storage = cfg.torch_dtype
         return cfg
 
 
