@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -248,18 +249,48 @@ def test_the_page_comes_up_and_answers(served, tmp_path):
     with OPENER.open(url + "/", timeout=30) as page:
         assert page.status == 200
         assert "gradio" in page.read().decode().lower()
-    assert len(ask_page(url).strip()) > 10
+    # The box's submit: question, history, two buttons, session, top-p, temperature, new tokens.
+    [[question, answer]] = ask_page(url, [QUESTION, [], None, None, 1, 0.8, 0.7, 64])[1]
+    assert question == QUESTION and len(answer.strip()) > 10
     stop(process, url)
 
 
-def ask_page(url: str) -> str:
-    """Ask through the page's own queue, as its JavaScript does; return the answer."""
+def test_our_page_compares_two_variants(served, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [python_of("lmdeploy"), str(SCRIPTS / "web.py"), "--engine", "turbomind"]
+    command += ["--port", str(port), str(served["fp16"]), str(served["w4kv8"])]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    end = time.monotonic() + 180
+    while not answers(url):
+        assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+        time.sleep(0.5)
+    # Dish, the two models, system, temperature, top-p, top-k, repetition, most tokens, seed.
+    left, right = ask_page(url, ["西红柿炒鸡蛋", "fp16", "w4kv8", "", 0, 1, 0, 1, 256, ""])
+    for shown in (left, right["value"]):
+        assert "<ol" in shown and "鸡蛋" in shown, shown
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + 15
+    assert not answers(url)
+
+
+def answers(url: str) -> bool:
+    try:
+        with OPENER.open(url + "/", timeout=5) as page:
+            return page.status == 200
+    except OSError:
+        return False
+
+
+def ask_page(url: str, data: list) -> list:
+    """Ask through a page's own queue, as its JavaScript does; return what it shows."""
     with OPENER.open(f"{url}/config", timeout=30) as answer:
         config = json.load(answer)
     prefix = config.get("api_prefix", "")
-    # The box's submit: question, history, two buttons, session, top-p, temperature, new tokens.
-    asked = next(d for d in config["dependencies"] if len(d["inputs"]) == 8)
-    data = [QUESTION, [], None, None, 1, 0.8, 0.7, 64]
+    asked = next(d for d in config["dependencies"] if len(d["inputs"]) == len(data))
     event = {"data": data, "fn_index": asked["id"], "session_hash": "test"}
     post(f"{url}{prefix}/queue/join", event)
     with OPENER.open(f"{url}{prefix}/queue/data?session_hash=test", timeout=60) as stream:
@@ -267,9 +298,7 @@ def ask_page(url: str) -> str:
             message = json.loads(line.removeprefix(b"data: ")) if line.strip() else {}
             assert message.get("success", True), message
             if message.get("msg") == "process_completed":
-                [[question, answer]] = message["output"]["data"][1]
-                assert question == QUESTION
-                return answer
+                return message["output"]["data"]
     raise AssertionError("the page's queue ended without an answer")
 
 
