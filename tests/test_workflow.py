@@ -252,7 +252,8 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     assert names == {"training", "merge", "template", "awq"}
     locks = report.split("--locks ")[1].split(" --logs")[0].split()
     tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
-    assert [Path(lock).stem for lock in locks] == tools
+    assert [Path(lock).name for lock in locks[::2]] == [f"{tool}.lock" for tool in tools]
+    assert [Path(lock).name for lock in locks[1::2]] == [f"{tool}.torch.lock" for tool in tools]
 
 
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):

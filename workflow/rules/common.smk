@@ -60,6 +60,11 @@ def code(*scripts):
     return list(dict.fromkeys(os.path.relpath(path) for path in files))
 
 
+def locks(name):
+    """Return the lock of tool `name`, and that of its torch, which has no hashes."""
+    return [repository(f"envs/{name}.lock"), repository(f"envs/{name}.torch.lock")]
+
+
 def tool(name, *scripts):
     """Return the inputs of a rule that runs `scripts` in the environment of tool `name`.
 
@@ -68,7 +73,7 @@ def tool(name, *scripts):
     """
     return {
         "code": code(*scripts),
-        "lock": repository(f"envs/{name}.lock"),
+        "locks": locks(name),
         "environment": f"{ENVIRONMENTS}/{name}.json",
     }
 

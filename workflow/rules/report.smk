@@ -93,7 +93,7 @@ rule report:
         loss="build/train/loss.csv",
         config="results/config.yaml",
         hashes="results/sha256.txt",
-        locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
+        locks=[lock for tool in USED_TOOLS for lock in locks(tool)],
     output:
         summary=report(
             "results/summary.csv",
@@ -149,7 +149,7 @@ rule provenance:
         targets=rules.report.output,
         hashes="results/sha256.txt",
         config="results/config.yaml",
-        locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
+        locks=[lock for tool in USED_TOOLS for lock in locks(tool)],
     output:
         report(
             "results/provenance.json",
