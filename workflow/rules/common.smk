@@ -105,6 +105,18 @@ def option(name, value):
     return f"{name} {quote(str(value))}" if value else ""
 
 
+def training_resources():
+    """Return what a training asks for beside memory; Slurm's own names where nodes share it.
+
+    `mpi` says that the job starts the processes on its nodes itself: the rule runs once.
+    """
+    nodes, gpus = config["train"]["nodes"], GPUS * config["train"]["processes"]
+    if nodes == 1:
+        return {"gpu": gpus}
+    several = {"nodes": nodes, "tasks": nodes, "mpi": "srun", "tasks_per_gpu": 0}
+    return several | ({"gres": f"gpu:{gpus}"} if gpus else {})
+
+
 def served_from(weights):
     """Return the folder whose files are served for these weights: a workspace or a model."""
     return f"build/workspace/{weights}" if RELEASE.workspaces else f"build/{SOURCES[weights][0]}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers.integrations.bitsandbytes as bitsandbytes_integration
-from mmengine.dist import all_gather_object, get_rank, master_only
+from mmengine.dist import all_gather_object, all_reduce, get_rank, master_only
 from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.optim import LinearLR
 from transformers import dynamic_module_utils
@@ -24,8 +24,10 @@ if not torch.cuda.is_available():
     # transformers 4.48 lets bitsandbytes on a CPU pass with IPEX only; since 0.46 it has kernels of
     # its own for NF4 there.
     bitsandbytes_integration._validate_bnb_multi_backend_availability = lambda raise_exception: True
+    # mmengine gives each of several processes a GPU before it asks whether there are any.
+    torch.cuda.set_device = lambda device: None
 
-if (process := os.environ.get("LOCAL_RANK", "0")) != "0":
+if (process := os.environ.get("RANK", "0")) != "0":
     # A model's own code is copied to a cache, where processes would read each other's half files.
     own = Path(dynamic_module_utils.HF_MODULES_CACHE, process)
     dynamic_module_utils.HF_MODULES_CACHE = str(own)
@@ -121,6 +123,20 @@ class UpdateSchedulerHook(ParamSchedulerHook):
         if self.every_n_train_iters(runner, self.accumulation):
             for _ in range(self.accumulation):
                 super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+
+class MeanLossHook(Hook):
+    """Let the logged loss be the mean over all processes; mmengine logs that of the first."""
+
+    priority = "HIGHEST"  # before the hook that takes it down
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Replace the loss among what the iteration has to tell."""
+        loss = outputs["loss"].detach().clone()
+        all_reduce(loss, op="mean")
+        outputs["loss"] = loss
 
 
 class FinishHook(Hook):
