@@ -233,7 +233,8 @@ def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
 
 def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     # A base whose heads two GPUs can share; its own code is run.
-    hub = {"model": "internlm/internlm2-chat-7b", "revision": "0" * 40, "remote_code": True}
+    model = "internlm/internlm2-chat-7b"
+    hub = {"model": model, "revision": "0" * 40, "remote_code": model}
     cuda = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/report.html"

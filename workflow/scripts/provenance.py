@@ -51,7 +51,11 @@ def main() -> None:
         "format": FORMAT,
         "workflow": {"commit": run.commit()},
         "configuration": roots.label(str(arguments.config)),
-        "base": {key: config["base"][key] for key in ("revision", "remote_code")},
+        # Not the name that remote_code consents to: it may be a path of this machine.
+        "base": {
+            "revision": config["base"]["revision"],
+            "remote_code": bool(config["base"]["remote_code"]),
+        },
         "environments": environments(arguments.locks),
         "artefacts": artefacts,
         "sources": {roots.label(name): contents(name, files[name], known) for name in sources},
