@@ -5,6 +5,7 @@ A configuration names what it needs from here; importing this module closes the 
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +153,22 @@ class FinishHook(Hook):
 
 
 class PortableHook(Hook):
-    """Keep the path of this machine out of a checkpoint; nothing reads it there.
+    """Keep the path of this machine out of a checkpoint; nothing reads it there."""
 
-    DeepSpeed's form of a checkpoint is written without asking hooks and keeps it.
-    """
+    def before_train(self, runner: Any) -> None:
+        """Let DeepSpeed's strategy ask the hooks before it saves: it drops what does so."""
+        strategy = getattr(runner, "strategy", None)
+        if strategy is None:
+            return
+        save = strategy.save_checkpoint
+
+        def ask_and_save(
+            *, extra_ckpt: dict[str, Any], callback: Callable[..., None], **rest: Any
+        ) -> None:
+            callback(extra_ckpt)
+            save(extra_ckpt=extra_ckpt, callback=callback, **rest)
+
+        strategy.save_checkpoint = ask_and_save
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Tell the file by its name alone."""
