@@ -28,6 +28,8 @@ ANSWERS = expand(
 
 rule run_config:
     """Keep the configuration of this run beside its results."""
+    input:
+        code=code("keep_config.py"),
     output:
         report(
             "results/config.yaml",
@@ -42,7 +44,7 @@ rule run_config:
     params:
         config=json.dumps(config, ensure_ascii=False),
     shell:
-        "printf '%s\\n' {params.config:q} > {output} 2> {log}"
+        "python {input.code[0]:q} --config {params.config:q} --out {output} > {log} 2>&1"
 
 
 rule hashes:
