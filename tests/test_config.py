@@ -54,6 +54,33 @@ def test_a_wrong_value_is_one_sentence_with_its_key(path, value, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("model", "remote_code", "sentence"),
+    [
+        # What an overlay that names a base inherits from config.yaml.
+        (
+            "internlm/internlm2-chat-7b",
+            CONFIG["base"]["remote_code"],
+            "base.remote_code lets the Python code of data/base/tiny run, but base.model is "
+            "internlm/internlm2-chat-7b",
+        ),
+        ("data/base/tiny", True, "base.remote_code is true, which names no model"),
+        ("data/base/tiny", "", "key 'base.remote_code'"),
+    ],
+)
+def test_the_code_of_a_model_runs_by_consent_to_that_model_alone(model, remote_code, sentence):
+    config = changed("base.remote_code", remote_code, changed("base.model", model))
+    with pytest.raises(ButlerError) as caught:
+        check_config(config)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("remote_code", [False, "someone/model"])
+def test_a_base_without_code_or_with_consent_to_it_is_taken(remote_code):
+    check_config(changed("base.remote_code", remote_code, changed("base.model", "someone/model")))
+
+
 def test_a_missing_key_is_named():
     config = copy.deepcopy(CONFIG)
     del config["train"]["lora_r"]
@@ -70,6 +97,7 @@ def test_every_overlay_is_valid_and_names_a_known_template():
                 both = isinstance(merged[section].get(key), dict)
                 merged[section][key] = (merged[section][key] | value) if both else value
         check_config(merged)
+        assert merged["base"]["remote_code"] is False, "an overlay must not consent for its user"
         ChatTemplate.load(merged["base"]["chat_template"])
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -105,9 +106,9 @@ def undisturbed(undisturbed_run):
     return adapter_of(undisturbed_run)
 
 
-def test_a_killed_training_resumes_to_the_same_adapter(base, data, undisturbed, tmp_path):
-    folder = tmp_path / "run"
-    process = subprocess.Popen(command(folder, base, data), start_new_session=True)
+def kill_after_a_checkpoint(folder, base, data, **changed):
+    """Start a training and kill all of it once its first checkpoint is there."""
+    process = subprocess.Popen(command(folder, base, data, **changed), start_new_session=True)
     mark = folder / "work" / "last_checkpoint"
     deadline = time.monotonic() + 300
     while not mark.exists() and time.monotonic() < deadline:
@@ -123,7 +124,17 @@ def test_a_killed_training_resumes_to_the_same_adapter(base, data, undisturbed, 
     assert not (folder / "work" / FINISHED).exists(), "the run was over before it was killed"
     assert not (folder / "checkpoint").exists()
 
-    done = train(folder, base, data)
+
+@pytest.mark.parametrize("deepspeed", [None, "deepspeed_zero2"])
+def test_a_killed_training_resumes_to_the_same_adapter(base, data, deepspeed, request, tmp_path):
+    if deepspeed is None:
+        undisturbed = request.getfixturevalue("undisturbed")
+    else:
+        assert train(tmp_path / "whole", base, data, deepspeed=deepspeed).returncode == 0
+        undisturbed = adapter_of(tmp_path / "whole")
+    folder = tmp_path / "run"
+    kill_after_a_checkpoint(folder, base, data, deepspeed=deepspeed)
+    done = train(folder, base, data, deepspeed=deepspeed)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "resuming from iter_" in done.stdout
     resumed = adapter_of(folder)
@@ -156,11 +167,25 @@ def test_a_diverged_training_fails_its_check(base, data, tmp_path):
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
+def contents(checkpoint):
+    """Return the pickles of a checkpoint's archives, one after the other."""
+    found = []
+    for path in sorted(checkpoint.rglob("*.pt")):
+        with zipfile.ZipFile(path) as archive:
+            found += [archive.read(name) for name in archive.namelist() if name.endswith(".pkl")]
+    assert found
+    return b"".join(found)
+
+
 @pytest.mark.parametrize("stage", ["deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"])
 def test_deepspeed_trains_and_its_checkpoint_becomes_an_adapter(base, data, stage, tmp_path):
     done = train(tmp_path / "run", base, data, deepspeed=stage)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert next((tmp_path / "run" / "checkpoint").glob("iter_*.pth")).is_dir()
+    checkpoint = next((tmp_path / "run" / "checkpoint").glob("iter_*.pth"))
+    assert checkpoint.is_dir()
+    text = contents(checkpoint)
+    assert checkpoint.name.encode() in text
+    assert f"/{checkpoint.name}".encode() not in text, "it tells where it lay on this machine"
     assert adapter_of(tmp_path / "run")
 
 

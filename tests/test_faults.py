@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -174,6 +175,24 @@ def test_a_full_disk_is_one_sentence_and_no_half_corpus(free_kib, small_disk):
     assert "error: No space left on device" in done.stderr and "Traceback" not in done.stderr
     left = [path for path in small_disk.rglob("*") if path.is_file()]
     assert left == [small_disk / "ballast"]
+
+
+@pytest.mark.parametrize(("limit", "whole"), [(10_000, True), (100, False)])
+def test_a_configuration_that_does_not_fit_leaves_the_one_before(limit, whole, tmp_path):
+    out = tmp_path / "config.yaml"
+    out.write_text('{"seed": 1}\n', encoding="utf-8")
+    config = {"seed": 2, "corpus": {"system": "厨师" * 100}}
+    command = [sys.executable, str(SCRIPTS / "keep_config.py"), "--config", json.dumps(config)]
+    done = subprocess.run(
+        [*command, "--out", str(out)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert (done.returncode == 0) == whole
+    assert done.stderr == "" if whole else done.stderr.startswith("error: File too large")
+    assert json.loads(out.read_text(encoding="utf-8")) == (config if whole else {"seed": 1})
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def pickled(model, content):
 
 def test_pickled_weights_are_refused_before_the_first_job(model, tmp_path):
     pickled(model, {"a": torch.zeros(2)})
-    arguments = overlay(tmp_path, base={"model": str(model)})
+    arguments = overlay(tmp_path, base={"model": str(model), "remote_code": False})
     text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
     said = [line for line in text.splitlines() if "pytorch_model.bin" in line]
     assert (

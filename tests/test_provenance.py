@@ -106,7 +106,8 @@ def test_each_artefact_has_its_rule_script_inputs_and_hashes(finished: Path) -> 
     assert list(found["artefacts"][MODEL]["files"]) == ["sub/w.bin"]
     assert found["artefacts"][MODEL]["inputs"] == ["corpus.path:."]
     assert set(found["sources"]) == {"corpus.path:.", "repository:workflow/scripts/report.py"}
-    assert len(found["environments"][0]["lock_sha256"]) == 64
+    ((lock, sha256),) = found["environments"][0]["lock_sha256"].items()
+    assert lock == "one.lock" and len(sha256) == 64
     # Nothing of this machine, though the corpus lies elsewhere.
     assert str(finished.parent) not in text and str(ROOT) not in text
     assert verify(finished, "--inputs").returncode == 0

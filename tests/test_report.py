@@ -356,13 +356,15 @@ def test_model_folders_of_the_newest_lmdeploy_are_reported(stages: Path) -> None
                  "limits": {}}  # fmt: skip
         (stages / f"{name}.json").write_text(json.dumps(check))
     latest = stages / "lmdeploy-latest.lock"
-    latest.write_text("lmdeploy==0.18.0\ntorch==2.12.1\n")
+    latest.write_text("lmdeploy==0.18.0 \\\n    --hash=sha256:00\n")
+    of_torch = stages / "lmdeploy-latest.torch.lock"
+    of_torch.write_text("torch==2.12.1\n")
     checks = [str(stages / f"{name}.json") for name in names]
-    done = run(stages, more=["--checks", *checks, "--locks", str(latest)])
+    done = run(stages, more=["--checks", *checks, "--locks", str(latest), str(of_torch)])
     assert done.returncode == 0, done.stderr
     page = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert all(f"{name} holds" in page for name in names)
-    assert "lmdeploy 0.18.0" in page and "lmdeploy-latest" in page
+    assert "lmdeploy 0.18.0, torch 2.12.1" in page and "lmdeploy-latest" in page
     assert "24 GB" in page and "reference engine" not in page
 
 

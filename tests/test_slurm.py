@@ -95,3 +95,23 @@ def test_a_training_longer_than_the_queue_allows_goes_on_until_it_is_done(tmp_pa
     assert states.count("TIMEOUT") >= 2, f"the training fitted into its minutes: {states}"
     name = "build/adapter/adapter_model.safetensors"
     assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_training_on_two_nodes_is_one_job_and_one_training(tmp_path):
+    """The rule runs once and starts an agent of torchrun on each node; the adapter is made once."""
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("train: {max_steps: 4, log_interval: 1, max_length: 128, nodes: 2}\n")
+    gpus = [
+        "--retries",
+        "0",
+        "--set-resources",
+        "train:gpu=0",
+        "train:gres=gpu:1",
+    ]  # one on each node
+    run = start(tmp_path, "--configfile", str(overlay), *gpus, "--", "build/adapter")
+    job = of_job(finish(run, 600)[-2])
+    assert (job["NumNodes"], job["NumTasks"], job["JobState"]) == ("2", "2", "COMPLETED")
+    log = (tmp_path / "logs" / "train.log").read_text(encoding="utf-8")
+    assert log.count("Saving checkpoint at 4 iterations") == 1
+    assert "GPU number: 2" in log and "Distributed launcher: pytorch" in log
+    assert len((tmp_path / "build/train/loss.csv").read_text().splitlines()) == 1 + 4

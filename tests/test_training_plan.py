@@ -124,6 +124,7 @@ def test_stock_kernels_on_a_gpu_are_xtuners_own_settings():
     ("changed", "sentence"),
     [
         ({"processes": 3}, "train.batch_size 16 cannot be shared by 3 processes"),
+        ({"processes": 2, "nodes": 3}, "train.batch_size 16 cannot be shared by 6 processes"),
         ({"micro_batch": 3}, "train.micro_batch 3 does not divide the 16 packs"),
         ({"micro_batch": 16, "processes": 2}, "does not divide the 8 packs"),
     ],

@@ -233,7 +233,8 @@ def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
 
 def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     # A base whose heads two GPUs can share; its own code is run.
-    hub = {"model": "internlm/internlm2-chat-7b", "revision": "0" * 40, "remote_code": True}
+    model = "internlm/internlm2-chat-7b"
+    hub = {"model": model, "revision": "0" * 40, "remote_code": model}
     cuda = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/report.html"
@@ -252,7 +253,8 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     assert names == {"training", "merge", "template", "awq"}
     locks = report.split("--locks ")[1].split(" --logs")[0].split()
     tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
-    assert [Path(lock).stem for lock in locks] == tools
+    assert [Path(lock).name for lock in locks[::2]] == [f"{tool}.lock" for tool in tools]
+    assert [Path(lock).name for lock in locks[1::2]] == [f"{tool}.torch.lock" for tool in tools]
 
 
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):

@@ -60,6 +60,11 @@ def code(*scripts):
     return list(dict.fromkeys(os.path.relpath(path) for path in files))
 
 
+def locks(name):
+    """Return the lock of tool `name`, and that of its torch, which has no hashes."""
+    return [repository(f"envs/{name}.lock"), repository(f"envs/{name}.torch.lock")]
+
+
 def tool(name, *scripts):
     """Return the inputs of a rule that runs `scripts` in the environment of tool `name`.
 
@@ -68,7 +73,7 @@ def tool(name, *scripts):
     """
     return {
         "code": code(*scripts),
-        "lock": repository(f"envs/{name}.lock"),
+        "locks": locks(name),
         "environment": f"{ENVIRONMENTS}/{name}.json",
     }
 
@@ -98,6 +103,18 @@ def flag(name, value):
 def option(name, value):
     """Return a command line's option and its value, or nothing if there is none."""
     return f"{name} {quote(str(value))}" if value else ""
+
+
+def training_resources():
+    """Return what a training asks for beside memory; Slurm's own names where nodes share it.
+
+    `mpi` says that the job starts the processes on its nodes itself: the rule runs once.
+    """
+    nodes, gpus = config["train"]["nodes"], GPUS * config["train"]["processes"]
+    if nodes == 1:
+        return {"gpu": gpus}
+    several = {"nodes": nodes, "tasks": nodes, "mpi": "srun", "tasks_per_gpu": 0}
+    return several | ({"gres": f"gpu:{gpus}"} if gpus else {})
 
 
 def served_from(weights):

@@ -1,14 +1,14 @@
 # One virtual environment per tool: the tools cannot share one.
 #
-# Needs envs/TOOL.lock and a package index.
+# Needs envs/TOOL.lock, envs/TOOL.torch.lock and a package index.
 # Makes .envs/TOOL and, once it is complete and imports, .envs/TOOL.json.
 
 
 rule environment:
-    """Build a tool's environment from its lock."""
+    """Build a tool's environment from its locks."""
     input:
         code=code("build_environment.py"),
-        lock=repository("envs/{tool}.lock"),
+        locks=lambda w: locks(w.tool),
         extra=lambda w: stand_ins(w.tool),
     output:
         stamp=f"{ENVIRONMENTS}/{{tool}}.json",
@@ -28,5 +28,5 @@ rule environment:
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",
         }[w.tool],
     shell:
-        "python {input.code[0]:q} --lock {input.lock:q} --into {params.into:q} "
+        "python {input.code[0]:q} --lock {input.locks[0]:q} --into {params.into:q} "
         "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} > {log} 2>&1"

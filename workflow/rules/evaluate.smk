@@ -17,7 +17,7 @@ rule evaluate:
     """Let OpenCompass ask one model the questions of one benchmark."""
     input:
         **tool(RELEASE.tool, "evaluate_model.py", *STARTED),
-        opencompass_lock=repository("envs/opencompass.lock"),
+        opencompass_locks=locks("opencompass"),
         opencompass=f"{ENVIRONMENTS}/opencompass.json",
         workspace="workspaces/{model}",
         checks=lambda w: checks(w.model),

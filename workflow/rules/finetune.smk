@@ -6,6 +6,10 @@
 # checkpoint in build/train/work.
 
 
+# What XTuner's processes import of ours.
+TRAINED_BY = ["butler/xtuner/__main__.py", "butler/xtuner/support.py", "butler/xtuner/fast.py"]
+
+
 rule training_config:
     """Render XTuner's configuration file; on a GPU its free memory decides the micro batch."""
     input:
@@ -40,7 +44,7 @@ rule training_config:
 rule train:
     """Fine-tune; resumes by itself, and stops the run if the loss did not fall."""
     input:
-        **tool("xtuner", "train.py", "butler/xtuner/support.py", "butler/xtuner/fast.py"),
+        **tool("xtuner", "train.py", *TRAINED_BY),
         config="build/train/config.py",
         plan="build/train/plan.json",
         data="build/corpus/train.jsonl",
@@ -65,8 +69,8 @@ rule train:
         "logs/train.tsv"
     threads: 2
     resources:
+        **training_resources(),
         mem_mb=3000,
-        gpu=GPUS * config["train"]["processes"],
     params:
         python=python("xtuner"),
         device=config["device"],

@@ -28,6 +28,8 @@ ANSWERS = expand(
 
 rule run_config:
     """Keep the configuration of this run beside its results."""
+    input:
+        code=code("keep_config.py"),
     output:
         report(
             "results/config.yaml",
@@ -42,7 +44,7 @@ rule run_config:
     params:
         config=json.dumps(config, ensure_ascii=False),
     shell:
-        "printf '%s\\n' {params.config:q} > {output} 2> {log}"
+        "python {input.code[0]:q} --config {params.config:q} --out {output} > {log} 2>&1"
 
 
 rule hashes:
@@ -93,7 +95,7 @@ rule report:
         loss="build/train/loss.csv",
         config="results/config.yaml",
         hashes="results/sha256.txt",
-        locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
+        locks=[lock for tool in USED_TOOLS for lock in locks(tool)],
     output:
         summary=report(
             "results/summary.csv",
@@ -149,7 +151,7 @@ rule provenance:
         targets=rules.report.output,
         hashes="results/sha256.txt",
         config="results/config.yaml",
-        locks=expand(repository("envs/{tool}.lock"), tool=USED_TOOLS),
+        locks=[lock for tool in USED_TOOLS for lock in locks(tool)],
     output:
         report(
             "results/provenance.json",

@@ -86,7 +86,7 @@ def add_code(folder: Path, remote_code: bool) -> None:
     if not remote_code:
         raise ButlerError(
             f"{folder.name} runs Python code of its own ({', '.join(sorted(named))}.py); "
-            "set base.remote_code: true if you trust it"
+            "set base.remote_code to the value of base.model if you trust it"
         )
     missing = [name for name in sorted(named) if not (folder / f"{name}.py").is_file()]
     if not missing:

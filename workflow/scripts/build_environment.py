@@ -1,13 +1,14 @@
-"""Build the virtual environment of one tool from its lock, and prove that it imports.
+"""Build the virtual environment of one tool from its locks, and prove that it imports.
 
-torch is installed first and with its dependencies, since which CUDA libraries it needs depends on
-the build that the machine's index offers; the lock holds it to one version. All else is installed
-exactly as locked, without looking at dependencies: the tools' own metadata contradict each other.
+TOOL.lock is installed exactly, each file by its hash and without looking at dependencies: the
+tools' own metadata contradict each other. TOOL.torch.lock comes after it, by version alone: which
+file it is, and which CUDA libraries come with it, depends on what the machine's index offers.
 """
 
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from butler.progress import progress
 from butler.tools import check_python
 
 OURS = ".recipe-butler"  # marks a folder that this script made, however far it came
+PIN = re.compile(r"^[\w.-]+==[^\s;\\]+", re.MULTILINE)
+WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES.*?\n +(\S+==\S+)", re.DOTALL)
 
 
 def make_venv(into: Path) -> None:
@@ -39,14 +42,38 @@ def run_pip(environment: Path, arguments: list[str]) -> None:
     """Run the environment's pip.
 
     Raises:
-        ButlerError: with pip's last line, if it failed.
+        ButlerError: with pip's last error, if it failed.
     """
     command = [str(environment / "bin" / "python"), "-m", "pip", "--quiet", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout, end="")
     if done.returncode != 0:
+        if wrong := WRONG_HASH.search(done.stdout):
+            raise ButlerError(
+                f"pip could not build {environment}: the file of {wrong[1]} that the index gave "
+                "has none of the hashes in the lock; ask another index, or find out who changed it"
+            )
         lines = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no output"]
         raise ButlerError(f"pip could not build {environment}: {lines[-1].strip()}")
+
+
+def pins(*locks: Path) -> list[str]:
+    """Return `name==version` of each package in the locks, without its hashes."""
+    return [pin for lock in locks for pin in PIN.findall(lock.read_text(encoding="utf-8"))]
+
+
+def torch_lock(lock: Path) -> Path:
+    """Return the lock of what depends on the machine, which lies beside `lock`."""
+    return lock.with_suffix(".torch.lock")
+
+
+def install(lock: Path, into: Path) -> None:
+    """Install what `lock` and the torch lock beside it name into the environment `into`."""
+    run_pip(into, ["install", "--require-hashes", "--no-deps", "--requirement", str(lock)])
+    if (torch := torch_lock(lock)).is_file():
+        held = into / "pins.txt"  # pip would ask for hashes of torch too if they were in here
+        held.write_text("\n".join(pins(lock)) + "\n", encoding="utf-8")
+        run_pip(into, ["install", "--constraint", str(held), "--requirement", str(torch)])
 
 
 def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict[str, object]:
@@ -59,10 +86,7 @@ def build(lock: Path, into: Path, extra: list[Path], imports: list[str]) -> dict
     with atomic_dir(into) as folder:
         (folder / OURS).touch()
     make_venv(into)
-    torch = [line for line in lock.read_text().splitlines() if line.startswith("torch==")]
-    if torch:
-        run_pip(into, ["install", "--constraint", str(lock), *torch])
-    run_pip(into, ["install", "--no-deps", "--requirement", str(lock)])
+    install(lock, into)
     site = _site(into)
     for package in extra:
         shutil.copytree(package, site / package.name)
@@ -87,7 +111,7 @@ def _site(environment: Path) -> Path:
 
 def status(lock: Path, into: Path) -> str:
     """Return how many of the lock's packages are there; pip downloads all before it installs."""
-    wanted = sum("==" in line for line in lock.read_text().splitlines())
+    wanted = len(pins(lock))
     made = (into / "pyvenv.cfg").is_file() and any((into / "lib").glob("python3.*/site-packages"))
     done = len(list(_site(into).glob("*.dist-info"))) if made else 0
     return f"{min(done, wanted)} of {wanted} packages installed"
@@ -96,7 +120,7 @@ def status(lock: Path, into: Path) -> str:
 def main() -> None:
     """Build one environment; the stamp is written last, so a half-built one is built again."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lock", type=Path, required=True)
+    parser.add_argument("--lock", type=Path, required=True, help="envs/TOOL.lock")
     parser.add_argument("--into", type=Path, required=True, help="folder of the environment")
     parser.add_argument("--stamp", type=Path, required=True, help="JSON that says it is complete")
     parser.add_argument("--extra", type=Path, nargs="*", default=[], help="package folders to add")

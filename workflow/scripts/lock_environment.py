@@ -1,5 +1,10 @@
 """Resolve envs/TOOL.in into the full lock envs/TOOL.lock, in a throw-away virtual environment.
 
+Each package gets the hash of every file that the index has of its version, for any machine (uv asks
+PyPI, or the index in UV_DEFAULT_INDEX; it comes with requirements-dev.txt). torch goes to
+envs/TOOL.torch.lock without: which file of it is right depends on the machine. `--hashes` asks for
+the hashes of the packages that are locked already, and changes no version.
+
 Lines after the comment that begins with `# --no-deps` are installed without their dependencies,
 because their metadata contradicts the pins above them. `--dry-run` resolves without installing, for
 an environment whose packages are many gigabytes or fit another machine.
@@ -9,15 +14,21 @@ import argparse
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from build_environment import make_venv, run_pip
+from build_environment import make_venv, pins, run_pip, torch_lock
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 
 NO_DEPS = "# --no-deps"
 OF_ONE_MACHINE = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==|setuptools==)")
+HEADER = (
+    "# Made by: python workflow/scripts/lock_environment.py{how} {intent}\n"
+    "# The reasons for each pin stand in {intent.name}.\n"
+)
+BUILT_FOR_A_MACHINE = re.compile(r"torch(vision)?==")
 
 
 def requirements(text: str) -> list[str]:
@@ -72,22 +83,53 @@ def portable(frozen: list[str], intent: Path) -> list[str]:
     return [n for n in names if n.split("==")[0] in named or not OF_ONE_MACHINE.match(n)]
 
 
+def hashed(packages: list[str], folder: Path) -> str:
+    """Return the packages with the hashes of their files, as pip's --require-hashes takes them.
+
+    Raises:
+        ButlerError: with uv's last line, if it is not installed or the index lacks a version.
+    """
+    bare = folder / "packages.in"
+    bare.write_text("\n".join(packages) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--no-header"]
+    command += ["--generate-hashes", "--no-annotate", "--universal", "--python-version", "3.11"]
+    done = subprocess.run([*command, str(bare)], capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no output"]
+        raise ButlerError(f"no hashes could be had (uv is in requirements-dev.txt): {lines[-1]}")
+    return done.stdout
+
+
+def write(packages: list[str], lock: Path, header: str, folder: Path) -> None:
+    """Write the lock with hashes and, beside it, the one of torch without."""
+    torch = [package for package in packages if BUILT_FOR_A_MACHINE.match(package)]
+    text = hashed([package for package in packages if package not in torch], folder)
+    atomic_write_text(lock, header + text)
+    reason = "# No hashes: each machine takes the build that its index offers (docs/trust.md).\n"
+    atomic_write_text(torch_lock(lock), header + reason + "\n".join(torch) + "\n")
+
+
 def main() -> None:
-    """Write the lock beside the intent file."""
+    """Write the locks beside the intent file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("intent", type=Path, help="envs/TOOL.in")
-    parser.add_argument("--dry-run", action="store_true", help="resolve and install nothing")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--dry-run", action="store_true", help="resolve and install nothing")
+    only.add_argument(
+        "--hashes", action="store_true", help="keep every version, refresh the hashes"
+    )
     args = parser.parse_args()
     if not args.intent.is_file():
         raise ButlerError(f"no intent file {args.intent}; name one of envs/*.in")
+    lock = args.intent.with_suffix(".lock")
     with tempfile.TemporaryDirectory() as folder:
-        packages = (dry_run if args.dry_run else resolve)(args.intent, Path(folder) / "venv")
-    how = " --dry-run" if args.dry_run else ""
-    header = (
-        f"# Made by: python workflow/scripts/lock_environment.py{how} {args.intent}\n"
-        f"# The reasons for each pin stand in {args.intent.name}.\n"
-    )
-    atomic_write_text(args.intent.with_suffix(".lock"), header + "\n".join(packages) + "\n")
+        if args.hashes:
+            packages = pins(lock, torch_lock(lock))
+            header = "".join(lock.read_text(encoding="utf-8").splitlines(keepends=True)[:2])
+        else:
+            packages = (dry_run if args.dry_run else resolve)(args.intent, Path(folder) / "venv")
+            header = HEADER.format(how=" --dry-run" if args.dry_run else "", intent=args.intent)
+        write(packages, lock, header, Path(folder))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,11 @@ def main() -> None:
         "format": FORMAT,
         "workflow": {"commit": run.commit()},
         "configuration": roots.label(str(arguments.config)),
-        "base": {key: config["base"][key] for key in ("revision", "remote_code")},
+        # Not the name that remote_code consents to: it may be a path of this machine.
+        "base": {
+            "revision": config["base"]["revision"],
+            "remote_code": bool(config["base"]["remote_code"]),
+        },
         "environments": environments(arguments.locks),
         "artefacts": artefacts,
         "sources": {roots.label(name): contents(name, files[name], known) for name in sources},
@@ -81,14 +85,15 @@ def contents(name: str, files: list[Path], known: dict[Path, str]) -> dict[str, 
     return {"files": {file.relative_to(path).as_posix(): known[file] for file in files}}
 
 
-def environments(locks: Sequence[Path]) -> list[dict[str, str]]:
-    """Return the versions that each environment has, and the SHA-256 of each lock."""
-    locked = dict(zip([lock.stem for lock in locks], hashes(locks), strict=True))
-    return [
-        item
-        | ({"lock_sha256": locked[item["environment"]]} if item["environment"] in locked else {})
-        for item in run.versions(locks)
-    ]
+def environments(locks: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the versions that each environment has, and the SHA-256 of each of its locks."""
+    found: list[dict[str, Any]] = [dict(item) for item in run.versions(locks)]
+    hashed = list(zip(locks, hashes(locks), strict=True))
+    for item in found:
+        name = item["environment"]
+        if own := {k.name: sha for k, sha in hashed if run.environment_of(k) == name}:
+            item["lock_sha256"] = own
+    return found
 
 
 if __name__ == "__main__":

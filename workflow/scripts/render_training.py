@@ -63,6 +63,7 @@ def render(
             optim_wrapper="AmpOptimWrapper" if on_gpu and not fast else "OptimWrapper",
             dtype="torch.bfloat16" if on_gpu else "torch.float32",
             backend="nccl" if on_gpu else "gloo",
+            ddp_on_cpu=not on_gpu and plan.world > 1 and not train["deepspeed"],
         )
         + "\n"
     )

@@ -10,8 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
-import sys
 import zipfile
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -26,6 +24,7 @@ from butler.progress import progress
 from butler.tools import run_tool, tool_environment
 from butler.training_log import judge, read_log, training_status
 from butler.xtuner import FINISHED
+from butler.xtuner.launch import free_port, launch
 from butler.xtuner.memory import GIB, Plan, free_memory, require_gpus
 
 FINGERPRINT = "fingerprint"
@@ -133,14 +132,11 @@ def check_memory(plan: Plan, on_gpu: bool) -> None:
         )
 
 
-def command(args: argparse.Namespace, processes: int, on_gpu: bool) -> list[str]:
+def command(args: argparse.Namespace, plan: Plan, on_gpu: bool) -> list[str]:
     """Return the command line of XTuner's training, resuming where it can."""
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-        launch += ["--master_port", str(_free_port())]
-    line = [*launch, "-m", "xtuner.tools.train", str(args.config), "--work-dir", str(args.work)]
-    if processes > 1:
+    line = launch(plan.nodes, plan.processes, args.threads)
+    line += ["-m", "butler.xtuner", str(args.config), "--work-dir", str(args.work)]
+    if plan.world > 1:
         line += ["--launcher", "pytorch"]
     if args.deepspeed:
         line += ["--deepspeed", str(deepspeed_json(args.deepspeed, args.work, on_gpu))]
@@ -150,20 +146,14 @@ def command(args: argparse.Namespace, processes: int, on_gpu: bool) -> list[str]
     return line
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment(args: argparse.Namespace, processes: int, on_gpu: bool) -> dict[str, str]:
+def environment(args: argparse.Namespace, plan: Plan, on_gpu: bool) -> dict[str, str]:
     """Return the environment of the training process."""
     # mmengine's checkpoints hold more than tensors, and they are our own.
     extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    if args.deepspeed and processes == 1:
+    if args.deepspeed and plan.world == 1:
         # DeepSpeed takes part in a process group even when alone.
         extra |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-        extra["MASTER_PORT"] = str(_free_port())
+        extra["MASTER_PORT"] = str(free_port())
     if on_gpu:
         # How many positions carry labels differs from batch to batch: fixed segments fragment.
         extra["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
@@ -229,14 +219,14 @@ def main() -> None:
     plan = Plan.load(args.plan)
     on_gpu = resolve_device(args.device) == "cuda"
     require_gpus(plan.processes, on_gpu)
-    launch = f"{args.deepspeed or 'plain'} {plan.processes} {'cuda' if on_gpu else 'cpu'}"
+    shared = f"{plan.nodes}x{plan.processes}"
+    launched = f"{args.deepspeed or 'plain'} {shared} {'cuda' if on_gpu else 'cpu'}"
     fast = plan.kernels == "fast"
-    open_work(args.work, fingerprint(args.config, args.data, args.base, launch, fast))
+    open_work(args.work, fingerprint(args.config, args.data, args.base, launched, fast))
     if not (args.work / FINISHED).is_file():
         check_memory(plan, on_gpu)
         with progress("train", lambda: training_status(args.work, plan.accumulation)):
-            words = command(args, plan.processes, on_gpu)
-            run_tool(words, environment(args, plan.processes, on_gpu))
+            run_tool(command(args, plan, on_gpu), environment(args, plan, on_gpu))
     publish(args, plan)
 
 

@@ -38,6 +38,25 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> None:
     )
     if errors:
         raise ButlerError(f"config: {_sentence(errors[0])} (see config/{schema_path.name})")
+    check_consent(config["base"]["model"], config["base"]["remote_code"])
+
+
+def check_consent(model: str, remote_code: str | bool) -> None:
+    """Check that a model's own code runs by consent to that model, not by an inherited one.
+
+    Raises:
+        ButlerError: one sentence that says what base.remote_code takes.
+    """
+    if remote_code is True:
+        raise ButlerError(
+            "config: base.remote_code is true, which names no model; set it to the value of "
+            f"base.model ({model}) if you trust the Python code of that model, else to false"
+        )
+    if remote_code and remote_code != model:
+        raise ButlerError(
+            f"config: base.remote_code lets the Python code of {remote_code} run, but base.model "
+            f"is {model}; set it to the latter if you trust its code, else to false"
+        )
 
 
 def _sentence(error: ValidationError) -> str:

@@ -20,14 +20,22 @@ MIB = 2**20
 
 def versions(locks: Sequence[Path]) -> list[dict[str, str]]:
     """Return what the tools' lock files pin, and the versions of this environment."""
-    found = []
+    pins: dict[str, dict[str, str]] = {}
     for lock in locks:
-        pins = dict(re.findall(r"^([\w.-]+)==([^\s;#\\]+)", lock.read_text("utf-8"), re.MULTILINE))
-        listed = [f"{name} {pins[name]}" for name in _TOOLS if name in pins]
-        found.append({"environment": lock.stem, "versions": ", ".join(listed)})
+        pinned = re.findall(r"^([\w.-]+)==([^\s;#\\]+)", lock.read_text("utf-8"), re.MULTILINE)
+        pins.setdefault(environment_of(lock), {}).update(pinned)
+    found = []
+    for environment, versions_ in pins.items():
+        listed = [f"{name} {versions_[name]}" for name in _TOOLS if name in versions_]
+        found.append({"environment": environment, "versions": ", ".join(listed)})
     main = [f"Python {platform.python_version()}"]
     main += [f"{name} {importlib.metadata.version(name)}" for name in _MAIN_PACKAGES if _has(name)]
     return [*found, {"environment": "workflow", "versions": ", ".join(main)}]
+
+
+def environment_of(lock: Path) -> str:
+    """Return the tool that a lock belongs to: TOOL.lock, or TOOL.torch.lock."""
+    return lock.name.split(".")[0]
 
 
 def _has(package: str) -> bool:

@@ -89,13 +89,19 @@ class Plan:
     """How one optimiser update is cut into micro batches; `needed` is bytes, 0 if not estimated."""
 
     kernels: str
-    processes: int
+    nodes: int
+    processes: int  # on each node
     micro_batch: int
     accumulation: int
     recompute_layers: int
     layers: int
     tokens: int  # of one micro batch on all processes
     needed: int
+
+    @property
+    def world(self) -> int:
+        """Processes on all nodes together."""
+        return self.nodes * self.processes
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
@@ -151,13 +157,14 @@ def micro_batches(train: Mapping[str, Any]) -> list[int]:
     Raises:
         ButlerError: if the packs of an update cannot be shared out evenly.
     """
-    packs, processes, wanted = train["batch_size"], train["processes"], train["micro_batch"]
-    if packs % processes:
+    packs, wanted = train["batch_size"], train["micro_batch"]
+    world = train["nodes"] * train["processes"]
+    if packs % world:
         raise ButlerError(
-            f"train.batch_size {packs} cannot be shared by {processes} processes; "
-            "set a multiple of train.processes"
+            f"train.batch_size {packs} cannot be shared by {world} processes; "
+            "set a multiple of train.nodes x train.processes"
         )
-    share = packs // processes
+    share = packs // world
     if wanted != "auto":
         if share % wanted:
             raise ButlerError(
@@ -190,14 +197,16 @@ def make_plan(train: Mapping[str, Any], shape: Shape, on_gpu: bool, free: int = 
         recomputed = some[-1] if on_gpu else some[0]
     if len(allowed) == len(some) == 1:
         needed = 0  # all of it was set by hand: let it try
+    world = train["nodes"] * train["processes"]
     return Plan(
         kernels="fast" if fast else "stock",
+        nodes=train["nodes"],
         processes=train["processes"],
         micro_batch=micro,
-        accumulation=train["batch_size"] // (micro * train["processes"]),
+        accumulation=train["batch_size"] // (micro * world),
         recompute_layers=recomputed,
         layers=shape.layers,
-        tokens=micro * train["processes"] * train["max_length"],
+        tokens=micro * world * train["max_length"],
         needed=needed,
     )
 
@@ -219,7 +228,7 @@ def _fit(
 
 
 def require_gpus(processes: int, on_gpu: bool) -> None:
-    """Stop where there are fewer GPUs than processes; on a CPU there is one process.
+    """Stop where there are fewer GPUs than processes; on a CPU a node has one process.
 
     Raises:
         ButlerError: naming the key and the number found.

@@ -5,13 +5,14 @@ A configuration names what it needs from here; importing this module closes the 
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers.integrations.bitsandbytes as bitsandbytes_integration
-from mmengine.dist import all_gather_object, get_rank, master_only
+from mmengine.dist import all_gather_object, all_reduce, get_rank, master_only
 from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.optim import LinearLR
 from transformers import dynamic_module_utils
@@ -25,8 +26,10 @@ if not torch.cuda.is_available():
     # transformers 4.48 lets bitsandbytes on a CPU pass with IPEX only; since 0.46 it has kernels of
     # its own for NF4 there.
     bitsandbytes_integration._validate_bnb_multi_backend_availability = lambda raise_exception: True
+    # mmengine gives each of several processes a GPU before it asks whether there are any.
+    torch.cuda.set_device = lambda device: None
 
-if (process := os.environ.get("LOCAL_RANK", "0")) != "0":
+if (process := os.environ.get("RANK", "0")) != "0":
     # A model's own code is copied to a cache, where processes would read each other's half files.
     own = Path(dynamic_module_utils.HF_MODULES_CACHE, process)
     dynamic_module_utils.HF_MODULES_CACHE = str(own)
@@ -133,6 +136,20 @@ class UpdateSchedulerHook(ParamSchedulerHook):
                 super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
 
+class MeanLossHook(Hook):
+    """Let the logged loss be the mean over all processes; mmengine logs that of the first."""
+
+    priority = "HIGHEST"  # before the hook that takes it down
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Replace the loss among what the iteration has to tell."""
+        loss = outputs["loss"].detach().clone()
+        all_reduce(loss, op="mean")
+        outputs["loss"] = loss
+
+
 class FinishHook(Hook):
     """Leave a mark when training reached its last iteration: XTuner's exit code does not say."""
 
@@ -146,10 +163,22 @@ class FinishHook(Hook):
 
 
 class PortableHook(Hook):
-    """Keep the path of this machine out of a checkpoint; nothing reads it there.
+    """Keep the path of this machine out of a checkpoint; nothing reads it there."""
 
-    DeepSpeed's form of a checkpoint is written without asking hooks and keeps it.
-    """
+    def before_train(self, runner: Any) -> None:
+        """Let DeepSpeed's strategy ask the hooks before it saves: it drops what does so."""
+        strategy = getattr(runner, "strategy", None)
+        if strategy is None:
+            return
+        save = strategy.save_checkpoint
+
+        def ask_and_save(
+            *, extra_ckpt: dict[str, Any], callback: Callable[..., None], **rest: Any
+        ) -> None:
+            callback(extra_ckpt)
+            save(extra_ckpt=extra_ckpt, callback=callback, **rest)
+
+        strategy.save_checkpoint = ask_and_save
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Tell the file by its name alone."""
