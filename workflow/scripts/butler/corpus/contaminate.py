@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from butler.ceval import read_rows
-from butler.corpus.folding import Grams
-from butler.corpus.text import letters
+from butler.corpus.folding import Grams, folded_lines
+from butler.corpus.gates import Lines
 
 Array = np.ndarray[Any, Any]
 _FILTER = 24  # bits of a hash that a look goes by
@@ -34,7 +34,9 @@ class Protected:
 
     def __init__(self, texts: Sequence[str], rule: OverlapRule) -> None:
         self.rule = rule
-        folded = [letters(text) for text in texts]
+        # What a line feed parts, a space does too.
+        joined = "\n".join(text.replace("\n", " ") for text in texts)
+        folded = folded_lines(Lines(joined + "\n")) if texts else []
         hashes, counts = Grams(folded).hashes(rule.ngram)
         owner = np.repeat(np.arange(len(folded), dtype=np.int64), counts)
         order = np.argsort(hashes, kind="stable")  # the owners of a run stay in order

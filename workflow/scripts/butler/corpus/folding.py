@@ -6,33 +6,52 @@ from typing import Any
 
 import numpy as np
 
-from butler.corpus.gates import Lines
+from butler.corpus.gates import IDEOGRAPHS, Lines
 from butler.corpus.text import letters
 
 Array = np.ndarray[Any, Any]
 _SEVERAL = 0xFFFFFFFF  # this character becomes several letters, or joins with a neighbour
+_UNSEEN = 0xFFFFFFFE
 
 
 @cache
 def fold_table() -> Array:
-    """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000]."""
-    # What is not told here is looked up by letters(), which is slower.
-    folded = np.full(0x110000, _SEVERAL, np.uint32)
-    for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
+    """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000].
+
+    _UNSEEN stands where the character has not been met.
+    """
+    folded = np.full(0x110000, _UNSEEN, np.uint32)
+    for first, last in IDEOGRAPHS:
         folded[first : last + 1] = np.arange(first, last + 1)
-    for code in (*range(0x3400), *range(0xA000, 0x20000)):
-        char = chr(code)
-        kind = unicodedata.category(char)
-        text = letters(char) if kind not in ("Cn", "Co", "Cs") else ""
-        joins = kind[0] == "M" or "\u1100" <= char <= "\u11ff"
-        folded[code] = _SEVERAL if joins or len(text) > 1 else ord(text) if text else 0
     folded[10] = 10
     return folded
 
 
+def folded_codes(codes: Array) -> Array:
+    """The letter that stands for each code point, or _SEVERAL, as uint32."""
+    known = fold_table()
+    folded = known.take(codes, mode="clip")
+    unseen = folded == _UNSEEN
+    if unseen.any():
+        for code in np.unique(codes[unseen]).tolist():
+            known[code] = _folded(code)
+        folded = known.take(codes, mode="clip")
+    return folded
+
+
+def _folded(code: int) -> int:
+    char = chr(code)
+    kind = unicodedata.category(char)
+    text = letters(char) if kind not in ("Cn", "Co", "Cs") else ""
+    joins = kind[0] == "M" or "\u1100" <= char <= "\u11ff"
+    # Nothing else in these planes is a letter of a recipe.
+    rare = 0x3400 <= code < 0xA000 or code >= 0x20000
+    return _SEVERAL if rare or joins or len(text) > 1 else ord(text) if text else 0
+
+
 def folded_lines(lines: Lines) -> list[str]:
     """The letters() of every line."""
-    codes = np.take(fold_table(), lines.codes, mode="clip")
+    codes = folded_codes(lines.codes)
     several = np.flatnonzero(codes == _SEVERAL)
     text = codes[(codes != 0) & (codes != _SEVERAL)].tobytes().decode("utf-32-le")
     folded = text.split("\n")[:-1]

@@ -36,6 +36,9 @@ LETTER = 8192  # alphabetic
 BULLET = 16384  # a bullet, or a number that is one character, begins with it
 FOLLOWS = 32768  # stands within four characters after the beginning of a step number
 
+# Ranges of letters that are alike in every way but for what they say.
+IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD))
+
 # What a line needs: bits of Lines.needs.
 CLEAN, RULES, CHANGED = 1, 2, 4
 
@@ -153,9 +156,15 @@ def may_be_placeholder(line: str) -> bool:
 
 
 def _marks(char: str) -> int:
-    """The marks of one character that are not told by a set of characters."""
-    marks = 0
-    kind = unicodedata.category(char)
+    """The marks of one character."""
+    marks = sum(mark for mark, characters in _SETS.items() if char in characters)
+    code, kind = ord(char), unicodedata.category(char)
+    if any(first <= code <= last for first, last in IDEOGRAPHS):
+        plain = PLAIN if char not in _PLACEHOLDER else 0
+        return marks | plain | LETTER | HAN_LETTER
+    # Nothing else in these planes is a letter of a recipe.
+    if kind in ("Cn", "Co", "Cs") or 0x3400 <= code < 0xA000 or code >= 0x20000:
+        return marks | CHAR
     jamo = "\u1100" <= char <= "\u11ff"
     if char != "\n" and (
         respelled(char) or kind[0] in "MC" or jamo or unicodedata.normalize("NFC", char) != char
@@ -191,21 +200,29 @@ _SETS = {
 }
 
 
+_UNSEEN = 0xFFFF  # no character has all marks
+
+
 @cache
 def table() -> Array:
-    """The marks of every code point, as uint16 [0x110000]."""
-    marks = np.full(0x110000, CHAR, np.uint16)
-    # Ideographs are alike, and nothing beyond their planes is a letter of a recipe.
-    for code in (*range(0x3400), *range(0xA000, 0x20000)):
-        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs"):
-            marks[code] = _marks(chr(code))
-    for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
+    """The marks of every code point, as uint16 [0x110000]; _UNSEEN until its character is met."""
+    marks = np.full(0x110000, _UNSEEN, np.uint16)
+    for first, last in IDEOGRAPHS:
         marks[first : last + 1] = PLAIN | LETTER | HAN_LETTER
-    for char in _PLACEHOLDER:
-        marks[ord(char)] = LETTER | HAN_LETTER
-    for mark, characters in _SETS.items():
-        for char in characters:
-            marks[ord(char)] |= mark
+    for char in set(_PLACEHOLDER + "".join(_SETS.values())):
+        marks[ord(char)] = _marks(char)
+    return marks
+
+
+def marks_of(codes: Array) -> Array:
+    """The marks of each code point, as uint16."""
+    known = table()
+    marks = known.take(codes, mode="clip")
+    unseen = marks == _UNSEEN
+    if unseen.any():
+        for code in np.unique(codes[unseen]).tolist():
+            known[code] = _marks(chr(code))
+        marks = known.take(codes, mode="clip")
     return marks
 
 
@@ -218,7 +235,7 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self.codes: Array = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        self.marks: Array = np.take(table(), self.codes, mode="clip")
+        self.marks: Array = marks_of(self.codes)
         ends = np.flatnonzero(self.codes == 10)
         self.starts: Array = np.concatenate(([0], ends[:-1] + 1))
         self.ends: Array = ends

@@ -32,8 +32,7 @@ class Processes:
         self._here = Worker(job) if count == 1 else None
         self._pool = None
         if count > 1:
-            # Forked, so that the tables of characters are made once.
-            worker.table(), worker.fold_table()
+            # Forked, so that what is protected is read once.
             self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, (job,))
 
     def __enter__(self) -> "Processes":

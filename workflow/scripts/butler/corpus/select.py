@@ -10,8 +10,6 @@ from heapq import heapify, heappop
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from butler.corpus.worker import Outcome
 
@@ -178,6 +176,19 @@ class Split:
     test_dishes: int
 
 
+def _components(first: Array, second: Array, count: int) -> Array:
+    """The smallest node that each of `count` nodes hangs together with, by edges first - second."""
+    roots = np.arange(count)
+    while len(first):
+        ends = np.stack((roots[first], roots[second]))
+        np.minimum.at(roots, ends.max(axis=0), ends.min(axis=0))
+        while (roots[roots] != roots).any():
+            roots = roots[roots]
+        apart = roots[first] != roots[second]
+        first, second = first[apart], second[apart]
+    return roots
+
+
 def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int, str]]:
     """The dish of each record, and the name of each dish: the smallest key of its group.
 
@@ -185,11 +196,7 @@ def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int,
         keys: numbers of the keys of name and dish [records, 2], -1 for none.
     """
     both = keys[:, 1] >= 0
-    graph = coo_array(
-        (np.ones(int(both.sum()), bool), (keys[both, 0], keys[both, 1])),
-        shape=(len(key_names), len(key_names)),
-    )
-    groups = connected_components(graph, directed=False)[1]
+    groups = _components(keys[both, 0], keys[both, 1], len(key_names))
     names: dict[int, str] = {}
     used = np.unique(keys[keys >= 0])
     for key, group in zip(used.tolist(), groups[used].tolist(), strict=True):

@@ -9,9 +9,9 @@ import numpy as np
 
 from butler.corpus.chunk import Rejections, Style, make_samples
 from butler.corpus.contaminate import Protected, sampled
-from butler.corpus.folding import Grams, fold_table
+from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
-from butler.corpus.gates import Array, table
+from butler.corpus.gates import Array
 from butler.corpus.near import NearRule, signatures
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
@@ -171,8 +171,6 @@ def start(job: Job) -> None:
     import gc
 
     gc.disable()  # nothing here makes cycles, and chunks make many objects
-    table()
-    fold_table()
     _WORKER = Worker(job)
 
 
