@@ -6,7 +6,7 @@ itself, once the whole chunk has been searched (chunk.py).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -39,12 +39,13 @@ from butler.corpus.recipe import (
     text_field,
     texts_field,
 )
-from butler.corpus.text import BREAKS, clean_line, respell, split_lines, tidy
+from butler.corpus.text import BREAKS, clean_line, respell_lines, split_lines, tidy_lines
 
 _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
 _HEADING_ENDS = ":：】)）"
 HEADING_ENDS: Array = np.array([ord(end) for end in _HEADING_ENDS], np.uint32)
 _LEFT = CLEAN | RULES
+_SETTLED = bytes((0, CHANGED))
 _HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # clean, as the gates tell
 
 
@@ -117,24 +118,34 @@ class _Sections:
         self._begins = lines.firsts(texts)
         self._ends = np.append(self._begins[1:], len(lines.starts))
         self.needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
-        last = lines.codes[lines.ends[self._ends - 1] - 1]
-        self.touched: Array = self.needy | np.isin(last, HEADING_ENDS)
+        headings = np.isin(lines.codes[lines.ends - 1], HEADING_ENDS)
+        self.touched: Array = self.needy | np.logical_and.reduceat(headings, self._begins)
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
         """Clean the lines that need it once; few need it again, for which the gate looks."""
         places = np.flatnonzero(needs & CLEAN)
         if not len(places):
             return
-        cleaned = []
-        for place, wrong in zip(places.tolist(), respelt[places].tolist(), strict=True):
-            line = self._lines[place]
-            if not wrong:
-                line = tidy(line)
-            elif not BREAKS.search(line):
-                line = tidy(respell(line))
+        wrong = places[respelt[places]]
+        for place, line in zip(wrong.tolist(), self._at(wrong, respell_lines), strict=True):
             self._lines[place] = line
-            cleaned.append(line)
+        cleaned = self._at(places, tidy_lines)
+        for place, line in zip(places.tolist(), cleaned, strict=True):
+            self._lines[place] = line
         needs[places] = Lines("\n".join(cleaned) + "\n").needs(start) | CHANGED
+        if start == STEP_START:
+            for place, line in zip(places.tolist(), cleaned, strict=True):
+                if line in (self._lines[place - 1], self._lines[place + 1]):
+                    needs[place] |= RULES
+
+    def _at(self, places: Array, clean: Callable[[list[str]], list[str]]) -> list[str]:
+        """The lines at these places, cleaned all at once; one with a break in it stays."""
+        lines = [self._lines[place] for place in places.tolist()]
+        if not BREAKS.search("".join(lines)):
+            return clean(lines) if lines else []
+        broken = [bool(BREAKS.search(line)) for line in lines]
+        cleaned = iter(clean([line for line, cut in zip(lines, broken, strict=True) if not cut]))
+        return [line if cut else next(cleaned) for line, cut in zip(lines, broken, strict=True)]
 
     def take(self, record: int) -> tuple[list[str], bytes]:
         """A record's lines and one byte for each; b"" where no line needs anything."""
@@ -203,7 +214,9 @@ def _clean_dish(raw: str) -> str:
 
 
 def _ingredients(text: str, lines: list[str], needs: bytes) -> str:
-    if needs:
+    if not needs.strip(_SETTLED):
+        text = "\n".join(lines) or text
+    else:
         kept: list[str] = []
         for line, need in zip(lines, needs, strict=True):
             if need & _LEFT:
@@ -225,7 +238,9 @@ def _clean_ingredient(line: str) -> tuple[str, ...]:
 
 
 def _steps(text: str, lines: list[str], needs: bytes) -> str:
-    if needs:
+    if not needs.strip(_SETTLED):
+        text = "\n".join(lines) or text
+    else:
         kept: list[str] = []
         last = 0
         for line, need in zip(lines, needs, strict=True):

@@ -47,7 +47,8 @@ _PLACEHOLDER = (
     "步骤做法文字具体详细方过程状态直接请如见看参按考照以上下面图片视频示所一二三四五六七八九十这样同来再张成品完效果美近"
     "特写全家展了个吃无没有略暂待续未准备开始制作食材原料用配"
 )
-_UNIT_STARTS = "毫公分大小茶汤克斤两升勺匙个只根片块瓣条颗粒杯把滴包袋盒枚碗张朵株棵支段度秒寸℃°gm"
+_UNIT_STARTS = "克升勺匙个只根片块瓣条颗粒杯把滴包袋盒枚碗张朵株棵支段℃°gm"  # of torn-off measures
+_UNIT_PAIRS = "毫升 公斤 公克 大勺 小勺 茶匙 汤匙"
 _RARE = "博群昵舰邮诚咨@"
 
 
@@ -147,6 +148,9 @@ _ALL_PAIRS = (
 PAIRS: Array = np.sort(
     np.array([ord(pair[0]) << 21 | ord(pair[1]) for pair in _ALL_PAIRS], np.uint64)
 )
+_UNIT_FIRST, _UNIT_SECOND = (
+    np.array([ord(pair[at]) for pair in _UNIT_PAIRS.split()], np.uint32) for at in (0, 1)
+)
 _PLAIN_TWICE = re.compile(f"(?:(?![{_PLACEHOLDER}])[{HAN}])(?s:.)*?(?:(?![{_PLACEHOLDER}])[{HAN}])")
 
 
@@ -194,7 +198,7 @@ _SETS = {
     BULLET: _BULLETS,
     FOLLOWS: ".:：，,。)）、 步骤epEP",
     STEP_START: "(（第步骤sS一二三四五六七八九十",
-    INGREDIENT_START: "#＃" + _UNIT_STARTS,
+    INGREDIENT_START: "#＃" + _UNIT_STARTS + "".join(pair[0] for pair in _UNIT_PAIRS.split()),
     END: NAME_END + "\n",
     SECOND: "".join({pair[1] for pair in _ALL_PAIRS}),
 }
@@ -305,6 +309,14 @@ class Lines:
         numbered[numbered] = followed | glued
         return numbered
 
+    def _measured(self, first: Array) -> Array:
+        """Whether a line may begin with a heading or a torn-off measure, as bool [lines]."""
+        measured = (first & INGREDIENT_START) != 0
+        starts = self.starts[measured]
+        single = ~np.isin(self.codes[starts], _UNIT_FIRST)
+        measured[measured] = single | np.isin(self.codes[starts + 1], _UNIT_SECOND)
+        return measured
+
     def needs(self, start: int) -> Array:
         """What each line needs of CLEAN and RULES, as uint8 [lines].
 
@@ -313,12 +325,10 @@ class Lines:
         first = self.marks[self.starts]
         if start == END:
             rules = ((self.marks[self.ends - 1] & END) != 0) | self.flag(self.contacts())
-            rules |= ((self.some & PLAIN) == 0) | ((first & BULLET) != 0)
-        else:
-            rules = ((first & BULLET) != 0) | self.few_letters()
         if start == INGREDIENT_START:
-            rules |= (first & start) != 0
+            rules = self._measured(first)
         if start == STEP_START:
-            rules |= self._numbered(first)
+            rules = self._numbered(first) | self.few_letters()
             rules |= ((self.some & IMAGE) != 0) | self.may_repeat()
+        rules |= ((self.some & PLAIN) == 0) | ((first & BULLET) != 0)
         return self.spelling().astype(np.uint8) * CLEAN + rules.astype(np.uint8) * RULES
