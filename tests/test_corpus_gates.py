@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from butler.corpus import gates
 from butler.corpus.adverts import has_contact
 from butler.corpus.chunk import Style, make_samples
-from butler.corpus.folding import Grams, folded_lines
+from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import CLEAN, END, INGREDIENT_START, RULES, STEP_START, Lines
 from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse, scrub_name
 from butler.corpus.sample import answer, content_key, judge
@@ -70,7 +70,7 @@ def test_ideographs_are_alike() -> None:
 
 @given(LINES)
 def test_letters_of_many_lines_are_those_of_each(texts: list[str]) -> None:
-    assert folded_lines(Lines("\n".join(texts) + "\n")) == [letters(text) for text in texts]
+    assert Letters(Lines("\n".join(texts) + "\n")).lines() == [letters(text) for text in texts]
 
 
 @given(st.lists(st.text("abc", max_size=20), min_size=1, max_size=5), st.integers(1, 14))

@@ -58,7 +58,11 @@ def parse_forms(words: Sequence[str]) -> dict[str, float]:
             forms[ending.strip()] = float(weight)
         except ValueError:
             forms[ending.strip()] = 0.0
-        if not ending.strip() or not 0 < forms[ending.strip()] < float("inf"):
+        if (
+            not ending.strip().isprintable()
+            or not ending.strip()
+            or not 0 < forms[ending.strip()] < float("inf")
+        ):
             raise ButlerError(f"--question-forms: {word!r} is not ENDING=WEIGHT, as in 的做法=6")
     return forms
 

@@ -6,9 +6,10 @@ itself, once the whole chunk has been searched (chunk.py).
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,14 @@ class Columns:
     steps: list[str] = field(default_factory=list)
     keywords: list[str] = field(default_factory=list)
 
-    def only(self, places: Sequence[int]) -> "Columns":
-        """The columns at these places alone."""
-        if len(places) == len(self.rows):
+    def without(self, places: Collection[int]) -> "Columns":
+        """The columns at all places but these."""
+        if not places:
             return self
-        return Columns(*([column[place] for place in places] for column in vars(self).values()))
+        staying = bytearray(b"\1") * len(self.rows)
+        for place in places:
+            staying[place] = 0
+        return Columns(*(list(compress(column, staying)) for column in vars(self).values()))
 
     def recipe(self, place: int) -> Recipe:
         """One record, without its keywords."""
@@ -80,46 +84,71 @@ def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]
     raw, rejected = _typed(records)
     if not raw.rows:
         return raw, rejected
-    names = _Sections(raw.names, END)
-    ingredients = _Sections(raw.ingredients, INGREDIENT_START)
-    steps = _Sections(raw.steps, STEP_START)
-    touched = names.needy | ingredients.touched | steps.touched
-    for place in np.flatnonzero(touched).tolist():
-        try:
-            if names.needy[place]:
-                raw.names[place] = scrub_name(raw.names[place])
-            if ingredients.touched[place]:
-                text, lines = raw.ingredients[place], ingredients.take(place)
-                raw.ingredients[place] = _ingredients(text, *lines)
-            if steps.touched[place]:
-                raw.steps[place] = _steps(raw.steps[place], *steps.take(place))
-        except Rejected as why:
-            rejected[raw.rows[place]] = why.bare()
+    # Of several reasons the name's counts, then the ingredients'.
+    gone = clean_sections(raw.steps, STEP_START)
+    gone |= clean_sections(raw.ingredients, INGREDIENT_START)
+    gone |= _clean_names(raw.names)
     raw.dishes = list(map(_dish, raw.dishes))
-    staying = [place for place, row in enumerate(raw.rows) if row not in rejected]
-    return raw.only(staying), rejected
+    rejected |= {raw.rows[place]: why for place, why in gone.items()}
+    return raw.without(gone), rejected
+
+
+def clean_sections(texts: list[str], start: int) -> dict[int, Rejected]:
+    """Clean sections where they stand; `start` is INGREDIENT_START or STEP_START.
+
+    Returns why some are rejected, by place.
+    """
+    rejected: dict[int, Rejected] = {}
+    if not texts:
+        return rejected
+    clean = _ingredients if start == INGREDIENT_START else _steps
+    sections = _Sections(texts, start)
+    for place, lines, needs in sections.touched():
+        try:
+            texts[place] = clean(texts[place], lines, needs)
+        except Rejected as why:
+            rejected[place] = why.bare()
+    return rejected
+
+
+def _clean_names(names: list[str]) -> dict[int, Rejected]:
+    rejected: dict[int, Rejected] = {}
+    needs = Lines("\n".join(names) + "\n").needs(END)
+    for place in np.flatnonzero(needs).tolist():
+        try:
+            names[place] = scrub_name(names[place])
+        except Rejected as why:
+            rejected[place] = why.bare()
+    return rejected
 
 
 class _Sections:
-    """The lines of each record's section, respelt where need be, and what they still need.
-
-    `needy` says of each section whether any line needs something, `touched` also whether it could
-    be of headings alone.
-    """
+    """The lines of each record's section, respelt where need be, and what they still need."""
 
     def __init__(self, texts: list[str], start: int) -> None:
         joined = "\n".join(texts) + "\n"
         lines = Lines(joined)
         needs = lines.needs(start)
         self._lines = joined.split("\n")
-        if start != END:
-            self._respell(needs, (lines.some & CHAR) != 0, start)
+        self._respell(needs, (lines.some & CHAR) != 0, start)
         self._needs = needs.tobytes()
         self._begins = lines.firsts(texts)
         self._ends = np.append(self._begins[1:], len(lines.starts))
-        self.needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
+        self._needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
         headings = np.isin(lines.codes[lines.ends - 1], HEADING_ENDS)
-        self.touched: Array = self.needy | np.logical_and.reduceat(headings, self._begins)
+        self._headings: Array = np.logical_and.reduceat(headings, self._begins)
+
+    def touched(self) -> Iterator[tuple[int, list[str], bytes]]:
+        """Sections that a rule may change: place, lines, and a byte for each line.
+
+        A section that could be of headings alone has no lines, but comes too.
+        """
+        for place in np.flatnonzero(self._headings & ~self._needy).tolist():
+            yield place, [], b""
+        places = np.flatnonzero(self._needy)
+        bounds = self._begins[places].tolist(), self._ends[places].tolist()
+        for place, begin, end in zip(places.tolist(), *bounds, strict=True):
+            yield place, self._lines[begin:end], self._needs[begin:end]
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
         """Clean the lines that need it once; few need it again, for which the gate looks."""
@@ -146,13 +175,6 @@ class _Sections:
         broken = [bool(BREAKS.search(line)) for line in lines]
         cleaned = iter(clean([line for line, cut in zip(lines, broken, strict=True) if not cut]))
         return [line if cut else next(cleaned) for line, cut in zip(lines, broken, strict=True)]
-
-    def take(self, record: int) -> tuple[list[str], bytes]:
-        """A record's lines and one byte for each; b"" where no line needs anything."""
-        if not self.needy[record]:
-            return [], b""
-        begin, end = int(self._begins[record]), int(self._ends[record])
-        return self._lines[begin:end], self._needs[begin:end]
 
 
 def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:

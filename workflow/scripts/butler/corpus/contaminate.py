@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from butler.ceval import read_rows
-from butler.corpus.folding import Grams, folded_lines
+from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import Lines
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +36,7 @@ class Protected:
         self.rule = rule
         # What a line feed parts, a space does too.
         joined = "\n".join(text.replace("\n", " ") for text in texts)
-        folded = folded_lines(Lines(joined + "\n")) if texts else []
+        folded = Letters(Lines(joined + "\n")).lines() if texts else []
         hashes, counts = Grams(folded).hashes(rule.ngram)
         owner = np.repeat(np.arange(len(folded), dtype=np.int64), counts)
         order = np.argsort(hashes, kind="stable")  # the owners of a run stay in order

@@ -49,16 +49,31 @@ def _folded(code: int) -> int:
     return _SEVERAL if rare or joins or len(text) > 1 else ord(text) if text else 0
 
 
-def folded_lines(lines: Lines) -> list[str]:
-    """The letters() of every line."""
-    codes = folded_codes(lines.codes)
-    several = np.flatnonzero(codes == _SEVERAL)
-    text = codes[(codes != 0) & (codes != _SEVERAL)].tobytes().decode("utf-32-le")
-    folded = text.split("\n")[:-1]
-    for line in set(lines.lines_of(several).tolist()):
-        begin, end = lines.starts[line], lines.ends[line]
-        folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
-    return folded
+class Letters:
+    """The letters() of every line: `text` ends each with a line feed, `starts` says where.
+
+    `starts` has one entry more than there are lines, the length of the text.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        codes = folded_codes(lines.codes)
+        several = np.flatnonzero(codes == _SEVERAL)
+        if len(several):
+            codes[several] = 0
+        codes = codes[codes != 0]
+        self.text = codes.tobytes().decode("utf-32-le")
+        if len(several):
+            folded = self.text.split("\n")
+            for line in set(lines.lines_of(several).tolist()):
+                begin, end = lines.starts[line], lines.ends[line]
+                folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
+            self.text = "\n".join(folded)
+            codes = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
+        self.starts: Array = np.concatenate(([0], np.flatnonzero(codes == 10) + 1))
+
+    def lines(self) -> list[str]:
+        """The letters of each line."""
+        return self.text.split("\n")[:-1]
 
 
 class Grams:

@@ -216,23 +216,12 @@ def clean_section(texts: list[str], reason: str) -> tuple[str, ...]:
     lines = clean([line for text in texts for line in split_lines(text)])
     if not lines:
         raise Rejected(reason, f"no usable line among {len(texts)} given")
-    return scrub_section(lines, [True] * len(lines), reason)
-
-
-def scrub_section(lines: Sequence[str], marked: Sequence[bool], reason: str) -> tuple[str, ...]:
-    """Clean lines of one field without adverts; those that are not `marked` hold none.
-
-    Raises:
-        Rejected: `reason` if nothing but headings is left, advert if adverts were all there was.
-    """
-    clean = clean_steps if reason == "no_steps" else clean_ingredients
-    pairs = zip(lines, marked, strict=True)
-    scrubbed = [scrub(line) if mark else line for line, mark in pairs]
-    kept = list(lines)
-    if scrubbed != kept:
+    scrubbed = list(map(scrub, lines))
+    kept = lines
+    if scrubbed != lines:
         kept = clean([clean_line(line) for line in scrubbed if line])
     if all(map(is_heading, kept)):
-        if scrubbed != list(lines):
+        if scrubbed != lines:
             raise Rejected("advert", f"nothing but adverts or contacts ({reason[3:]})")
         raise Rejected(reason, f"no usable line among {len(lines)} given")
     return tuple(kept)

@@ -1,10 +1,12 @@
 """A recipe as a training sample: question, answer, and what rules it out."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
+
+import orjson
 
 from butler.chat_template import MARKER
 from butler.corpus.adverts import has_contact
@@ -83,6 +85,29 @@ def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
     """
     text = "\n".join(sorted(ingredients)) + "\n\n" + "".join(steps)
     return blake2b(text.encode(), digest_size=16).digest()
+
+
+class Conversations:
+    """Recipes as lines of XTuner's JSON, many at a time, with one system prompt."""
+
+    _BETWEEN = "\x7f"  # in no clean text, and JSON leaves it as it is
+
+    def __init__(self, system: str) -> None:
+        self._start = b'{"conversation":[{"system":' + orjson.dumps(system) + b',"input":"'
+
+    def lines(
+        self, asked: Sequence[str], ingredients: Sequence[str], steps: Sequence[str]
+    ) -> list[bytes]:
+        """The line of each recipe, by its question, its ingredients and its steps."""
+        before, between, _ = answer("\0", "\0").split("\0")
+        columns = asked, repeat(self._BETWEEN + before), ingredients, repeat(between), steps
+        joined = "".join(chain.from_iterable(zip(*columns, repeat(self._BETWEEN), strict=False)))
+        texts = orjson.dumps(joined)[1:-1].split(self._BETWEEN.encode())
+        start = self._start
+        return [
+            b'%b%b","output":"%b"}]}\n' % (start, question, text)
+            for question, text in zip(texts[:-1:2], texts[1::2], strict=True)
+        ]
 
 
 def judge(recipe: Recipe, limits: Limits) -> None:
