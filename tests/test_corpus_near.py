@@ -9,8 +9,9 @@ import pytest
 from scipy.sparse import csr_array
 
 from butler.corpus.contaminate import OverlapRule
-from butler.corpus.drop import body_letters
+from butler.corpus.drop import body
 from butler.corpus.near import NearRule, drop_near, signatures
+from butler.corpus.text import letters
 from butler.errors import ButlerError
 from test_corpus import conversations, json_lines, kept, raw_lines, run
 from test_corpus_real import RECORDS, SHARED
@@ -122,7 +123,7 @@ def test_recall_and_precision_against_brute_force_on_real_records(
     tmp_path: Path, rule: NearRule
 ) -> None:
     _, outputs = run(tmp_path, RECORDS.read_bytes(), test_size=0)
-    texts = [body_letters(line) for line in outputs.train.read_bytes().splitlines()][:3000]
+    texts = [letters(body(line)) for line in outputs.train.read_bytes().splitlines()][:3000]
     texts += copies(texts, 3000)
     exact, ours = exact_pairs(texts, rule), proposed_pairs(texts, rule)
     assert len(exact) > 500

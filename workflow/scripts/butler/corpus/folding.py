@@ -33,7 +33,7 @@ def folded_codes(codes: Array) -> Array:
     folded = known.take(codes, mode="clip")
     unseen = folded == _UNSEEN
     if unseen.any():
-        for code in np.unique(codes[unseen]).tolist():
+        for code in np.flatnonzero(np.bincount(codes[unseen])).tolist():
             known[code] = _folded(code)
         folded = known.take(codes, mode="clip")
     return folded

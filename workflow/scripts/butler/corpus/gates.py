@@ -224,7 +224,7 @@ def marks_of(codes: Array) -> Array:
     marks = known.take(codes, mode="clip")
     unseen = marks == _UNSEEN
     if unseen.any():
-        for code in np.unique(codes[unseen]).tolist():
+        for code in np.flatnonzero(np.bincount(codes[unseen])).tolist():
             known[code] = _marks(chr(code))
         marks = known.take(codes, mode="clip")
     return marks
@@ -239,7 +239,6 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self.codes: Array = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        self.marks: Array = marks_of(self.codes)
         ends = np.flatnonzero(self.codes == 10)
         self.starts: Array = np.concatenate(([0], ends[:-1] + 1))
         self.ends: Array = ends
@@ -258,6 +257,11 @@ class Lines:
         flags = np.zeros(len(self.starts), bool)
         flags[self.lines_of(positions)] = True
         return flags
+
+    @cached_property
+    def marks(self) -> Array:
+        """The marks of each character, as uint16."""
+        return marks_of(self.codes)
 
     @cached_property
     def some(self) -> Array:

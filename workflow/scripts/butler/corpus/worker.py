@@ -168,9 +168,6 @@ _WORKER: Worker | None = None
 def start(job: Job) -> None:
     """Make this process a worker."""
     global _WORKER
-    import gc
-
-    gc.disable()  # nothing here makes cycles, and chunks make many objects
     _WORKER = Worker(job)
 
 
