@@ -221,7 +221,11 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     bodies = columns.ingredients, columns.steps
     dishes = map(_dish_key, columns.dishes)
     headers = len(answer("", ""))
-    letters = list(measures.letters(staying))
+    contents, texts = [], []
+    for first, second in measures.letters(staying):
+        told = second.replace("\n", "")
+        contents.append(content_key(first[:-1].split("\n"), (told,)))
+        texts.append(first.replace("\n", "") + told)
     return Batch(
         columns.rows,
         columns.names,
@@ -229,11 +233,8 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
         columns.dishes,
         [headers + len(first) + len(second) for first, second in zip(*bodies, strict=True)],
         conversations.lines(asked, *bodies),
-        [
-            content_key(first.split("\n")[:-1], (second.replace("\n", ""),))
-            for first, second in letters
-        ],
-        [(first + second).replace("\n", "") for first, second in letters],
+        contents,
+        texts,
     )
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -179,36 +179,43 @@ class _Sections:
 
 def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
     """The fields in use as they stand, checked for their types in the order of recipe.parse."""
-    raw, rejected = Columns(), {}
-    for row, record in enumerate(records):
-        try:
-            name, dish, ingredients, steps, keywords = _whole(record) or _fields(record)
-        except Rejected as why:
-            rejected[row] = why.bare()
-            continue
-        raw.rows.append(row)
-        raw.names.append(" ".join(name.split()) if "\n" in name else name)
-        raw.dishes.append(dish)
-        raw.ingredients.append(ingredients)
-        raw.steps.append(steps)
-        raw.keywords.append(keywords)
+    raw, rejected = _whole(records), {}
+    if raw is None:
+        raw = Columns()
+        for row, record in enumerate(records):
+            try:
+                name, dish, ingredients, steps, keywords = _fields(record)
+            except Rejected as why:
+                rejected[row] = why.bare()
+                continue
+            raw.rows.append(row)
+            raw.names.append(name)
+            raw.dishes.append(dish)
+            raw.ingredients.append(ingredients)
+            raw.steps.append(steps)
+            raw.keywords.append(keywords)
+    raw.names = [" ".join(name.split()) if "\n" in name else name for name in raw.names]
     return raw, rejected
 
 
-_Fields = tuple[str, str, str, str, str]
-_LISTS = [list] * 3
+_LISTS = ("recipeIngredient", "recipeInstructions", "keywords")
 
 
-def _whole(record: Any) -> _Fields | None:
-    """The fields of a record that has them all, the lists joined; None where a look is needed."""
+def _whole(records: Sequence[Any]) -> Columns | None:
+    """The fields of records that have them all; None where a look at each is needed."""
     try:
-        name, dish = record["name"], record["dish"]
-        lists = record["recipeIngredient"], record["recipeInstructions"], record["keywords"]
-        if type(name) is str is type(dish) and [*map(type, lists)] == _LISTS:
-            return name, dish, "\n".join(lists[0]), "\n".join(lists[1]), "\n".join(lists[2])
+        names = [record["name"] for record in records]
+        dishes = [record["dish"] for record in records]
+        lists = [[record[key] for record in records] for key in _LISTS]
+        texts = [list(map("\n".join, column)) for column in lists]
     except (KeyError, TypeError):
         return None  # _fields says what is wrong
-    return None
+    if {*map(type, names), *map(type, dishes)} - {str} or {*map(type, chain(*lists))} - {list}:
+        return None
+    return Columns(list(range(len(records))), names, dishes, *texts)
+
+
+_Fields = tuple[str, str, str, str, str]
 
 
 def _fields(record: Any) -> _Fields:
@@ -220,8 +227,7 @@ def _fields(record: Any) -> _Fields:
     if type(record) is not dict:
         raise Rejected("wrong_type", f"the line is a JSON {type(record).__name__}, not an object")
     name, dish = text_field(record, "name"), text_field(record, "dish")
-    keys = ("recipeIngredient", "recipeInstructions", "keywords")
-    first, second, keywords = ("\n".join(texts_field(record, key)) for key in keys)
+    first, second, keywords = ("\n".join(texts_field(record, key)) for key in _LISTS)
     return name, dish, first, second, keywords
 
 

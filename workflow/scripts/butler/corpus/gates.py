@@ -270,8 +270,10 @@ class Lines:
 
     def contacts(self) -> Array:
         """Positions without which no line holds a contact; a contact may go on in the next line."""
-        rare = np.flatnonzero(self.marks & RARE)
-        second = np.flatnonzero(self.marks[1:] & SECOND) + 1
+        either = np.flatnonzero((self.marks & (RARE | SECOND)) != 0)
+        marks = self.marks[either]
+        rare = either[(marks & RARE) != 0]
+        second = either[((marks & SECOND) != 0) & (either > 0)]
         pairs = self.codes[second - 1].astype(np.uint64) << np.uint64(21) | self.codes[second]
         found = PAIRS[np.minimum(np.searchsorted(PAIRS, pairs), len(PAIRS) - 1)] == pairs
         digits = (self.marks & DIGIT) != 0

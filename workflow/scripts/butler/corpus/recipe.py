@@ -123,7 +123,7 @@ def clean_ingredients(lines: Iterable[str]) -> list[str]:
     """Ingredient lines without bullets, each amount in front ("克面粉 250" is 250克面粉)."""
     stripped = (_BULLET.sub("", _HASHED.sub(r"\1：", line)) for line in lines)
     mended = map(_mend_amount, stripped)
-    return [line for line in mended if letters(line) and letters(line) != "无"]
+    return [line for line in mended if letters(line) not in ("", "无")]
 
 
 def _mend_amount(line: str) -> str:

@@ -3,10 +3,12 @@
 Nothing here depends on the order of the input: every choice is made by content and seed.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from heapq import heapify, heappop
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -100,16 +102,16 @@ class Texts:
     def __init__(self, gatherer: Gatherer, kind: str) -> None:
         full = [outcome for outcome in gatherer.outcomes if outcome.contents]
         self._blobs: list[bytes] = [getattr(outcome, kind) for outcome in full]
-        self._ends = np.cumsum([len(outcome.contents) // 16 for outcome in full])
+        self._ends = list(accumulate(len(outcome.contents) // 16 for outcome in full))
         self._open: tuple[int, list[str]] = (-1, [])
 
     def text(self, record: int) -> str:
         """The text of one record."""
-        blob = int(np.searchsorted(self._ends, record, "right"))
+        blob = bisect_right(self._ends, record)
         if self._open[0] != blob:
             self._open = blob, self._blobs[blob].decode().split("\n")
         texts = self._open[1]
-        return texts[record - int(self._ends[blob]) + len(texts)]
+        return texts[record - self._ends[blob] + len(texts)]
 
 
 def drop_duplicates(table: Table, tie: Callable[[int], int]) -> tuple[Array, Array]:

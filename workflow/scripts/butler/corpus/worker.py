@@ -106,12 +106,15 @@ class Worker:
         records: dict[int, Any] = {}
         why: Rejections = {}
         for place, value in enumerate(decode_all(lines) if chunk.numbers is None else lines):
-            try:
-                if isinstance(value, Rejected):
-                    raise value
-                records[place] = convert(value) if convert else value
-            except Rejected as reason:
-                why[place] = reason.bare()
+            if isinstance(value, Rejected):
+                why[place] = value.bare()
+            elif convert is None:
+                records[place] = value
+            else:
+                try:
+                    records[place] = convert(value)
+                except Rejected as reason:
+                    why[place] = reason.bare()
         return records, why, numbers
 
     def _compare(self, texts: list[str], outcome: Outcome) -> None:
