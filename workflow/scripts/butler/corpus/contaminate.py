@@ -39,11 +39,11 @@ class Protected:
         folded = Letters(Lines(joined + "\n")).lines() if texts else []
         hashes, counts = Grams(folded).hashes(rule.ngram)
         owner = np.repeat(np.arange(len(folded), dtype=np.uint64), counts)
-        self.sampled: Array = np.unique(sampled(hashes, counts)[0])
+        self.sampled: Array = _distinct(np.sort(sampled(hashes, counts)[0]))
         # The last bits of a run's hash give way to its owner's number.
         self._owner_bits = np.uint64((1 << len(folded).bit_length()) - 1)
         runs = np.sort(hashes & ~self._owner_bits | owner)
-        self.runs: Array = runs[np.concatenate(([True], runs[1:] != runs[:-1]))[: len(runs)]]
+        self.runs: Array = _distinct(runs)
         owners = (self.runs & self._owner_bits).astype(np.int64)
         self.totals: Array = np.bincount(owners, minlength=len(folded))
         self.short = int((self.totals == 0).sum())
@@ -61,7 +61,7 @@ class Protected:
         rank[order] = np.arange(len(order)) - np.repeat(starts, self.totals)
         spared = np.maximum(self.totals * self.rule.share - 1e-6, 0).astype(np.int64)
         chosen = self.runs[rank < (self.totals - spared)[owners]]
-        return np.unique(chosen & ~self._owner_bits)
+        return _distinct(chosen & ~self._owner_bits)
 
     def find(self, hashes: Array, counts: Array) -> dict[int, tuple[int, float]]:
         """{record: (protected text, share)} for the contaminated records, the largest share each.
@@ -106,6 +106,11 @@ class Protected:
         return np.repeat(records, counts[records]), hashes[runs]
 
 
+def _distinct(numbers: Array) -> Array:
+    """Sorted numbers, each once."""
+    return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))[: len(numbers)]]
+
+
 def _bits(hashes: Array, look: int) -> tuple[Array, Array]:
     """Where a hash is marked: the byte (int64), and its bit there (uint8)."""
     # From the top, which every hash keeps.
@@ -130,8 +135,9 @@ def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
     """
     texts, names = [], []
     for path in paths:
+        table = path.stem
         for row in read_rows(path, ("question",)):
             parts = [row.get(key, "") for key in ("question", "A", "B", "C", "D")]
             texts.append("\n".join(parts))
-            names.append(f"{path.stem} {row.get('id', len(texts))}")
+            names.append(f"{table} {row.get('id', len(texts))}")
     return texts, names
