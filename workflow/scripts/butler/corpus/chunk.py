@@ -205,7 +205,7 @@ def _finish(
             gone.add(place)
             continue
         try:
-            judge(recipe, style.limits)
+            judge(recipe, style.limits, searched=place not in measures.contacts)
         except Rejected as why:
             rejected[columns.rows[place]] = why.bare()
             gone.add(place)

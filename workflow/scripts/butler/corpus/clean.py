@@ -151,30 +151,36 @@ class _Sections:
             yield place, self._lines[begin:end], self._needs[begin:end]
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
-        """Clean the lines that need it once; few need it again, for which the gate looks."""
+        """Clean the lines that need it; few need it again, for which the gate and a look tell."""
         places = np.flatnonzero(needs & CLEAN)
         if not len(places):
             return
-        wrong = places[respelt[places]]
-        for place, line in zip(wrong.tolist(), self._at(wrong, respell_lines), strict=True):
-            self._lines[place] = line
-        cleaned = self._at(places, tidy_lines)
-        for place, line in zip(places.tolist(), cleaned, strict=True):
-            self._lines[place] = line
+        self._change(places[respelt[places]], respell_lines)
+        cleaned = self._change(places, tidy_lines)
         needs[places] = Lines("\n".join(cleaned) + "\n").needs(start) | CHANGED
+        doubtful = places[(needs[places] & CLEAN) != 0]
+        before = [self._lines[place] for place in doubtful.tolist()]
+        self._change(doubtful, respell_lines)
+        for place, line, again in zip(
+            doubtful.tolist(), before, self._change(doubtful, tidy_lines), strict=True
+        ):
+            if line == again and not BREAKS.search(line):
+                needs[place] &= RULES | CHANGED
         if start == STEP_START:
-            for place, line in zip(places.tolist(), cleaned, strict=True):
-                if line in (self._lines[place - 1], self._lines[place + 1]):
+            for place in places.tolist():
+                if self._lines[place] in (self._lines[place - 1], self._lines[place + 1]):
                     needs[place] |= RULES
 
-    def _at(self, places: Array, clean: Callable[[list[str]], list[str]]) -> list[str]:
-        """The lines at these places, cleaned all at once; one with a break in it stays."""
-        lines = [self._lines[place] for place in places.tolist()]
-        if not BREAKS.search("".join(lines)):
-            return clean(lines) if lines else []
-        broken = [bool(BREAKS.search(line)) for line in lines]
-        cleaned = iter(clean([line for line, cut in zip(lines, broken, strict=True) if not cut]))
-        return [line if cut else next(cleaned) for line, cut in zip(lines, broken, strict=True)]
+    def _change(self, places: Array, clean: Callable[[list[str]], list[str]]) -> list[str]:
+        """Clean the lines at these places all at once; one with a break in it stays."""
+        numbers = places.tolist()
+        lines = [self._lines[place] for place in numbers]
+        if BREAKS.search("".join(lines)):
+            numbers = [place for place in numbers if not BREAKS.search(self._lines[place])]
+        whole = [self._lines[place] for place in numbers]
+        for place, line in zip(numbers, clean(whole) if whole else (), strict=True):
+            self._lines[place] = line
+        return [self._lines[place] for place in places.tolist()]
 
 
 def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:

@@ -110,14 +110,14 @@ class Conversations:
         ]
 
 
-def judge(recipe: Recipe, limits: Limits) -> None:
-    """Reject a recipe that would teach the wrong thing.
+def judge(recipe: Recipe, limits: Limits, searched: bool = False) -> None:
+    """Reject a recipe that would teach the wrong thing; one `searched` is known to hold no contact.
 
     Raises:
         Rejected: chat_marker, contact, too_short, too_long or not_chinese.
     """
     text = answer("\n".join(recipe.ingredients), "\n".join(recipe.steps))
-    judge_text(recipe.name, text)
+    judge_text(recipe.name, text, searched)
     body = sum(map(len, recipe.ingredients + recipe.steps))
     if len(recipe.name) > MAX_NAME:
         raise Rejected("too_long", f"the name has {len(recipe.name)} characters")
@@ -149,7 +149,7 @@ def judge_pair(question: str, text: str, limits: Limits) -> None:
     judge_language(question + text, limits)
 
 
-def judge_text(name: str, text: str) -> None:
+def judge_text(name: str, text: str, searched: bool = False) -> None:
     """Reject what no training text may hold.
 
     Raises:
@@ -157,7 +157,7 @@ def judge_text(name: str, text: str) -> None:
     """
     if marker := MARKER.search(f"{name}\n{text}"):
         raise Rejected("chat_marker", f"the text holds {marker[0]!r}")
-    if has_contact(text):
+    if not searched and has_contact(text):
         raise Rejected("contact", "a contact detail that could not be cut out")
 
 
