@@ -172,7 +172,7 @@ class _Measures:
         body = np.add.reduceat(sizes, self.first_line)
         told = body - np.add.reduceat(sizes, np.ravel((self.first_line, self.step_line), "F"))[::2]
         suspects |= (body > limits.max_chars) | (told < limits.min_chars)
-        headings = np.isin(lines.codes[lines.ends - 1], HEADING_ENDS).astype(np.int64)
+        headings = lines.end_in(HEADING_ENDS).astype(np.int64)
         headings = np.add.reduceat(headings, np.ravel((self.first_line, self.step_line), "F"))[1::2]
         suspects |= self.line_counts[:, 1] - headings < limits.min_steps
         han = np.add.reduceat((lines.marks & HAN_LETTER) != 0, starts, dtype=np.int32)
@@ -217,7 +217,7 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     staying = np.delete(np.arange(len(columns.rows)), list(gone))
     columns = columns.without(gone)
     questions, conversations = _writers(style.system, style.seed, tuple(style.forms.items()))
-    asked = list(map(questions.ask, columns.names, columns.keywords))
+    asked = questions.ask(columns.names, columns.keywords)
     bodies = columns.ingredients, columns.steps
     dishes = map(_dish_key, columns.dishes)
     headers = len(answer("", ""))

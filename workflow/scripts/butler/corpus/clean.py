@@ -43,8 +43,7 @@ from butler.corpus.recipe import (
 from butler.corpus.text import BREAKS, clean_line, respell_lines, split_lines, tidy_lines
 
 _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
-_HEADING_ENDS = ":：】)）"
-HEADING_ENDS: Array = np.array([ord(end) for end in _HEADING_ENDS], np.uint32)
+HEADING_ENDS = ":：】)）"
 _LEFT = CLEAN | RULES
 _SETTLED = bytes((0, CHANGED))
 _HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # clean, as the gates tell
@@ -135,7 +134,7 @@ class _Sections:
         self._begins = lines.firsts(texts)
         self._ends = np.append(self._begins[1:], len(lines.starts))
         self._needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
-        headings = np.isin(lines.codes[lines.ends - 1], HEADING_ENDS)
+        headings = lines.end_in(HEADING_ENDS)
         self._headings: Array = np.logical_and.reduceat(headings, self._begins)
 
     def touched(self) -> Iterator[tuple[int, list[str], bytes]]:
@@ -151,23 +150,26 @@ class _Sections:
             yield place, self._lines[begin:end], self._needs[begin:end]
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
-        """Clean the lines that need it; few need it again, for which the gate and a look tell."""
+        """Clean the lines that need it; rules may be left to do, as `needs` says then."""
         places = np.flatnonzero(needs & CLEAN)
-        if not len(places):
-            return
-        self._change(places[respelt[places]], respell_lines)
-        cleaned = self._change(places, tidy_lines)
-        needs[places] = Lines("\n".join(cleaned) + "\n").needs(start) | CHANGED
-        doubtful = places[(needs[places] & CLEAN) != 0]
-        before = [self._lines[place] for place in doubtful.tolist()]
-        self._change(doubtful, respell_lines)
-        for place, line, again in zip(
-            doubtful.tolist(), before, self._change(doubtful, tidy_lines), strict=True
-        ):
-            if line == again and not BREAKS.search(line):
-                needs[place] &= RULES | CHANGED
+        wrong = respelt[places]
+        for _ in range(2):  # few need it again, hardly one a third time
+            if not len(places):
+                break
+            before = [self._lines[place] for place in places.tolist()]
+            self._change(places[wrong], respell_lines)
+            after = self._change(places, tidy_lines)
+            lines = Lines("\n".join(after) + "\n")
+            found = lines.needs(start)
+            # The gate doubts some lines that are clean: they come out as they went in.
+            pairs = zip(before, after, strict=True)
+            stayed = np.array([old == new and not BREAKS.search(new) for old, new in pairs])
+            found[stayed] &= RULES
+            needs[places] = found | CHANGED
+            left = (found & CLEAN) != 0
+            places, wrong = places[left], (lines.some[left] & CHAR) != 0
         if start == STEP_START:
-            for place in places.tolist():
+            for place in np.flatnonzero(needs & CHANGED).tolist():
                 if self._lines[place] in (self._lines[place - 1], self._lines[place + 1]):
                     needs[place] |= RULES
 
@@ -301,6 +303,6 @@ def _step(line: str, last: int, kept: list[str]) -> int:
 
 
 def _not_only_headings(text: str, reason: str, given: int) -> str:
-    if not text or (text[-1] in _HEADING_ENDS and all(map(is_heading, text.split("\n")))):
+    if not text or (text[-1] in HEADING_ENDS and all(map(is_heading, text.split("\n")))):
         raise Rejected(reason, f"no usable line among {max(given, 1)} given")
     return text

@@ -258,6 +258,14 @@ class Lines:
         flags[self.lines_of(positions)] = True
         return flags
 
+    def end_in(self, characters: str) -> Array:
+        """Whether each line ends in one of these characters, as bool [lines]."""
+        last = self.codes[self.ends - 1]
+        found = np.zeros(len(last), bool)
+        for char in characters:
+            found |= last == ord(char)
+        return found
+
     @cached_property
     def marks(self) -> Array:
         """The marks of each character, as uint16."""

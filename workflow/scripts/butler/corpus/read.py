@@ -258,7 +258,9 @@ def range_lines(path: str, begin: int, end: int) -> Lines:
             data += stream.readline(MAX_LINE_BYTES + 1)
     if begin == 0:
         data = data.removeprefix(BOM)
-    lines = data.removesuffix(b"\n").split(b"\n")
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
     if len(data) <= MAX_LINE_BYTES:
         return list(lines)
     return [line if len(line) <= MAX_LINE_BYTES else None for line in lines]

@@ -112,10 +112,8 @@ def _copy(folder: Path, target: Path, at: int, spools: Array, offsets: Array, si
     try:
         with target.open("r+b", buffering=_BLOCK) as stream:
             stream.seek(at)
-            for number, offset, size in zip(
-                spools.tolist(), offsets.tolist(), sizes.tolist(), strict=True
-            ):
-                stream.write(os.pread(handles[number], size, offset))
+            files = map(handles.__getitem__, spools.tolist())
+            stream.writelines(map(os.pread, files, sizes.tolist(), offsets.tolist()))
     finally:
         for handle in handles.values():
             os.close(handle)

@@ -1,11 +1,12 @@
 """A recipe as a training sample: question, answer, and what rules it out."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import accumulate, chain, repeat
+from itertools import chain, repeat
+from typing import Any
 
+import numpy as np
 import orjson
 
 from butler.chat_template import MARKER
@@ -13,6 +14,7 @@ from butler.corpus.adverts import has_contact
 from butler.corpus.recipe import Recipe, Rejected, is_heading
 from butler.corpus.text import chinese_share
 
+Array = np.ndarray[Any, Any]
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
 MAX_NAME = 60  # characters
@@ -51,29 +53,31 @@ class Questions:
     """
 
     def __init__(self, forms: Mapping[str, float], seed: int) -> None:
-        self._forms = forms
         self._endings = tuple(forms)
-        self._lines = [(ending, f"{ending}\n") for ending in forms]
+        self._weights = np.array(list(forms.values()))
         self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
-        self._bounds: dict[tuple[str, ...], list[float]] = {}
 
-    def ask(self, name: str, keywords: str) -> str:
-        """The question of a recipe with this name and these keywords, one a line."""
-        words = keywords.replace(" ", "") + "\n"
-        own = tuple([ending for ending, line in self._lines if line in words])
-        usable = own or self._endings
-        if len(usable) == 1:
-            ending = usable[0]
-        else:
-            bounds = self._bounds.get(usable)
-            if bounds is None:
-                bounds = list(accumulate(self._forms[ending] for ending in usable))
-                self._bounds[usable] = bounds
+    def ask(self, names: Sequence[str], keywords: Sequence[str]) -> list[str]:
+        """The questions of recipes with these names and keywords, one keyword a line."""
+        words = [text.replace(" ", "") + "\n" for text in keywords]
+        own = np.array([[f"{ending}\n" in text for text in words] for ending in self._endings])
+        own[:, ~own.any(axis=0)] = True
+        # The first ending whose weight and those before it are more than what was drawn.
+        bounds = np.cumsum(own * self._weights[:, None], axis=0)
+        chosen = (bounds <= self._drawn(names) * bounds[-1]).sum(axis=0)
+        last = len(self._endings) - 1 - own[::-1].argmax(axis=0)
+        endings = [self._endings[at] for at in np.minimum(chosen, last).tolist()]
+        pairs = zip(names, endings, strict=True)
+        return [name if name.endswith(ending) else name + ending for name, ending in pairs]
+
+    def _drawn(self, names: Sequence[str]) -> Array:
+        """A number from 0 to 1 for each name."""
+        digests = []
+        for name in names:
             drawn = self._start.copy()
             drawn.update(name.encode())
-            draw = int.from_bytes(drawn.digest(), "big") / 2**64 * bounds[-1]
-            ending = usable[min(bisect_right(bounds, draw), len(usable) - 1)]
-        return name if name.endswith(ending) else name + ending
+            digests.append(drawn.digest())
+        return np.frombuffer(b"".join(digests), ">u8") / 2.0**64
 
 
 def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
