@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, compress
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,12 @@ class _Sections:
         joined = "\n".join(texts) + "\n"
         lines = Lines(joined)
         needs = lines.needs(start)
-        self._lines = joined.split("\n")
+        places = np.flatnonzero(needs & CLEAN)
+        bounds = places.tolist(), lines.starts[places].tolist(), lines.ends[places].tolist()
+        self._texts = texts
+        self._changed = {
+            place: joined[begin:end] for place, begin, end in zip(*bounds, strict=True)
+        }
         self._respell(needs, (lines.some & CHAR) != 0, start)
         self._needs = needs.tobytes()
         self._begins = lines.firsts(texts)
@@ -147,7 +153,11 @@ class _Sections:
         places = np.flatnonzero(self._needy)
         bounds = self._begins[places].tolist(), self._ends[places].tolist()
         for place, begin, end in zip(places.tolist(), *bounds, strict=True):
-            yield place, self._lines[begin:end], self._needs[begin:end]
+            lines, needs = self._texts[place].split("\n"), self._needs[begin:end]
+            for at, need in enumerate(needs):
+                if need & CHANGED:
+                    lines[at] = self._changed[begin + at]
+            yield place, lines, needs
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
         """Clean the lines that need it; rules may be left to do, as `needs` says then."""
@@ -156,7 +166,7 @@ class _Sections:
         for _ in range(2):  # few need it again, hardly one a third time
             if not len(places):
                 break
-            before = [self._lines[place] for place in places.tolist()]
+            before = [self._changed[place] for place in places.tolist()]
             self._change(places[wrong], respell_lines)
             after = self._change(places, tidy_lines)
             lines = Lines("\n".join(after) + "\n")
@@ -168,21 +178,17 @@ class _Sections:
             needs[places] = found | CHANGED
             left = (found & CLEAN) != 0
             places, wrong = places[left], (lines.some[left] & CHAR) != 0
-        if start == STEP_START:
-            for place in np.flatnonzero(needs & CHANGED).tolist():
-                if self._lines[place] in (self._lines[place - 1], self._lines[place + 1]):
-                    needs[place] |= RULES
 
     def _change(self, places: Array, clean: Callable[[list[str]], list[str]]) -> list[str]:
         """Clean the lines at these places all at once; one with a break in it stays."""
-        numbers = places.tolist()
-        lines = [self._lines[place] for place in numbers]
-        if BREAKS.search("".join(lines)):
-            numbers = [place for place in numbers if not BREAKS.search(self._lines[place])]
-        whole = [self._lines[place] for place in numbers]
-        for place, line in zip(numbers, clean(whole) if whole else (), strict=True):
-            self._lines[place] = line
-        return [self._lines[place] for place in places.tolist()]
+        numbers, changed = places.tolist(), self._changed
+        whole = numbers
+        if BREAKS.search("".join(changed[place] for place in numbers)):
+            whole = [place for place in numbers if not BREAKS.search(changed[place])]
+        if whole:
+            lines = clean([changed[place] for place in whole])
+            changed.update(zip(whole, lines, strict=True))
+        return [changed[place] for place in numbers]
 
 
 def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
@@ -274,7 +280,7 @@ def _clean_ingredient(line: str) -> tuple[str, ...]:
 
 
 def _steps(text: str, lines: list[str], needs: bytes) -> str:
-    if not needs.strip(_SETTLED):
+    if not needs.strip(_SETTLED) and not any(map(eq, lines, lines[1:])):
         text = "\n".join(lines) or text
     else:
         kept: list[str] = []
