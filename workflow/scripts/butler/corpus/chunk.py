@@ -1,6 +1,6 @@
 """A chunk of decoded records to finished samples, and what the choice needs to know of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -31,9 +31,9 @@ from butler.corpus.sample import (
     Limits,
     Questions,
     answer,
-    content_key,
     judge,
     judge_pair,
+    letters_key,
 )
 
 
@@ -54,7 +54,8 @@ class Style:
 class Batch:
     """Usable records of a chunk, one entry each.
 
-    `rows` numbers the records in the chunk; `texts` are the letters that shingles are made of.
+    `rows` numbers the records in the chunk; `texts` are the letters that shingles are made of,
+    a line feed after each line.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -151,12 +152,22 @@ class _Measures:
         self.contacts: dict[int, list[int]] = {}  # lines that may hold one, by record
         self._letters = Letters(lines)
 
-    def letters(self, places: Array) -> Iterator[tuple[str, str]]:
-        """The letters of each record's ingredients and steps, a line feed after each line."""
-        text, starts = self._letters.text, self._letters.starts
+    def contents(self, places: Array) -> list[bytes]:
+        """What each record is known by."""
+        text = self._letters.text.encode()
+        feeds = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+        starts = np.concatenate(([0], feeds + 1))
         bounds = (starts[lines[places]] for lines in (self.first_line, self.step_line, self.ends))
-        for begin, middle, end in zip(*(bound.tolist() for bound in bounds), strict=True):
-            yield text[begin:middle], text[middle:end]
+        return [
+            letters_key(text[begin:middle], text[middle:end])
+            for begin, middle, end in zip(*(bound.tolist() for bound in bounds), strict=True)
+        ]
+
+    def texts(self, places: Array) -> list[str]:
+        """The letters of each record, a line feed after each line."""
+        text, starts = self._letters.text, self._letters.starts
+        bounds = starts[self.first_line[places]].tolist(), starts[self.ends[places]].tolist()
+        return [text[begin:end] for begin, end in zip(*bounds, strict=True)]
 
     def suspects(self, names: Sequence[str], limits: Limits) -> Array:
         """Whether judge() could reject each record, as bool [records]."""
@@ -221,11 +232,6 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     bodies = columns.ingredients, columns.steps
     dishes = map(_dish_key, columns.dishes)
     headers = len(answer("", ""))
-    contents, texts = [], []
-    for first, second in measures.letters(staying):
-        told = second.replace("\n", "")
-        contents.append(content_key(first[:-1].split("\n"), (told,)))
-        texts.append(first.replace("\n", "") + told)
     return Batch(
         columns.rows,
         columns.names,
@@ -233,8 +239,8 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
         columns.dishes,
         [headers + len(first) + len(second) for first, second in zip(*bodies, strict=True)],
         conversations.lines(asked, *bodies),
-        contents,
-        texts,
+        measures.contents(staying),
+        measures.texts(staying),
     )
 
 
@@ -259,7 +265,9 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
     if not columns.rows:
         return batch
     measures = _Measures(columns)
-    for place, (first, second) in enumerate(measures.letters(np.arange(len(columns.rows)))):
+    everything = np.arange(len(columns.rows))
+    letters = zip(measures.contents(everything), measures.texts(everything), strict=True)
+    for place, (content, compared) in enumerate(letters):
         asked, text = columns.names[place], columns.steps[place]
         try:
             judge_pair(asked, text, style.limits)
@@ -273,6 +281,6 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
         batch.dishes.append("")
         batch.characters.append(len(text))
         batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
-        batch.contents.append(content_key([first[:-1]], (second.replace("\n", ""),)))
-        batch.texts.append((first + second).replace("\n", ""))
+        batch.contents.append(content)
+        batch.texts.append(compared)
     return batch

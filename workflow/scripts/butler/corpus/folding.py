@@ -77,7 +77,7 @@ class Letters:
 
 
 class Grams:
-    """Rolling hashes of the letters of many texts, which no gram crosses.
+    """Rolling hashes of the letters of many texts, line feeds left out; no gram crosses texts.
 
     `codes` holds the letters of all texts, `sizes` how many each has.
     """
@@ -85,8 +85,12 @@ class Grams:
     _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
 
     def __init__(self, texts: list[str]) -> None:
-        self.sizes: Array = np.fromiter(map(len, texts), np.int64, len(texts))
-        self.codes: Array = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+        feeds = codes == 10
+        before = np.searchsorted(np.flatnonzero(feeds), np.cumsum(sizes))  # by each text's end
+        self.sizes: Array = sizes - np.diff(before, prepend=0)
+        self.codes: Array = codes[~feeds]
 
     def hashes(self, length: int) -> tuple[Array, Array]:
         """The hash of each run of `length` letters (uint64), and how many runs each text has.

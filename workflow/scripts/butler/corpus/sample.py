@@ -87,8 +87,16 @@ def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
         ingredients, steps: the letters() of each line: punctuation, spaces and letter case do
             not count.
     """
-    text = "\n".join(sorted(ingredients)) + "\n\n" + "".join(steps)
-    return blake2b(text.encode(), digest_size=16).digest()
+    return letters_key(
+        "".join(f"{line}\n" for line in ingredients).encode(), "".join(steps).encode()
+    )
+
+
+def letters_key(ingredients: bytes, steps: bytes) -> bytes:
+    """content_key() of lines that stand in UTF-8, a line feed after each."""
+    # Bytes of UTF-8 sort as their characters do.
+    first = b"\n".join(sorted(ingredients[:-1].split(b"\n")))
+    return blake2b(first + b"\n\n" + steps.replace(b"\n", b""), digest_size=16).digest()
 
 
 class Conversations:
