@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from butler.corpus.contaminate import OverlapRule
+from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.drop import body
+from butler.corpus.folding import Grams
 from butler.corpus.near import NearRule, drop_near, signatures
 from butler.corpus.text import letters
 from butler.errors import ButlerError
@@ -98,6 +101,25 @@ def proposed_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
         for a, b in pairs
         if len(sets[a] & sets[b]) >= rule.threshold * len(sets[a] | sets[b])
     }
+
+
+LETTERS = st.lists(st.text("甲乙丙", max_size=12), min_size=1, max_size=5)
+
+
+@settings(max_examples=300)
+@given(LETTERS, LETTERS, st.integers(1, 4), st.sampled_from([0.1, 0.5, 0.6, 1.0]))
+def test_protected_texts_are_found_as_by_comparing_each_with_each(
+    texts: list[str], records: list[str], ngram: int, share: float
+) -> None:
+    def runs(text: str) -> set[str]:
+        return {text[at : at + ngram] for at in range(len(text) - ngram + 1)}
+
+    found = Protected(texts, OverlapRule(ngram, share)).find(*Grams(records).hashes(ngram))
+    for number, record in enumerate(records):
+        shares = [len(runs(text) & runs(record)) / max(len(runs(text)), 1) for text in texts]
+        best = max(shares)
+        expected = (shares.index(best), best) if best >= share else None
+        assert found.get(number) == expected
 
 
 def copies(texts: list[str], count: int) -> list[str]:
