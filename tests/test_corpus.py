@@ -296,7 +296,9 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("5 read: 4 to train, 1 to test, 0 rejected")
     no_weight = ["--question-forms", "的做法"]
-    for wrong in (["--input", tmp_path / "none"], ["--input", source, *no_weight]):
+    unseen = ["--question-forms", "的\x7f做法=1"]
+    without = ["--input", tmp_path / "none"]
+    for wrong in (without, ["--input", source, *no_weight], ["--input", source, *unseen]):
         done = call([*command, *wrong])
         assert done.returncode == 1
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

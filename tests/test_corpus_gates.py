@@ -1,5 +1,6 @@
 """The gates let no line pass that a rule would change, and chunks come out as single records do."""
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,11 +8,20 @@ from hypothesis import strategies as st
 from butler.corpus import gates
 from butler.corpus.adverts import has_contact
 from butler.corpus.chunk import Style, make_samples
-from butler.corpus.folding import Grams, folded_lines
+from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import CLEAN, END, INGREDIENT_START, RULES, STEP_START, Lines
 from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse, scrub_name
-from butler.corpus.sample import answer, content_key, judge
-from butler.corpus.text import clean_line, letters, respelled
+from butler.corpus.sample import Conversations, answer, content_key, judge
+from butler.corpus.text import (
+    BREAKS,
+    clean_line,
+    letters,
+    respell,
+    respell_lines,
+    respelled,
+    tidy,
+    tidy_lines,
+)
 from test_corpus_properties import PIECES, RECORDS, TEXT, UNSEEN
 
 CONTACTS = (
@@ -70,7 +80,7 @@ def test_ideographs_are_alike() -> None:
 
 @given(LINES)
 def test_letters_of_many_lines_are_those_of_each(texts: list[str]) -> None:
-    assert folded_lines(Lines("\n".join(texts) + "\n")) == [letters(text) for text in texts]
+    assert Letters(Lines("\n".join(texts) + "\n")).lines() == [letters(text) for text in texts]
 
 
 @given(st.lists(st.text("abc", max_size=20), min_size=1, max_size=5), st.integers(1, 14))
@@ -83,6 +93,25 @@ def test_equal_runs_have_equal_hashes_and_no_run_crosses_texts(
     named = dict(zip(runs, hashes.tolist(), strict=True))
     assert [named[run] for run in runs] == hashes.tolist()
     assert len(set(named.values())) == len(named)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES)
+def test_lines_are_respelt_together_as_one_by_one(texts: list[str]) -> None:
+    lines = [text for text in texts if not BREAKS.search(text)] or [""]
+    respelt = respell_lines(lines)
+    assert respelt == [respell(line) for line in lines]
+    assert tidy_lines(respelt) == [tidy(line) for line in respelt]
+
+
+@given(
+    st.lists(st.tuples(*[st.from_regex(r'[一二"\\\\/,\n]{0,6}', fullmatch=True)] * 3), max_size=4)
+)
+def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str, str]]) -> None:
+    lines = Conversations('系"统\\').lines(*([part[at] for part in parts] for at in range(3)))
+    for line, (asked, ingredients, steps) in zip(lines, parts, strict=True):
+        turn = {"system": '系"统\\', "input": asked, "output": answer(ingredients, steps)}
+        assert line == orjson.dumps({"conversation": [turn]}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from butler.corpus.contaminate import OverlapRule
-from butler.corpus.drop import body_letters
+from butler.corpus.contaminate import OverlapRule, Protected
+from butler.corpus.drop import body
+from butler.corpus.folding import Grams
 from butler.corpus.near import NearRule, drop_near, signatures
+from butler.corpus.text import letters
 from butler.errors import ButlerError
 from test_corpus import conversations, json_lines, kept, raw_lines, run
 from test_corpus_real import RECORDS, SHARED
@@ -99,6 +103,25 @@ def proposed_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
     }
 
 
+LETTERS = st.lists(st.text("甲乙丙", max_size=12), min_size=1, max_size=5)
+
+
+@settings(max_examples=300)
+@given(LETTERS, LETTERS, st.integers(1, 4), st.sampled_from([0.1, 0.5, 0.6, 1.0]))
+def test_protected_texts_are_found_as_by_comparing_each_with_each(
+    texts: list[str], records: list[str], ngram: int, share: float
+) -> None:
+    def runs(text: str) -> set[str]:
+        return {text[at : at + ngram] for at in range(len(text) - ngram + 1)}
+
+    found = Protected(texts, OverlapRule(ngram, share)).find(*Grams(records).hashes(ngram))
+    for number, record in enumerate(records):
+        shares = [len(runs(text) & runs(record)) / max(len(runs(text)), 1) for text in texts]
+        best = max(shares)
+        expected = (shares.index(best), best) if best >= share else None
+        assert found.get(number) == expected
+
+
 def copies(texts: list[str], count: int) -> list[str]:
     """Copies with a few letters in a hundred put in, left out or changed."""
     draw = random.Random(0)
@@ -122,7 +145,7 @@ def test_recall_and_precision_against_brute_force_on_real_records(
     tmp_path: Path, rule: NearRule
 ) -> None:
     _, outputs = run(tmp_path, RECORDS.read_bytes(), test_size=0)
-    texts = [body_letters(line) for line in outputs.train.read_bytes().splitlines()][:3000]
+    texts = [letters(body(line)) for line in outputs.train.read_bytes().splitlines()][:3000]
     texts += copies(texts, 3000)
     exact, ours = exact_pairs(texts, rule), proposed_pairs(texts, rule)
     assert len(exact) > 500

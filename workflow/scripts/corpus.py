@@ -46,19 +46,20 @@ SHARES = {
 
 
 def parse_forms(words: Sequence[str]) -> dict[str, float]:
-    """Read ENDING=WEIGHT words, weights positive.
+    """Read ENDING=WEIGHT words, weights positive and endings without unseen characters.
 
     Raises:
         ButlerError: naming the word that is not of this form.
     """
     forms = {}
     for word in words:
-        ending, _, weight = word.partition("=")
+        name, _, weight = word.partition("=")
+        ending = name.strip()
         try:
-            forms[ending.strip()] = float(weight)
+            forms[ending] = float(weight)
         except ValueError:
-            forms[ending.strip()] = 0.0
-        if not ending.strip() or not 0 < forms[ending.strip()] < float("inf"):
+            forms[ending] = 0.0
+        if not ending or not ending.isprintable() or not 0 < forms[ending] < float("inf"):
             raise ButlerError(f"--question-forms: {word!r} is not ENDING=WEIGHT, as in 的做法=6")
     return forms
 

@@ -21,17 +21,20 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            reader = csv.reader(stream)
+            names = next(reader, [])
+            missing = [name for name in columns if name not in names]
             if missing:
                 tests = ": C-Eval publishes no answers of its test split"
                 why = tests if "answer" in missing else ""
                 raise ButlerError(f"{path} has no column {', '.join(missing)}{why}")
-            for row in reader:
-                empty = [name for name in columns if row[name] is None]
-                if empty:
+            for cells in reader:
+                row = dict(zip(names, cells, strict=False))
+                empty = [name for name in columns if name not in row]
+                if empty and cells:
                     raise ButlerError(f"{path} line {reader.line_num} has no cell {empty[0]}")
-                yield {name: cell for name, cell in row.items() if isinstance(cell, str)}
+                if cells:
+                    yield row
     except UnicodeDecodeError as error:
         raise ButlerError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:

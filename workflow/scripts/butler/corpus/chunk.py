@@ -9,22 +9,31 @@ from typing import Any
 import numpy as np
 import orjson
 
-from butler.corpus.adverts import has_contact
-from butler.corpus.clean import HEADING_ENDS, Columns, clean_records
+from butler.corpus.adverts import has_contact, scrub
+from butler.corpus.clean import HEADING_ENDS, Columns, clean_records, clean_sections
 from butler.corpus.dish import dish_key
-from butler.corpus.folding import folded_lines
+from butler.corpus.folding import Letters
 from butler.corpus.formats.base import Pair
-from butler.corpus.gates import HAN_LETTER, LETTER, MARKER, Array, Lines
+from butler.corpus.gates import (
+    HAN_LETTER,
+    INGREDIENT_START,
+    LETTER,
+    MARKER,
+    STEP_START,
+    Array,
+    Lines,
+)
 from butler.corpus.pairs import clean_pairs
-from butler.corpus.recipe import Rejected, scrub_section
+from butler.corpus.recipe import Rejected
 from butler.corpus.sample import (
     MAX_NAME,
+    Conversations,
     Limits,
     Questions,
     answer,
-    content_key,
     judge,
     judge_pair,
+    letters_key,
 )
 
 
@@ -45,7 +54,8 @@ class Style:
 class Batch:
     """Usable records of a chunk, one entry each.
 
-    `rows` numbers the records in the chunk; `texts` are the letters that shingles are made of.
+    `rows` numbers the records in the chunk; `texts` are the letters that shingles are made of,
+    a line feed after each line.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -94,32 +104,39 @@ def _recipes(records: Sequence[Any], style: Style) -> tuple[Batch, Rejections]:
     columns, rejected = clean_records(records)
     batch, again = _finish(columns, rejected, style)
     if again:
-        batch += _finish(_scrubbed(columns, again, rejected), rejected, style)[0]
+        columns = _scrubbed(columns, again, rejected)
+        batch += _finish(columns, rejected, style, scrubbed=True)[0]
     return batch, rejected
 
 
 def _scrubbed(columns: Columns, again: dict[int, list[int]], rejected: Rejections) -> Columns:
     """The records with contact details in some of their lines, without these."""
-    scrubbed = Columns()
-    for place, lines in again.items():
-        ingredients = columns.ingredients[place].split("\n")
-        steps = columns.steps[place].split("\n")
-        marked = np.zeros(len(ingredients) + len(steps), bool)
-        marked[lines] = True
-        marks = marked[: len(ingredients)].tolist(), marked[len(ingredients) :].tolist()
-        try:
-            first = scrub_section(ingredients, marks[0], "no_ingredients")
-            second = scrub_section(steps, marks[1], "no_steps")
-        except Rejected as why:
-            rejected[columns.rows[place]] = why.bare()
-            continue
-        scrubbed.rows.append(columns.rows[place])
-        scrubbed.names.append(columns.names[place])
-        scrubbed.dishes.append(columns.dishes[place])
-        scrubbed.ingredients.append("\n".join(first))
-        scrubbed.steps.append("\n".join(second))
-        scrubbed.keywords.append(columns.keywords[place])
-    return scrubbed
+    scrubbed = Columns(*([column[place] for place in again] for column in vars(columns).values()))
+    middles = [text.count("\n") + 1 for text in scrubbed.ingredients]
+    marks = list(zip(again.values(), middles, strict=True))
+    first = [[line for line in lines if line < middle] for lines, middle in marks]
+    second = [[line - middle for line in lines if line >= middle] for lines, middle in marks]
+    gone = _scrub_sections(scrubbed.steps, second, STEP_START)
+    gone |= _scrub_sections(scrubbed.ingredients, first, INGREDIENT_START)
+    rejected |= {scrubbed.rows[place]: why for place, why in gone.items()}
+    return scrubbed.without(gone)
+
+
+def _scrub_sections(texts: list[str], marked: Sequence[list[int]], start: int) -> Rejections:
+    """Take the adverts out of the marked lines of each section, and clean what is left."""
+    places = [place for place, lines in enumerate(marked) if lines]
+    sections = []
+    for place in places:
+        lines = texts[place].split("\n")
+        for line in marked[place]:
+            lines[line] = scrub(lines[line])
+        sections.append("\n".join(filter(None, lines)))
+    emptied = clean_sections(sections, start)
+    for place, section in zip(places, sections, strict=True):
+        texts[place] = section
+    what = "ingredients" if start == INGREDIENT_START else "steps"
+    why = Rejected("advert", f"nothing but adverts or contacts ({what})")
+    return {places[section]: why for section in emptied}
 
 
 class _Measures:
@@ -133,7 +150,24 @@ class _Measures:
         self.line_counts = np.diff(bounds).reshape(-1, 2)
         self._lines = lines
         self.contacts: dict[int, list[int]] = {}  # lines that may hold one, by record
-        self.letters = folded_lines(lines)
+        self._letters = Letters(lines)
+
+    def contents(self, places: Array) -> list[bytes]:
+        """What each record is known by."""
+        text = self._letters.text.encode()
+        feeds = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+        starts = np.concatenate(([0], feeds + 1))
+        bounds = (starts[lines[places]] for lines in (self.first_line, self.step_line, self.ends))
+        return [
+            letters_key(text[begin:middle], text[middle:end])
+            for begin, middle, end in zip(*(bound.tolist() for bound in bounds), strict=True)
+        ]
+
+    def texts(self, places: Array) -> list[str]:
+        """The letters of each record, a line feed after each line."""
+        text, starts = self._letters.text, self._letters.starts
+        bounds = starts[self.first_line[places]].tolist(), starts[self.ends[places]].tolist()
+        return [text[begin:end] for begin, end in zip(*bounds, strict=True)]
 
     def suspects(self, names: Sequence[str], limits: Limits) -> Array:
         """Whether judge() could reject each record, as bool [records]."""
@@ -149,7 +183,7 @@ class _Measures:
         body = np.add.reduceat(sizes, self.first_line)
         told = body - np.add.reduceat(sizes, np.ravel((self.first_line, self.step_line), "F"))[::2]
         suspects |= (body > limits.max_chars) | (told < limits.min_chars)
-        headings = np.isin(lines.codes[lines.ends - 1], HEADING_ENDS).astype(np.int64)
+        headings = lines.end_in(HEADING_ENDS).astype(np.int64)
         headings = np.add.reduceat(headings, np.ravel((self.first_line, self.step_line), "F"))[1::2]
         suspects |= self.line_counts[:, 1] - headings < limits.min_steps
         han = np.add.reduceat((lines.marks & HAN_LETTER) != 0, starts, dtype=np.int32)
@@ -161,56 +195,52 @@ class _Measures:
 
 
 def _finish(
-    columns: Columns, rejected: Rejections, style: Style
+    columns: Columns, rejected: Rejections, style: Style, scrubbed: bool = False
 ) -> tuple[Batch, dict[int, list[int]]]:
     """Judge clean recipes and write their samples.
 
-    Returns also those that hold contact details, by place, with the numbers of these lines.
+    Returns also those that hold contact details, by place, with the numbers of these lines; from
+    those that were `scrubbed` no more can be cut.
     """
     batch, again = Batch(), {}
     if not columns.rows:
         return batch, again
     measures = _Measures(columns)
-    gone = set()
+    gone: set[int] = set()
     for place in np.flatnonzero(measures.suspects(columns.names, style.limits)).tolist():
         recipe = columns.recipe(place)
         both = recipe.ingredients + recipe.steps
         marked = [n for n in measures.contacts.get(place, ()) if has_contact(both[n])]
-        if marked:
+        if marked and not scrubbed:
             again[place] = marked
             gone.add(place)
             continue
         try:
-            judge(recipe, style.limits)
+            judge(recipe, style.limits, searched=place not in measures.contacts)
         except Rejected as why:
             rejected[columns.rows[place]] = why.bare()
             gone.add(place)
-    staying = [place for place in range(len(columns.rows)) if place not in gone]
-    return _written(columns, staying, measures, style), again
+    return _written(columns, gone, measures, style), again
 
 
-def _written(columns: Columns, places: Sequence[int], measures: _Measures, style: Style) -> Batch:
-    """Write the samples of judged recipes."""
-    columns = columns.only(places)
-    ask, system = _questions(style.seed, tuple(style.forms.items())).ask, style.system
-    answers = list(map(answer, columns.ingredients, columns.steps))
-    asked = map(ask, columns.names, columns.keywords)
-    turns = (
-        {"system": system, "input": q, "output": a} for q, a in zip(asked, answers, strict=True)
-    )
-    letters, ends = measures.letters, measures.ends[places].tolist()
-    starts = measures.first_line[places].tolist(), measures.step_line[places].tolist()
-    bounds = list(zip(*starts, ends, strict=True))
+def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style) -> Batch:
+    """Write the samples of judged recipes, all but those that are gone."""
+    staying = np.delete(np.arange(len(columns.rows)), list(gone))
+    columns = columns.without(gone)
+    questions, conversations = _writers(style.system, style.seed, tuple(style.forms.items()))
+    asked = questions.ask(columns.names, columns.keywords)
+    bodies = columns.ingredients, columns.steps
     dishes = map(_dish_key, columns.dishes)
+    headers = len(answer("", ""))
     return Batch(
         columns.rows,
         columns.names,
         [f"{dish_key(name)}\n{dish}" for name, dish in zip(columns.names, dishes, strict=True)],
         columns.dishes,
-        list(map(len, answers)),
-        [orjson.dumps({"conversation": [turn]}, option=_LINE) for turn in turns],
-        [content_key(letters[begin:mid], letters[mid:end]) for begin, mid, end in bounds],
-        ["".join(letters[begin:end]) for begin, _, end in bounds],
+        [headers + len(first) + len(second) for first, second in zip(*bodies, strict=True)],
+        conversations.lines(asked, *bodies),
+        measures.contents(staying),
+        measures.texts(staying),
     )
 
 
@@ -223,8 +253,10 @@ def _dish_key(dish: str) -> str:
 
 
 @lru_cache(4)
-def _questions(seed: int, forms: tuple[tuple[str, float], ...]) -> Questions:
-    return Questions(dict(forms), seed)
+def _writers(
+    system: str, seed: int, forms: tuple[tuple[str, float], ...]
+) -> tuple[Questions, Conversations]:
+    return Questions(dict(forms), seed), Conversations(system)
 
 
 def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch:
@@ -233,8 +265,9 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
     if not columns.rows:
         return batch
     measures = _Measures(columns)
-    lines = zip(measures.first_line, measures.step_line, measures.line_counts[:, 1], strict=True)
-    for place, (first, second, count) in enumerate(lines):
+    everything = np.arange(len(columns.rows))
+    letters = zip(measures.contents(everything), measures.texts(everything), strict=True)
+    for place, (content, compared) in enumerate(letters):
         asked, text = columns.names[place], columns.steps[place]
         try:
             judge_pair(asked, text, style.limits)
@@ -242,13 +275,12 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
             rejected[columns.rows[place]] = why.bare()
             continue
         turn = {"system": style.system, "input": asked, "output": text}
-        letters = measures.letters[first : second + count]
         batch.rows.append(columns.rows[place])
         batch.names.append(asked)
         batch.keys.append(dish_key(asked) + "\n")
         batch.dishes.append("")
         batch.characters.append(len(text))
         batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
-        batch.contents.append(content_key(letters[: second - first], letters[second - first :]))
-        batch.texts.append("".join(letters))
+        batch.contents.append(content)
+        batch.texts.append(compared)
     return batch

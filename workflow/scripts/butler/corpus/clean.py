@@ -6,9 +6,11 @@ itself, once the whole chunk has been searched (chunk.py).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain, compress
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -39,12 +41,12 @@ from butler.corpus.recipe import (
     text_field,
     texts_field,
 )
-from butler.corpus.text import BREAKS, clean_line, respell, split_lines, tidy
+from butler.corpus.text import BREAKS, clean_line, respell_lines, split_lines, tidy_lines
 
 _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
-_HEADING_ENDS = ":：】)）"
-HEADING_ENDS: Array = np.array([ord(end) for end in _HEADING_ENDS], np.uint32)
+HEADING_ENDS = ":：】)）"
 _LEFT = CLEAN | RULES
+_SETTLED = bytes((0, CHANGED))
 _HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # clean, as the gates tell
 
 
@@ -62,11 +64,14 @@ class Columns:
     steps: list[str] = field(default_factory=list)
     keywords: list[str] = field(default_factory=list)
 
-    def only(self, places: Sequence[int]) -> "Columns":
-        """The columns at these places alone."""
-        if len(places) == len(self.rows):
+    def without(self, places: Collection[int]) -> "Columns":
+        """The columns at all places but these."""
+        if not places:
             return self
-        return Columns(*([column[place] for place in places] for column in vars(self).values()))
+        staying = bytearray(b"\1") * len(self.rows)
+        for place in places:
+            staying[place] = 0
+        return Columns(*(list(compress(column, staying)) for column in vars(self).values()))
 
     def recipe(self, place: int) -> Recipe:
         """One record, without its keywords."""
@@ -79,103 +84,152 @@ def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]
     raw, rejected = _typed(records)
     if not raw.rows:
         return raw, rejected
-    names = _Sections(raw.names, END)
-    ingredients = _Sections(raw.ingredients, INGREDIENT_START)
-    steps = _Sections(raw.steps, STEP_START)
-    touched = names.needy | ingredients.touched | steps.touched
-    for place in np.flatnonzero(touched).tolist():
-        try:
-            if names.needy[place]:
-                raw.names[place] = scrub_name(raw.names[place])
-            if ingredients.touched[place]:
-                text, lines = raw.ingredients[place], ingredients.take(place)
-                raw.ingredients[place] = _ingredients(text, *lines)
-            if steps.touched[place]:
-                raw.steps[place] = _steps(raw.steps[place], *steps.take(place))
-        except Rejected as why:
-            rejected[raw.rows[place]] = why.bare()
+    # Of several reasons the name's counts, then the ingredients'.
+    gone = clean_sections(raw.steps, STEP_START)
+    gone |= clean_sections(raw.ingredients, INGREDIENT_START)
+    gone |= _clean_names(raw.names)
     raw.dishes = list(map(_dish, raw.dishes))
-    staying = [place for place, row in enumerate(raw.rows) if row not in rejected]
-    return raw.only(staying), rejected
+    rejected |= {raw.rows[place]: why for place, why in gone.items()}
+    return raw.without(gone), rejected
+
+
+def clean_sections(texts: list[str], start: int) -> dict[int, Rejected]:
+    """Clean sections where they stand; `start` is INGREDIENT_START or STEP_START.
+
+    Returns why some are rejected, by place.
+    """
+    rejected: dict[int, Rejected] = {}
+    if not texts:
+        return rejected
+    clean = _ingredients if start == INGREDIENT_START else _steps
+    sections = _Sections(texts, start)
+    for place, lines, needs in sections.touched():
+        try:
+            texts[place] = clean(texts[place], lines, needs)
+        except Rejected as why:
+            rejected[place] = why.bare()
+    return rejected
+
+
+def _clean_names(names: list[str]) -> dict[int, Rejected]:
+    rejected: dict[int, Rejected] = {}
+    needs = Lines("\n".join(names) + "\n").needs(END)
+    for place in np.flatnonzero(needs).tolist():
+        try:
+            names[place] = scrub_name(names[place])
+        except Rejected as why:
+            rejected[place] = why.bare()
+    return rejected
 
 
 class _Sections:
-    """The lines of each record's section, respelt where need be, and what they still need.
-
-    `needy` says of each section whether any line needs something, `touched` also whether it could
-    be of headings alone.
-    """
+    """The lines of each record's section, respelt where need be, and what they still need."""
 
     def __init__(self, texts: list[str], start: int) -> None:
         joined = "\n".join(texts) + "\n"
         lines = Lines(joined)
         needs = lines.needs(start)
-        self._lines = joined.split("\n")
-        if start != END:
-            self._respell(needs, (lines.some & CHAR) != 0, start)
+        places = np.flatnonzero(needs & CLEAN)
+        bounds = places.tolist(), lines.starts[places].tolist(), lines.ends[places].tolist()
+        self._texts = texts
+        self._changed = {
+            place: joined[begin:end] for place, begin, end in zip(*bounds, strict=True)
+        }
+        self._respell(needs, (lines.some & CHAR) != 0, start)
         self._needs = needs.tobytes()
         self._begins = lines.firsts(texts)
         self._ends = np.append(self._begins[1:], len(lines.starts))
-        self.needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
-        last = lines.codes[lines.ends[self._ends - 1] - 1]
-        self.touched: Array = self.needy | np.isin(last, HEADING_ENDS)
+        self._needy: Array = np.bitwise_or.reduceat(needs, self._begins) != 0
+        headings = lines.end_in(HEADING_ENDS)
+        self._headings: Array = np.logical_and.reduceat(headings, self._begins)
+
+    def touched(self) -> Iterator[tuple[int, list[str], bytes]]:
+        """Sections that a rule may change: place, lines, and a byte for each line.
+
+        A section that could be of headings alone has no lines, but comes too.
+        """
+        for place in np.flatnonzero(self._headings & ~self._needy).tolist():
+            yield place, [], b""
+        places = np.flatnonzero(self._needy)
+        bounds = self._begins[places].tolist(), self._ends[places].tolist()
+        for place, begin, end in zip(places.tolist(), *bounds, strict=True):
+            lines, needs = self._texts[place].split("\n"), self._needs[begin:end]
+            for at, need in enumerate(needs):
+                if need & CHANGED:
+                    lines[at] = self._changed[begin + at]
+            yield place, lines, needs
 
     def _respell(self, needs: Array, respelt: Array, start: int) -> None:
-        """Clean the lines that need it once; few need it again, for which the gate looks."""
+        """Clean the lines that need it; rules may be left to do, as `needs` says then."""
         places = np.flatnonzero(needs & CLEAN)
-        if not len(places):
-            return
-        cleaned = []
-        for place, wrong in zip(places.tolist(), respelt[places].tolist(), strict=True):
-            line = self._lines[place]
-            if not wrong:
-                line = tidy(line)
-            elif not BREAKS.search(line):
-                line = tidy(respell(line))
-            self._lines[place] = line
-            cleaned.append(line)
-        needs[places] = Lines("\n".join(cleaned) + "\n").needs(start) | CHANGED
+        wrong = respelt[places]
+        for _ in range(2):  # few need it again, hardly one a third time
+            if not len(places):
+                break
+            before = [self._changed[place] for place in places.tolist()]
+            self._change(places[wrong], respell_lines)
+            after = self._change(places, tidy_lines)
+            lines = Lines("\n".join(after) + "\n")
+            found = lines.needs(start)
+            # The gate doubts some lines that are clean: they come out as they went in.
+            pairs = zip(before, after, strict=True)
+            stayed = np.array([old == new and not BREAKS.search(new) for old, new in pairs])
+            found[stayed] &= RULES
+            needs[places] = found | CHANGED
+            left = (found & CLEAN) != 0
+            places, wrong = places[left], (lines.some[left] & CHAR) != 0
 
-    def take(self, record: int) -> tuple[list[str], bytes]:
-        """A record's lines and one byte for each; b"" where no line needs anything."""
-        if not self.needy[record]:
-            return [], b""
-        begin, end = int(self._begins[record]), int(self._ends[record])
-        return self._lines[begin:end], self._needs[begin:end]
+    def _change(self, places: Array, clean: Callable[[list[str]], list[str]]) -> list[str]:
+        """Clean the lines at these places all at once; one with a break in it stays."""
+        numbers, changed = places.tolist(), self._changed
+        whole = numbers
+        if BREAKS.search("".join(changed[place] for place in numbers)):
+            whole = [place for place in numbers if not BREAKS.search(changed[place])]
+        if whole:
+            lines = clean([changed[place] for place in whole])
+            changed.update(zip(whole, lines, strict=True))
+        return [changed[place] for place in numbers]
 
 
 def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
     """The fields in use as they stand, checked for their types in the order of recipe.parse."""
-    raw, rejected = Columns(), {}
-    for row, record in enumerate(records):
-        try:
-            name, dish, ingredients, steps, keywords = _whole(record) or _fields(record)
-        except Rejected as why:
-            rejected[row] = why.bare()
-            continue
-        raw.rows.append(row)
-        raw.names.append(" ".join(name.split()) if "\n" in name else name)
-        raw.dishes.append(dish)
-        raw.ingredients.append(ingredients)
-        raw.steps.append(steps)
-        raw.keywords.append(keywords)
+    raw, rejected = _whole(records), {}
+    if raw is None:
+        raw = Columns()
+        for row, record in enumerate(records):
+            try:
+                name, dish, ingredients, steps, keywords = _fields(record)
+            except Rejected as why:
+                rejected[row] = why.bare()
+                continue
+            raw.rows.append(row)
+            raw.names.append(name)
+            raw.dishes.append(dish)
+            raw.ingredients.append(ingredients)
+            raw.steps.append(steps)
+            raw.keywords.append(keywords)
+    raw.names = [" ".join(name.split()) if "\n" in name else name for name in raw.names]
     return raw, rejected
 
 
-_Fields = tuple[str, str, str, str, str]
-_LISTS = [list] * 3
+_LISTS = ("recipeIngredient", "recipeInstructions", "keywords")
 
 
-def _whole(record: Any) -> _Fields | None:
-    """The fields of a record that has them all, the lists joined; None where a look is needed."""
+def _whole(records: Sequence[Any]) -> Columns | None:
+    """The fields of records that have them all; None where a look at each is needed."""
     try:
-        name, dish = record["name"], record["dish"]
-        lists = record["recipeIngredient"], record["recipeInstructions"], record["keywords"]
-        if type(name) is str is type(dish) and [*map(type, lists)] == _LISTS:
-            return name, dish, "\n".join(lists[0]), "\n".join(lists[1]), "\n".join(lists[2])
+        names = [record["name"] for record in records]
+        dishes = [record["dish"] for record in records]
+        lists = [[record[key] for record in records] for key in _LISTS]
+        texts = [list(map("\n".join, column)) for column in lists]
     except (KeyError, TypeError):
         return None  # _fields says what is wrong
-    return None
+    if {*map(type, names), *map(type, dishes)} - {str} or {*map(type, chain(*lists))} - {list}:
+        return None
+    return Columns(list(range(len(records))), names, dishes, *texts)
+
+
+_Fields = tuple[str, str, str, str, str]
 
 
 def _fields(record: Any) -> _Fields:
@@ -187,8 +241,7 @@ def _fields(record: Any) -> _Fields:
     if type(record) is not dict:
         raise Rejected("wrong_type", f"the line is a JSON {type(record).__name__}, not an object")
     name, dish = text_field(record, "name"), text_field(record, "dish")
-    keys = ("recipeIngredient", "recipeInstructions", "keywords")
-    first, second, keywords = ("\n".join(texts_field(record, key)) for key in keys)
+    first, second, keywords = ("\n".join(texts_field(record, key)) for key in _LISTS)
     return name, dish, first, second, keywords
 
 
@@ -203,7 +256,9 @@ def _clean_dish(raw: str) -> str:
 
 
 def _ingredients(text: str, lines: list[str], needs: bytes) -> str:
-    if needs:
+    if not needs.strip(_SETTLED):
+        text = "\n".join(lines) or text
+    else:
         kept: list[str] = []
         for line, need in zip(lines, needs, strict=True):
             if need & _LEFT:
@@ -225,7 +280,9 @@ def _clean_ingredient(line: str) -> tuple[str, ...]:
 
 
 def _steps(text: str, lines: list[str], needs: bytes) -> str:
-    if needs:
+    if not needs.strip(_SETTLED) and not any(map(eq, lines, lines[1:])):
+        text = "\n".join(lines) or text
+    else:
         kept: list[str] = []
         last = 0
         for line, need in zip(lines, needs, strict=True):
@@ -252,6 +309,6 @@ def _step(line: str, last: int, kept: list[str]) -> int:
 
 
 def _not_only_headings(text: str, reason: str, given: int) -> str:
-    if not text or (text[-1] in _HEADING_ENDS and all(map(is_heading, text.split("\n")))):
+    if not text or (text[-1] in HEADING_ENDS and all(map(is_heading, text.split("\n")))):
         raise Rejected(reason, f"no usable line among {max(given, 1)} given")
     return text

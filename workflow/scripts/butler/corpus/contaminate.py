@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from butler.ceval import read_rows
-from butler.corpus.folding import Grams
-from butler.corpus.text import letters
+from butler.corpus.folding import Grams, Letters
+from butler.corpus.gates import Lines
 
 Array = np.ndarray[Any, Any]
-_FILTER = 24  # bits of a hash that a look goes by
+_FILTER = 23  # bits of a hash that a look goes by
 SAMPLED = 15  # a run with these bits of its hash unset is among those that are kept for later
 
 
@@ -34,21 +34,34 @@ class Protected:
 
     def __init__(self, texts: Sequence[str], rule: OverlapRule) -> None:
         self.rule = rule
-        folded = [letters(text) for text in texts]
+        # What a line feed parts, a space does too.
+        joined = "\n".join(text.replace("\n", " ") for text in texts)
+        folded = Letters(Lines(joined + "\n")).lines() if texts else []
         hashes, counts = Grams(folded).hashes(rule.ngram)
-        owner = np.repeat(np.arange(len(folded), dtype=np.int64), counts)
-        order = np.argsort(hashes, kind="stable")  # the owners of a run stay in order
-        hashes, owner = hashes[order], owner[order]
-        new = np.ones(len(hashes), bool)
-        new[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])
-        self.hashes: Array = hashes[new]
-        self.owners: Array = owner[new]
-        self.totals: Array = np.bincount(self.owners, minlength=len(folded))
+        owner = np.repeat(np.arange(len(folded), dtype=np.uint64), counts)
+        self.sampled: Array = _distinct(np.sort(sampled(hashes, counts)[0]))
+        # The last bits of a run's hash give way to its owner's number.
+        self._owner_bits = np.uint64((1 << len(folded).bit_length()) - 1)
+        runs = np.sort(hashes & ~self._owner_bits | owner)
+        self.runs: Array = _distinct(runs)
+        owners = (self.runs & self._owner_bits).astype(np.int64)
+        self.totals: Array = np.bincount(owners, minlength=len(folded))
         self.short = int((self.totals == 0).sum())
+        self._first = self._enough(owners)
         # Two looks by different bits of the hash leave few runs to be searched for.
-        self._seen = np.zeros((2, 1 << _FILTER), bool)
+        self._seen = np.zeros((2, 1 << _FILTER - 3), np.uint8)
         for look in range(2):
-            self._seen[look, _bits(self.hashes, look)] = True
+            np.bitwise_or.at(self._seen[look], *_bits(self._first, look))
+
+    def _enough(self, owners: Array) -> Array:
+        """Runs of which a record has one if it has `share` of a text's: all but so many of each."""
+        order = np.argsort(owners.astype(np.min_scalar_type(len(self.totals))), kind="stable")
+        starts = np.cumsum(self.totals) - self.totals
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order)) - np.repeat(starts, self.totals)
+        spared = np.maximum(self.totals * self.rule.share - 1e-6, 0).astype(np.int64)
+        chosen = self.runs[rank < (self.totals - spared)[owners]]
+        return _distinct(chosen & ~self._owner_bits)
 
     def find(self, hashes: Array, counts: Array) -> dict[int, tuple[int, float]]:
         """{record: (protected text, share)} for the contaminated records, the largest share each.
@@ -56,20 +69,16 @@ class Protected:
         Args:
             hashes: those of the records' runs, one record after another; counts: of each.
         """
-        places = np.flatnonzero(np.take(self._seen[0], _bits(hashes, 0)))
-        places = places[self._seen[1][_bits(hashes[places], 1)]]
-        if not len(places):
+        record, wanted = self._suspects(hashes, counts)
+        if not len(record):
             return {}
-        wanted = hashes[places]
-        first = np.searchsorted(self.hashes, wanted, "left")
-        many = np.searchsorted(self.hashes, wanted, "right") - first
-        record = np.searchsorted(np.cumsum(counts), places, "right")
+        wanted &= ~self._owner_bits
+        first = np.searchsorted(self.runs, wanted, "left")
+        many = np.searchsorted(self.runs, wanted | self._owner_bits, "right") - first
         record, wanted = np.repeat(record, many), np.repeat(wanted, many)
         within = np.arange(len(record)) - np.repeat(np.cumsum(many) - many, many)
-        owner = self.owners[np.repeat(first, many) + within]
-        both = np.unique(
-            np.stack((record.astype(np.uint64), owner.astype(np.uint64), wanted)), axis=1
-        )
+        owner = self.runs[np.repeat(first, many) + within] & self._owner_bits
+        both = np.unique(np.stack((record.astype(np.uint64), owner, wanted)), axis=1)
         pairs, common = np.unique(both[:2].astype(np.int64), axis=1, return_counts=True)
         found: dict[int, tuple[int, float]] = {}
         shares = common / self.totals[pairs[1]]
@@ -79,10 +88,35 @@ class Protected:
                 found[hit] = (text, share)
         return found
 
+    def _marked(self, hashes: Array, look: int) -> Array:
+        byte, bit = _bits(hashes, look)
+        return self._seen[look].take(byte) & bit
 
-def _bits(hashes: Array, look: int) -> Array:
-    shifted = hashes >> np.uint64(_FILTER * look) if look else hashes
-    return (shifted & np.uint64((1 << _FILTER) - 1)).view(np.int64)
+    def _suspects(self, hashes: Array, counts: Array) -> tuple[Array, Array]:
+        """The runs of records that may hold enough of a text: the record of each, and its hash."""
+        places = np.flatnonzero(self._marked(hashes, 0))
+        places = places[self._marked(hashes[places], 1) != 0]
+        wanted = hashes[places] & ~self._owner_bits
+        at = np.minimum(np.searchsorted(self._first, wanted), len(self._first) - 1)
+        places = places[self._first[at] == wanted] if len(at) else places
+        ends = np.cumsum(counts)
+        records = np.unique(np.searchsorted(ends, places, "right"))
+        own = [np.arange(ends[record] - counts[record], ends[record]) for record in records]
+        runs = np.concatenate(own) if own else np.empty(0, np.int64)
+        return np.repeat(records, counts[records]), hashes[runs]
+
+
+def _distinct(numbers: Array) -> Array:
+    """Sorted numbers, each once."""
+    return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))[: len(numbers)]]
+
+
+def _bits(hashes: Array, look: int) -> tuple[Array, Array]:
+    """Where a hash is marked: the byte (int64), and its bit there (uint8)."""
+    # From the top, which every hash keeps.
+    found = hashes >> np.uint64(64 - _FILTER * (look + 1)) & np.uint64((1 << _FILTER) - 1)
+    bit = np.left_shift(np.uint8(1), found.astype(np.uint8) & np.uint8(7))
+    return (found >> np.uint64(3)).view(np.int64), bit
 
 
 def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:
@@ -101,8 +135,9 @@ def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
     """
     texts, names = [], []
     for path in paths:
+        table = path.stem
         for row in read_rows(path, ("question",)):
             parts = [row.get(key, "") for key in ("question", "A", "B", "C", "D")]
             texts.append("\n".join(parts))
-            names.append(f"{path.stem} {row.get('id', len(texts))}")
+            names.append(f"{table} {row.get('id', len(texts))}")
     return texts, names

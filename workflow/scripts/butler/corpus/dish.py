@@ -32,7 +32,7 @@ def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
     whole = letters(name)
     bare = whole
-    if _BRACKETS.search(name):
+    if whole != name and _BRACKETS.search(name):
         bare = letters(_BRACKET.sub("", name)) or whole
     while True:
         before = bare

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import orjson
 
-from butler.corpus.contaminate import OverlapRule, Protected, sampled
-from butler.corpus.folding import Grams
+from butler.corpus.contaminate import OverlapRule, Protected
+from butler.corpus.folding import Grams, Letters
+from butler.corpus.gates import Lines
 from butler.corpus.near import NearRule, drop_near
 from butler.corpus.run import Spools
 from butler.corpus.sample import INGREDIENTS_HEADER, STEPS_HEADER, stable_hash
 from butler.corpus.select import Gatherer, Split, Table, Texts, drop_duplicates, ranked
-from butler.corpus.text import letters
 
 Array = np.ndarray[Any, Any]
 REASONS = ("", "duplicate", "near_duplicate", "not_sampled", "contaminated")
 _EXAMPLES = 5
+_TOGETHER = 1000  # records measured at a time
 
 
 class Drops:
@@ -121,14 +122,14 @@ def drop_unsampled(order: Array, size: int, drops: Drops) -> Array:
     return np.sort(order[:size])
 
 
-def body_letters(sample: bytes) -> str:
-    """The letters of a finished sample that it is compared by: the answer without its headers."""
+def body(sample: bytes) -> str:
+    """What a finished sample is compared by: the lines of the answer without its headers."""
     text = orjson.loads(sample)["conversation"][0]["output"]
     lines = text.split("\n")
     if lines[0] == INGREDIENTS_HEADER:
         lines.remove(STEPS_HEADER)
         lines = lines[1:]
-    return "".join(map(letters, lines))
+    return " ".join(lines)
 
 
 def drop_contaminated(
@@ -142,15 +143,16 @@ def drop_contaminated(
     """
     if not len(split.test) or not len(split.train):
         return split
-    texts = [body_letters(spools.sample(record)) for record in split.test.tolist()]
+    texts = [body(spools.sample(record)) for record in split.test.tolist()]
     protected = Protected(texts, rule)
-    runs, _ = sampled(protected.hashes, np.array([len(protected.hashes)]))
-    suspects = _sharing(table, split.train, spools, np.unique(runs))
-    for record in suspects.tolist():
-        hashes, counts = Grams([body_letters(spools.sample(record))]).hashes(rule.ngram)
-        for text, share in protected.find(hashes, counts).values():
+    suspects = _sharing(table, split.train, spools, protected.sampled)
+    for begin in range(0, len(suspects), _TOGETHER):
+        some = suspects[begin : begin + _TOGETHER].tolist()
+        joined = "\n".join(body(spools.sample(record)) for record in some)
+        hashes, counts = Grams(Letters(Lines(joined + "\n")).lines()).hashes(rule.ngram)
+        for place, (text, share) in protected.find(hashes, counts).items():
             turn = orjson.loads(spools.sample(int(split.test[text])))["conversation"][0]
-            drops.test(record, turn["input"], share)
+            drops.test(some[place], turn["input"], share)
     kept = split.train[drops.reason[split.train] == 0]
     dishes = split.train_dishes
     return Split(kept, split.test, dishes, split.test_dishes)

@@ -6,44 +6,78 @@ from typing import Any
 
 import numpy as np
 
-from butler.corpus.gates import Lines
+from butler.corpus.gates import IDEOGRAPHS, Lines
 from butler.corpus.text import letters
 
 Array = np.ndarray[Any, Any]
 _SEVERAL = 0xFFFFFFFF  # this character becomes several letters, or joins with a neighbour
+_UNSEEN = 0xFFFFFFFE
 
 
 @cache
 def fold_table() -> Array:
-    """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000]."""
-    # What is not told here is looked up by letters(), which is slower.
-    folded = np.full(0x110000, _SEVERAL, np.uint32)
-    for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
+    """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000].
+
+    _UNSEEN stands where the character has not been met.
+    """
+    folded = np.full(0x110000, _UNSEEN, np.uint32)
+    for first, last in IDEOGRAPHS:
         folded[first : last + 1] = np.arange(first, last + 1)
-    for code in (*range(0x3400), *range(0xA000, 0x20000)):
-        char = chr(code)
-        kind = unicodedata.category(char)
-        text = letters(char) if kind not in ("Cn", "Co", "Cs") else ""
-        joins = kind[0] == "M" or "\u1100" <= char <= "\u11ff"
-        folded[code] = _SEVERAL if joins or len(text) > 1 else ord(text) if text else 0
     folded[10] = 10
     return folded
 
 
-def folded_lines(lines: Lines) -> list[str]:
-    """The letters() of every line."""
-    codes = np.take(fold_table(), lines.codes, mode="clip")
-    several = np.flatnonzero(codes == _SEVERAL)
-    text = codes[(codes != 0) & (codes != _SEVERAL)].tobytes().decode("utf-32-le")
-    folded = text.split("\n")[:-1]
-    for line in set(lines.lines_of(several).tolist()):
-        begin, end = lines.starts[line], lines.ends[line]
-        folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
+def folded_codes(codes: Array) -> Array:
+    """The letter that stands for each code point, or _SEVERAL, as uint32."""
+    known = fold_table()
+    folded = known.take(codes, mode="clip")
+    unseen = folded == _UNSEEN
+    if unseen.any():
+        for code in np.flatnonzero(np.bincount(codes[unseen])).tolist():
+            known[code] = _folded(code)
+        folded = known.take(codes, mode="clip")
     return folded
 
 
+def _folded(code: int) -> int:
+    char = chr(code)
+    kind = unicodedata.category(char)
+    text = letters(char) if kind not in ("Cn", "Co", "Cs") else ""
+    joins = kind[0] == "M" or "\u1100" <= char <= "\u11ff"
+    # Nothing else in these planes is a letter of a recipe.
+    rare = 0x3400 <= code < 0xA000 or code >= 0x20000
+    return _SEVERAL if rare or joins or len(text) > 1 else ord(text) if text else 0
+
+
+class Letters:
+    """The letters() of every line: `text` ends each with a line feed, `starts` says where.
+
+    `starts` has one entry more than there are lines, the length of the text.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        codes = folded_codes(lines.codes)
+        several = np.flatnonzero(codes == _SEVERAL)
+        if len(several):
+            codes[several] = 0
+        codes = codes[codes != 0]
+        self.text = codes.tobytes().decode("utf-32-le")
+        if len(several):
+            folded = self.text.split("\n")
+            for line in set(lines.lines_of(several).tolist()):
+                begin, end = lines.starts[line], lines.ends[line]
+                folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
+            self.text = "\n".join(folded)
+            codes = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
+        self.starts: Array = np.concatenate(([0], np.flatnonzero(codes == 10) + 1))
+
+    def lines(self) -> list[str]:
+        """The letters of each line."""
+        return self.text.split("\n")[:-1]
+
+
 class Grams:
-    """Rolling hashes of the letters of many texts, which no gram crosses.
+    """Rolling hashes of the letters of many texts, line feeds left out; no gram crosses texts.
 
     `codes` holds the letters of all texts, `sizes` how many each has.
     """
@@ -51,8 +85,12 @@ class Grams:
     _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
 
     def __init__(self, texts: list[str]) -> None:
-        self.sizes: Array = np.fromiter(map(len, texts), np.int64, len(texts))
-        self.codes: Array = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+        feeds = codes == 10
+        before = np.searchsorted(np.flatnonzero(feeds), np.cumsum(sizes))  # by each text's end
+        self.sizes: Array = sizes - np.diff(before, prepend=0)
+        self.codes: Array = codes[~feeds]
 
     def hashes(self, length: int) -> tuple[Array, Array]:
         """The hash of each run of `length` letters (uint64), and how many runs each text has.

@@ -36,6 +36,9 @@ LETTER = 8192  # alphabetic
 BULLET = 16384  # a bullet, or a number that is one character, begins with it
 FOLLOWS = 32768  # stands within four characters after the beginning of a step number
 
+# Ranges of letters that are alike in every way but for what they say.
+IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD))
+
 # What a line needs: bits of Lines.needs.
 CLEAN, RULES, CHANGED = 1, 2, 4
 
@@ -44,7 +47,8 @@ _PLACEHOLDER = (
     "步骤做法文字具体详细方过程状态直接请如见看参按考照以上下面图片视频示所一二三四五六七八九十这样同来再张成品完效果美近"
     "特写全家展了个吃无没有略暂待续未准备开始制作食材原料用配"
 )
-_UNIT_STARTS = "毫公分大小茶汤克斤两升勺匙个只根片块瓣条颗粒杯把滴包袋盒枚碗张朵株棵支段度秒寸℃°gm"
+_UNIT_STARTS = "克升勺匙个只根片块瓣条颗粒杯把滴包袋盒枚碗张朵株棵支段℃°gm"  # of torn-off measures
+_UNIT_PAIRS = "毫升 公斤 公克 大勺 小勺 茶匙 汤匙"
 _RARE = "博群昵舰邮诚咨@"
 
 
@@ -144,6 +148,9 @@ _ALL_PAIRS = (
 PAIRS: Array = np.sort(
     np.array([ord(pair[0]) << 21 | ord(pair[1]) for pair in _ALL_PAIRS], np.uint64)
 )
+_UNIT_FIRST, _UNIT_SECOND = (
+    np.array([ord(pair[at]) for pair in _UNIT_PAIRS.split()], np.uint32) for at in (0, 1)
+)
 _PLAIN_TWICE = re.compile(f"(?:(?![{_PLACEHOLDER}])[{HAN}])(?s:.)*?(?:(?![{_PLACEHOLDER}])[{HAN}])")
 
 
@@ -153,9 +160,15 @@ def may_be_placeholder(line: str) -> bool:
 
 
 def _marks(char: str) -> int:
-    """The marks of one character that are not told by a set of characters."""
-    marks = 0
-    kind = unicodedata.category(char)
+    """The marks of one character."""
+    marks = sum(mark for mark, characters in _SETS.items() if char in characters)
+    code, kind = ord(char), unicodedata.category(char)
+    if any(first <= code <= last for first, last in IDEOGRAPHS):
+        plain = PLAIN if char not in _PLACEHOLDER else 0
+        return marks | plain | LETTER | HAN_LETTER
+    # Nothing else in these planes is a letter of a recipe.
+    if kind in ("Cn", "Co", "Cs") or 0x3400 <= code < 0xA000 or code >= 0x20000:
+        return marks | CHAR
     jamo = "\u1100" <= char <= "\u11ff"
     if char != "\n" and (
         respelled(char) or kind[0] in "MC" or jamo or unicodedata.normalize("NFC", char) != char
@@ -185,27 +198,35 @@ _SETS = {
     BULLET: _BULLETS,
     FOLLOWS: ".:：，,。)）、 步骤epEP",
     STEP_START: "(（第步骤sS一二三四五六七八九十",
-    INGREDIENT_START: "#＃" + _UNIT_STARTS,
+    INGREDIENT_START: "#＃" + _UNIT_STARTS + "".join(pair[0] for pair in _UNIT_PAIRS.split()),
     END: NAME_END + "\n",
     SECOND: "".join({pair[1] for pair in _ALL_PAIRS}),
 }
 
 
+_UNSEEN = 0xFFFF  # no character has all marks
+
+
 @cache
 def table() -> Array:
-    """The marks of every code point, as uint16 [0x110000]."""
-    marks = np.full(0x110000, CHAR, np.uint16)
-    # Ideographs are alike, and nothing beyond their planes is a letter of a recipe.
-    for code in (*range(0x3400), *range(0xA000, 0x20000)):
-        if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs"):
-            marks[code] = _marks(chr(code))
-    for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD)):
+    """The marks of every code point, as uint16 [0x110000]; _UNSEEN until its character is met."""
+    marks = np.full(0x110000, _UNSEEN, np.uint16)
+    for first, last in IDEOGRAPHS:
         marks[first : last + 1] = PLAIN | LETTER | HAN_LETTER
-    for char in _PLACEHOLDER:
-        marks[ord(char)] = LETTER | HAN_LETTER
-    for mark, characters in _SETS.items():
-        for char in characters:
-            marks[ord(char)] |= mark
+    for char in set(_PLACEHOLDER + "".join(_SETS.values())):
+        marks[ord(char)] = _marks(char)
+    return marks
+
+
+def marks_of(codes: Array) -> Array:
+    """The marks of each code point, as uint16."""
+    known = table()
+    marks = known.take(codes, mode="clip")
+    unseen = marks == _UNSEEN
+    if unseen.any():
+        for code in np.flatnonzero(np.bincount(codes[unseen])).tolist():
+            known[code] = _marks(chr(code))
+        marks = known.take(codes, mode="clip")
     return marks
 
 
@@ -218,7 +239,6 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self.codes: Array = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        self.marks: Array = np.take(table(), self.codes, mode="clip")
         ends = np.flatnonzero(self.codes == 10)
         self.starts: Array = np.concatenate(([0], ends[:-1] + 1))
         self.ends: Array = ends
@@ -238,6 +258,19 @@ class Lines:
         flags[self.lines_of(positions)] = True
         return flags
 
+    def end_in(self, characters: str) -> Array:
+        """Whether each line ends in one of these characters, as bool [lines]."""
+        last = self.codes[self.ends - 1]
+        found = np.zeros(len(last), bool)
+        for char in characters:
+            found |= last == ord(char)
+        return found
+
+    @cached_property
+    def marks(self) -> Array:
+        """The marks of each character, as uint16."""
+        return marks_of(self.codes)
+
     @cached_property
     def some(self) -> Array:
         """The marks that any character of a line has, as uint16 [lines]."""
@@ -245,8 +278,10 @@ class Lines:
 
     def contacts(self) -> Array:
         """Positions without which no line holds a contact; a contact may go on in the next line."""
-        rare = np.flatnonzero(self.marks & RARE)
-        second = np.flatnonzero(self.marks[1:] & SECOND) + 1
+        either = np.flatnonzero((self.marks & (RARE | SECOND)) != 0)
+        marks = self.marks[either]
+        rare = either[(marks & RARE) != 0]
+        second = either[((marks & SECOND) != 0) & (either > 0)]
         pairs = self.codes[second - 1].astype(np.uint64) << np.uint64(21) | self.codes[second]
         found = PAIRS[np.minimum(np.searchsorted(PAIRS, pairs), len(PAIRS) - 1)] == pairs
         digits = (self.marks & DIGIT) != 0
@@ -288,6 +323,14 @@ class Lines:
         numbered[numbered] = followed | glued
         return numbered
 
+    def _measured(self, first: Array) -> Array:
+        """Whether a line may begin with a heading or a torn-off measure, as bool [lines]."""
+        measured = (first & INGREDIENT_START) != 0
+        starts = self.starts[measured]
+        single = ~np.isin(self.codes[starts], _UNIT_FIRST)
+        measured[measured] = single | np.isin(self.codes[starts + 1], _UNIT_SECOND)
+        return measured
+
     def needs(self, start: int) -> Array:
         """What each line needs of CLEAN and RULES, as uint8 [lines].
 
@@ -296,12 +339,10 @@ class Lines:
         first = self.marks[self.starts]
         if start == END:
             rules = ((self.marks[self.ends - 1] & END) != 0) | self.flag(self.contacts())
-            rules |= ((self.some & PLAIN) == 0) | ((first & BULLET) != 0)
-        else:
-            rules = ((first & BULLET) != 0) | self.few_letters()
         if start == INGREDIENT_START:
-            rules |= (first & start) != 0
+            rules = self._measured(first)
         if start == STEP_START:
-            rules |= self._numbered(first)
+            rules = self._numbered(first) | self.few_letters()
             rules |= ((self.some & IMAGE) != 0) | self.may_repeat()
+        rules |= ((self.some & PLAIN) == 0) | ((first & BULLET) != 0)
         return self.spelling().astype(np.uint8) * CLEAN + rules.astype(np.uint8) * RULES

@@ -52,6 +52,10 @@ _CERTAIN_NUMBER = re.compile(
     r")\s*",
     re.IGNORECASE,
 )
+# What it begins with, but for a digit; U+017F is an s to a pattern without case.
+_NUMBER_STARTS = frozenset("（(第步sS\u017f一二三四五六七八九十") | frozenset(
+    map(chr, (*range(ord("①"), ord("⒛") + 1), *range(ord("❶"), ord("❿") + 1)))
+)
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
 _POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))\s*")
@@ -77,6 +81,7 @@ _KEEP_SHORT = re.compile("[切煮炒炸蒸煎烤拌冻晒剪泡焯炖卤揉晾�
 # Scraping tore amounts apart: "克面粉 250" and "克6抹茶" have them in another place, "克盐" has
 # lost the number. Words that only look like a measure are left alone.
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|g|ml)"
+_UNIT_STARTS = frozenset(unit[0] for unit in f"{UNITS}|g|ml".split("|"))
 _AMOUNT_LAST = re.compile(rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*(\d+(?:[./~～-]\d+)*)$")
 _AMOUNT_SECOND = re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])")
 _AMOUNT_LOST = re.compile(
@@ -123,18 +128,19 @@ def clean_ingredients(lines: Iterable[str]) -> list[str]:
     """Ingredient lines without bullets, each amount in front ("克面粉 250" is 250克面粉)."""
     stripped = (_BULLET.sub("", _HASHED.sub(r"\1：", line)) for line in lines)
     mended = map(_mend_amount, stripped)
-    return [line for line in mended if letters(line) and letters(line) != "无"]
+    return [line for line in mended if letters(line) not in ("", "无")]
 
 
 def _mend_amount(line: str) -> str:
     """An ingredient with its amount in front, or without the measure whose number is lost."""
-    while True:
+    while line[:1] in _UNIT_STARTS:
         before = line
         line = _AMOUNT_LAST.sub(r"\3\1\2", line)
         line = _AMOUNT_SECOND.sub(r"\2\1", line)
         line = _AMOUNT_LOST.sub("", line)
         if line == before:
-            return line
+            break
+    return line
 
 
 def clean_steps(lines: Iterable[str]) -> list[str]:
@@ -164,7 +170,9 @@ def split_numbered(line: str) -> list[str]:
     parts = []
     if match := _INLINE_START.match(line):
         number = int(match[1])
-        while found := re.search(rf"(?<=[。；;，,！!.\s]){number + 1}[、.](?!\d)", line):
+        while str(number + 1) in line[1:] and (
+            found := re.search(rf"(?<=[。；;，,！!.\s]){number + 1}[、.](?!\d)", line)
+        ):
             parts.append(line[: found.start()].strip())
             line = line[found.start() :]
             number += 1
@@ -175,12 +183,14 @@ def strip_number(line: str, last: int) -> tuple[str, int]:
     """The line without its step number, and the number of the last numbered step."""
     while True:
         before = line
-        if bullet := _BULLET.match(line):
+        if not line[:1].isalnum() and (bullet := _BULLET.match(line)):
             line = line[bullet.end() :]
         if "图" in line:
             line = _IMAGE.sub("", line)
         line = line.strip()
-        if match := _CERTAIN_NUMBER.match(line):
+        if not (line[:1].isdecimal() or line[:1] in _NUMBER_STARTS):
+            pass  # there is no number
+        elif match := _CERTAIN_NUMBER.match(line):
             digits = re.search(r"\d+", match[0])
             last = int(digits[0]) if digits else last + 1
             line = line[match.end() :]
@@ -216,23 +226,12 @@ def clean_section(texts: list[str], reason: str) -> tuple[str, ...]:
     lines = clean([line for text in texts for line in split_lines(text)])
     if not lines:
         raise Rejected(reason, f"no usable line among {len(texts)} given")
-    return scrub_section(lines, [True] * len(lines), reason)
-
-
-def scrub_section(lines: Sequence[str], marked: Sequence[bool], reason: str) -> tuple[str, ...]:
-    """Clean lines of one field without adverts; those that are not `marked` hold none.
-
-    Raises:
-        Rejected: `reason` if nothing but headings is left, advert if adverts were all there was.
-    """
-    clean = clean_steps if reason == "no_steps" else clean_ingredients
-    pairs = zip(lines, marked, strict=True)
-    scrubbed = [scrub(line) if mark else line for line, mark in pairs]
-    kept = list(lines)
-    if scrubbed != kept:
+    scrubbed = list(map(scrub, lines))
+    kept = lines
+    if scrubbed != lines:
         kept = clean([clean_line(line) for line in scrubbed if line])
     if all(map(is_heading, kept)):
-        if scrubbed != list(lines):
+        if scrubbed != lines:
             raise Rejected("advert", f"nothing but adverts or contacts ({reason[3:]})")
         raise Rejected(reason, f"no usable line among {len(lines)} given")
     return tuple(kept)

@@ -1,5 +1,6 @@
 """Processes that share the chunks out, and the files that they leave."""
 
+import gc
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -32,14 +33,15 @@ class Processes:
         self._here = Worker(job) if count == 1 else None
         self._pool = None
         if count > 1:
-            # Forked, so that the tables of characters are made once.
-            worker.table(), worker.fold_table()
+            # Forked, so that what is protected is read once.
             self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, (job,))
 
     def __enter__(self) -> "Processes":
+        gc.disable()  # nothing here makes cycles, and chunks make many objects
         return self
 
     def __exit__(self, *_: object) -> None:
+        gc.enable()
         if self._here:
             self._here.close()
         if self._pool:
@@ -110,10 +112,8 @@ def _copy(folder: Path, target: Path, at: int, spools: Array, offsets: Array, si
     try:
         with target.open("r+b", buffering=_BLOCK) as stream:
             stream.seek(at)
-            for number, offset, size in zip(
-                spools.tolist(), offsets.tolist(), sizes.tolist(), strict=True
-            ):
-                stream.write(os.pread(handles[number], size, offset))
+            files = map(handles.__getitem__, spools.tolist())
+            stream.writelines(map(os.pread, files, sizes.tolist(), offsets.tolist()))
     finally:
         for handle in handles.values():
             os.close(handle)

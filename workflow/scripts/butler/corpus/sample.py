@@ -1,16 +1,20 @@
 """A recipe as a training sample: question, answer, and what rules it out."""
 
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+import orjson
 
 from butler.chat_template import MARKER
 from butler.corpus.adverts import has_contact
 from butler.corpus.recipe import Recipe, Rejected, is_heading
 from butler.corpus.text import chinese_share
 
+Array = np.ndarray[Any, Any]
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
 MAX_NAME = 60  # characters
@@ -49,29 +53,31 @@ class Questions:
     """
 
     def __init__(self, forms: Mapping[str, float], seed: int) -> None:
-        self._forms = forms
         self._endings = tuple(forms)
-        self._lines = [(ending, f"{ending}\n") for ending in forms]
+        self._weights = np.array(list(forms.values()))
         self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
-        self._bounds: dict[tuple[str, ...], list[float]] = {}
 
-    def ask(self, name: str, keywords: str) -> str:
-        """The question of a recipe with this name and these keywords, one a line."""
-        words = keywords.replace(" ", "") + "\n"
-        own = tuple([ending for ending, line in self._lines if line in words])
-        usable = own or self._endings
-        if len(usable) == 1:
-            ending = usable[0]
-        else:
-            bounds = self._bounds.get(usable)
-            if bounds is None:
-                bounds = list(accumulate(self._forms[ending] for ending in usable))
-                self._bounds[usable] = bounds
+    def ask(self, names: Sequence[str], keywords: Sequence[str]) -> list[str]:
+        """The questions of recipes with these names and keywords, one keyword a line."""
+        words = [text.replace(" ", "") + "\n" for text in keywords]
+        own = np.array([[f"{ending}\n" in text for text in words] for ending in self._endings])
+        own[:, ~own.any(axis=0)] = True
+        # The first ending whose weight and those before it are more than what was drawn.
+        bounds = np.cumsum(own * self._weights[:, None], axis=0)
+        chosen = (bounds <= self._drawn(names) * bounds[-1]).sum(axis=0)
+        last = len(self._endings) - 1 - own[::-1].argmax(axis=0)
+        endings = [self._endings[at] for at in np.minimum(chosen, last).tolist()]
+        pairs = zip(names, endings, strict=True)
+        return [name if name.endswith(ending) else name + ending for name, ending in pairs]
+
+    def _drawn(self, names: Sequence[str]) -> Array:
+        """A number from 0 to 1 for each name."""
+        digests = []
+        for name in names:
             drawn = self._start.copy()
             drawn.update(name.encode())
-            draw = int.from_bytes(drawn.digest(), "big") / 2**64 * bounds[-1]
-            ending = usable[min(bisect_right(bounds, draw), len(usable) - 1)]
-        return name if name.endswith(ending) else name + ending
+            digests.append(drawn.digest())
+        return np.frombuffer(b"".join(digests), ">u8") / 2.0**64
 
 
 def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
@@ -81,18 +87,49 @@ def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
         ingredients, steps: the letters() of each line: punctuation, spaces and letter case do
             not count.
     """
-    text = "\n".join(sorted(ingredients)) + "\n\n" + "".join(steps)
-    return blake2b(text.encode(), digest_size=16).digest()
+    return letters_key(
+        "".join(f"{line}\n" for line in ingredients).encode(), "".join(steps).encode()
+    )
 
 
-def judge(recipe: Recipe, limits: Limits) -> None:
-    """Reject a recipe that would teach the wrong thing.
+def letters_key(ingredients: bytes, steps: bytes) -> bytes:
+    """content_key() of lines that stand in UTF-8, a line feed after each."""
+    # Bytes of UTF-8 sort as their characters do.
+    first = b"\n".join(sorted(ingredients[:-1].split(b"\n")))
+    return blake2b(first + b"\n\n" + steps.replace(b"\n", b""), digest_size=16).digest()
+
+
+class Conversations:
+    """Recipes as lines of XTuner's JSON, many at a time, with one system prompt."""
+
+    _BETWEEN = "\x7f"  # in no clean text, and JSON leaves it as it is
+
+    def __init__(self, system: str) -> None:
+        self._start = b'{"conversation":[{"system":' + orjson.dumps(system) + b',"input":"'
+
+    def lines(
+        self, asked: Sequence[str], ingredients: Sequence[str], steps: Sequence[str]
+    ) -> list[bytes]:
+        """The line of each recipe, by its question, its ingredients and its steps."""
+        before, between, _ = answer("\0", "\0").split("\0")
+        columns = asked, repeat(self._BETWEEN + before), ingredients, repeat(between), steps
+        joined = "".join(chain.from_iterable(zip(*columns, repeat(self._BETWEEN), strict=False)))
+        texts = orjson.dumps(joined)[1:-1].split(self._BETWEEN.encode())
+        start = self._start
+        return [
+            b'%b%b","output":"%b"}]}\n' % (start, question, text)
+            for question, text in zip(texts[:-1:2], texts[1::2], strict=True)
+        ]
+
+
+def judge(recipe: Recipe, limits: Limits, searched: bool = False) -> None:
+    """Reject a recipe that would teach the wrong thing; one `searched` is known to hold no contact.
 
     Raises:
         Rejected: chat_marker, contact, too_short, too_long or not_chinese.
     """
     text = answer("\n".join(recipe.ingredients), "\n".join(recipe.steps))
-    judge_text(recipe.name, text)
+    judge_text(recipe.name, text, searched)
     body = sum(map(len, recipe.ingredients + recipe.steps))
     if len(recipe.name) > MAX_NAME:
         raise Rejected("too_long", f"the name has {len(recipe.name)} characters")
@@ -124,7 +161,7 @@ def judge_pair(question: str, text: str, limits: Limits) -> None:
     judge_language(question + text, limits)
 
 
-def judge_text(name: str, text: str) -> None:
+def judge_text(name: str, text: str, searched: bool = False) -> None:
     """Reject what no training text may hold.
 
     Raises:
@@ -132,7 +169,7 @@ def judge_text(name: str, text: str) -> None:
     """
     if marker := MARKER.search(f"{name}\n{text}"):
         raise Rejected("chat_marker", f"the text holds {marker[0]!r}")
-    if has_contact(text):
+    if not searched and has_contact(text):
         raise Rejected("contact", "a contact detail that could not be cut out")
 
 

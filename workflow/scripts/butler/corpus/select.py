@@ -3,15 +3,15 @@
 Nothing here depends on the order of the input: every choice is made by content and seed.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from heapq import heapify, heappop
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from butler.corpus.worker import Outcome
 
@@ -102,16 +102,16 @@ class Texts:
     def __init__(self, gatherer: Gatherer, kind: str) -> None:
         full = [outcome for outcome in gatherer.outcomes if outcome.contents]
         self._blobs: list[bytes] = [getattr(outcome, kind) for outcome in full]
-        self._ends = np.cumsum([len(outcome.contents) // 16 for outcome in full])
+        self._ends = list(accumulate(len(outcome.contents) // 16 for outcome in full))
         self._open: tuple[int, list[str]] = (-1, [])
 
     def text(self, record: int) -> str:
         """The text of one record."""
-        blob = int(np.searchsorted(self._ends, record, "right"))
+        blob = bisect_right(self._ends, record)
         if self._open[0] != blob:
             self._open = blob, self._blobs[blob].decode().split("\n")
         texts = self._open[1]
-        return texts[record - int(self._ends[blob]) + len(texts)]
+        return texts[record - self._ends[blob] + len(texts)]
 
 
 def drop_duplicates(table: Table, tie: Callable[[int], int]) -> tuple[Array, Array]:
@@ -178,6 +178,19 @@ class Split:
     test_dishes: int
 
 
+def _components(first: Array, second: Array, count: int) -> Array:
+    """The smallest node that each of `count` nodes hangs together with, by edges first - second."""
+    roots = np.arange(count)
+    while len(first):
+        ends = np.stack((roots[first], roots[second]))
+        np.minimum.at(roots, ends.max(axis=0), ends.min(axis=0))
+        while (roots[roots] != roots).any():
+            roots = roots[roots]
+        apart = roots[first] != roots[second]
+        first, second = first[apart], second[apart]
+    return roots
+
+
 def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int, str]]:
     """The dish of each record, and the name of each dish: the smallest key of its group.
 
@@ -185,11 +198,7 @@ def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int,
         keys: numbers of the keys of name and dish [records, 2], -1 for none.
     """
     both = keys[:, 1] >= 0
-    graph = coo_array(
-        (np.ones(int(both.sum()), bool), (keys[both, 0], keys[both, 1])),
-        shape=(len(key_names), len(key_names)),
-    )
-    groups = connected_components(graph, directed=False)[1]
+    groups = _components(keys[both, 0], keys[both, 1], len(key_names))
     names: dict[int, str] = {}
     used = np.unique(keys[keys >= 0])
     for key, group in zip(used.tolist(), groups[used].tolist(), strict=True):

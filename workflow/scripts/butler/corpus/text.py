@@ -5,6 +5,7 @@ Every function here is idempotent: cleaning clean text changes nothing.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 
@@ -46,7 +47,7 @@ FOOD = {word[0]: word[1:] for word in _FOOD_WORDS.split()}
 _EMOJI = "[\U0001f000-\U0001faff\u2600-\u2775\u2794-\u27bf\u2b00-\u2bff\u231a-\u23ff]"
 _FOOD = "".join(FOOD)
 _MEASURE = "0-9半一二两三四五六七八九十几个只克颗粒根勺片块瓣条把杯升滴包匙斤gl"
-_FOOD_WORD = re.compile(rf"(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，])([{_FOOD}])\1*")
+_FOOD_WORD = re.compile(rf"([{_FOOD}])(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，].)\1*")
 _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 # Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
 _FACES = "\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌"
@@ -60,13 +61,14 @@ UNITS = (
     "|滴|包|袋|盒|枚|碗|张|朵|株|棵|支|段|度|秒|寸|℃|°C"
 )
 _LATIN_UNITS = r"(?:kg|g|mg|ml|l|cc|cm|mm|oz|lb|tbsp?|tsp|mins?)s?(?![A-Za-z])"
-_SPACE_IN_QUANTITY = re.compile(rf"(?<=\d) (?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
-_SPACE_AT_PUNCTUATION = re.compile(
-    "(?<=[，。！？；：、（）《》【】“”]) +| +(?=[，。！？；：、（）《》【】“”])"
-)
+# A pattern that begins with what is rare is searched for many times as fast as one that looks back.
+_SPACE_IN_QUANTITY = re.compile(rf" (?<=\d )(?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
+_PUNCTUATION = "[，。！？；：、（）《》【】“”]"
+_SPACE_AT_PUNCTUATION = re.compile(f" (?:(?<={_PUNCTUATION} )|(?={_PUNCTUATION}))")
+_BLANKS = re.compile("  +")
 _REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
 _NOT_LETTERS = re.compile(r"[\W_]+")
-_DOTS = re.compile(r"…{2,}|\.{4,}|。{2,}")
+_DOTS = re.compile(r"……+|\.\.\.\.+|。。+")
 
 
 class _Spelling(dict[int, str]):
@@ -90,6 +92,7 @@ def _visible(char: str) -> str:
 
 
 _SPELLING = _Spelling()
+_SPELLING_OF_LINES = _Spelling({ord("\n"): "\n"})
 
 
 def respelled(char: str) -> bool:
@@ -101,12 +104,16 @@ def respelled(char: str) -> bool:
 FACE_MARKS = "∩▽^´｀≧≦﹏ω"
 _FACE_MARK = re.compile(f"[{re.escape(FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
-    rf"[oOヾ~～]?[（(](?=[^()（）]*[{FACE_MARKS}])[^()（）{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
+    rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
 
 
 def respell(line: str) -> str:
     """The characters of a line in one spelling, without unseen ones and emoji."""
+    return _respelt(line, _SPELLING)
+
+
+def _respelt(line: str, spelling: _Spelling) -> str:
     if not line.isascii():
         line = unicodedata.normalize("NFC", line)
         if "\u20e3" in line:
@@ -114,7 +121,7 @@ def respell(line: str) -> str:
         line = _MIXED_NUMBER.sub(r"\1 \2", line)
     if _FACE_MARK.search(line):
         line = _LETTER_FACE.sub(" ", line)
-    line = line.translate(_SPELLING)
+    line = line.translate(spelling)
     if _PICTURE.search(line):
         line = _FOOD_WORD.sub(_food_word, line)
         line = _EMOJI_RUN.sub("", _FACE.sub(" ", line))
@@ -123,12 +130,26 @@ def respell(line: str) -> str:
 
 def tidy(line: str) -> str:
     """A respelt line with single spaces where they belong, and no repeated punctuation."""
-    line = " ".join(line.split())
+    return _tidied(" ".join(line.split()))
+
+
+def _tidied(line: str) -> str:
     if " " in line:
         line = _SPACE_IN_QUANTITY.sub("", line)
         line = _SPACE_AT_PUNCTUATION.sub("", line)
     line = _REPEATED.sub(_first, line)
     return _DOTS.sub("……", line)
+
+
+def respell_lines(lines: Sequence[str]) -> list[str]:
+    """respell() of each line, one pass over all of them: no rule looks past a line feed."""
+    return _respelt("\n".join(lines), _SPELLING_OF_LINES).split("\n")
+
+
+def tidy_lines(lines: Sequence[str]) -> list[str]:
+    """tidy() of each line that has no white space but blanks, one pass over all of them."""
+    text = _BLANKS.sub(" ", "\n".join(lines)).strip(" ")
+    return _tidied(text.replace("\n ", "\n").replace(" \n", "\n")).split("\n")
 
 
 def _first(match: re.Match[str]) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 
 from butler.corpus.chunk import Rejections, Style, make_samples
 from butler.corpus.contaminate import Protected, sampled
-from butler.corpus.folding import Grams, fold_table
+from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
-from butler.corpus.gates import Array, table
+from butler.corpus.gates import Array
 from butler.corpus.near import NearRule, signatures
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
@@ -106,12 +106,15 @@ class Worker:
         records: dict[int, Any] = {}
         why: Rejections = {}
         for place, value in enumerate(decode_all(lines) if chunk.numbers is None else lines):
-            try:
-                if isinstance(value, Rejected):
-                    raise value
-                records[place] = convert(value) if convert else value
-            except Rejected as reason:
-                why[place] = reason.bare()
+            if isinstance(value, Rejected):
+                why[place] = value.bare()
+            elif convert is None:
+                records[place] = value
+            else:
+                try:
+                    records[place] = convert(value)
+                except Rejected as reason:
+                    why[place] = reason.bare()
         return records, why, numbers
 
     def _compare(self, texts: list[str], outcome: Outcome) -> None:
@@ -168,11 +171,6 @@ _WORKER: Worker | None = None
 def start(job: Job) -> None:
     """Make this process a worker."""
     global _WORKER
-    import gc
-
-    gc.disable()  # nothing here makes cycles, and chunks make many objects
-    table()
-    fold_table()
     _WORKER = Worker(job)
 
 
