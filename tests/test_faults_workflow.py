@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from workflow_state import ROOT, overlay, snakemake
+from workflow_state import ROOT, overlay, plan, snakemake
 
 CORPUS = "build/corpus/train.jsonl"
 
@@ -42,7 +42,7 @@ def test_a_second_run_in_the_same_folder_is_told_in_one_sentence(tmp_path, recip
         time.sleep(0.01)
     os.killpg(first.pid, signal.SIGSTOP)
     try:
-        second = snakemake(tmp_path, *arguments, check=False)
+        second = plan(tmp_path, *arguments, check=False)
     finally:
         os.killpg(first.pid, signal.SIGCONT)
     assert "Directory cannot be locked" in second
@@ -57,9 +57,9 @@ def test_a_killed_run_needs_snakemakes_own_unlock_and_nothing_else(tmp_path, rec
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text(f"{CORPUS}\n", encoding="utf-8")
     arguments = fast(tmp_path, recipes)
-    refused = snakemake(tmp_path, *arguments, check=False)
+    refused = plan(tmp_path, *arguments, check=False)
     assert "--unlock" in refused and not (tmp_path / CORPUS).exists()
-    snakemake(tmp_path, "--unlock", *arguments)
+    plan(tmp_path, "--unlock", *arguments)
     snakemake(tmp_path, *arguments)
     assert (tmp_path / CORPUS).is_file()
 
@@ -74,7 +74,7 @@ def test_a_file_dated_in_the_future_stops_the_run_before_its_first_job(made, tmp
         path.touch()
     year_2100 = 4102444800
     os.utime(path, (year_2100, year_2100))
-    text = snakemake(tmp_path, *arguments, check=False)
+    text = plan(tmp_path, *arguments, check=False)
     assert f"{path.name} is dated 2100-01-01" in text and "in the future" in text
     assert ": corpus: " not in text and not (tmp_path / CORPUS).exists()
 
@@ -88,7 +88,7 @@ def test_an_edited_lock_rebuilds_its_environment(tmp_path, monkeypatch, recipes)
     edited = (ROOT / "envs" / "xtuner.lock").stat().st_mtime - 1
     os.utime(stamps / "xtuner.json", (edited, edited))
     arguments = overlay(tmp_path, environments=str(stamps))
-    text = snakemake(tmp_path, "--dry-run", *arguments, "environments")
+    text = plan(tmp_path, "--dry-run", *arguments, "environments")
     assert "xtuner.lock" in text and "environment_xtuner" in text
     assert "environment_lmdeploy" not in text
 

@@ -14,7 +14,7 @@ import to_safetensors
 from butler.errors import ButlerError
 from butler.model_folder import check_model_folder, check_values
 from real_tools import python_of, script
-from workflow_state import ROOT, overlay, snakemake
+from workflow_state import ROOT, overlay, plan
 
 TINY = ROOT / "data" / "base" / "tiny"
 
@@ -113,7 +113,7 @@ def pickled(model, content):
 def test_pickled_weights_are_refused_before_the_first_job(model, tmp_path):
     pickled(model, {"a": torch.zeros(2)})
     arguments = overlay(tmp_path, base={"model": str(model), "remote_code": False})
-    text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
+    text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
     said = [line for line in text.splitlines() if "pytorch_model.bin" in line]
     assert (
         len(said) == 1 and "convert the folder with workflow/scripts/to_safetensors.py" in said[0]

@@ -317,7 +317,7 @@ def test_a_body_that_is_too_large_is_refused_unread(front) -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up(front) -> None:
-    app = front(body_seconds=0.05).app
+    app = front(body_seconds=0.05, linger_seconds=0.05).app
     sent: list[dict] = []
 
     async def never() -> dict:

@@ -1,5 +1,6 @@
 """Clients that mean harm or do not know better: each is refused with a 4xx, and the rest served."""
 
+import asyncio
 import json
 import os
 import resource
@@ -307,10 +308,13 @@ def test_more_connections_than_the_bound_are_told_503(server: Server) -> None:
 
 
 async def endless(scope: dict, receive: Callable, send: Callable) -> None:
-    """Answer without end."""
+    """Answer until the client is gone."""
+    await receive()
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    while True:
+    gone = asyncio.ensure_future(receive())
+    while not gone.done():
         await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
+        await asyncio.sleep(0)
 
 
 @contextmanager
@@ -328,6 +332,7 @@ def guarded(limits: Limits) -> Iterator[tuple[uvicorn.Server, tuple[str, int]]]:
     finally:
         made.should_exit = True
         thread.join(10)
+        assert not thread.is_alive()
 
 
 def wait_until_alone(made: uvicorn.Server) -> None:

@@ -18,7 +18,7 @@ from butler.opencompass.verify import COLUMNS, to_csv
 from test_corpus import distinct, raw_lines, recipe
 from test_corpus_input import build, reasons
 from test_report import make_stages, run
-from workflow_state import ROOT, overlay, snakemake
+from workflow_state import ROOT, overlay, plan
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -70,7 +70,7 @@ def test_a_path_of_the_configuration_is_one_word_of_the_command(tmp_path: Path, 
     folder.mkdir()
     (folder / "raw.jsonl").write_bytes(raw_lines([distinct(1)]))
     arguments = overlay(tmp_path, corpus={"path": str(folder), "system": f"{name}\n{name}"})
-    text = snakemake(tmp_path, "-n", "-p", *arguments, "build/corpus/train.jsonl")
+    text = plan(tmp_path, "-n", "-p", *arguments, "build/corpus/train.jsonl")
     command = text[text.index("python ") :].partition("2>&1")[0]
     words = shlex.split(command)
     given = words[words.index("--input") + 1]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from butler.imports import code_of
-from workflow_state import ROOT, copy_state, finish, overlay, snakemake, stale
+from workflow_state import ROOT, copy_state, finish, overlay, plan, stale
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
@@ -113,7 +113,7 @@ def test_a_changed_rule_of_decision_remakes_the_report_only(state):
 
 
 def test_snakemakes_own_report_has_categories_and_captions(state):
-    snakemake(state, "--report", "report.html", "all")
+    plan(state, "--report", "report.html", "all")
     page = (state / "report.html").read_text(encoding="utf-8")
     found = json.loads(re.search(r"var categories = (\{.*?\});", page)[1])
     shown = {name: sum(map(len, files.values())) for name, files in found.items()}
@@ -125,7 +125,7 @@ def test_snakemakes_own_report_has_categories_and_captions(state):
 
 
 def test_a_run_says_of_each_job_what_it_does_what_it_makes_and_why(tmp_path):
-    text = snakemake(tmp_path, "--dry-run", "workspaces/w4kv8")
+    text = plan(tmp_path, "--dry-run", "workspaces/w4kv8")
     assert (
         "variant: Hard-link a workspace and give it the engine's settings of one variant." in text
     )
@@ -153,18 +153,18 @@ def test_a_stale_environment_is_rebuilt_and_the_target_made(tmp_path):
         (stamps / f"{tool}.json").write_text("{}")
         os.utime(stamps / f"{tool}.json", (1e9, 1e9))
     arguments = overlay(tmp_path, environments=str(stamps))
-    text = snakemake(tmp_path, "--dry-run", *arguments, "results/recipe_fp16.csv")
+    text = plan(tmp_path, "--dry-run", *arguments, "results/recipe_fp16.csv")
     assert ": environment: " in text
     assert "makes: results/recipe_fp16.csv" in text
 
 
 def test_the_weights_of_a_local_base_are_inputs(state):
-    graph = snakemake(state, "--filegraph", "build/base")
+    graph = plan(state, "--filegraph", "build/base")
     assert "data/base/tiny/model.safetensors" in graph
 
 
 def test_one_target_makes_only_what_it_needs(tmp_path):
-    text = snakemake(tmp_path, "--dry-run", "results/ceval_w4kv8.csv")
+    text = plan(tmp_path, "--dry-run", "results/ceval_w4kv8.csv")
     rules = set(re.findall(r"^Job \d+: (\w+): ", text, re.MULTILINE))
     assert "evaluate" in rules
     assert "efficiency" not in rules and "report" not in rules
@@ -177,7 +177,7 @@ def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
     pinned = tmp_path / "pinned.yaml"
     pinned.write_text(f"base: {{revision: '{'0' * 40}'}}", encoding="utf-8")
     files = ["--configfile", str(ROOT / "config" / name), str(pinned)]
-    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *files, "--", "all")
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *files, "--", "all")
     expected = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
     assert f"--model {expected['base']['model']} --revision {'0' * 40}" in text
     assert f"--chat-template {expected['base']['chat_template']}" in text
@@ -187,7 +187,7 @@ def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
 
 def test_a_hub_model_without_a_pinned_commit_is_refused(tmp_path):
     files = ["--configfile", str(ROOT / "config" / OVERLAYS[0]), "--", "all"]
-    text = snakemake(tmp_path, "--dry-run", *files, check=False)
+    text = plan(tmp_path, "--dry-run", *files, check=False)
     assert "base.revision is missing; pin the commit of internlm/" in text
 
 
@@ -207,13 +207,13 @@ def test_paths_with_spaces_are_quoted(tmp_path):
 
 
 def test_a_wrong_configuration_stops_before_the_first_job(tmp_path):
-    text = snakemake(tmp_path, "--dry-run", *overlay(tmp_path, tarin={}), "all", check=False)
+    text = plan(tmp_path, "--dry-run", *overlay(tmp_path, tarin={}), "all", check=False)
     assert "unknown key 'tarin'; did you mean 'train'?" in text
 
 
 def test_a_missing_corpus_is_named(tmp_path):
     arguments = overlay(tmp_path, corpus={"path": "data/nowhere.jsonl"})
-    text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
+    text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
     assert "corpus.path" in text and "data/nowhere.jsonl" in text
 
 
@@ -221,7 +221,7 @@ def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
     cuda = {"engine": "turbomind", "device": "cuda"}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/ceval_w4kv8.csv"
-    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
     assert "--model build/awq --lmdeploy latest" in text
     assert ".envs/lmdeploy-latest/bin/python" in text
     assert "makes: .envs/lmdeploy-latest.json" in text
@@ -238,7 +238,7 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     cuda = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/report.html"
-    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
     lines = text.splitlines()
     measured = [line for line in lines if "measure_efficiency.py" in line and "--variant " in line]
     assert len(measured) == 4
@@ -262,14 +262,14 @@ def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):
     cuda = {"engine": "turbomind", "device": "cuda"}
     arguments = overlay(tmp_path / "latest", lmdeploy="latest", **cuda)
     for extra, built in (([], False), (arguments, True)):
-        text = snakemake(tmp_path, "--dry-run", *extra, "environments")
+        text = plan(tmp_path, "--dry-run", *extra, "environments")
         assert ("lmdeploy-latest" in text) == built
 
 
 def test_a_split_that_does_not_fit_the_model_stops_before_the_first_job(tmp_path):
     cuda = {"engine": "turbomind", "device": "cuda"}
     arguments = overlay(tmp_path, workspace={"tp": 2}, **cuda)
-    text = snakemake(tmp_path, "--dry-run", *arguments, "all", check=False)
+    text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
     assert "workspace.tp 2 does not divide the model's 1 key-value heads" in text
 
 

@@ -4,10 +4,14 @@ The outputs are placeholders: `snakemake --touch` records for each what it was m
 real run, so a dry run answers from the real DAG of the real rules.
 """
 
+import json
+import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import yaml
 
@@ -26,6 +30,32 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
     return text
 
 
+@cache
+def forks() -> subprocess.Popen[str]:
+    """Return the process that answers questions to Snakemake, started with the first one."""
+    command = [sys.executable, str(Path(__file__).with_name("snakemake_forks.py"))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def end_forks() -> None:
+    """End that process, if it was started."""
+    if forks.cache_info().currsize:
+        forks().communicate()
+
+
+def plan(folder: Path, *arguments: str, check: bool = True) -> str:
+    """Ask Snakemake for what starts no job of ours, a dry run as a rule; return what it printed."""
+    command = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "2"]
+    with NamedTemporaryFile("r", encoding="utf-8") as output:
+        question = [*command, *arguments], dict(os.environ), output.name
+        print(json.dumps(question), file=forks().stdin, flush=True)
+        status = int(forks().stdout.readline())
+        text = output.read()
+    if check and status != 0:
+        raise AssertionError(text)
+    return text
+
+
 def overlay(folder: Path, **sections: object) -> list[str]:
     """Write a configuration overlay; return the arguments that apply it."""
     path = folder / "overlay.yaml"
@@ -35,7 +65,7 @@ def overlay(folder: Path, **sections: object) -> list[str]:
 
 def finish(folder: Path) -> None:
     """Leave placeholders of every output of `all` in `folder`, recorded as up to date."""
-    table = snakemake(folder, "--detailed-summary", "all")
+    table = plan(folder, "--detailed-summary", "all")
     lines = [line.split("\t")[0] for line in table.splitlines() if "\t" in line]
     for name in lines[1:]:
         path = folder / name
@@ -45,12 +75,12 @@ def finish(folder: Path) -> None:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)
-    snakemake(folder, "--touch", "--forceall", "all")
+    plan(folder, "--touch", "--forceall", "all")
 
 
 def stale(folder: Path, *arguments: str) -> set[str]:
     """Return the outputs that a run would make again."""
-    text = snakemake(folder, "--dry-run", *arguments, "all")
+    text = plan(folder, "--dry-run", *arguments, "all")
     lines = [line.strip() for line in text.splitlines()]
     made = [line.removeprefix("makes: ") for line in lines if line.startswith("makes: ")]
     return {name for line in made for name in line.split()}
