@@ -80,12 +80,12 @@ def train(folder, base, data, **changed):
     return subprocess.run(line, capture_output=True, text=True)
 
 
-def adapter_of(folder):
+def adapter_of(folder, *more):
     done = script(
         "xtuner",
         "adapter.py",
         *("--config", folder / "config.py", "--checkpoint", folder / "checkpoint"),
-        *("--out", folder / "adapter"),
+        *("--out", folder / "adapter", *more),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     from safetensors.torch import load_file
@@ -140,6 +140,23 @@ def test_a_killed_training_resumes_to_the_same_adapter(base, data, deepspeed, re
     resumed = adapter_of(folder)
     assert resumed.keys() == undisturbed.keys()
     assert all((resumed[name] == undisturbed[name]).all() for name in resumed)
+
+
+def test_a_training_that_was_done_when_its_job_was_cut_is_not_made_again(base, data, tmp_path):
+    folder = tmp_path / "run"
+    assert train(folder, base, data).returncode == 0
+    (checkpoint,) = (folder / "checkpoint").iterdir()
+    before, made = checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns
+    # Slurm takes a job that ends past its limit for cut, and Snakemake removes what it has made.
+    shutil.rmtree(folder / "checkpoint")
+    for name in ("loss.csv", "check.json"):
+        (folder / name).unlink()
+    assert train(folder, base, data).returncode == 0
+    assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == (before, made)
+    assert (folder / "loss.csv").is_file()
+    # The stage after it says that it was noticed; then a training that is asked for is a new one.
+    adapter_of(folder, "--discard", folder / "work")
+    assert not (folder / "work").exists()
 
 
 def test_an_adapter_is_the_same_file_each_time(undisturbed, undisturbed_run):

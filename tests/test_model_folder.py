@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import base_model
 import to_safetensors
 from butler.errors import ButlerError
 from butler.model_folder import check_model_folder, check_values
@@ -194,6 +195,29 @@ REFUSED = {
         "holds NaN or infinity",
     ),
 }
+
+
+@pytest.mark.parametrize("consent", [False, True])
+def test_the_weights_of_a_hub_model_come_after_consent_to_its_code(consent, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(
+        '{"auto_map": {"AutoConfig": "a--configuration_x.X", "AutoTokenizer": ["t_y.Y", null]}}',
+        encoding="utf-8",
+    )
+    asked = []
+
+    def download(model, revision, **patterns):
+        asked.append(patterns)
+        return tmp_path
+
+    monkeypatch.setattr(base_model, "_download", download)
+    arguments = ("someone/model", ROOT, "0" * 40, consent)
+    if consent:
+        assert base_model.locate(*arguments) == tmp_path
+        assert len(asked) == 2 and "*.bin" in asked[1]["ignore_patterns"]
+    else:
+        with pytest.raises(ButlerError, match=r"\(configuration_x, t_y.py\); set base.remote_code"):
+            base_model.locate(*arguments)
+    assert asked[0] == {"allow_patterns": ["*.json"]}
 
 
 @pytest.mark.e2e

@@ -85,13 +85,14 @@ def test_a_job_that_was_killed_is_submitted_again(tmp_path):
 def test_a_training_longer_than_the_queue_allows_goes_on_until_it_is_done(tmp_path):
     """Cut by the queue's clock each minute; its adapter is that of a training nobody cut."""
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("train: {max_steps: 48, checkpoint_interval: 6, lora_dropout: 0.1}\n")
+    overlay.write_text("train: {max_steps: 72, checkpoint_interval: 6, lora_dropout: 0.1}\n")
     short = ["--configfile", str(overlay), "--"]
     finish(start(tmp_path / "whole", *short, "build/adapter"), 900)
     finish(start(tmp_path / "part", *short, "build/train/config.py"), 900)
     clock = ["--retries", "20", "--set-resources", "train:runtime=1", *short]
     jobs = finish(start(tmp_path / "part", *clock, "build/adapter"), 1800)
     states = [of_job(number)["JobState"] for number in jobs]
+    print(dict(zip(jobs, states, strict=True)))
     assert states.count("TIMEOUT") >= 2, f"the training fitted into its minutes: {states}"
     name = "build/adapter/adapter_model.safetensors"
     assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -50,6 +50,7 @@ MpiDefault=none
 GresTypes=gpu
 KillWait=5
 OverTimeLimit=0
+MinJobAge=7200
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName=node1 NodeHostname=$host Port=16821 CPUs=$cpus RealMemory=$memory Gres=gpu:1

@@ -127,7 +127,8 @@ rule adapter:
         python=python("xtuner"),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} "
-        "--checkpoint {input.checkpoint} --out {output} --threads {threads} > {log} 2>&1"
+        "--checkpoint {input.checkpoint} --out {output} --discard build/train/work "
+        "--threads {threads} > {log} 2>&1"
 
 
 rule merge:

@@ -1,4 +1,7 @@
-"""Turn XTuner's checkpoint into a Hugging Face adapter with `xtuner convert pth_to_hf`."""
+"""Turn XTuner's checkpoint into a Hugging Face adapter with `xtuner convert pth_to_hf`.
+
+What the training left to resume from can go then: its checkpoint is taken.
+"""
 
 import argparse
 import sys
@@ -6,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_dir
+from butler.files import atomic_dir, discard
 from butler.tools import run_tool, tool_environment
 
 WANTED = ("adapter_config.json", "adapter_model.safetensors")
@@ -26,6 +29,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="XTuner's, rendered")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that holds it")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--discard", type=Path, help="the training's work folder")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
@@ -38,6 +42,8 @@ def main() -> None:
         run_tool(command, environment)
         if missing := [name for name in WANTED if not (folder / name).is_file()]:
             raise ButlerError(f"pth_to_hf wrote no {missing[0]}; its log says why")
+    if args.discard is not None:
+        discard(args.discard)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError, run_cli
@@ -21,8 +23,13 @@ from butler.model_folder import PICKLES, check_model_folder, check_values
 SHIPPED_CODE = {"internlm2": "xtuner._lite.modelings.internlm2"}
 
 
-def locate(model: str, repository: Path, revision: str | None) -> Path:
-    """Return the local folder of `model`: a path, or a hub id that is downloaded at `revision`."""
+def locate(model: str, repository: Path, revision: str | None, remote_code: bool) -> Path:
+    """Return the local folder of `model`: a path, or a hub id that is downloaded at `revision`.
+
+    Raises:
+        ButlerError: if it is not to be had; of a hub model also if it names code of its own that
+            must not run, before its weights are fetched.
+    """
     if (repository / model).is_dir():
         return repository / model
     if model.count("/") != 1 or model.startswith((".", "/")):
@@ -32,16 +39,17 @@ def locate(model: str, repository: Path, revision: str | None) -> Path:
         )
     if revision is None:
         raise ButlerError(f"base.revision is missing: pin the commit of hub model '{model}'")
-    return _download(model, revision)
+    check_consent(_download(model, revision, allow_patterns=["*.json"]), remote_code)
+    # No pickles: they are not taken, and some are as large as the weights.
+    return _download(model, revision, ignore_patterns=list(PICKLES))
 
 
-def _download(model: str, revision: str) -> Path:
+def _download(model: str, revision: str, **patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        # No pickles: they are not taken, and some are as large as the weights.
-        return Path(snapshot_download(model, revision=revision, ignore_patterns=list(PICKLES)))
+        return Path(snapshot_download(model, revision=revision, **patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ButlerError(
@@ -58,6 +66,35 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def check_consent(folder: Path, remote_code: bool) -> None:
+    """Stop if the folder's configurations name Python code and `remote_code` lets none run.
+
+    Raises:
+        ButlerError: naming the modules.
+    """
+    named: set[str] = set()
+    for path in (folder / "config.json", folder / "tokenizer_config.json"):
+        if not path.is_file():
+            continue
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ButlerError(f"{path} is broken: {error}") from error
+        named |= _modules(config.get("auto_map", {}))
+    if named and not remote_code:
+        raise ButlerError(
+            f"{folder.name} runs Python code of its own ({', '.join(sorted(named))}.py); "
+            "set base.remote_code to the value of base.model if you trust it"
+        )
+
+
+def _modules(auto_map: Mapping[str, Any]) -> set[str]:
+    """Return the modules that hold what an `auto_map` names."""
+    values = [v if isinstance(v, list) else [v] for v in auto_map.values()]
+    entries = [entry for value in values for entry in value if entry]
+    return {entry.split("--")[-1].split(".")[0] for entry in entries}
+
+
 def _code_files(folder: Path) -> set[str]:
     """Return the modules that the folder's configurations run, and make them local names.
 
@@ -68,26 +105,19 @@ def _code_files(folder: Path) -> set[str]:
         if not path.is_file():
             continue
         config = json.loads(path.read_text(encoding="utf-8"))
+        named |= _modules(config.get("auto_map", {}))
         for key, value in config.get("auto_map", {}).items():
             entries = value if isinstance(value, list) else [value]
             local = [entry and entry.split("--")[-1] for entry in entries]
-            named |= {entry.split(".")[0] for entry in local if entry}
             config["auto_map"][key] = local if isinstance(value, list) else local[0]
         if "auto_map" in config:
             atomic_write_json(path, config)
     return named
 
 
-def add_code(folder: Path, remote_code: bool) -> None:
+def add_code(folder: Path) -> None:
     """Put the Python code that the configurations name into `folder`, if it is not there yet."""
     named = _code_files(folder)
-    if not named:
-        return
-    if not remote_code:
-        raise ButlerError(
-            f"{folder.name} runs Python code of its own ({', '.join(sorted(named))}.py); "
-            "set base.remote_code to the value of base.model if you trust it"
-        )
     missing = [name for name in sorted(named) if not (folder / f"{name}.py").is_file()]
     if not missing:
         return
@@ -149,13 +179,14 @@ def set_chat_template(folder: Path, template: ChatTemplate, remote_code: bool) -
 def prepare(source: Path, folder: Path, template: ChatTemplate, remote_code: bool) -> None:
     """Fill `folder` with the base model at `source`, ready for every later stage."""
     check_model_folder(source)
+    check_consent(source, remote_code)
     check_values(source)
     for path in sorted(source.iterdir()):
         pickled = any(path.match(pattern) for pattern in PICKLES)
         if path.is_file() and not pickled and not path.name.startswith("."):
             weights = path.suffix == ".safetensors"
             (link_or_copy if weights else shutil.copyfile)(path, folder / path.name)
-    add_code(folder, remote_code)
+    add_code(folder)
     set_chat_template(folder, template, remote_code)
 
 
@@ -172,7 +203,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     template = ChatTemplate.load(args.chat_template)
-    source = locate(args.model, args.repository, args.revision)
+    source = locate(args.model, args.repository, args.revision, args.remote_code)
     with atomic_dir(args.out) as folder:
         prepare(source, folder, template, args.remote_code)
 

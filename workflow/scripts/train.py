@@ -1,7 +1,9 @@
 """Fine-tune with XTuner, from the last checkpoint if there is one of the same run.
 
 XTuner works in --work, which stays when a run is cut; only a complete training reaches --out. The
-work folder belongs to one configuration, corpus and base: with any other it starts anew.
+work folder belongs to one configuration, corpus and base: with any other it starts anew. It stays
+when the training is complete, too: a queue may take this job for cut although it has just ended,
+and then what it made is removed. adapter.py discards it, whose job shows that this one counted.
 """
 
 import argparse
@@ -197,8 +199,6 @@ def publish(args: argparse.Namespace, plan: Plan) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["step", "loss", "learning_rate", "tokens_per_second"])
         writer.writerows([s.step, s.loss, s.learning_rate, s.tokens_per_second] for s in steps)
-    # All of it is published; what is left would make a forced training end at once.
-    discard(args.work)
 
 
 def main() -> None:
