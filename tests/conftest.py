@@ -6,15 +6,24 @@ import pytest
 
 import workflow_state
 
-# A test's arithmetic is small: to spread it over all cores takes longer, the more so beside others.
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def runs_real_tools(config: pytest.Config) -> bool:
+    """Say whether the marked tests run: their tools take all cores and the memory."""
+    return config.option.markexpr in ("e2e", "gpu")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep a unit test's small arithmetic on one core: to spread it takes longer beside others."""
+    if not runs_real_tools(config):
+        for name in THREADS:
+            os.environ.setdefault(name, "1")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One for the marked tests: they run the real tools, which take all cores and the memory."""
-    wanted = config.option.markexpr
-    return 0 if wanted in ("e2e", "gpu") else None
+    """One for the marked tests, else as many as there are cores."""
+    return 0 if runs_real_tools(config) else None
 
 
 def pytest_unconfigure() -> None:
