@@ -9,6 +9,7 @@ import workflow_state
 # A test's arithmetic is small: to spread it over all cores takes longer, the more so beside others.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the engine does, before torch is imported
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
