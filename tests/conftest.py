@@ -19,6 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not runs_real_tools(config):
         for name in THREADS:
             os.environ.setdefault(name, "1")
+        # As the engine does, before torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -135,6 +135,15 @@ def copies(texts: list[str], count: int) -> list[str]:
     return made
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Real recipes, and copies of them."""
+    lines = RECORDS.read_bytes().splitlines(keepends=True)[:2000]
+    _, outputs = run(tmp_path_factory.mktemp("real"), b"".join(lines), test_size=0)
+    found = [letters(body(line)) for line in outputs.train.read_bytes().splitlines()]
+    return found + copies(found, len(found))
+
+
 @pytest.mark.real_data
 @pytest.mark.skipif(
     not RECORDS.exists(),
@@ -142,11 +151,8 @@ def copies(texts: list[str], count: int) -> list[str]:
 )
 @pytest.mark.parametrize("rule", [RULE, NearRule(0.8, 5), NearRule(0.5, 2)])
 def test_recall_and_precision_against_brute_force_on_real_records(
-    tmp_path: Path, rule: NearRule
+    texts: list[str], rule: NearRule
 ) -> None:
-    _, outputs = run(tmp_path, RECORDS.read_bytes(), test_size=0)
-    texts = [letters(body(line)) for line in outputs.train.read_bytes().splitlines()][:3000]
-    texts += copies(texts, 3000)
     exact, ours = exact_pairs(texts, rule), proposed_pairs(texts, rule)
     assert len(exact) > 500
     assert len(exact & ours) / len(exact) >= 0.97

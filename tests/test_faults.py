@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import venv
 import zipfile
 from pathlib import Path
 
@@ -112,6 +113,11 @@ def test_a_finished_training_whose_last_checkpoint_broke_goes_on_from_the_one_be
     assert not (tmp_path / train.FINISHED).exists()
 
 
+def bare_venv(into):
+    """Make an environment without pip, which takes most of the time and is not called here."""
+    venv.create(into)
+
+
 @pytest.mark.parametrize("left", [(), (".recipe-butler", "lib/python"), ("pyvenv.cfg", "lib/half")])
 def test_an_environment_that_was_cut_is_built_anew(left, tmp_path, monkeypatch):
     into, lock = tmp_path / "tool", tmp_path / "tool.lock"
@@ -119,6 +125,7 @@ def test_an_environment_that_was_cut_is_built_anew(left, tmp_path, monkeypatch):
     for name in left:
         (into / name).parent.mkdir(parents=True, exist_ok=True)
         (into / name).write_text("", encoding="utf-8")
+    monkeypatch.setattr(build_environment, "make_venv", bare_venv)
     monkeypatch.setattr(build_environment, "run_pip", lambda *_: None)
     build_environment.build(lock, into, [], ["json"])
     assert (into / "pyvenv.cfg").is_file()

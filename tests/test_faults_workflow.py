@@ -30,13 +30,11 @@ def test_a_second_run_in_the_same_folder_is_told_in_one_sentence(tmp_path, recip
     arguments = fast(tmp_path, recipes)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(tmp_path), "--cores", "2", *arguments]
-    first = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    log = tmp_path / "first.log"
+    with log.open("wb") as said:
+        first = subprocess.Popen(
+            command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
     deadline = time.monotonic() + 60
     while not any((tmp_path / ".snakemake/locks").glob("*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -47,7 +45,7 @@ def test_a_second_run_in_the_same_folder_is_told_in_one_sentence(tmp_path, recip
         os.killpg(first.pid, signal.SIGCONT)
     assert "Directory cannot be locked" in second
     assert "Traceback" not in second
-    assert first.wait() == 0
+    assert first.wait() == 0, log.read_text(encoding="utf-8")
     assert (tmp_path / CORPUS).is_file()
 
 

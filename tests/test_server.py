@@ -39,7 +39,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(workspace: Path) -> Engine:
-    return Engine.load(workspace, threads=2, max_batch=4)
+    return Engine.load(workspace, threads=1, max_batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_body_that_is_not_json_and_unknown_path(client: TestClient) -> None:
 
 def start(workspace: Path, port_file: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, SCRIPTS / "serve.py", "--workspace", workspace, "--port", "0"]
-    command += ["--port-file", port_file, "--threads", "2", *more]
+    command += ["--port-file", port_file, "--threads", "1", *more]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 

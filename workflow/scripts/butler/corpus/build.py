@@ -1,7 +1,7 @@
 """The corpus stage: raw files in; train, test, rejected and statistics out, all or none."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def build_corpus(
     protected = None
     if settings.overlap and questions:
         protected = Protected(questions, settings.overlap)
-    with scratch_dir(_existing(outputs.train) / "corpus") as folder:
+    home = outputs.train.parent
+    with _made(home), scratch_dir(home / "corpus") as folder:
         style = Style(settings.system, settings.seed, settings.forms, settings.limits)
         ngram = settings.overlap.ngram if settings.overlap else 0
         job = Job(settings.format, style, Path(folder), settings.near, ngram, protected)
@@ -146,9 +147,21 @@ def _choose(
     return split, drops, counts
 
 
-def _existing(path: Path) -> Path:
-    """The nearest folder above `path` that there is: spools go there, and nothing else is made."""
-    return next(parent for parent in path.absolute().parents if parent.is_dir())
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; take away, after a failure, the new ones that are empty.
+
+    Spools always lie there, so that the next run finds those of one that was killed.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            with suppress(OSError):  # something else is in it by now
+                path.rmdir()
+        raise
 
 
 def _check_outputs(source: Path, outputs: Outputs) -> None:
