@@ -54,5 +54,9 @@ for stage in workflow.rules:
     stage.message = f"{stage.name}: {stage.docstring}\n    makes: {{output}}\n    log: {{log}}"
 
 
+onstart:
+    handle_in_thread(signal.SIGTERM)
+
+
 onerror:
     print("", *(explain(Path(path).read_text(encoding="utf-8")) for path in log), sep="\n")

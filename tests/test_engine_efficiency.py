@@ -12,6 +12,7 @@ from tiny_workspace import HEAD, Tiny
 torch = pytest.importorskip("torch")
 
 import measure_efficiency
+from butler.errors import ButlerError
 from measure_efficiency import Timing, speeds
 
 METRICS = {
@@ -24,19 +25,18 @@ METRICS = {
 }
 
 
-def measure(workspace: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, measure_efficiency.__file__, "--workspace", workspace, "--out", out]
-    command += ["--prompt-tokens", "32", "--new-tokens", "8", "--repeats", "2", "--threads", "1"]
-    return subprocess.run(
-        [*command, *more], check=False, capture_output=True, text=True, timeout=120
-    )
+def command(workspace: Path, out: Path, *more: str) -> list[str]:
+    words = [measure_efficiency.__file__, "--workspace", str(workspace), "--out", str(out)]
+    words += ["--prompt-tokens", "32", "--new-tokens", "8", "--repeats", "2", "--threads", "1"]
+    return [*words, *more]
 
 
 def test_one_row_per_metric_with_real_sizes(tmp_path: Path) -> None:
     tiny = Tiny(layers=3, w4=True)
     workspace = tiny.build(tmp_path / "w4kv8", quant_policy=8)
     out = tmp_path / "efficiency.csv"
-    result = measure(workspace, out)
+    line = [sys.executable, *command(workspace, out)]
+    result = subprocess.run(line, check=False, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(out.open()))
     assert {row["metric"]: row["unit"] for row in rows} == METRICS
@@ -60,13 +60,12 @@ def test_one_row_per_metric_with_real_sizes(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_measured_leaves_no_file(
-    tmp_path: Path, more: tuple[str, str], message: str
+    tmp_path: Path, more: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Tiny(layers=1).build(tmp_path / "ws")
-    result = measure(workspace, tmp_path / "out.csv", *more)
-    assert result.returncode == 1
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.setattr(sys, "argv", command(workspace, tmp_path / "out.csv", *more))
+    with pytest.raises(ButlerError, match=message):
+        measure_efficiency.main()
     assert not (tmp_path / "out.csv").exists()
 
 

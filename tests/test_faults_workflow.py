@@ -117,3 +117,28 @@ def test_a_folder_with_a_chinese_name_a_locale_and_a_read_only_home(
     for name in ("train", "test", "rejected"):
         made = (folder / f"build/corpus/{name}.jsonl").read_bytes()
         assert made == (plain / f"build/corpus/{name}.jsonl").read_bytes()
+
+
+# SIGTERM reaches Snakemake while it takes in what has finished, and holds its lock for that.
+TERMINATED = """
+import signal, sys
+from snakemake.cli import main
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+take_in = JobScheduler._finish_jobs
+
+def terminated(self):
+    signal.raise_signal(signal.SIGTERM)
+    take_in(self)
+
+JobScheduler._finish_jobs = terminated
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_is_terminated_while_it_takes_in_a_job_ends(tmp_path):
+    command = [sys.executable, "-c", TERMINATED, "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--cores", "1", "results/config.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=40)
+    assert "Shutting down" in done.stderr
+    assert not any((tmp_path / ".snakemake/locks").glob("*"))

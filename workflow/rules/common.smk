@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from shlex import quote
@@ -15,6 +16,7 @@ from butler.errors import ButlerError
 from butler.failures import explain
 from butler.imports import code_of
 from butler.progress import TERMINAL
+from butler.signals import handle_in_thread
 from butler.tools import check_python, put_python_first
 from butler.turbomind.release import RELEASES
 from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, TOOLS_ON_DEMAND, VARIANTS
