@@ -60,13 +60,14 @@ def test_a_scripts_own_sentence_is_the_reason(tmp_path: Path) -> None:
         ),
         ("loading\n", 137, "None", "the last line of its log is: loading", "out of memory"),
         ("", 9, "None", "exit code 9 and an empty log", "same command again"),
-        ("OSError: [Errno 28] No space left on device\n", 1, "None", "OSError", "disk space"),
+        ("OSError: [Errno 28] No space left on device\n", 1, "None", "Errno 28", "disk space"),
+        ("RuntimeError: basic_ios::clear: iostream error\n", 1, "None", "No space", "disk space"),
         (
             "RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598\n"
             "error: python -m xtuner.tools.train … exited with 1\n",
             1,
             "None",
-            "exited with 1",
+            "No space left on device",
             "disk space",
         ),
         ("50%\r60%\n", 1, "SLURM status is: 'TIMEOUT'", "SLURM status is", "more time"),

@@ -207,6 +207,7 @@ def test_a_configuration_that_does_not_fit_leaves_the_one_before(limit, whole, t
     [
         "1000000 requested and 262144 written",  # NumPy's tofile
         "[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598",  # torch.save
+        "basic_ios::clear: iostream error",  # torch.save, of a small file
         "Error while serializing: I/O error: No space left on device (os error 28)",  # safetensors
     ],
 )
@@ -218,3 +219,12 @@ def test_every_librarys_word_for_a_full_disk_is_the_same_sentence(text, capsys):
         run_cli(write)
     assert end.value.code == 1
     assert capsys.readouterr().err.startswith("error: No space left on device; free some")
+
+
+def test_a_copy_onto_a_full_disk_names_the_copy(capsys):
+    def copy():
+        raise OSError(28, "No space left on device", "data/model", None, "build/model")
+
+    with pytest.raises(SystemExit):
+        run_cli(copy)
+    assert "(build/model)" in capsys.readouterr().err

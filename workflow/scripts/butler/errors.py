@@ -8,6 +8,7 @@ from collections.abc import Callable
 FULL_DISK = (
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
     r"|inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing"
+    r"|basic_ios::clear: iostream error"
 )
 
 
@@ -24,13 +25,16 @@ def run_cli(main: Callable[[], None]) -> None:
         sys.exit(1)
     except Exception as error:
         if re.search(FULL_DISK, str(error)):
-            name = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-            print(
-                f"error: No space left on device{name}; free some and start again", file=sys.stderr
-            )
-            sys.exit(1)
-        if not isinstance(error, OSError):
+            said = f"No space left on device{_file_of(error)}; free some and start again"
+        elif isinstance(error, OSError):
+            said = f"{error.strerror or error}{_file_of(error)}"
+        else:
             raise
-        name = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{name}", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
+
+
+def _file_of(error: Exception) -> str:
+    """Return the file that an error names, the one that was written if it is of a copy."""
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return f" ({path})" if path else ""

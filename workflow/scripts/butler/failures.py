@@ -31,6 +31,7 @@ _HINTS = (
     ),
     (r"TIMEOUT|DUE TO TIME LIMIT", "give the stage more time (set-resources: runtime)"),
 )
+_FULL = "No space left on device"
 _AGAIN = "mend that and give the same command again: finished stages are kept"
 _RESUMES = ", and the training goes on from its last checkpoint"
 
@@ -66,12 +67,13 @@ def failures(text: str) -> list[Failure]:
 def reason(failure: Failure) -> str:
     """Return why a job failed, in one sentence: its own, or the end of its log."""
     end = _end(failure.log)
-    own = [line for line in end.splitlines() if line.startswith("error: ")]
-    if own:
-        return own[-1].removeprefix("error: ")
-    raised = _EXCEPTION.findall(end)
-    if raised:
-        return str(raised[-1])[:500]
+    own = [line.removeprefix("error: ") for line in end.splitlines() if line.startswith("error: ")]
+    said = (own or [str(raised)[:500] for raised in _EXCEPTION.findall(end)] or [""])[-1]
+    if re.search(FULL_DISK, _seen(failure)) and _FULL not in said:
+        # A tool's own word for it says little, and its last ones may not have found room.
+        return f"{_FULL}: {said}" if said else _FULL
+    if said:
+        return said
     lines = [line.strip() for line in end.splitlines() if line.strip()]
     if failure.message:
         return failure.message[:500]
@@ -83,7 +85,7 @@ def reason(failure: Failure) -> str:
 
 def advice(failure: Failure) -> str:
     """Return what to try."""
-    seen = f"{failure.context}\n{_end(failure.log)[-4000:]}"
+    seen = _seen(failure)
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, seen)), "")
     again = _AGAIN + (_RESUMES if failure.rule == "train" else "")
     return f"{hint}; then {again.removeprefix('mend that and ')}" if hint else again
@@ -99,6 +101,10 @@ def explain(text: str) -> str:
         for failure in failures(text)
     ]
     return "\n".join(parts)
+
+
+def _seen(failure: Failure) -> str:
+    return f"{failure.context}\n{_end(failure.log)[-4000:]}"
 
 
 def _end(log: Path | None) -> str:
