@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write a corpus of any size that is as long, as repetitive and as dirty as the real one.
 
-    python benchmarks/corpus_generator.py --records 1520327 --out /tmp/corpus.jsonl [--processes 2]
+    python benchmarks/corpus_generator.py --records 1520327 --out CORPUS.jsonl [--processes 2]
     python benchmarks/corpus_generator.py --describe FILE    # the figures below, of any corpus
 
 The shares were measured on 6,000 real records with --describe; words and sentences are our own.

@@ -19,6 +19,7 @@ CHECKS = sorted(
         )
     )
 )
+LOCKS = [lock for tool in USED_TOOLS for lock in locks(tool)]
 SCORES = expand("results/{benchmark}_{model}.csv", benchmark=BENCHMARKS, model=MODELS)
 EFFICIENCY = expand("results/efficiency_{variant}.csv", variant=VARIANTS)
 ANSWERS = expand(
@@ -95,7 +96,7 @@ rule report:
         loss="build/train/loss.csv",
         config="results/config.yaml",
         hashes="results/sha256.txt",
-        locks=[lock for tool in USED_TOOLS for lock in locks(tool)],
+        locks=LOCKS,
     output:
         summary=report(
             "results/summary.csv",
@@ -151,7 +152,7 @@ rule provenance:
         targets=rules.report.output,
         hashes="results/sha256.txt",
         config="results/config.yaml",
-        locks=[lock for tool in USED_TOOLS for lock in locks(tool)],
+        locks=LOCKS,
     output:
         report(
             "results/provenance.json",

@@ -72,15 +72,7 @@ def check_consent(folder: Path, remote_code: bool) -> None:
     Raises:
         ButlerError: naming the modules.
     """
-    named: set[str] = set()
-    for path in (folder / "config.json", folder / "tokenizer_config.json"):
-        if not path.is_file():
-            continue
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ButlerError(f"{path} is broken: {error}") from error
-        named |= _modules(config.get("auto_map", {}))
+    named = {name for _, config in _configurations(folder) for name in _modules(config)}
     if named and not remote_code:
         raise ButlerError(
             f"{folder.name} runs Python code of its own ({', '.join(sorted(named))}.py); "
@@ -88,9 +80,25 @@ def check_consent(folder: Path, remote_code: bool) -> None:
         )
 
 
-def _modules(auto_map: Mapping[str, Any]) -> set[str]:
-    """Return the modules that hold what an `auto_map` names."""
-    values = [v if isinstance(v, list) else [v] for v in auto_map.values()]
+def _configurations(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the configurations of a model that may name code, with their paths.
+
+    Raises:
+        ButlerError: if one is no JSON.
+    """
+    found = []
+    for path in (folder / "config.json", folder / "tokenizer_config.json"):
+        if path.is_file():
+            try:
+                found.append((path, json.loads(path.read_text(encoding="utf-8"))))
+            except ValueError as error:
+                raise ButlerError(f"{path} is broken: {error}") from error
+    return found
+
+
+def _modules(config: Mapping[str, Any]) -> set[str]:
+    """Return the modules that hold what the `auto_map` of a configuration names."""
+    values = [v if isinstance(v, list) else [v] for v in config.get("auto_map", {}).values()]
     entries = [entry for value in values for entry in value if entry]
     return {entry.split("--")[-1].split(".")[0] for entry in entries}
 
@@ -101,11 +109,8 @@ def _code_files(folder: Path) -> set[str]:
     `repository--module.Class` would send transformers to the hub in the middle of a run.
     """
     named: set[str] = set()
-    for path in (folder / "config.json", folder / "tokenizer_config.json"):
-        if not path.is_file():
-            continue
-        config = json.loads(path.read_text(encoding="utf-8"))
-        named |= _modules(config.get("auto_map", {}))
+    for path, config in _configurations(folder):
+        named |= _modules(config)
         for key, value in config.get("auto_map", {}).items():
             entries = value if isinstance(value, list) else [value]
             local = [entry and entry.split("--")[-1] for entry in entries]

@@ -2,40 +2,24 @@
 
 import unicodedata
 from functools import cache
-from typing import Any
 
 import numpy as np
 
+from butler.corpus.code_points import Array, CodePoints
 from butler.corpus.gates import IDEOGRAPHS, Lines
 from butler.corpus.text import letters
 
-Array = np.ndarray[Any, Any]
 _SEVERAL = 0xFFFFFFFF  # this character becomes several letters, or joins with a neighbour
 _UNSEEN = 0xFFFFFFFE
 
 
 @cache
-def fold_table() -> Array:
-    """The letter that stands for each code point in letters(): 0 for none, as uint32 [0x110000].
-
-    _UNSEEN stands where the character has not been met.
-    """
-    folded = np.full(0x110000, _UNSEEN, np.uint32)
+def fold_table() -> CodePoints:
+    """The letter that stands for each code point in letters(), 0 for none, or _SEVERAL: uint32."""
+    folded = CodePoints(np.uint32, _UNSEEN, _folded)
     for first, last in IDEOGRAPHS:
-        folded[first : last + 1] = np.arange(first, last + 1)
-    folded[10] = 10
-    return folded
-
-
-def folded_codes(codes: Array) -> Array:
-    """The letter that stands for each code point, or _SEVERAL, as uint32."""
-    known = fold_table()
-    folded = known.take(codes, mode="clip")
-    unseen = folded == _UNSEEN
-    if unseen.any():
-        for code in np.flatnonzero(np.bincount(codes[unseen])).tolist():
-            known[code] = _folded(code)
-        folded = known.take(codes, mode="clip")
+        folded.known[first : last + 1] = np.arange(first, last + 1)
+    folded.known[10] = 10
     return folded
 
 
@@ -56,7 +40,7 @@ class Letters:
     """
 
     def __init__(self, lines: Lines) -> None:
-        codes = folded_codes(lines.codes)
+        codes = fold_table().of(lines.codes)
         several = np.flatnonzero(codes == _SEVERAL)
         if len(several):
             codes[several] = 0

@@ -10,14 +10,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import Any
 
 import numpy as np
 
+from butler.corpus.code_points import Array, CodePoints
 from butler.corpus.recipe import NAME_END
 from butler.corpus.text import FACE_MARKS, FOOD, HAN, respelled
-
-Array = np.ndarray[Any, Any]
 
 CHAR = 1  # the character is respelt, dropped, or may join with a neighbour
 IMAGE = 2  # 图, without which no reference to a picture is
@@ -208,25 +206,12 @@ _UNSEEN = 0xFFFF  # no character has all marks
 
 
 @cache
-def table() -> Array:
-    """The marks of every code point, as uint16 [0x110000]; _UNSEEN until its character is met."""
-    marks = np.full(0x110000, _UNSEEN, np.uint16)
+def table() -> CodePoints:
+    """The marks of every code point, as uint16."""
+    marks = CodePoints(np.uint16, _UNSEEN, lambda code: _marks(chr(code)))
     for first, last in IDEOGRAPHS:
-        marks[first : last + 1] = PLAIN | LETTER | HAN_LETTER
-    for char in set(_PLACEHOLDER + "".join(_SETS.values())):
-        marks[ord(char)] = _marks(char)
-    return marks
-
-
-def marks_of(codes: Array) -> Array:
-    """The marks of each code point, as uint16."""
-    known = table()
-    marks = known.take(codes, mode="clip")
-    unseen = marks == _UNSEEN
-    if unseen.any():
-        for code in np.flatnonzero(np.bincount(codes[unseen])).tolist():
-            known[code] = _marks(chr(code))
-        marks = known.take(codes, mode="clip")
+        marks.known[first : last + 1] = PLAIN | LETTER | HAN_LETTER
+    marks.meet(map(ord, set(_PLACEHOLDER + "".join(_SETS.values()))))
     return marks
 
 
@@ -269,7 +254,7 @@ class Lines:
     @cached_property
     def marks(self) -> Array:
         """The marks of each character, as uint16."""
-        return marks_of(self.codes)
+        return table().of(self.codes)
 
     @cached_property
     def some(self) -> Array:
