@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from butler.corpus import gates
@@ -117,6 +117,7 @@ def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str
 @pytest.mark.parametrize("again", [False, True])
 @settings(max_examples=150, deadline=None)
 @given(records=st.lists(RECORDS, min_size=1, max_size=5))
+@example(records=[{"name": "青菜", "recipeIngredient": ["http://a.cn/1"]}])
 def test_a_chunk_is_its_records_one_by_one(again: bool, records: list[dict[str, object]]) -> None:
     style = Style("系统", 3, {"的做法": 1.0})
     batch, rejected = make_samples(records * (1 + again), style)

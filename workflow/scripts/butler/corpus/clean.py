@@ -31,6 +31,7 @@ from butler.corpus.recipe import (
     Recipe,
     Rejected,
     clean_ingredients,
+    clean_section,
     clean_steps,
     has_glued_numbers,
     is_heading,
@@ -86,11 +87,23 @@ def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]
         return raw, rejected
     # Of several reasons the name's counts, then the ingredients'.
     gone = clean_sections(raw.steps, STEP_START)
+    gone = _first_reasons(gone, raw.ingredients)
     gone |= clean_sections(raw.ingredients, INGREDIENT_START)
     gone |= _clean_names(raw.names)
     raw.dishes = list(map(_dish, raw.dishes))
     rejected |= {raw.rows[place]: why for place, why in gone.items()}
     return raw.without(gone), rejected
+
+
+def _first_reasons(gone: dict[int, Rejected], ingredients: list[str]) -> dict[int, Rejected]:
+    """Why records without steps go: for their ingredients, where those are nothing but adverts."""
+    reasons = dict(gone)
+    for place in gone:
+        try:
+            clean_section(ingredients[place].split("\n"), "no_ingredients")
+        except Rejected as why:
+            reasons[place] = why.bare()
+    return reasons
 
 
 def clean_sections(texts: list[str], start: int) -> dict[int, Rejected]:
