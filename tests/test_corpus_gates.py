@@ -1,5 +1,6 @@
 """The gates let no line pass that a rule would change, and chunks come out as single records do."""
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import example, given, settings
@@ -83,11 +84,30 @@ def test_letters_of_many_lines_are_those_of_each(texts: list[str]) -> None:
     assert Letters(Lines("\n".join(texts) + "\n")).lines() == [letters(text) for text in texts]
 
 
+def grams(texts: list[str]) -> Grams:
+    """The letters of texts of one line each."""
+    return Letters(Lines("\n".join(texts) + "\n")).grams()
+
+
+@given(LINES, st.data())
+def test_a_text_of_several_lines_has_their_letters(texts: list[str], data: st.DataObject) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(texts)), unique=True).map(sorted))
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(cuts), max_size=len(cuts)))
+    ranges = [(a, b) for a, b, own in zip(cuts, cuts[1:], chosen, strict=False) if own]
+    of_lines = Letters(Lines("\n".join(texts) + "\n"))
+    found = of_lines.grams(*np.array(ranges, np.int64).reshape(-1, 2).T)
+    expected = ["".join(map(letters, texts[a:b])) for a, b in ranges]
+    assert found.sizes.tolist() == list(map(len, expected))
+    assert found.codes.tobytes().decode("utf-32-le") == "".join(expected)
+    both = Grams.joined([found, grams(texts)])
+    assert both.sizes.tolist() == list(map(len, [*expected, *map(letters, texts)]))
+
+
 @given(st.lists(st.text("abc", max_size=20), min_size=1, max_size=5), st.integers(1, 14))
 def test_equal_runs_have_equal_hashes_and_no_run_crosses_texts(
     texts: list[str], length: int
 ) -> None:
-    hashes, counts = Grams(texts).hashes(length)
+    hashes, counts = grams(texts).hashes(length)
     runs = [text[at : at + length] for text in texts for at in range(len(text) - length + 1)]
     assert counts.tolist() == [max(len(text) - length + 1, 0) for text in texts]
     named = dict(zip(runs, hashes.tolist(), strict=True))

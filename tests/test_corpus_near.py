@@ -12,11 +12,11 @@ from scipy.sparse import csr_array
 
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.drop import body
-from butler.corpus.folding import Grams
 from butler.corpus.near import NearRule, drop_near, signatures
 from butler.corpus.text import letters
 from butler.errors import ButlerError
 from test_corpus import conversations, json_lines, kept, raw_lines, run
+from test_corpus_gates import grams
 from test_corpus_real import RECORDS, SHARED
 from test_corpus_text import recipe
 
@@ -56,7 +56,7 @@ def test_a_record_like_one_that_went_for_another_may_stay() -> None:
     # b is like a and goes; c is like b alone, and stays.
     letters = "".join(map(chr, range(0x4E00, 0x4F00)))
     texts = [letters[start : start + 150] for start in (0, 25, 50)]
-    found = signatures(texts, NearRule(0.6, 4))
+    found = signatures(grams(texts), NearRule(0.6, 4))
     ends = np.cumsum(found.counts)
     dropped = drop_near(
         found.bands,
@@ -88,7 +88,7 @@ def exact_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
 
 def proposed_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
     """The pairs that our bands propose and our sets confirm."""
-    found = signatures(texts, rule)
+    found = signatures(grams(texts), rule)
     sets = [set(part.tolist()) for part in np.split(found.shingles, np.cumsum(found.counts)[:-1])]
     pairs: set[tuple[int, int]] = set()
     for band in found.bands.T:
@@ -114,7 +114,7 @@ def test_protected_texts_are_found_as_by_comparing_each_with_each(
     def runs(text: str) -> set[str]:
         return {text[at : at + ngram] for at in range(len(text) - ngram + 1)}
 
-    found = Protected(texts, OverlapRule(ngram, share)).find(*Grams(records).hashes(ngram))
+    found = Protected(texts, OverlapRule(ngram, share)).find(*grams(records).hashes(ngram))
     for number, record in enumerate(records):
         shares = [len(runs(text) & runs(record)) / max(len(runs(text)), 1) for text in texts]
         best = max(shares)

@@ -1,6 +1,6 @@
 """A chunk of decoded records to finished samples, and what the choice needs to know of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -12,7 +12,7 @@ import orjson
 from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.clean import HEADING_ENDS, Columns, clean_records, clean_sections
 from butler.corpus.dish import dish_key
-from butler.corpus.folding import Letters
+from butler.corpus.folding import Grams, Letters
 from butler.corpus.formats.base import Pair
 from butler.corpus.gates import (
     HAN_LETTER,
@@ -54,8 +54,8 @@ class Style:
 class Batch:
     """Usable records of a chunk, one entry each.
 
-    `rows` numbers the records in the chunk; `texts` are the letters that shingles are made of,
-    a line feed after each line.
+    `rows` numbers the records in the chunk; `letters`, what they are compared by, has one entry for
+    many records.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Batch:
     characters: list[int] = field(default_factory=list)  # of the answer
     samples: list[bytes] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    letters: list[Grams] = field(default_factory=list)
 
     def __iadd__(self, other: "Batch") -> "Batch":
         for name, values in vars(self).items():
@@ -76,37 +76,31 @@ class Batch:
 Rejections = dict[int, Rejected]
 
 
-def make_samples(records: Sequence[Any], style: Style) -> tuple[Batch, Rejections]:
-    """Samples of decoded records, and why the others are rejected, by their place in `records`."""
-    recipes, pairs = {}, {}
-    for row, record in enumerate(records):
-        (pairs if type(record) is Pair else recipes)[row] = record
-    batch, rejected = Batch(), {}
-    if recipes:
-        made, why = _recipes(list(recipes.values()), style)
-        _renumber(made, why, list(recipes), batch, rejected)
-    if pairs:
-        columns, why = clean_pairs(list(pairs.values()))
-        made = _finish_pairs(columns, why, style)
-        _renumber(made, why, list(pairs), batch, rejected)
-    return batch, rejected
+def make_samples(entries: Iterable[Any], style: Style) -> tuple[Batch, Rejections]:
+    """Samples of decoded entries, and why the others are rejected, by their place in `entries`.
 
-
-def _renumber(
-    made: Batch, why: Rejections, rows: Sequence[int], batch: Batch, rejected: Rejections
-) -> None:
-    made.rows = [rows[row] for row in made.rows]
-    batch += made
-    rejected |= {rows[row]: reason for row, reason in why.items()}
-
-
-def _recipes(records: Sequence[Any], style: Style) -> tuple[Batch, Rejections]:
-    columns, rejected = clean_records(records)
+    An entry is a raw recipe, a Pair, or the Rejected that says why there is none.
+    """
+    pairs: dict[int, Pair] = {}
+    columns, rejected = clean_records(_without_pairs(entries, pairs))
     batch, again = _finish(columns, rejected, style)
     if again:
         columns = _scrubbed(columns, again, rejected)
         batch += _finish(columns, rejected, style, scrubbed=True)[0]
+    if pairs:
+        columns, why = clean_pairs(pairs)
+        rejected |= why
+        batch += _finish_pairs(columns, rejected, style)
     return batch, rejected
+
+
+def _without_pairs(entries: Iterable[Any], pairs: dict[int, Pair]) -> Iterator[tuple[int, Any]]:
+    """The entries that are no pairs, with their places; the pairs are put aside."""
+    for place, entry in enumerate(entries):
+        if type(entry) is Pair:
+            pairs[place] = entry
+        else:
+            yield place, entry
 
 
 def _scrubbed(columns: Columns, again: dict[int, list[int]], rejected: Rejections) -> Columns:
@@ -163,11 +157,9 @@ class _Measures:
             for begin, middle, end in zip(*(bound.tolist() for bound in bounds), strict=True)
         ]
 
-    def texts(self, places: Array) -> list[str]:
-        """The letters of each record, a line feed after each line."""
-        text, starts = self._letters.text, self._letters.starts
-        bounds = starts[self.first_line[places]].tolist(), starts[self.ends[places]].tolist()
-        return [text[begin:end] for begin, end in zip(*bounds, strict=True)]
+    def letters(self, places: Array) -> Grams:
+        """What the records are compared by."""
+        return self._letters.grams(self.first_line[places], self.ends[places])
 
     def suspects(self, names: Sequence[str], limits: Limits) -> Array:
         """Whether judge() could reject each record, as bool [records]."""
@@ -240,7 +232,7 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
         [headers + len(first) + len(second) for first, second in zip(*bodies, strict=True)],
         conversations.lines(asked, *bodies),
         measures.contents(staying),
-        measures.texts(staying),
+        [measures.letters(staying)],
     )
 
 
@@ -265,22 +257,20 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
     if not columns.rows:
         return batch
     measures = _Measures(columns)
-    everything = np.arange(len(columns.rows))
-    letters = zip(measures.contents(everything), measures.texts(everything), strict=True)
-    for place, (content, compared) in enumerate(letters):
-        asked, text = columns.names[place], columns.steps[place]
+    gone: set[int] = set()
+    for place, (asked, text) in enumerate(zip(columns.names, columns.steps, strict=True)):
         try:
             judge_pair(asked, text, style.limits)
         except Rejected as why:
             rejected[columns.rows[place]] = why.bare()
+            gone.add(place)
             continue
         turn = {"system": style.system, "input": asked, "output": text}
-        batch.rows.append(columns.rows[place])
-        batch.names.append(asked)
-        batch.keys.append(dish_key(asked) + "\n")
-        batch.dishes.append("")
-        batch.characters.append(len(text))
         batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
-        batch.contents.append(content)
-        batch.texts.append(compared)
+    staying = np.delete(np.arange(len(columns.rows)), list(gone))
+    columns = columns.without(gone)
+    batch.rows, batch.names, batch.dishes = columns.rows, columns.names, columns.dishes
+    batch.keys = [dish_key(name) + "\n" for name in columns.names]
+    batch.characters = list(map(len, columns.steps))
+    batch.contents, batch.letters = measures.contents(staying), [measures.letters(staying)]
     return batch

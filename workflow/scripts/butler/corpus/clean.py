@@ -6,11 +6,11 @@ itself, once the whole chunk has been searched (chunk.py).
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, compress
-from operator import eq
+from itertools import compress
+from operator import eq, itemgetter
 from typing import Any
 
 import numpy as np
@@ -80,9 +80,12 @@ class Columns:
         return Recipe(self.names[place], self.dishes[place], tuple(ingredients), tuple(steps), ())
 
 
-def clean_records(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
-    """Clean decoded records: those that are usable so far, and why the others are not."""
-    raw, rejected = _typed(records)
+def clean_records(numbered: Iterable[tuple[int, Any]]) -> tuple[Columns, dict[int, Rejected]]:
+    """Clean decoded records, each with its number: those usable so far, and why others are not.
+
+    One that could not be decoded comes as the Rejected that says why.
+    """
+    raw, rejected = _typed(numbered)
     if not raw.rows:
         return raw, rejected
     # Of several reasons the name's counts, then the ingredients'.
@@ -204,53 +207,47 @@ class _Sections:
         return [changed[place] for place in numbers]
 
 
-def _typed(records: Sequence[Any]) -> tuple[Columns, dict[int, Rejected]]:
-    """The fields in use as they stand, checked for their types in the order of recipe.parse."""
-    raw, rejected = _whole(records), {}
-    if raw is None:
-        raw = Columns()
-        for row, record in enumerate(records):
-            try:
-                name, dish, ingredients, steps, keywords = _fields(record)
-            except Rejected as why:
-                rejected[row] = why.bare()
-                continue
-            raw.rows.append(row)
-            raw.names.append(name)
-            raw.dishes.append(dish)
-            raw.ingredients.append(ingredients)
-            raw.steps.append(steps)
-            raw.keywords.append(keywords)
+def _typed(numbered: Iterable[tuple[int, Any]]) -> tuple[Columns, dict[int, Rejected]]:
+    """The fields in use as they stand, checked for their types in the order of recipe.parse.
+
+    A record is left as soon as its fields are taken: the next finds its memory in the cache.
+    """
+    taken, rejected = [], {}
+    for row, record in numbered:
+        try:
+            taken.append((row, *(_whole(record) or _fields(record))))
+        except Rejected as why:
+            rejected[row] = why.bare()
+    raw = Columns(*map(list, zip(*taken, strict=True)))
     raw.names = [" ".join(name.split()) if "\n" in name else name for name in raw.names]
     return raw, rejected
 
 
-_LISTS = ("recipeIngredient", "recipeInstructions", "keywords")
-
-
-def _whole(records: Sequence[Any]) -> Columns | None:
-    """The fields of records that have them all; None where a look at each is needed."""
-    try:
-        names = [record["name"] for record in records]
-        dishes = [record["dish"] for record in records]
-        lists = [[record[key] for record in records] for key in _LISTS]
-        texts = [list(map("\n".join, column)) for column in lists]
-    except (KeyError, TypeError):
-        return None  # _fields says what is wrong
-    if {*map(type, names), *map(type, dishes)} - {str} or {*map(type, chain(*lists))} - {list}:
-        return None
-    return Columns(list(range(len(records))), names, dishes, *texts)
-
-
 _Fields = tuple[str, str, str, str, str]
+_LISTS = ("recipeIngredient", "recipeInstructions", "keywords")
+_FIELDS = itemgetter("name", "dish", *_LISTS)
+
+
+def _whole(record: Any) -> _Fields | None:
+    """The fields of a record that has them all; None where _fields() says what is wrong."""
+    try:
+        name, dish, first, second, keywords = _FIELDS(record)
+        lists = type(first) is type(second) is type(keywords) is list
+        if lists and type(name) is type(dish) is str:
+            return name, dish, "\n".join(first), "\n".join(second), "\n".join(keywords)
+    except (KeyError, TypeError):
+        pass
+    return None
 
 
 def _fields(record: Any) -> _Fields:
     """The fields of any record, the lists joined by line feeds.
 
     Raises:
-        Rejected: wrong_type.
+        Rejected: wrong_type; or what the record is, if that is why it could not be read.
     """
+    if type(record) is Rejected:
+        raise record
     if type(record) is not dict:
         raise Rejected("wrong_type", f"the line is a JSON {type(record).__name__}, not an object")
     name, dish = text_field(record, "name"), text_field(record, "dish")

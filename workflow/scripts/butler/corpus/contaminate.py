@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from butler.ceval import read_rows
-from butler.corpus.folding import Grams, Letters
+from butler.corpus.folding import Letters
 from butler.corpus.gates import Lines
 
 Array = np.ndarray[Any, Any]
@@ -36,16 +36,15 @@ class Protected:
         self.rule = rule
         # What a line feed parts, a space does too.
         joined = "\n".join(text.replace("\n", " ") for text in texts)
-        folded = Letters(Lines(joined + "\n")).lines() if texts else []
-        hashes, counts = Grams(folded).hashes(rule.ngram)
-        owner = np.repeat(np.arange(len(folded), dtype=np.uint64), counts)
+        hashes, counts = Letters(Lines(joined + "\n")).grams().hashes(rule.ngram)
+        owner = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
         self.sampled: Array = _distinct(np.sort(sampled(hashes, counts)[0]))
         # The last bits of a run's hash give way to its owner's number.
-        self._owner_bits = np.uint64((1 << len(folded).bit_length()) - 1)
+        self._owner_bits = np.uint64((1 << len(texts).bit_length()) - 1)
         runs = np.sort(hashes & ~self._owner_bits | owner)
         self.runs: Array = _distinct(runs)
         owners = (self.runs & self._owner_bits).astype(np.int64)
-        self.totals: Array = np.bincount(owners, minlength=len(folded))
+        self.totals: Array = np.bincount(owners, minlength=len(texts))
         self.short = int((self.totals == 0).sum())
         self._first = self._enough(owners)
         # Two looks by different bits of the hash leave few runs to be searched for.

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from butler.corpus.contaminate import OverlapRule, Protected
-from butler.corpus.folding import Grams, Letters
+from butler.corpus.folding import Letters
 from butler.corpus.gates import Lines
 from butler.corpus.near import NearRule, drop_near
 from butler.corpus.run import Spools
@@ -149,7 +149,7 @@ def drop_contaminated(
     for begin in range(0, len(suspects), _TOGETHER):
         some = suspects[begin : begin + _TOGETHER].tolist()
         joined = "\n".join(body(spools.sample(record)) for record in some)
-        hashes, counts = Grams(Letters(Lines(joined + "\n")).lines()).hashes(rule.ngram)
+        hashes, counts = Letters(Lines(joined + "\n")).grams().hashes(rule.ngram)
         for place, (text, share) in protected.find(hashes, counts).items():
             turn = orjson.loads(spools.sample(int(split.test[text])))["conversation"][0]
             drops.test(some[place], turn["input"], share)

@@ -1,7 +1,10 @@
 """What texts are compared by, letters alone and without case, for many lines at once."""
 
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,9 +37,9 @@ def _folded(code: int) -> int:
 
 
 class Letters:
-    """The letters() of every line: `text` ends each with a line feed, `starts` says where.
+    """The letters() of every line: `codes` and `text` end each with a line feed.
 
-    `starts` has one entry more than there are lines, the length of the text.
+    `starts` says where in `codes` a line begins; it has one entry more than there are lines.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -53,28 +56,46 @@ class Letters:
                 folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
             self.text = "\n".join(folded)
             codes = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
-        self.starts: Array = np.concatenate(([0], np.flatnonzero(codes == 10) + 1))
+        self.codes: Array = codes
+        self._feeds: Array = codes == 10
+        self.starts: Array = np.concatenate(([0], np.flatnonzero(self._feeds) + 1))
 
     def lines(self) -> list[str]:
         """The letters of each line."""
         return self.text.split("\n")[:-1]
 
+    def grams(self, first: Array | None = None, end: Array | None = None) -> "Grams":
+        """Lines [`first`, `end`) of each text, in order; by default each line is a text."""
+        if first is None or end is None:
+            lines = np.arange(len(self.starts))
+            first, end = lines[:-1], lines[1:]
+        begins, ends = self.starts[first], self.starts[end]
+        kept = ~self._feeds
+        between = np.flatnonzero(np.append(begins, len(kept)) > np.append(0, ends))
+        for gap in between.tolist():  # few
+            kept[ends[gap - 1] if gap else 0 : begins[gap] if gap < len(begins) else None] = False
+        return Grams(self.codes[kept], ends - begins - (end - first))
 
+
+@dataclass(frozen=True)
 class Grams:
     """Rolling hashes of the letters of many texts, line feeds left out; no gram crosses texts.
 
-    `codes` holds the letters of all texts, `sizes` how many each has.
+    `codes` holds the letters of all texts as uint32, `sizes` how many each has.
     """
 
-    _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
+    codes: Array
+    sizes: Array
 
-    def __init__(self, texts: list[str]) -> None:
-        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-        codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-        feeds = codes == 10
-        before = np.searchsorted(np.flatnonzero(feeds), np.cumsum(sizes))  # by each text's end
-        self.sizes: Array = sizes - np.diff(before, prepend=0)
-        self.codes: Array = codes[~feeds]
+    _BASE: ClassVar[np.uint64] = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
+
+    @classmethod
+    def joined(cls, parts: Sequence["Grams"]) -> "Grams":
+        """The texts of all parts, one part after another."""
+        if len(parts) == 1:
+            return parts[0]
+        codes, sizes = [part.codes for part in parts], [part.sizes for part in parts]
+        return cls(np.concatenate(codes), np.concatenate(sizes))
 
     def hashes(self, length: int) -> tuple[Array, Array]:
         """The hash of each run of `length` letters (uint64), and how many runs each text has.

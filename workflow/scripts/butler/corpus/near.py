@@ -54,15 +54,16 @@ class Signatures:
     counts: Array
 
 
-def signatures(texts: list[str], rule: NearRule) -> Signatures:
-    """The signatures of texts that hold letters only (letters())."""
+def signatures(grams: Grams, rule: NearRule) -> Signatures:
+    """The signatures of texts by their letters."""
     bands, rows = rule.bands
-    hashes, counts = Grams(texts).hashes(rule.shingle)
-    owner = np.repeat(np.arange(len(texts), dtype=np.uint64), counts)
+    hashes, counts = grams.hashes(rule.shingle)
+    texts = len(counts)
+    owner = np.repeat(np.arange(texts, dtype=np.uint64), counts)
     keys = np.sort(owner << np.uint64(32) | hashes >> np.uint64(32))
     keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))] if len(keys) else keys
     shingles = (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    counts = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(texts))
+    counts = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=texts)
     return Signatures(_bands(shingles, counts, bands, rows), shingles, counts)
 
 

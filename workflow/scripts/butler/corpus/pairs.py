@@ -1,6 +1,6 @@
 """Ready questions and answers: one spelling, no adverts, no contacts; nothing of recipes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.clean import Columns
@@ -9,13 +9,13 @@ from butler.corpus.recipe import Rejected
 from butler.corpus.text import clean_line, letters, split_lines
 
 
-def clean_pairs(pairs: Sequence[Pair]) -> tuple[Columns, dict[int, Rejected]]:
-    """Clean pairs as columns: the question is the name and the only ingredient, the answer steps.
+def clean_pairs(pairs: Mapping[int, Pair]) -> tuple[Columns, dict[int, Rejected]]:
+    """Clean numbered pairs as columns: the question is name and only ingredient, the answer steps.
 
-    Returns also why the others are rejected, by their place.
+    Returns also why the others are rejected, by their number.
     """
     columns, rejected = Columns(), {}
-    for row, pair in enumerate(pairs):
+    for row, pair in pairs.items():
         try:
             question, answer = clean_pair(pair)
         except Rejected as why:

@@ -253,16 +253,13 @@ def range_lines(path: str, begin: int, end: int) -> Lines:
         start = stream.tell()
         if start >= end:
             return []
-        data = stream.read(end - start)
-        if not data.endswith(b"\n"):
-            data += stream.readline(MAX_LINE_BYTES + 1)
-    if begin == 0:
-        data = data.removeprefix(BOM)
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    if len(data) <= MAX_LINE_BYTES:
-        return list(lines)
+        lines = stream.read(end - start).split(b"\n")
+        if lines[-1]:
+            lines[-1] += stream.readline(MAX_LINE_BYTES + 1).removesuffix(b"\n")
+        else:
+            lines.pop()
+    if begin == 0 and lines:
+        lines[0] = lines[0].removeprefix(BOM)
     return [line if len(line) <= MAX_LINE_BYTES else None for line in lines]
 
 
@@ -326,8 +323,7 @@ def _colons(lines: list[bytes]) -> list[int]:
     colons = np.flatnonzero(codes == ord(":"))
     ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
     before = codes[colons - 1]
-    found = np.searchsorted(ends, colons[before == ord('"')], "right")
-    counts = np.bincount(found, minlength=len(lines))
+    counts = np.diff(np.searchsorted(colons[before == ord('"')], ends), prepend=0)
     spaced = colons[before == ord(" ")]
     spaced = spaced[codes[spaced - 2] == ord('"')]
     counts[np.searchsorted(ends, spaced, "right")] = -1

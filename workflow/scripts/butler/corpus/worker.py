@@ -1,6 +1,7 @@
 """What one process does with a chunk: read, decode, make samples, spool them, describe them."""
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -69,12 +70,10 @@ class Worker:
 
     def run(self, chunk: Chunk) -> Outcome:
         """Turn a chunk into samples on the spool and a description of them."""
-        records, why, numbers = self._entries(chunk)
-        batch, rejected = make_samples(list(records.values()), self.job.style)
-        rows = list(records)
-        rejections = {rows[place]: reason for place, reason in rejected.items()} | why
+        lines, numbers = _lines(chunk)
+        batch, rejected = make_samples(self._entries(lines, chunk), self.job.style)
         outcome = Outcome(
-            chunk, len(numbers), _described(rejections, records, numbers), self.number
+            chunk, len(lines), self._described(rejected, lines, chunk, numbers), self.number
         )
         if not batch.rows:
             return outcome
@@ -84,49 +83,46 @@ class Worker:
         outcome.contents = b"".join(batch.contents)
         sizes = np.fromiter(map(len, batch.samples), np.int32, len(batch.samples))
         outcome.arrays = {
-            "lines": np.array([numbers[rows[row]] for row in batch.rows], np.int64),
+            "lines": numbers[batch.rows],
             "named": np.array([bool(dish) for dish in batch.dishes]),
             "characters": np.array(batch.characters, np.int32),
             "name_sizes": np.fromiter(map(len, batch.names), np.int32, len(batch.names)),
             "sizes": sizes,
             "offsets": self._write("samples", b"".join(batch.samples)) + _offsets(sizes),
         }
-        self._compare(batch.texts, outcome)
+        self._compare(Grams.joined(batch.letters), outcome)
         return outcome
 
-    def _entries(self, chunk: Chunk) -> tuple[dict[int, Any], Rejections, list[int]]:
-        """Decoded entries and rejections by place in the chunk, and the number of each place."""
+    def _entries(self, lines: list[Any], chunk: Chunk) -> Iterator[Any]:
+        """What is made of each line, row or text: a record, or the Rejected that says why none."""
         convert = FORMATS[self.job.format].convert
-        lines = chunk.entries
-        if lines is None:
-            lines = range_lines(chunk.path, chunk.begin, chunk.end)
-        numbers = chunk.numbers or list(
-            range(max(chunk.first, 1), max(chunk.first, 1) + len(lines))
+        entries = decode_all(lines) if chunk.numbers is None else lines
+        return (
+            iter(entries) if convert is None else (_converted(entry, convert) for entry in entries)
         )
-        records: dict[int, Any] = {}
-        why: Rejections = {}
-        for place, value in enumerate(decode_all(lines) if chunk.numbers is None else lines):
-            if isinstance(value, Rejected):
-                why[place] = value.bare()
-            elif convert is None:
-                records[place] = value
-            else:
-                try:
-                    records[place] = convert(value)
-                except Rejected as reason:
-                    why[place] = reason.bare()
-        return records, why, numbers
 
-    def _compare(self, texts: list[str], outcome: Outcome) -> None:
+    def _described(
+        self, rejections: Rejections, lines: list[Any], chunk: Chunk, numbers: Array
+    ) -> list[tuple[int, str, str, str | None]]:
+        places = sorted(rejections)
+        described = []
+        # Few are rejected: their names are read again.
+        again = self._entries([lines[place] for place in places], chunk)
+        for place, record in zip(places, again, strict=True):
+            why = rejections[place]
+            described.append((int(numbers[place]), why.reason, why.detail, _name(record)))
+        return described
+
+    def _compare(self, grams: Grams, outcome: Outcome) -> None:
         """Spool what near-duplicates and protected texts are found by."""
         if self.job.near:
-            found = signatures(texts, self.job.near)
+            found = signatures(grams, self.job.near)
             outcome.arrays["bands"] = found.bands
             outcome.arrays["shingles"] = found.counts.astype(np.int32)
             begin = self._write("shingles", found.shingles.tobytes())
             outcome.arrays["shingle_offsets"] = begin + _offsets(found.counts) * 4
         if self.job.ngram:
-            hashes, counts = Grams(texts).hashes(self.job.ngram)
+            hashes, counts = grams.hashes(self.job.ngram)
             runs, kept = sampled(hashes, counts)
             outcome.arrays["grams"] = kept.astype(np.int32)
             begin = self._write("grams", runs.tobytes())
@@ -152,17 +148,27 @@ def _offsets(sizes: Array) -> Array:
     return np.cumsum(sizes, dtype=np.int64) - sizes
 
 
-def _described(
-    rejections: Rejections, records: dict[int, Any], numbers: list[int]
-) -> list[tuple[int, str, str, str | None]]:
-    described = []
-    for place in sorted(rejections):
-        record = records.get(place)
-        name = record.get("name") if isinstance(record, dict) else getattr(record, "question", None)
-        named = name[:60] if isinstance(name, str) else None
-        why = rejections[place]
-        described.append((numbers[place], why.reason, why.detail, named))
-    return described
+def _lines(chunk: Chunk) -> tuple[list[Any], Array]:
+    """The lines, rows or texts of a chunk, and the number of each."""
+    lines = chunk.entries
+    if lines is None:
+        lines = range_lines(chunk.path, chunk.begin, chunk.end)
+    numbers = chunk.numbers or range(max(chunk.first, 1), max(chunk.first, 1) + len(lines))
+    return lines, np.array(numbers, np.int64)
+
+
+def _converted(entry: Any, convert: Callable[[Any], Any]) -> Any:
+    if isinstance(entry, Rejected):
+        return entry
+    try:
+        return convert(entry)
+    except Rejected as why:
+        return why.bare()
+
+
+def _name(record: Any) -> str | None:
+    name = record.get("name") if isinstance(record, dict) else getattr(record, "question", None)
+    return name[:60] if isinstance(name, str) else None
 
 
 _WORKER: Worker | None = None
