@@ -214,6 +214,9 @@ def _typed(numbered: Iterable[tuple[int, Any]]) -> tuple[Columns, dict[int, Reje
     """
     taken, rejected = [], {}
     for row, record in numbered:
+        if type(record) is Rejected:
+            rejected[row] = record
+            continue
         try:
             taken.append((row, *(_whole(record) or _fields(record))))
         except Rejected as why:
@@ -244,10 +247,8 @@ def _fields(record: Any) -> _Fields:
     """The fields of any record, the lists joined by line feeds.
 
     Raises:
-        Rejected: wrong_type; or what the record is, if that is why it could not be read.
+        Rejected: wrong_type.
     """
-    if type(record) is Rejected:
-        raise record
     if type(record) is not dict:
         raise Rejected("wrong_type", f"the line is a JSON {type(record).__name__}, not an object")
     name, dish = text_field(record, "name"), text_field(record, "dish")

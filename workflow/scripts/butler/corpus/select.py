@@ -120,25 +120,42 @@ def drop_duplicates(table: Table, tie: Callable[[int], int]) -> tuple[Array, Arr
     `tie` gives a number of a record by its sample; it decides between equals only. The table must
     not be empty.
     """
+    best, sizes = np.arange(len(table)), np.ones(len(table), np.int64)
+    alike = np.unique(_neighbours(np.argsort(table.contents[:, 0]), table.contents[:, :1]))
+    if not len(alike):
+        return best, sizes
     ties = np.zeros(len(table), np.uint64)
-    content = (table.contents[:, 1], table.contents[:, 0])
-    place = (table.lines, table.files)
-    order = np.lexsort((*place, ties, *table.rank_columns(), *content))
-    equal = _same(order, table.contents) & _same(order, np.stack(table.rank_columns(), axis=1))
-    tied = np.unique(np.concatenate((order[1:][equal], order[:-1][equal])))
+    rank = np.stack(table.rank_columns(), axis=1)
+    order = _by_content(table, alike, ties)
+    tied = np.unique(_neighbours(order, table.contents, rank))
     if len(tied):
         ties[tied] = [tie(record) for record in tied.tolist()]
-        order = np.lexsort((*place, ties, *table.rank_columns(), *content))
+        order = _by_content(table, alike, ties)
     new = np.concatenate(([True], ~_same(order, table.contents)))
     group = np.cumsum(new) - 1
-    best, sizes = np.empty(len(table), np.int64), np.empty(len(table), np.int64)
     best[order] = order[np.flatnonzero(new)][group]
     sizes[order] = np.bincount(group)[group]
     return best, sizes
 
 
+def _by_content(table: Table, records: Array, ties: Array) -> Array:
+    """The records, those with the same content side by side, the best of them first."""
+    keys = (
+        *(table.lines, table.files, ties),
+        *table.rank_columns(),
+        *(table.contents[:, 1], table.contents[:, 0]),
+    )
+    return records[np.lexsort([key[records] for key in keys])]
+
+
 def _same(order: Array, values: Array) -> Array:
     return np.all(values[order[1:]] == values[order[:-1]], axis=1)
+
+
+def _neighbours(order: Array, *values: Array) -> Array:
+    """The records that have the same values as one beside them in this order."""
+    same = np.logical_and.reduce([_same(order, some) for some in values])
+    return np.concatenate((order[1:][same], order[:-1][same]))
 
 
 def ranked(table: Table, records: Array) -> Array:
