@@ -128,7 +128,11 @@ def test_lines_are_respelt_together_as_one_by_one(texts: list[str]) -> None:
     st.lists(st.tuples(*[st.from_regex(r'[一二"\\\\/,\n]{0,6}', fullmatch=True)] * 3), max_size=4)
 )
 def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str, str]]) -> None:
-    lines = Conversations('系"统\\').lines(*([part[at] for part in parts] for at in range(3)))
+    found, sizes = Conversations('系"统\\').lines(
+        *([part[at] for part in parts] for at in range(3))
+    )
+    lines = found.splitlines(keepends=True)
+    assert sizes.tolist() == list(map(len, lines))
     for line, (asked, ingredients, steps) in zip(lines, parts, strict=True):
         turn = {"system": '系"统\\', "input": asked, "output": answer(ingredients, steps)}
         assert line == orjson.dumps({"conversation": [turn]}, option=orjson.OPT_APPEND_NEWLINE)
@@ -141,7 +145,8 @@ def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str
 def test_a_chunk_is_its_records_one_by_one(again: bool, records: list[dict[str, object]]) -> None:
     style = Style("系统", 3, {"的做法": 1.0})
     batch, rejected = make_samples(records * (1 + again), style)
-    found = dict(zip(batch.rows, zip(batch.contents, batch.samples, strict=True), strict=True))
+    samples = b"".join(batch.samples).splitlines(keepends=True)
+    found = dict(zip(batch.rows, zip(batch.contents, samples, strict=True), strict=True))
     for row, record in enumerate(records * (1 + again)):
         try:
             recipe = parse(record)

@@ -54,17 +54,18 @@ class Style:
 class Batch:
     """Usable records of a chunk, one entry each.
 
-    `rows` numbers the records in the chunk; `letters`, what they are compared by, has one entry for
-    many records.
+    `rows` numbers the records in the chunk. `samples`, `sizes`, `characters` and `letters` have one
+    entry for many records.
     """
 
     rows: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)  # of the name, and of the dish after a line feed
     dishes: list[str] = field(default_factory=list)  # "" where the corpus names none
-    characters: list[int] = field(default_factory=list)  # of the answer
-    samples: list[bytes] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
+    characters: list[Array] = field(default_factory=list)  # of the answers
+    samples: list[bytes] = field(default_factory=list)
+    sizes: list[Array] = field(default_factory=list)  # of the samples, in bytes
     letters: list[Grams] = field(default_factory=list)
 
     def __iadd__(self, other: "Batch") -> "Batch":
@@ -140,6 +141,8 @@ class _Measures:
         texts = list(chain.from_iterable(zip(columns.ingredients, columns.steps, strict=True)))
         lines = Lines("\n".join(texts) + "\n")
         bounds = np.append(lines.firsts(texts), len(lines.starts))
+        begins = np.append(lines.starts[bounds[:-1:2]], len(lines.codes))
+        self.characters: Array = np.diff(begins) - 2  # without the line feed after each text
         self.first_line, self.step_line, self.ends = bounds[:-1:2], bounds[1::2], bounds[2::2]
         self.line_counts = np.diff(bounds).reshape(-1, 2)
         self._lines = lines
@@ -221,17 +224,17 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     columns = columns.without(gone)
     questions, conversations = _writers(style.system, style.seed, tuple(style.forms.items()))
     asked = questions.ask(columns.names, columns.keywords)
-    bodies = columns.ingredients, columns.steps
+    samples, sizes = conversations.lines(asked, columns.ingredients, columns.steps)
     dishes = map(_dish_key, columns.dishes)
-    headers = len(answer("", ""))
     return Batch(
         columns.rows,
         columns.names,
         [f"{dish_key(name)}\n{dish}" for name, dish in zip(columns.names, dishes, strict=True)],
         columns.dishes,
-        [headers + len(first) + len(second) for first, second in zip(*bodies, strict=True)],
-        conversations.lines(asked, *bodies),
         measures.contents(staying),
+        [measures.characters[staying] + len(answer("", ""))],
+        [samples],
+        [sizes],
         [measures.letters(staying)],
     )
 
@@ -258,6 +261,7 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
         return batch
     measures = _Measures(columns)
     gone: set[int] = set()
+    samples: list[bytes] = []
     for place, (asked, text) in enumerate(zip(columns.names, columns.steps, strict=True)):
         try:
             judge_pair(asked, text, style.limits)
@@ -266,11 +270,12 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
             gone.add(place)
             continue
         turn = {"system": style.system, "input": asked, "output": text}
-        batch.samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
+        samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
     staying = np.delete(np.arange(len(columns.rows)), list(gone))
     columns = columns.without(gone)
     batch.rows, batch.names, batch.dishes = columns.rows, columns.names, columns.dishes
     batch.keys = [dish_key(name) + "\n" for name in columns.names]
-    batch.characters = list(map(len, columns.steps))
+    batch.characters = [np.fromiter(map(len, columns.steps), np.int64, len(columns.steps))]
+    batch.samples, batch.sizes = samples, [np.fromiter(map(len, samples), np.int64, len(samples))]
     batch.contents, batch.letters = measures.contents(staying), [measures.letters(staying)]
     return batch

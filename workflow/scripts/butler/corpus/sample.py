@@ -54,13 +54,14 @@ class Questions:
 
     def __init__(self, forms: Mapping[str, float], seed: int) -> None:
         self._endings = tuple(forms)
+        self._marks = [f"{ending}\n" for ending in forms]
         self._weights = np.array(list(forms.values()))
         self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
 
     def ask(self, names: Sequence[str], keywords: Sequence[str]) -> list[str]:
         """The questions of recipes with these names and keywords, one keyword a line."""
         words = [text.replace(" ", "") + "\n" for text in keywords]
-        own = np.array([[f"{ending}\n" in text for text in words] for ending in self._endings])
+        own = np.array([[mark in text for text in words] for mark in self._marks])
         own[:, ~own.any(axis=0)] = True
         # The first ending whose weight and those before it are more than what was drawn.
         bounds = np.cumsum(own * self._weights[:, None], axis=0)
@@ -109,17 +110,16 @@ class Conversations:
 
     def lines(
         self, asked: Sequence[str], ingredients: Sequence[str], steps: Sequence[str]
-    ) -> list[bytes]:
-        """The line of each recipe, by its question, its ingredients and its steps."""
+    ) -> tuple[bytes, Array]:
+        """The lines of recipes by their questions, ingredients and steps, and how long each is."""
         before, between, _ = answer("\0", "\0").split("\0")
         columns = asked, repeat(self._BETWEEN + before), ingredients, repeat(between), steps
         joined = "".join(chain.from_iterable(zip(*columns, repeat(self._BETWEEN), strict=False)))
         texts = orjson.dumps(joined)[1:-1].split(self._BETWEEN.encode())
-        start = self._start
-        return [
-            b'%b%b","output":"%b"}]}\n' % (start, question, text)
-            for question, text in zip(texts[:-1:2], texts[1::2], strict=True)
-        ]
+        turns = repeat(self._start), texts[:-1:2], repeat(b'","output":"'), texts[1::2]
+        lines = b"".join(chain.from_iterable(zip(*turns, repeat(b'"}]}\n'), strict=False)))
+        ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
+        return lines, np.diff(ends, prepend=0)
 
 
 def judge(recipe: Recipe, limits: Limits, searched: bool = False) -> None:

@@ -81,11 +81,11 @@ class Worker:
         outcome.dishes = "\n".join(batch.dishes).encode()
         outcome.keys = "\n".join(batch.keys).encode()
         outcome.contents = b"".join(batch.contents)
-        sizes = np.fromiter(map(len, batch.samples), np.int32, len(batch.samples))
+        sizes = np.concatenate(batch.sizes).astype(np.int32)
         outcome.arrays = {
             "lines": numbers[batch.rows],
-            "named": np.array([bool(dish) for dish in batch.dishes]),
-            "characters": np.array(batch.characters, np.int32),
+            "named": np.fromiter(map(bool, batch.dishes), bool, len(batch.dishes)),
+            "characters": np.concatenate(batch.characters).astype(np.int32),
             "name_sizes": np.fromiter(map(len, batch.names), np.int32, len(batch.names)),
             "sizes": sizes,
             "offsets": self._write("samples", b"".join(batch.samples)) + _offsets(sizes),
