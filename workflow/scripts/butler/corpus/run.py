@@ -24,7 +24,7 @@ from butler.errors import ButlerError
 Array = np.ndarray[Any, Any]
 _AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory
 _WORTH_SHARING = 50_000  # records
-_BLOCK = 1 << 22
+_BLOCK = 1 << 18  # what the processor holds near
 _RECORDS = 100_000  # whose numbers are read at a time
 
 

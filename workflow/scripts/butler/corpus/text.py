@@ -47,7 +47,10 @@ FOOD = {word[0]: word[1:] for word in _FOOD_WORDS.split()}
 _EMOJI = "[\U0001f000-\U0001faff\u2600-\u2775\u2794-\u27bf\u2b00-\u2bff\u231a-\u23ff]"
 _FOOD = "".join(FOOD)
 _MEASURE = "0-9半一二两三四五六七八九十几个只克颗粒根勺片块瓣条把杯升滴包匙斤gl"
-_FOOD_WORD = re.compile(rf"([{_FOOD}])(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，].)\1*")
+# Long sets of characters are slow to search: a range that holds them goes first.
+_FOOD_WORD = re.compile(
+    rf"(?=[☕\U0001f300-\U0001faff])([{_FOOD}])(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，].)\1*"
+)
 _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 # Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
 _FACES = "\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌"
@@ -92,7 +95,7 @@ def _visible(char: str) -> str:
 
 
 _SPELLING = _Spelling()
-_SPELLING_OF_LINES = _Spelling({ord("\n"): "\n"})
+_UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）]+")  # the others stay as they are
 
 
 def respelled(char: str) -> bool:
@@ -109,11 +112,7 @@ _LETTER_FACE = re.compile(
 
 
 def respell(line: str) -> str:
-    """The characters of a line in one spelling, without unseen ones and emoji."""
-    return _respelt(line, _SPELLING)
-
-
-def _respelt(line: str, spelling: _Spelling) -> str:
+    """The characters of a line, or of several, in one spelling, without unseen ones and emoji."""
     if not line.isascii():
         line = unicodedata.normalize("NFC", line)
         if "\u20e3" in line:
@@ -121,7 +120,7 @@ def _respelt(line: str, spelling: _Spelling) -> str:
         line = _MIXED_NUMBER.sub(r"\1 \2", line)
     if _FACE_MARK.search(line):
         line = _LETTER_FACE.sub(" ", line)
-    line = line.translate(spelling)
+    line = _UNUSUAL.sub(lambda found: found[0].translate(_SPELLING), line)
     if _PICTURE.search(line):
         line = _FOOD_WORD.sub(_food_word, line)
         line = _EMOJI_RUN.sub("", _FACE.sub(" ", line))
@@ -143,7 +142,7 @@ def _tidied(line: str) -> str:
 
 def respell_lines(lines: Sequence[str]) -> list[str]:
     """respell() of each line, one pass over all of them: no rule looks past a line feed."""
-    return _respelt("\n".join(lines), _SPELLING_OF_LINES).split("\n")
+    return respell("\n".join(lines)).split("\n")
 
 
 def tidy_lines(lines: Sequence[str]) -> list[str]:
