@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from butler.ceval import read_rows
-from butler.corpus.folding import Letters
+from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import Lines
+from butler.corpus.runs import Runs
 
 Array = np.ndarray[Any, Any]
-_FILTER = 23  # bits of a hash that a look goes by
-SAMPLED = 15  # a run with these bits of its hash unset is among those that are kept for later
+_FILTER = 23  # bits of an opening that a look goes by
 
 
 @dataclass(frozen=True)
@@ -36,41 +36,47 @@ class Protected:
         self.rule = rule
         # What a line feed parts, a space does too.
         joined = "\n".join(text.replace("\n", " ") for text in texts)
-        hashes, counts = Letters(Lines(joined + "\n")).grams().hashes(rule.ngram)
+        grams = Letters(Lines(joined + "\n")).grams()
+        hashes, counts = grams.hashes(rule.ngram)
         owner = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
-        self.sampled: Array = _distinct(np.sort(sampled(hashes, counts)[0]))
         # The last bits of a run's hash give way to its owner's number.
         self._owner_bits = np.uint64((1 << len(texts).bit_length()) - 1)
-        runs = np.sort(hashes & ~self._owner_bits | owner)
-        self.runs: Array = _distinct(runs)
+        self.runs, at = np.unique(hashes & ~self._owner_bits | owner, return_index=True)
         owners = (self.runs & self._owner_bits).astype(np.int64)
         self.totals: Array = np.bincount(owners, minlength=len(texts))
         self.short = int((self.totals == 0).sum())
-        self._first = self._enough(owners)
-        # Two looks by different bits of the hash leave few runs to be searched for.
-        self._seen = np.zeros((2, 1 << _FILTER - 3), np.uint8)
-        for look in range(2):
-            np.bitwise_or.at(self._seen[look], *_bits(self._first, look))
+        runs = Runs(grams, rule.ngram)
+        self.sampled: Array = np.unique(runs.sampled()[0])
+        places, _ = runs.inside(np.arange(len(runs.openings)))
+        places = places[at[self._enough(owners)]]
+        self._first: Array = np.unique(runs.hashes(places))
+        # A look at the opening, and one at the hash, leave few runs to be searched for.
+        self._openings = _Marks(runs.openings[places])
+        self._hashes = _Marks(_upper(self._first))
 
     def _enough(self, owners: Array) -> Array:
-        """Runs of which a record has one if it has `share` of a text's: all but so many of each."""
+        """Numbers of runs of which a record that has `share` of a text's has at least one.
+
+        That is all but so many of each text.
+        """
         order = np.argsort(owners.astype(np.min_scalar_type(len(self.totals))), kind="stable")
         starts = np.cumsum(self.totals) - self.totals
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order)) - np.repeat(starts, self.totals)
         spared = np.maximum(self.totals * self.rule.share - 1e-6, 0).astype(np.int64)
-        chosen = self.runs[rank < (self.totals - spared)[owners]]
-        return _distinct(chosen & ~self._owner_bits)
+        return np.flatnonzero(rank < (self.totals - spared)[owners])
 
-    def find(self, hashes: Array, counts: Array) -> dict[int, tuple[int, float]]:
+    def find(self, grams: Grams, runs: Runs) -> dict[int, tuple[int, float]]:
         """{record: (protected text, share)} for the contaminated records, the largest share each.
 
         Args:
-            hashes: those of the records' runs, one record after another; counts: of each.
+            grams: the records' letters; runs: their runs of the rule's length.
         """
-        record, wanted = self._suspects(hashes, counts)
-        if not len(record):
+        suspects = self._suspects(runs)
+        if not len(suspects):
             return {}
+        wanted, counts = grams.of(suspects).hashes(self.rule.ngram)
+        record = np.repeat(suspects, counts)
         wanted &= ~self._owner_bits
         first = np.searchsorted(self.runs, wanted, "left")
         many = np.searchsorted(self.runs, wanted | self._owner_bits, "right") - first
@@ -87,43 +93,35 @@ class Protected:
                 found[hit] = (text, share)
         return found
 
-    def _marked(self, hashes: Array, look: int) -> Array:
-        byte, bit = _bits(hashes, look)
-        return self._seen[look].take(byte) & bit
-
-    def _suspects(self, hashes: Array, counts: Array) -> tuple[Array, Array]:
-        """The runs of records that may hold enough of a text: the record of each, and its hash."""
-        places = np.flatnonzero(self._marked(hashes, 0))
-        places = places[self._marked(hashes[places], 1) != 0]
-        wanted = hashes[places] & ~self._owner_bits
-        at = np.minimum(np.searchsorted(self._first, wanted), len(self._first) - 1)
-        places = places[self._first[at] == wanted] if len(at) else places
-        ends = np.cumsum(counts)
-        records = np.unique(np.searchsorted(ends, places, "right"))
-        own = [np.arange(ends[record] - counts[record], ends[record]) for record in records]
-        runs = np.concatenate(own) if own else np.empty(0, np.int64)
-        return np.repeat(records, counts[records]), hashes[runs]
+    def _suspects(self, runs: Runs) -> Array:
+        """The records that may hold enough of a text."""
+        places, records = runs.inside(np.flatnonzero(self._openings.hold(runs.openings)))
+        hashes = runs.hashes(places)
+        some = np.flatnonzero(self._hashes.hold(_upper(hashes)))
+        at = np.minimum(np.searchsorted(self._first, hashes[some]), max(len(self._first) - 1, 0))
+        return np.unique(records[some[self._first[at] == hashes[some]]])
 
 
-def _distinct(numbers: Array) -> Array:
-    """Sorted numbers, each once."""
-    return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))[: len(numbers)]]
+class _Marks:
+    """A bit for each of many numbers (uint32), found by the upper bits of a number."""
+
+    def __init__(self, numbers: Array) -> None:
+        self._bytes = np.zeros(1 << _FILTER - 3, np.uint8)
+        np.bitwise_or.at(self._bytes, *self._bits(numbers))
+
+    def hold(self, numbers: Array) -> Array:
+        """Whether the bit of each number is set, as bool; another may have set it."""
+        byte, bit = self._bits(numbers)
+        return (self._bytes.take(byte, mode="clip") & bit) != 0
+
+    @staticmethod
+    def _bits(numbers: Array) -> tuple[Array, Array]:
+        last = (numbers >> np.uint32(32 - _FILTER)).astype(np.uint8) & np.uint8(7)
+        return numbers >> np.uint32(32 - _FILTER + 3), np.left_shift(np.uint8(1), last)
 
 
-def _bits(hashes: Array, look: int) -> tuple[Array, Array]:
-    """Where a hash is marked: the byte (int64), and its bit there (uint8)."""
-    # From the top, which every hash keeps.
-    found = hashes >> np.uint64(64 - _FILTER * (look + 1)) & np.uint64((1 << _FILTER) - 1)
-    bit = np.left_shift(np.uint8(1), found.astype(np.uint8) & np.uint8(7))
-    return (found >> np.uint64(3)).view(np.int64), bit
-
-
-def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:
-    """One run in 16, by its hash (uint32), and how many each text has."""
-    kept = np.flatnonzero((hashes & np.uint64(SAMPLED)) == 0)
-    owner = np.searchsorted(np.cumsum(counts), kept, "right")
-    runs = (hashes[kept] >> np.uint64(32)).astype(np.uint32)
-    return runs, np.bincount(owner, minlength=len(counts))
+def _upper(hashes: Array) -> Array:
+    return (hashes >> np.uint64(32)).astype(np.uint32)
 
 
 def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ from butler.corpus.folding import Letters
 from butler.corpus.gates import Lines
 from butler.corpus.near import NearRule, drop_near
 from butler.corpus.run import Spools
+from butler.corpus.runs import Runs
 from butler.corpus.sample import INGREDIENTS_HEADER, STEPS_HEADER, stable_hash
 from butler.corpus.select import Gatherer, Split, Table, Texts, drop_duplicates, ranked
 
@@ -138,7 +139,7 @@ def drop_contaminated(
     """Take out training records that hold a recipe of the test side.
 
     First those that share a sampled run with the test side are found (a text of which half stands
-    in another shares none with a chance below 1 in 1,000 from 220 letters on), then these are
+    in another shares none with a chance below 1 in 1,000 from 180 letters on), then these are
     measured by all runs.
     """
     if not len(split.test) or not len(split.train):
@@ -149,8 +150,8 @@ def drop_contaminated(
     for begin in range(0, len(suspects), _TOGETHER):
         some = suspects[begin : begin + _TOGETHER].tolist()
         joined = "\n".join(body(spools.sample(record)) for record in some)
-        hashes, counts = Letters(Lines(joined + "\n")).grams().hashes(rule.ngram)
-        for place, (text, share) in protected.find(hashes, counts).items():
+        grams = Letters(Lines(joined + "\n")).grams()
+        for place, (text, share) in protected.find(grams, Runs(grams, rule.ngram)).items():
             turn = orjson.loads(spools.sample(int(split.test[text])))["conversation"][0]
             drops.test(some[place], turn["input"], share)
     kept = split.train[drops.reason[split.train] == 0]

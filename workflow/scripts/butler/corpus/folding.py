@@ -97,6 +97,12 @@ class Grams:
         codes, sizes = [part.codes for part in parts], [part.sizes for part in parts]
         return cls(np.concatenate(codes), np.concatenate(sizes))
 
+    def of(self, texts: Array) -> "Grams":
+        """Some of the texts, by their numbers in ascending order."""
+        chosen = np.zeros(len(self.sizes), bool)
+        chosen[texts] = True
+        return Grams(self.codes[np.repeat(chosen, self.sizes)], self.sizes[chosen])
+
     def hashes(self, length: int) -> tuple[Array, Array]:
         """The hash of each run of `length` letters (uint64), and how many runs each text has.
 
@@ -131,10 +137,10 @@ class Grams:
         keep = np.ones(len(self.codes), bool)
         for back in range(1, length):  # the last places of a text, where a run would leave it
             keep[np.maximum(ends - back, ends - self.sizes)[self.sizes > 0]] = False
-        return _mixed(hashes[keep[: len(hashes)]]), counts
+        return mixed(hashes[keep[: len(hashes)]]), counts
 
 
-def _mixed(hashes: Array) -> Array:
+def mixed(hashes: Array) -> Array:
     """Spread what differs over all bits (the finaliser of MurmurHash3, 64 bits)."""
     with np.errstate(over="ignore"):
         hashes = hashes ^ (hashes >> np.uint64(33))

@@ -9,13 +9,14 @@ from typing import IO, Any
 import numpy as np
 
 from butler.corpus.chunk import Rejections, Style, make_samples
-from butler.corpus.contaminate import Protected, sampled
+from butler.corpus.contaminate import Protected
 from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
 from butler.corpus.gates import Array
 from butler.corpus.near import NearRule, signatures
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
+from butler.corpus.runs import Runs
 
 _PARTS = ("samples", "shingles", "grams")
 
@@ -122,13 +123,13 @@ class Worker:
             begin = self._write("shingles", found.shingles.tobytes())
             outcome.arrays["shingle_offsets"] = begin + _offsets(found.counts) * 4
         if self.job.ngram:
-            hashes, counts = grams.hashes(self.job.ngram)
-            runs, kept = sampled(hashes, counts)
+            runs = Runs(grams, self.job.ngram)
+            hashes, kept = runs.sampled()
             outcome.arrays["grams"] = kept.astype(np.int32)
-            begin = self._write("grams", runs.tobytes())
+            begin = self._write("grams", hashes.tobytes())
             outcome.arrays["gram_offsets"] = begin + _offsets(kept) * 4
             if self.job.benchmark:
-                outcome.contaminated = self.job.benchmark.find(hashes, counts)
+                outcome.contaminated = self.job.benchmark.find(grams, runs)
 
     def _write(self, part: str, content: bytes) -> int:
         """Add to a spool; return where it begins there."""
