@@ -191,9 +191,9 @@ def _write(
             name: files.enter_context(atomic_path(getattr(outputs, name)))
             for name in ("stats", "rejected", "test", "train")
         }
-        processes.copy(table, split.train, beside["train"])
-        processes.copy(table, split.test, beside["test"])
-        with beside["rejected"].open("wb") as stream:
+        train = processes.copying(table, split.train, beside["train"])
+        test = processes.copying(table, split.test, beside["test"])
+        with train, test, beside["rejected"].open("wb") as stream:
             for lines in report.rejected_lines(source, gatherer, table, drops):
                 stream.write(lines)
         beside["stats"].write_bytes(orjson.dumps(stats, option=orjson.OPT_INDENT_2) + b"\n")

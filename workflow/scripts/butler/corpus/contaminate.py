@@ -46,10 +46,10 @@ class Protected:
         self.totals: Array = np.bincount(owners, minlength=len(texts))
         self.short = int((self.totals == 0).sum())
         runs = Runs(grams, rule.ngram)
-        self.sampled: Array = np.unique(runs.sampled()[0])
+        self.sampled: Array = _distinct(runs.sampled()[0])
         places, _ = runs.inside(np.arange(len(runs.openings)))
         places = places[at[self._enough(owners)]]
-        self._first: Array = np.unique(runs.hashes(places))
+        self._first: Array = _distinct(runs.hashes(places))
         # A look at the opening, and one at the hash, leave few runs to be searched for.
         self._openings = _Marks(runs.openings[places])
         self._hashes = _Marks(_upper(self._first))
@@ -100,6 +100,12 @@ class Protected:
         some = np.flatnonzero(self._hashes.hold(_upper(hashes)))
         at = np.minimum(np.searchsorted(self._first, hashes[some]), max(len(self._first) - 1, 0))
         return np.unique(records[some[self._first[at] == hashes[some]]])
+
+
+def _distinct(numbers: Array) -> Array:
+    """Numbers in ascending order, each once; numpy.unique takes ten times as long for so many."""
+    ordered = np.sort(numbers)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(ordered)]]
 
 
 class _Marks:

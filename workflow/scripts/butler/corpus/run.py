@@ -6,10 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from mmap import ACCESS_READ, mmap
+from contextlib import contextmanager
 from multiprocessing import get_context
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +88,9 @@ class Processes:
             order = np.lexsort((keys[:, 1], keys[:, 0], drawn))
         return records[order]
 
-    def copy(self, table: Table, records: Array, target: Path) -> None:
-        """Write the samples of the records to `target`, in this order."""
+    @contextmanager
+    def copying(self, table: Table, records: Array, target: Path) -> Iterator[None]:
+        """Write the samples of the records to `target`, in this order, beside what is done here."""
         sizes = table.columns["sizes"][records].astype(np.int64)
         places = table.spools[records], table.columns["offsets"][records], sizes
         with target.open("wb") as stream:
@@ -108,24 +107,22 @@ class Processes:
                 futures.append(self._pool.submit(_copy, *task))
             else:
                 _copy(*task)
+        yield
         for future in futures:
             future.result()
 
 
 def _copy(folder: Path, target: Path, at: int, spools: Array, offsets: Array, sizes: Array) -> None:
     """Write samples from the spools to `target` from byte `at` on."""
-    with ExitStack() as files:
-        maps = {n: files.enter_context(_mapped(folder, n)) for n in np.unique(spools).tolist()}
-        stream = files.enter_context(target.open("r+b", buffering=_BLOCK))
-        stream.seek(at)
-        ranges = map(slice, offsets.tolist(), (offsets + sizes).tolist())
-        # A record each, in any order: a system call for each takes twice as long.
-        stream.writelines(map(getitem, map(maps.__getitem__, spools.tolist()), ranges))
-
-
-def _mapped(folder: Path, number: int) -> mmap:
-    with spool_path(folder, "samples", number).open("rb") as stream:
-        return mmap(stream.fileno(), 0, access=ACCESS_READ)
+    handles = {int(number): _open(folder, "samples", int(number)) for number in np.unique(spools)}
+    try:
+        with target.open("r+b", buffering=_BLOCK) as stream:
+            stream.seek(at)
+            files = map(handles.__getitem__, spools.tolist())
+            stream.writelines(map(os.pread, files, sizes.tolist(), offsets.tolist()))
+    finally:
+        for handle in handles.values():
+            os.close(handle)
 
 
 def _open(folder: Path, part: str, number: int) -> int:

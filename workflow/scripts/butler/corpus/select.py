@@ -217,7 +217,7 @@ def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int,
     both = keys[:, 1] >= 0
     groups = _components(keys[both, 0], keys[both, 1], len(key_names))
     names: dict[int, str] = {}
-    used = np.unique(keys[keys >= 0])
+    used = np.flatnonzero(np.bincount(keys[keys >= 0]))
     for key, group in zip(used.tolist(), groups[used].tolist(), strict=True):
         name = key_names[key]
         if group not in names or name < names[group]:
@@ -234,8 +234,9 @@ def split_by_dish(
     `test_size` records wherever single-record dishes are left.
     """
     dishes, names = dish_groups(table.keys[records], table.key_names)
-    present, counts = np.unique(dishes, return_counts=True)
-    sizes = dict(zip(present.tolist(), counts.tolist(), strict=True))
+    counts = np.bincount(dishes)
+    present = np.flatnonzero(counts)
+    sizes = dict(zip(present.tolist(), counts[present].tolist(), strict=True))
     chosen: list[int] = []
     room = test_size
     if room:
