@@ -128,11 +128,11 @@ def test_lines_are_respelt_together_as_one_by_one(texts: list[str]) -> None:
     st.lists(st.tuples(*[st.from_regex(r'[一二"\\\\/,\n]{0,6}', fullmatch=True)] * 3), max_size=4)
 )
 def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str, str]]) -> None:
-    found, sizes = Conversations('系"统\\').lines(
-        *([part[at] for part in parts] for at in range(3))
-    )
-    lines = found.splitlines(keepends=True)
-    assert sizes.tolist() == list(map(len, lines))
+    conversations = Conversations('系"统\\')
+    found, sizes = conversations.recipes(*([part[at] for part in parts] for at in range(3)))
+    rests = found.splitlines(keepends=True)
+    assert sizes.tolist() == list(map(len, rests))
+    lines = [conversations.start + rest for rest in rests]
     for line, (asked, ingredients, steps) in zip(lines, parts, strict=True):
         turn = {"system": '系"统\\', "input": asked, "output": answer(ingredients, steps)}
         assert line == orjson.dumps({"conversation": [turn]}, option=orjson.OPT_APPEND_NEWLINE)

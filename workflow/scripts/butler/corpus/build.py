@@ -83,7 +83,7 @@ def build_corpus(
                 read = sum(gatherer.read.values())
                 reasons = report.reason_list(gatherer)
                 raise ButlerError(f"{path}: no usable record in {read} lines ({reasons})")
-            with Spools(Path(folder), table) as spools:
+            with Spools(job, table) as spools:
                 split, drops, counts = _choose(
                     source, gatherer, table, spools, processes, settings, names
                 )
@@ -123,9 +123,7 @@ def _choose(
     """Drop duplicates and contaminated records, sample, and split; and what was counted on it."""
     drops = Drops(len(table))
 
-    def shuffle(records: Array, purpose: str) -> Array:
-        return processes.shuffle(table, records, settings.seed, purpose)
-
+    shuffle = processes.shuffle(table, settings.seed, "order")
     counts: dict[str, Any] = {}
     kept, exact = drop_exact(gatherer, table, spools, drops)
     counts["duplicates"] = exact
@@ -134,7 +132,8 @@ def _choose(
     if settings.overlap:
         kept = drops.benchmark(gatherer, table, kept, questions)
     if settings.sample and settings.sample < len(kept):
-        kept = drop_unsampled(shuffle(kept, "sample"), settings.sample, drops)
+        draw = processes.shuffle(table, settings.seed, "sample")
+        kept = drop_unsampled(draw(kept), settings.sample, drops)
     if settings.test_size >= len(kept):
         raise ButlerError(
             f"test_size {settings.test_size} leaves nothing to train on: {source.root} gives "

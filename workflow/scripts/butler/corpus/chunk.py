@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import orjson
 
 from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.clean import HEADING_ENDS, Columns, clean_records, clean_sections
@@ -64,7 +63,7 @@ class Batch:
     dishes: list[str] = field(default_factory=list)  # "" where the corpus names none
     contents: list[bytes] = field(default_factory=list)
     characters: list[Array] = field(default_factory=list)  # of the answers
-    samples: list[bytes] = field(default_factory=list)
+    samples: list[bytes] = field(default_factory=list)  # without their common start
     sizes: list[Array] = field(default_factory=list)  # of the samples, in bytes
     letters: list[Grams] = field(default_factory=list)
 
@@ -224,7 +223,7 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     columns = columns.without(gone)
     questions, conversations = _writers(style.system, style.seed, tuple(style.forms.items()))
     asked = questions.ask(columns.names, columns.keywords)
-    samples, sizes = conversations.lines(asked, columns.ingredients, columns.steps)
+    samples, sizes = conversations.recipes(asked, columns.ingredients, columns.steps)
     dishes = map(_dish_key, columns.dishes)
     return Batch(
         columns.rows,
@@ -237,9 +236,6 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
         [sizes],
         [measures.letters(staying)],
     )
-
-
-_LINE = orjson.OPT_APPEND_NEWLINE
 
 
 @lru_cache(1 << 16)
@@ -261,21 +257,18 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
         return batch
     measures = _Measures(columns)
     gone: set[int] = set()
-    samples: list[bytes] = []
     for place, (asked, text) in enumerate(zip(columns.names, columns.steps, strict=True)):
         try:
             judge_pair(asked, text, style.limits)
         except Rejected as why:
             rejected[columns.rows[place]] = why.bare()
             gone.add(place)
-            continue
-        turn = {"system": style.system, "input": asked, "output": text}
-        samples.append(orjson.dumps({"conversation": [turn]}, option=_LINE))
     staying = np.delete(np.arange(len(columns.rows)), list(gone))
     columns = columns.without(gone)
     batch.rows, batch.names, batch.dishes = columns.rows, columns.names, columns.dishes
     batch.keys = [dish_key(name) + "\n" for name in columns.names]
     batch.characters = [np.fromiter(map(len, columns.steps), np.int64, len(columns.steps))]
-    batch.samples, batch.sizes = samples, [np.fromiter(map(len, samples), np.int64, len(samples))]
+    samples, sizes = Conversations(style.system).lines(columns.names, columns.steps)
+    batch.samples, batch.sizes = [samples], [sizes]
     batch.contents, batch.letters = measures.contents(staying), [measures.letters(staying)]
     return batch

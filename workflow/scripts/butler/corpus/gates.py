@@ -124,7 +124,7 @@ _PAIRS = [
     "q:",
     "q：",
 ]  # noqa: SIM905
-_BEFORE_SPACE = "vqw我"
+_BEFORE_SPACE, _AFTER_SPACE = "vqw我", "信众"  # of a contact with white space in it
 _CASELESS = "\u017f\u212a\u0130\u0131"  # letters that a case-blind pattern takes for ASCII ones
 
 
@@ -135,16 +135,15 @@ def _cases(pair: str) -> set[str]:
 
 _ALL_PAIRS = (
     {cased for pair in _PAIRS for cased in _cases(pair)}
-    | {
-        first + second
-        for char in _BEFORE_SPACE
-        for first in {char, char.upper()}
-        for second in " \n"
-    }
-    | {first + second for first in " \n" for second in "信众"}
+    | {first + " " for char in _BEFORE_SPACE for first in {char, char.upper()}}
+    | {" " + second for second in _AFTER_SPACE}
 )
 PAIRS: Array = np.sort(
     np.array([ord(pair[0]) << 21 | ord(pair[1]) for pair in _ALL_PAIRS], np.uint64)
+)
+_BEFORE_FEED, _AFTER_FEED = (
+    np.array(list(map(ord, text)), np.uint32)
+    for text in (_BEFORE_SPACE + _BEFORE_SPACE.upper(), _AFTER_SPACE)
 )
 _UNIT_FIRST, _UNIT_SECOND = (
     np.array([ord(pair[at]) for pair in _UNIT_PAIRS.split()], np.uint32) for at in (0, 1)
@@ -276,7 +275,9 @@ class Lines:
         after, later = (np.minimum(four + step, len(digits) - 1) for step in (4, 5))
         apart = (self.codes[after] == 32) | (self.codes[after] == 45)
         long = digits[after] | (apart & digits[later])
-        return np.concatenate((rare, second[found] - 1, four[long]))
+        feeds = self.ends[np.isin(self.codes[self.ends - 1], _BEFORE_FEED)] - 1
+        starts = self.starts[np.isin(self.codes[self.starts], _AFTER_FEED)]
+        return np.concatenate((rare, second[found] - 1, four[long], feeds, starts[starts > 0] - 1))
 
     def spelling(self) -> Array:
         """Whether clean_line could change each line, as bool [lines]."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import chain, repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 
 from butler.corpus import worker
 from butler.corpus.read import Chunk
-from butler.corpus.select import Table, drawn_numbers
+from butler.corpus.sample import Conversations
+from butler.corpus.select import Shuffle, Table, drawn_numbers
 from butler.corpus.worker import Job, Outcome, Worker, spool_path
 from butler.errors import ButlerError
 
@@ -72,37 +74,49 @@ class Processes:
                 "--processes"
             ) from None
 
-    def shuffle(self, table: Table, records: Array, seed: int, purpose: str) -> Array:
-        """The records in an order drawn by seed and content."""
-        contents = table.content_bytes(records)
-        if self._pool and len(records) > _WORTH_SHARING:
-            step = -(-len(records) // self.count) * 16
+    def shuffle(self, table: Table, seed: int, purpose: str) -> Shuffle:
+        """What puts records in an order drawn by seed and content; several processes draw at once.
+
+        They begin now, so that this one can go on until an order is asked for.
+        """
+        contents = table.contents.astype(">u8").tobytes()
+        if self._pool and len(table) > _WORTH_SHARING:
+            step = -(-len(table) // self.count) * 16
             parts = [contents[at : at + step] for at in range(0, len(contents), step)]
             futures = [self._pool.submit(drawn_numbers, seed, purpose, part) for part in parts]
-            drawn = np.concatenate([future.result() for future in futures])
         else:
-            drawn = drawn_numbers(seed, purpose, contents)
-        order = np.argsort(drawn)
-        if (drawn[order][1:] == drawn[order][:-1]).any():
-            keys = table.contents[records]
-            order = np.lexsort((keys[:, 1], keys[:, 0], drawn))
-        return records[order]
+            futures = []
+        numbers: list[Array] = []
+
+        def shuffled(records: Array) -> Array:
+            if not numbers:
+                drawn = [future.result() for future in futures]
+                numbers.append(np.concatenate(drawn or [drawn_numbers(seed, purpose, contents)]))
+            own = numbers[0][records]
+            order = np.argsort(own)
+            if (own[order][1:] == own[order][:-1]).any():
+                keys = table.contents[records]
+                order = np.lexsort((keys[:, 1], keys[:, 0], own))
+            return records[order]
+
+        return shuffled
 
     @contextmanager
     def copying(self, table: Table, records: Array, target: Path) -> Iterator[None]:
         """Write the samples of the records to `target`, in this order, beside what is done here."""
+        start = Conversations(self.job.style.system).start
         sizes = table.columns["sizes"][records].astype(np.int64)
         places = table.spools[records], table.columns["offsets"][records], sizes
+        ends = np.cumsum(sizes + len(start))
         with target.open("wb") as stream:
-            stream.truncate(int(sizes.sum()))
+            stream.truncate(int(ends[-1]) if len(ends) else 0)
         share = self.count if len(records) > _WORTH_SHARING else 1
-        ends = np.cumsum(sizes)
         futures = []
         for part in np.array_split(np.arange(len(records)), share):
             if not len(part):
                 continue
-            at = int(ends[part[0]] - sizes[part[0]])
-            task = (self.job.folder, target, at, *(column[part] for column in places))
+            at = int(ends[part[0]] - sizes[part[0]]) - len(start)
+            task = (self.job.folder, start, target, at, *(column[part] for column in places))
             if self._pool and share > 1:
                 futures.append(self._pool.submit(_copy, *task))
             else:
@@ -112,14 +126,23 @@ class Processes:
             future.result()
 
 
-def _copy(folder: Path, target: Path, at: int, spools: Array, offsets: Array, sizes: Array) -> None:
-    """Write samples from the spools to `target` from byte `at` on."""
+def _copy(
+    folder: Path,
+    start: bytes,
+    target: Path,
+    at: int,
+    spools: Array,
+    offsets: Array,
+    sizes: Array,
+) -> None:
+    """Write samples from the spools, after their start, to `target` from byte `at` on."""
     handles = {int(number): _open(folder, "samples", int(number)) for number in np.unique(spools)}
     try:
         with target.open("r+b", buffering=_BLOCK) as stream:
             stream.seek(at)
             files = map(handles.__getitem__, spools.tolist())
-            stream.writelines(map(os.pread, files, sizes.tolist(), offsets.tolist()))
+            samples = map(os.pread, files, sizes.tolist(), offsets.tolist())
+            stream.writelines(chain.from_iterable(zip(repeat(start), samples, strict=False)))
     finally:
         for handle in handles.values():
             os.close(handle)
@@ -132,8 +155,9 @@ def _open(folder: Path, part: str, number: int) -> int:
 class Spools:
     """Reads what the workers wrote, by record."""
 
-    def __init__(self, folder: Path, table: Table) -> None:
-        self._folder, self._table = folder, table
+    def __init__(self, job: Job, table: Table) -> None:
+        self._folder, self._table = job.folder, table
+        self._start = Conversations(job.style.system).start
         self._handles: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> "Spools":
@@ -155,7 +179,7 @@ class Spools:
         """The finished sample of a record, a line of JSON."""
         columns = self._table.columns
         place = int(columns["offsets"][record]), int(columns["sizes"][record])
-        return self._read("samples", record, *place)
+        return self._start + self._read("samples", record, *place)
 
     def numbers(self, part: str, record: int) -> Array:
         """What a record has in "shingles" or "grams", as uint32."""

@@ -101,23 +101,34 @@ def letters_key(ingredients: bytes, steps: bytes) -> bytes:
 
 
 class Conversations:
-    """Recipes as lines of XTuner's JSON, many at a time, with one system prompt."""
+    """Questions and answers as lines of XTuner's JSON, many at a time, with one system prompt.
+
+    `start` is what every line begins with; lines() leaves it out, and so do the spools.
+    """
 
     _BETWEEN = "\x7f"  # in no clean text, and JSON leaves it as it is
 
     def __init__(self, system: str) -> None:
-        self._start = b'{"conversation":[{"system":' + orjson.dumps(system) + b',"input":"'
+        self.start = b'{"conversation":[{"system":' + orjson.dumps(system) + b',"input":"'
 
-    def lines(
+    def recipes(
         self, asked: Sequence[str], ingredients: Sequence[str], steps: Sequence[str]
     ) -> tuple[bytes, Array]:
-        """The lines of recipes by their questions, ingredients and steps, and how long each is."""
+        """lines() of recipes by their questions, ingredients and steps."""
         before, between, _ = answer("\0", "\0").split("\0")
-        columns = asked, repeat(self._BETWEEN + before), ingredients, repeat(between), steps
-        joined = "".join(chain.from_iterable(zip(*columns, repeat(self._BETWEEN), strict=False)))
-        texts = orjson.dumps(joined)[1:-1].split(self._BETWEEN.encode())
-        turns = repeat(self._start), texts[:-1:2], repeat(b'","output":"'), texts[1::2]
-        lines = b"".join(chain.from_iterable(zip(*turns, repeat(b'"}]}\n'), strict=False)))
+        return self.lines(asked, repeat(before), ingredients, repeat(between), steps)
+
+    def lines(self, asked: Sequence[str], *answers: Iterable[str]) -> tuple[bytes, Array]:
+        """The lines after their start, one after another, and how long each is.
+
+        `answers` are pieces of the answers, joined for each.
+        """
+        between = repeat(self._BETWEEN)
+        columns = zip(asked, between, *answers, between, strict=False)
+        texts = orjson.dumps("".join(chain.from_iterable(columns)))[1:-1]
+        parts = texts.split(self._BETWEEN.encode())
+        turns = zip(parts[:-1:2], repeat(b'","output":"'), parts[1::2], repeat(b'"}]}\n'))
+        lines = b"".join(chain.from_iterable(turns))
         ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
         return lines, np.diff(ends, prepend=0)
 

@@ -38,10 +38,6 @@ class Table:
     def __len__(self) -> int:
         return len(self.files)
 
-    def content_bytes(self, records: Array) -> bytes:
-        """The content keys of these records, 16 bytes each."""
-        return self.contents[records].astype(">u8").tobytes()
-
     def rank_columns(self) -> tuple[Array, ...]:
         """What makes a record the better one, for numpy.lexsort: the last counts first.
 
@@ -182,7 +178,7 @@ def _digest(start: blake2b, rest: bytes) -> bytes:
     return hashed.digest()
 
 
-Shuffle = Callable[[Array, str], Array]
+Shuffle = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -250,8 +246,8 @@ def split_by_dish(
                 room -= sizes[dish]
     held_out = np.isin(dishes, chosen)
     return Split(
-        shuffle(records[~held_out], "order"),
-        shuffle(records[held_out], "order"),
+        shuffle(records[~held_out]),
+        shuffle(records[held_out]),
         len(sizes) - len(chosen),
         len(chosen),
     )
