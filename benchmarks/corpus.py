@@ -10,6 +10,7 @@ it and its children together (psutil, every 50 ms; pages that they share count o
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import threading
@@ -51,6 +52,7 @@ def measured(arguments: list[str], log: Path) -> dict[str, float]:
     Raises:
         ButlerError: if it fails.
     """
+    os.sync()  # what the run before left to be written is not this one's
     start = time.perf_counter()
     with log.open("wb") as stream:
         process = psutil.Popen(arguments, stdout=stream, stderr=subprocess.STDOUT)
@@ -71,8 +73,6 @@ def measured(arguments: list[str], log: Path) -> dict[str, float]:
 
 
 def _waited(process: psutil.Popen) -> tuple[int, int, float]:
-    import os
-
     pid, status, usage = os.wait4(process.pid, 0)
     return pid, os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
