@@ -1,6 +1,7 @@
 """Whatever the input is: formats, packed files, folders; what is bad is named, the rest kept."""
 
 import csv
+import gc
 import gzip
 import io
 import json
@@ -18,9 +19,12 @@ import pytest
 import zstandard
 from openpyxl import Workbook
 
-from butler.corpus import read
+from butler.corpus import read, run
 from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.chunk import Style
 from butler.corpus.formats import FORMATS
+from butler.corpus.read import Chunk
+from butler.corpus.worker import Job, Worker
 from butler.errors import ButlerError
 from test_corpus import FORMS, conversations, distinct, json_lines, kept, raw_lines
 
@@ -153,20 +157,43 @@ def test_colons_and_quotes_in_texts_are_no_keys(tmp_path: Path) -> None:
     assert build(tmp_path / "raw.jsonl", tmp_path / "out")[0]["kept"] == 1
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize(("processes", "worth_sharing"), [(2, 0), (3, 100), (2, 1000)])
 def test_the_number_of_processes_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, worth_sharing: int
 ) -> None:
     path = tmp_path / "raw.jsonl"
     records = [distinct(number) for number in range(200)]
     path.write_bytes(raw_lines(records + records[::2]) + b"broken\n")
     monkeypatch.setattr(read, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(run, "_WORTH_SHARING", worth_sharing)
     results = []
     for count in (1, processes):
         _, outputs = build(path, tmp_path / str(count), test_size=20, sample=150, processes=count)
         results.append([output.read_bytes() for output in vars(outputs).values()])
     assert results[0] == results[1]
     assert not list(tmp_path.glob(".corpus*"))
+
+
+def test_a_chunk_is_freed_with_the_collector_off(tmp_path: Path) -> None:
+    # As it is while the stage runs: what hangs in a circle would stay until the end.
+    lines = ["broken", '{"name": 3}', json.dumps({"name": "无名"}), "[]"]
+    lines += [
+        json.dumps(distinct(1) | {"recipeInstructions": ["加微信 abc123"]}),
+        '{"name":"\\ud800"}',
+    ]
+    path = tmp_path / "raw.jsonl"
+    path.write_text("\n".join(lines * 3) + "\n", encoding="utf-8")
+    own = Worker(Job("xiachufang", Style("系统", 1, {"的做法": 1.0}), tmp_path, ngram=13))
+    chunk = Chunk(0, str(path), 0, path.stat().st_size)
+    own.run(chunk)
+    gc.collect()
+    gc.disable()
+    try:
+        assert own.run(chunk).entries == len(lines) * 3
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+        own.close()
 
 
 ENTRIES: dict[str, tuple[str, bytes]] = {

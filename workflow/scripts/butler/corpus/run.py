@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain, repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -86,13 +87,14 @@ class Processes:
             futures = [self._pool.submit(drawn_numbers, seed, purpose, part) for part in parts]
         else:
             futures = []
-        numbers: list[Array] = []
+
+        @cache
+        def numbers() -> Array:
+            drawn = [future.result() for future in futures]
+            return np.concatenate(drawn or [drawn_numbers(seed, purpose, contents)])
 
         def shuffled(records: Array) -> Array:
-            if not numbers:
-                drawn = [future.result() for future in futures]
-                numbers.append(np.concatenate(drawn or [drawn_numbers(seed, purpose, contents)]))
-            own = numbers[0][records]
+            own = numbers()[records]
             order = np.argsort(own)
             if (own[order][1:] == own[order][:-1]).any():
                 keys = table.contents[records]

@@ -98,9 +98,9 @@ class Worker:
         """What is made of each line, row or text: a record, or the Rejected that says why none."""
         convert = FORMATS[self.job.format].convert
         entries = decode_all(lines) if chunk.numbers is None else lines
-        return (
-            iter(entries) if convert is None else (_converted(entry, convert) for entry in entries)
-        )
+        if convert:
+            entries = (_converted(entry, convert) for entry in entries)
+        return iter(entries)
 
     def _described(
         self, rejections: Rejections, lines: list[Any], chunk: Chunk, numbers: Array
