@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from butler.corpus.adverts import has_contact
 from butler.corpus.gates import (
     CHANGED,
     CHAR,
@@ -90,23 +91,24 @@ def clean_records(numbered: Iterable[tuple[int, Any]]) -> tuple[Columns, dict[in
         return raw, rejected
     # Of several reasons the name's counts, then the ingredients'.
     gone = clean_sections(raw.steps, STEP_START)
-    gone = _first_reasons(gone, raw.ingredients)
+    given = {place: raw.ingredients[place] for place in gone}
     gone |= clean_sections(raw.ingredients, INGREDIENT_START)
+    gone |= _adverts(given, raw.ingredients)
     gone |= _clean_names(raw.names)
     raw.dishes = list(map(_dish, raw.dishes))
     rejected |= {raw.rows[place]: why for place, why in gone.items()}
     return raw.without(gone), rejected
 
 
-def _first_reasons(gone: dict[int, Rejected], ingredients: list[str]) -> dict[int, Rejected]:
-    """Why records without steps go: for their ingredients, where those are nothing but adverts."""
-    reasons = dict(gone)
-    for place in gone:
+def _adverts(given: dict[int, str], clean: list[str]) -> dict[int, Rejected]:
+    """Which of the ingredients that were given, clean by now, are nothing but adverts."""
+    found = {}
+    for place in (place for place in given if has_contact(clean[place])):
         try:
-            clean_section(ingredients[place].split("\n"), "no_ingredients")
+            clean_section(given[place].split("\n"), "no_ingredients")
         except Rejected as why:
-            reasons[place] = why.bare()
-    return reasons
+            found[place] = why.bare()
+    return found
 
 
 def clean_sections(texts: list[str], start: int) -> dict[int, Rejected]:
