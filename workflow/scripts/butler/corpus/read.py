@@ -24,7 +24,7 @@ from butler.errors import ButlerError
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
 MAX_WHOLE_BYTES = 1 << 28  # of a table, a JSON array or a text file, which are read whole
-CHUNK_BYTES = 1 << 21
+CHUNK_BYTES = 1 << 22
 BOM = b"\xef\xbb\xbf"
 PACKED = (".gz", ".zst")
 _BLOCK = 1 << 20
