@@ -55,75 +55,13 @@ def _words(text: str) -> list[str]:
 
 
 # Two characters that stand side by side in what they are marks of (adverts.py), in any case.
-_PAIRS = [
-    "微信",
-    "薇信",
-    "威信",
-    "v信",
-    "私信",
-    "公众",
-    "公号",
-    "ha",
-    "xi",
-    "我v",
-    "我q",
-    "扣扣",
-    "vx",
-    "wx",
-    "q号",
-    "拉你",
-    "好友",
-    "证码",
-    "扫码",
-    "维码",
-    "扫一",
-    "客服",
-    "官方",
-    "优惠",
-    "领食",
-    "领红",
-    "领资",
-    "链接",
-    "网店",
-    "微店",
-    "我店",
-    "的店",
-    "店铺",
-    "搜店",
-    "索店",
-    "旺旺",
-    "代购",
-    "批发",
-    "招代",
-    "下单",
-    "直播",
-    "音号",
-    "手号",
-    "书号",
-    "书:",
-    "书：",
-    "书@",
-    "关注",
-    "度搜",
-    "手机",
-    "电话",
-    "热线",
-    "联系",
-    "版权",
-    "转载",
-    "侵权",
-    "出处",
-    "ww",
-    "tp",
-    ".c",
-    ".n",
-    ".o",
-    ".t",
-    "v:",
-    "v：",
-    "q:",
-    "q：",
-]  # noqa: SIM905
+_PAIRS = _words(
+    "微信 薇信 威信 v信 私信 公众 公号 ha xi 我v 我q 扣扣 vx wx q号 "
+    "拉你 好友 证码 扫码 维码 扫一 客服 官方 优惠 领食 领红 领资 链接 网店 微店 "
+    "我店 的店 店铺 搜店 索店 旺旺 代购 批发 招代 下单 直播 音号 手号 书号 书: "
+    "书： 书@ 关注 度搜 手机 电话 热线 联系 版权 转载 侵权 出处 ww tp .c "
+    ".n .o .t v: v： q: q："
+)
 _BEFORE_SPACE, _AFTER_SPACE = "vqw我", "信众"  # of a contact with white space in it
 _CASELESS = "\u017f\u212a\u0130\u0131"  # letters that a case-blind pattern takes for ASCII ones
 
