@@ -4,9 +4,10 @@ import re
 import sys
 from collections.abc import Callable
 
+NO_SPACE = "No space left on device"
 # What the system, NumPy (tofile), torch (save) and safetensors say when the disk is full.
 FULL_DISK = (
-    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+    rf"{NO_SPACE}|Disk quota exceeded|\d+ requested and \d+ written"
     r"|inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing"
     r"|basic_ios::clear: iostream error"
 )
@@ -25,7 +26,7 @@ def run_cli(main: Callable[[], None]) -> None:
         sys.exit(1)
     except Exception as error:
         if re.search(FULL_DISK, str(error)):
-            said = f"No space left on device{_file_of(error)}; free some and start again"
+            said = f"{NO_SPACE}{_file_of(error)}; free some and start again"
         elif isinstance(error, OSError):
             said = f"{error.strerror or error}{_file_of(error)}"
         else:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from butler.errors import FULL_DISK
+from butler.errors import FULL_DISK, NO_SPACE
 
 TAIL_BYTES = 20_000
 BEFORE = 600  # characters before "Error in rule", where Snakemake tells the exit code
@@ -31,7 +31,6 @@ _HINTS = (
     ),
     (r"TIMEOUT|DUE TO TIME LIMIT", "give the stage more time (set-resources: runtime)"),
 )
-_FULL = "No space left on device"
 _AGAIN = "mend that and give the same command again: finished stages are kept"
 _RESUMES = ", and the training goes on from its last checkpoint"
 
@@ -69,9 +68,9 @@ def reason(failure: Failure) -> str:
     end = _end(failure.log)
     own = [line.removeprefix("error: ") for line in end.splitlines() if line.startswith("error: ")]
     said = (own or [str(raised)[:500] for raised in _EXCEPTION.findall(end)] or [""])[-1]
-    if re.search(FULL_DISK, _seen(failure)) and _FULL not in said:
+    if re.search(FULL_DISK, _seen(failure)) and NO_SPACE not in said:
         # A tool's own word for it says little, and its last ones may not have found room.
-        return f"{_FULL}: {said}" if said else _FULL
+        return f"{NO_SPACE}: {said}" if said else NO_SPACE
     if said:
         return said
     lines = [line.strip() for line in end.splitlines() if line.strip()]
