@@ -30,7 +30,11 @@ _RECORDS = 100_000  # whose numbers are read at a time
 
 
 class Processes:
-    """Does the stage's work in this process, or in several."""
+    """Does the stage's work in this process, or in several.
+
+    Raises:
+        ButlerError: on leaving it, if one of its processes was killed.
+    """
 
     def __init__(self, job: Job, count: int) -> None:
         self.job, self.count = job, count
@@ -44,36 +48,31 @@ class Processes:
         gc.disable()  # nothing here makes cycles, and chunks make many objects
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         gc.enable()
         if self._here:
             self._here.close()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise ButlerError(
+                "a process of the corpus stage was killed, as for want of memory; use fewer "
+                "--processes"
+            ) from None
 
     def outcomes(self, chunks: Iterable[Chunk]) -> Iterator[Outcome]:
-        """What each chunk leaves, in the order of the chunks.
-
-        Raises:
-            ButlerError: if a process was killed.
-        """
+        """What each chunk leaves, in the order of the chunks."""
         if self._here:
             yield from map(self._here.run, chunks)
             return
         assert self._pool
         waiting: deque[Future[Outcome]] = deque()
-        try:
-            for chunk in chunks:
-                waiting.append(self._pool.submit(worker.work, chunk))
-                if len(waiting) >= _AHEAD * self.count:
-                    yield waiting.popleft().result()
-            while waiting:
+        for chunk in chunks:
+            waiting.append(self._pool.submit(worker.work, chunk))
+            if len(waiting) >= _AHEAD * self.count:
                 yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise ButlerError(
-                "a process of the corpus stage was killed, as for want of memory; use fewer "
-                "--processes"
-            ) from None
+        while waiting:
+            yield waiting.popleft().result()
 
     def shuffle(self, table: Table, seed: int, purpose: str) -> Shuffle:
         """What puts records in an order drawn by seed and content; several processes draw at once.
