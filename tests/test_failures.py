@@ -58,6 +58,14 @@ def test_a_scripts_own_sentence_is_the_reason(tmp_path: Path) -> None:
             "torch.OutOfMemoryError: CUDA out of memory",
             "train.micro_batch",
         ),
+        (
+            "error: the model server ended with code 134; its log ends: [TM][ERROR] CUDA runtime "
+            "error: out of memory /lmdeploy/src/turbomind/utils/allocator.h:246\n",
+            1,
+            "None",
+            "the model server ended with code 134",
+            "free the GPU of what else runs there",
+        ),
         ("loading\n", 137, "None", "the last line of its log is: loading", "out of memory"),
         ("", 9, "None", "exit code 9 and an empty log", "same command again"),
         ("OSError: [Errno 28] No space left on device\n", 1, "None", "Errno 28", "disk space"),

@@ -15,9 +15,9 @@ _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interru
 # What the end of a log shows, and what to try then; the first that is found counts.
 _HINTS = (
     (
-        r"CUDA out of memory|OutOfMemoryError",
+        r"CUDA[^\n]{0,40}out of memory|OutOfMemoryError",
         "let it hold less on the GPU (train.micro_batch, workspace.session_len, a w4 variant), or "
-        "free the GPU of what else runs there",
+        "free the GPU of what else runs there, jobs of this run too (--resources gpu=)",
     ),
     (
         r"exit status 137|MemoryError|Cannot allocate memory|DefaultCPUAllocator|oom-kill|\bOOM\b",
