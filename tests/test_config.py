@@ -43,6 +43,7 @@ def test_the_shipped_configuration_is_valid():
         ("train.deepspeed", "zero9", "takes one of null, deepspeed_zero1"),
         ("benchmarks.ceval.subjects", [], "benchmarks.ceval.subjects"),
         ("workspace.cache_max_entry_count", 1.5, "takes less than 1, found 1.5"),
+        ("seed", 2**32, "key 'seed' takes at most 4294967295, found 4294967296"),
         ("workspace.tp", 3, "key 'workspace.tp' takes one of 1, 2, 4, 8, found 3"),
         ("lmdeploy", "0.9.2", "key 'lmdeploy' takes one of 0.7.3, latest, found '0.9.2'"),
     ],

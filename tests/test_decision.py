@@ -87,6 +87,17 @@ def test_noise_of_the_chosen_alone_names_the_benchmark() -> None:
     assert "w4 against fp16 on C-Eval is within noise" in english(found.remarks[0])
 
 
+def test_where_no_interval_can_be_given_nothing_is_called_noise() -> None:
+    lost = paired_change({"recipe": [0.0]}, {"recipe": [100.0]})
+    assert lost.low is None and lost.within_noise is None
+    found = decide(RULE, [FP16, Candidate("w4", {"ceval": lost}, 200, 100)])
+    (remark,) = found.remarks
+    assert "C-Eval" in english(remark) and "no 95 % interval can be given" in english(remark)
+    assert "95 % 区间" in say(remark, "zh")
+    assert found.to_json()["verdicts"][1]["changes"]["ceval"]["within_noise"] is None
+    assert caveats({"ceval": 50.0}, {"ceval": lost}) == []  # nor is it called forgetting
+
+
 def test_interval_across_the_limit_is_said() -> None:
     found = decide(RULE, [FP16, candidate("w4", -1.5, 200), candidate("w4kv8", -2.5, 100)])
     last = english(found.remarks[-1])
@@ -111,6 +122,11 @@ def test_missing_results_are_one_sentence(candidates: list[Candidate], message: 
 def test_unknown_preference_is_refused() -> None:
     with pytest.raises(ButlerError, match="memory or speed"):
         Rule(2.0, "beauty", 1)
+
+
+def test_a_limit_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ButlerError, match="max_loss must be at least 0"):
+        Rule(float("nan"), "memory", 1)
 
 
 def test_decision_as_json_keeps_rule_reasons_and_intervals() -> None:

@@ -199,8 +199,9 @@ def forgetting(
     said = {}
     for name, change in changes.items():
         fell = "lost" if change.points < 0 else "gained"
+        how = {None: "unknown", True: "noise", False: fell}[change.within_noise]
         said[name] = phrase(
-            f"forgetting.{'noise' if change.within_noise else fell}",
+            f"forgetting.{how}",
             benchmark=named("name", name),
             before=evaluations[name, str(base)].average,
             after=evaluations[name, BASELINE].average,

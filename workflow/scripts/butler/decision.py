@@ -30,9 +30,11 @@ class Change:
     p: float | None = None
 
     @property
-    def within_noise(self) -> bool:
-        """Whether no difference at all would be unsurprising."""
-        return self.low is None or self.high is None or self.low <= 0.0 <= self.high
+    def within_noise(self) -> bool | None:
+        """Whether no difference at all would be unsurprising; None without an interval."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= 0.0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Rule:
     def __post_init__(self) -> None:
         if self.prefer not in PREFERENCES:
             raise ButlerError(f"decision.prefer takes memory or speed, found {self.prefer!r}")
-        if self.max_loss < 0 or self.tokens < 1:
+        if not 0 <= self.max_loss < float("inf") or self.tokens < 1:
             raise ButlerError("decision.max_loss must be at least 0, decision.tokens at least 1")
 
     @property
@@ -138,7 +140,7 @@ def caveats(baseline_scores: Mapping[str, float], since_base: Mapping[str, Chang
         if score == 0
     ]
     for name, change in since_base.items():
-        if change.points < 0 and not change.within_noise:
+        if change.points < 0 and change.within_noise is False:
             lost = -change.points
             found.append(phrase("remark.forgot", lost=lost, benchmark=named("name", name)))
     return found
@@ -215,6 +217,10 @@ def _remarks(rule: Rule, winner: Candidate, candidates: Sequence[Candidate]) -> 
             names = [named("name", name) for name in noisy]
             values = {"variant": winner.name, "baseline": BASELINE, "benchmarks": names}
             remarks.append(phrase("remark.noise", **values))
+    unsure = {name for one in others for name, it in one.changes.items() if it.low is None}
+    if unsure:
+        names = [named("name", name) for name in sorted(unsure)]
+        remarks.append(phrase("remark.no_interval", benchmarks=names))
     open_ends = [
         phrase(
             "remark.open_end",
