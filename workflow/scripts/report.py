@@ -23,12 +23,14 @@ from butler.report.summary import Capacity, Evaluations, by_category, by_dataset
 from butler.results import (
     Efficiency,
     check_same_questions,
+    read_check,
     read_efficiency,
     read_evaluation,
     read_json,
     read_loss,
 )
 from butler.texts import Phrase, named, phrase, say
+from butler.yaml_files import read_yaml
 
 LARGEST_REPORT = 5 * 2**20  # bytes
 
@@ -213,7 +215,7 @@ def forgetting(
 def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the run was: checks, stages, versions, settings and hashes."""
     return {
-        "checks": [read_json(path) for path in sorted(arguments.checks)],
+        "checks": [read_check(path) for path in sorted(arguments.checks)],
         "stages": run.stages(arguments.logs) if arguments.logs else [],
         "versions": run.versions(arguments.locks),
         "commit": run.commit(),
@@ -263,8 +265,7 @@ def _sections(shown: dict[str, Any]) -> dict[str, bool]:
 
 def _config(path: Path) -> str:
     """Return the configuration as block YAML, keys in the order given."""
-    value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=100)
+    return yaml.safe_dump(read_yaml(path), allow_unicode=True, sort_keys=False, width=100)
 
 
 def _names(text: str) -> list[str]:

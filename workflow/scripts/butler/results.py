@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,8 @@ EFFICIENCY_METRICS = (
     "decode_tokens_per_s",
     "time_to_first_token_s",
 )
+CHECK_KEYS = {"check", "passed", "sentence", "measured", "limits"}
+ROUNDED = 0.02  # points: a table's scores and the mean over them have two digits
 CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
 
 
@@ -103,28 +106,72 @@ def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: s
     """Read `{benchmark}_{variant}.csv` and its details.jsonl.
 
     Raises:
-        ButlerError: if a file, a column, the average row or a detail is missing.
+        ButlerError: if a file, a column, the average row or a detail is missing or broken, or they
+            are of another evaluation.
     """
     path = results / f"{benchmark}_{variant}.csv"
+    again = f"evaluate {variant} again"
     table = _csv(path, SCORE_COLUMNS)
-    table["score"] = pd.to_numeric(table["score"], errors="coerce")
-    broken = table.loc[~table["score"].between(0, 100), "dataset"]
-    if len(broken):
-        raise ButlerError(f"{path}: {broken.iloc[0]} has no score; evaluate {variant} again")
+    for column, name in (("benchmark", benchmark), ("variant", variant)):
+        if others := sorted(set(table[column].astype(str)) - {name}):
+            raise ButlerError(f"{path} has scores of {column} {others[0]}; {again}")
+    for column, most in (("score", 100), ("questions", float("inf"))):
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+        broken = table.loc[~table[column].between(0, most), "dataset"]
+        if len(broken):
+            raise ButlerError(f"{path}: {broken.iloc[0]} has no {column}; {again}")
+    twice = table.loc[table.duplicated(["dataset", "metric"]), "dataset"]
+    if len(twice):
+        raise ButlerError(f"{path}: {twice.iloc[0]} comes twice; {again}")
     if (table["dataset"] == "average").sum() != 1:
-        raise ButlerError(f"{path} has not one average row; evaluate {variant} again")
+        raise ButlerError(f"{path} has not one average row; {again}")
     details_path = evaluations / f"{benchmark}_{variant}" / "details.jsonl"
-    details = [json.loads(line) for line in _text(details_path).splitlines() if line.strip()]
+    evaluation = Evaluation(benchmark, variant, table, _details(details_path, again))
     asked = int(table.loc[table["dataset"] == "average", "questions"].iloc[0])
-    if len(details) != asked:
-        raise ButlerError(f"{details_path} holds {len(details)} questions, {path.name} {asked}")
-    return Evaluation(benchmark, variant, table, details)
+    if evaluation.questions != asked:
+        raise ButlerError(
+            f"{details_path} has {evaluation.questions} questions, {path.name} {asked}"
+        )
+    found = mean(map(mean, evaluation.by_dataset.values()))
+    if abs(found - evaluation.average) > ROUNDED:
+        raise ButlerError(
+            f"{path} has an average of {evaluation.average:.2f}, but the questions in "
+            f"{details_path} one of {found:.2f}; {again}"
+        )
+    return evaluation
+
+
+def _details(path: Path, again: str) -> list[dict[str, Any]]:
+    """Read the record of each question."""
+    records = []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            texts = [record[name] for name in ("dataset", "question", "reference", "prediction")]
+            right = 0 <= record["score"] <= 100 and record["index"] >= 0
+        except (ValueError, KeyError, TypeError):
+            texts, right = [], False
+        if not right or not all(isinstance(text, str) for text in texts):
+            raise ButlerError(f"{path}, line {number}, is no record of a question; {again}")
+        records.append(record)
+    if not records:
+        raise ButlerError(f"{path} has no question; {again}")
+    return records
 
 
 def check_same_questions(evaluations: Sequence[Evaluation]) -> None:
     """Raise ButlerError unless all were asked the same questions in the same order."""
     first = evaluations[0]
     for other in evaluations[1:]:
+        rows = [set(one.table.set_index(["dataset", "metric"]).index) for one in (first, other)]
+        if differing := sorted(rows[0] ^ rows[1]):
+            dataset, metric = differing[0]
+            raise ButlerError(
+                f"{first.benchmark}: {metric} of {dataset} is in the table of {first.variant} or "
+                f"of {other.variant} alone; evaluate again"
+            )
         for one, two in zip(first.details, other.details, strict=False):
             if (one["dataset"], one["question"]) != (two["dataset"], two["question"]):
                 raise ButlerError(
@@ -147,10 +194,12 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
     path = results / f"efficiency_{variant}.csv"
     table = _csv(path, ("variant", "metric", "value", "unit", "engine", "machine"))
     found = dict(zip(table["metric"], pd.to_numeric(table["value"], errors="coerce"), strict=True))
+    if others := sorted(set(table["variant"].astype(str)) - {variant}):
+        raise ButlerError(f"{path} has figures of {others[0]}; measure {variant} again")
+    values = {metric: float(value) for metric, value in found.items() if 0 < value < float("inf")}
     for metric in EFFICIENCY_METRICS:
-        if metric not in found or pd.isna(found[metric]):
+        if metric not in values:
             raise ButlerError(f"{path} has no number for {metric}; measure {variant} again")
-    values = {metric: float(value) for metric, value in found.items() if not pd.isna(value)}
     engine, machine = (str(table[name].iloc[0]) for name in ("engine", "machine"))
     return Efficiency(variant, engine, machine, values)
 
@@ -160,21 +209,48 @@ def read_loss(path: Path) -> pd.DataFrame:
     table = _csv(path, ("step", "loss"))
     if table.empty:
         raise ButlerError(f"{path} has no step")
-    return table.astype({"step": int, "loss": float})
+    try:
+        return table.astype({"step": int, "loss": float})
+    except ValueError as error:
+        raise ButlerError(f"{path} has a step or loss that is no number: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
+    """Read a JSON object.
+
+    Raises:
+        ButlerError: if the file is missing or holds none.
+    """
     try:
-        return dict(json.loads(_text(path)))
+        found = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise ButlerError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ButlerError(f"{path} is not a JSON object; make it again")
+    return found
+
+
+def read_check(path: Path) -> dict[str, Any]:
+    """Read the outcome of a check, as butler/checks.py writes it.
+
+    Raises:
+        ButlerError: if the file is missing or is none.
+    """
+    found = read_json(path)
+    if missing := sorted(CHECK_KEYS - found.keys()):
+        raise ButlerError(f"{path} is no outcome of a check, it lacks {missing[0]}; make it again")
+    return found
 
 
 def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.exists():
         raise ButlerError(f"{path} is missing; run its stage first")
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:  # empty, ragged, an open quote, not UTF-8
+        raise ButlerError(
+            f"{path} is not the table it should be ({error}); make it again"
+        ) from error
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ButlerError(f"{path} has no column {', '.join(missing)}")
@@ -184,4 +260,7 @@ def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def _text(path: Path) -> str:
     if not path.exists():
         raise ButlerError(f"{path} is missing; run its stage first")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ButlerError(f"{path} is not UTF-8 text ({error}); make it again") from error
