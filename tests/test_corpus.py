@@ -1,16 +1,20 @@
 """The corpus stage as a user runs it: one file in, four files out, nothing lost."""
 
+import errno
 import json
+import os
 import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.contaminate import OverlapRule
 from butler.corpus.dish import dish_key
 from butler.errors import ButlerError
 from test_corpus_text import recipe
@@ -302,3 +306,76 @@ def test_command_line(tmp_path: Path) -> None:
         done = call([*command, *wrong])
         assert done.returncode == 1
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("dish", ["！", "-", "()", "…", "Unknown", ""])
+def test_a_dish_without_letters_is_none(tmp_path: Path, dish: str) -> None:
+    records = [recipe(name="豆腐汤", dish=dish), distinct(1), distinct(2)]
+    stats, outputs = run(tmp_path, raw_lines(records), test_size=0)
+    assert stats["kept"] == 3 and stats["dishes"] == {"train": 3, "test": 0}
+    assert "豆腐汤" in [turn["input"][:3] for turn in kept(outputs)]
+
+
+def test_a_test_side_that_stays_empty_is_an_error(tmp_path: Path) -> None:
+    records = [distinct(number) | {"name": "红烧肉", "dish": "红烧肉"} for number in range(5)]
+    with pytest.raises(ButlerError, match="no dish of .* has so few records that test_size 3"):
+        run(tmp_path, raw_lines(records), test_size=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_side_that_is_all_contaminated_is_an_error(tmp_path: Path) -> None:
+    records = [distinct(number) for number in range(10)]
+    with pytest.raises(ButlerError, match="nothing is left to train on; choose a smaller"):
+        run(tmp_path, raw_lines(records), test_size=2, overlap=OverlapRule(4, 0.1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_dishes_are_counted_of_what_is_left(tmp_path: Path) -> None:
+    records = [distinct(number) for number in range(6)]
+    other = recipe(name="手擀面", dish="", recipeIngredient=["面粉"], recipeInstructions=[
+        "面粉加温水揉成团，醒发二十分钟，擀成薄片后切成细条，下锅煮到浮起捞出。"])  # fmt: skip
+    for seed in range(20):
+        overlap = OverlapRule(13, 0.1)
+        folder = tmp_path / str(seed)
+        with suppress(ButlerError):  # the noodles were drawn for the test
+            stats, _ = run(
+                folder, raw_lines([*records, other]), test_size=1, seed=seed, overlap=overlap
+            )
+            assert stats["dishes"] == {"train": stats["train"], "test": 1}
+            if stats["train"] == 1:
+                return
+    raise AssertionError("no seed drew a soup")
+
+
+def test_outputs_that_are_no_files_are_left_alone(tmp_path: Path) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_bytes(raw_lines([distinct(1)]))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    settings = Settings("x", 7, 0, 0, FORMS)
+    for path, message in ((pipe, "pipe is no ordinary file"), (Path("/dev/stdout"), "no ordinary")):
+        outputs = Outputs(tmp_path / "a", tmp_path / "b", path, tmp_path / "d")
+        with pytest.raises(ButlerError, match=message):
+            build_corpus(source, outputs, settings)
+    assert pipe.is_fifo() and Path("/dev/stdout").exists()
+    outputs = Outputs(*(tmp_path / name for name in "abcd"))
+    with pytest.raises(ButlerError, match="--benchmark.* must all differ"):
+        build_corpus(source, outputs, settings, [tmp_path / "d"])
+
+
+def test_a_rename_that_fails_leaves_no_statistics_of_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = raw_lines([distinct(number) for number in range(6)])
+    _, outputs = run(tmp_path, data)
+    replace = os.replace
+
+    def busy(source: Path, target: Path) -> None:
+        if target == outputs.test:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(OSError, match="busy"):
+        run(tmp_path, data, seed=8)
+    assert not outputs.stats.exists()

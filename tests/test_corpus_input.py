@@ -19,7 +19,7 @@ import pytest
 import zstandard
 from openpyxl import Workbook
 
-from butler.corpus import read, run, worker
+from butler.corpus import read, run
 from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.chunk import Style
 from butler.corpus.formats import FORMATS
@@ -172,24 +172,6 @@ def test_the_number_of_processes_changes_nothing(
         results.append([output.read_bytes() for output in vars(outputs).values()])
     assert results[0] == results[1]
     assert not list(tmp_path.glob(".corpus*"))
-
-
-def killed(*_: object) -> None:
-    """What a process does that the system kills."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize("task", [(worker, "work"), (run, "drawn_numbers"), (run, "_copy")])
-def test_a_killed_process_is_told_in_one_sentence_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: tuple[Any, str]
-) -> None:
-    path = tmp_path / "raw.jsonl"
-    path.write_bytes(GOOD)
-    monkeypatch.setattr(run, "_WORTH_SHARING", 0)
-    monkeypatch.setattr(*task, killed)
-    with pytest.raises(ButlerError, match="a process of the corpus stage was killed"):
-        build(path, tmp_path / "out", test_size=1, processes=2)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_chunk_is_freed_with_the_collector_off(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.drop import body
 from butler.corpus.near import NearRule, drop_near, signatures
 from butler.corpus.runs import Runs
+from butler.corpus.sample import INGREDIENTS_HEADER
 from butler.corpus.text import letters
 from butler.errors import ButlerError
-from test_corpus import conversations, json_lines, kept, raw_lines, run
+from test_corpus import FORMS, conversations, distinct, json_lines, kept, raw_lines, run
 from test_corpus_gates import grams
 from test_corpus_real import RECORDS, SHARED
 from test_corpus_text import recipe
@@ -187,6 +189,61 @@ def test_what_stands_in_a_test_recipe_is_not_trained_on(tmp_path: Path) -> None:
             assert reasons == ["contaminated"]
             assert stats["contamination"]["test"]["records"] == 1
         assert stats["kept"] + stats["rejected"] == stats["read"]
+
+
+def test_short_answers_of_the_test_side_are_not_trained_on(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    answers = ["".join(chr(draw.randrange(0x4E00, 0x9F00)) for _ in range(30)) for _ in range(100)]
+    pairs = [
+        {"instruction": f"{''.join(chr(0x4E00 + 99 * n + k) for k in range(3))}", "output": text}
+        for n, text in enumerate(own for one in answers for own in (one, f"先说一句别的话。{one}"))
+    ]
+    _, outputs = run(
+        tmp_path, raw_lines(pairs), format="alpaca", test_size=50, overlap=OverlapRule(13, 0.6)
+    )
+    trained = "\n".join(turn["output"] for turn in conversations(outputs.train))
+    held = [turn["output"][-30:] for turn in conversations(outputs.test)]
+    assert len(held) == 50 and not [text for text in held if text in trained]
+
+
+TEXTS = st.lists(st.text("甲乙丙丁戊己庚辛", max_size=40), min_size=1, max_size=6)
+
+
+@given(TEXTS, TEXTS, st.text("甲乙丙丁戊己庚辛", min_size=20, max_size=20))
+def test_eight_runs_side_by_side_in_two_texts_are_kept_of_both(
+    first: list[str], second: list[str], common: str
+) -> None:
+    kept_of = []
+    for texts in (first, second):
+        texts[0] = texts[0] + common + texts[-1]
+        hashes, counts = Runs(grams(texts), 13).sampled()
+        assert [count > 0 for count in counts] == [len(text) > 12 for text in texts]
+        kept_of.append(set(hashes[: counts[0]].tolist()))
+    assert kept_of[0] & kept_of[1]
+
+
+def test_records_too_short_to_compare_are_like_none(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.jsonl").write_bytes(raw_lines([distinct(number)]))
+    names = ("train.jsonl", "test.jsonl", "rejected.jsonl", "stats.json")
+    outputs = Outputs(*(tmp_path / "out" / name for name in names))
+    settings = Settings("x", 7, 0, 0, FORMS, near=NearRule(0.7, 100))
+    assert build_corpus(folder, outputs, settings)["kept"] == 6
+
+
+def test_a_pair_that_begins_like_a_recipe_is_compared_as_it_is(tmp_path: Path) -> None:
+    answer = (
+        f"{INGREDIENTS_HEADER}\n五花肉500克，酱油两勺\n先把肉切块放锅里炒，再加酱油炖一个小时。"
+    )
+    pairs = [
+        {"instruction": f"{name}肉怎么炖", "output": f"{answer}{name * 9}"} for name in "甲乙丙"
+    ]
+    stats, _ = run(
+        tmp_path, raw_lines(pairs), format="alpaca", test_size=1, overlap=OverlapRule(13, 1.0)
+    )
+    assert (stats["train"], stats["test"]) == (2, 1)
 
 
 def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ NUMBERS = {
     "near-shingle": (5, "letters in a run that near-duplicates are compared by"),
     "overlap-ngram": (13, "letters in a run that protected texts are looked for by"),
 }
+# Shorter runs are in nearly every record, and nothing would tell them apart in time.
+RANGES = {"processes": (1, None), "near-shingle": (2, 100), "overlap-ngram": (4, 100)}
+LEAST_ALIKE = 0.1
 SHARES = {
     "near-threshold": (0.0, "Jaccard similarity from which records are near-duplicates; 0: skip"),
     "overlap-share": (0.0, "share of a test recipe's or a benchmark question's runs; 0: skip"),
@@ -95,17 +98,20 @@ def _check(arguments: argparse.Namespace) -> None:
     Raises:
         ButlerError: naming the option.
     """
-    for name in NUMBERS:
-        if name != "seed" and getattr(arguments, name.replace("-", "_")) < 0:
-            raise ButlerError(f"--{name} must not be negative")
-    for name in ("processes", "near-shingle", "overlap-ngram"):
-        if getattr(arguments, name.replace("-", "_")) < 1:
-            raise ButlerError(f"--{name} must be at least 1")
-    for name in SHARES:
-        if not 0 <= getattr(arguments, name.replace("-", "_")) <= 1:
-            raise ButlerError(f"--{name} must be a share from 0 to 1")
+    given = {name: getattr(arguments, name.replace("-", "_")) for name in (*NUMBERS, *SHARES)}
+    for name, value in given.items():
+        least, most = RANGES.get(name, (0, 1) if name in SHARES else (0, None))
+        if name != "seed" and (value < least or most is not None and not value <= most):
+            upper = "" if most is None else f" and at most {most}"
+            raise ButlerError(f"--{name} must be at least {least}{upper}, found {value}")
+    if 0 < arguments.near_threshold < LEAST_ALIKE:
+        raise ButlerError(f"--near-threshold must be 0, or from {LEAST_ALIKE} to 1")
     if arguments.max_chars < arguments.min_chars:
         raise ButlerError("--max-chars must not be below --min-chars")
+    try:
+        arguments.system.encode()
+    except UnicodeEncodeError:
+        raise ButlerError("--system is not UTF-8 text") from None
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -1,5 +1,6 @@
 """How a script of Recipe Butler fails: one clear sentence and a non-zero exit."""
 
+import io
 import re
 import sys
 from collections.abc import Callable
@@ -18,7 +19,13 @@ class ButlerError(Exception):
 
 
 def run_cli(main: Callable[[], None]) -> None:
-    """Run a command line; print a ButlerError as one `error:` line and exit with 1."""
+    """Run a command line; print a ButlerError as one `error:` line and exit with 1.
+
+    A terminal that cannot show a character gets its number instead.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except ButlerError as error:

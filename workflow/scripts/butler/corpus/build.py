@@ -66,7 +66,7 @@ def build_corpus(
         ButlerError: if the input or an output path is unusable, or nothing could be kept.
     """
     source = find_files(path, settings.format)
-    _check_outputs(path, outputs)
+    _check_outputs(path, outputs, benchmark)
     questions, names = benchmark_questions(benchmark)
     protected = None
     if settings.overlap and questions:
@@ -134,15 +134,27 @@ def _choose(
     if settings.sample and settings.sample < len(kept):
         draw = processes.shuffle(table, settings.seed, "sample")
         kept = drop_unsampled(draw(kept), settings.sample, drops)
+    if not len(kept):
+        raise ButlerError(f"{source.root}: the benchmark's questions leave no record to train on")
     if settings.test_size >= len(kept):
         raise ButlerError(
             f"test_size {settings.test_size} leaves nothing to train on: {source.root} gives "
             f"{len(kept)} usable records; choose a smaller test_size"
         )
     split = split_by_dish(table, kept, settings.test_size, settings.seed, shuffle)
+    if settings.test_size and not len(split.test):
+        raise ButlerError(
+            f"no dish of {source.root} has so few records that test_size {settings.test_size} "
+            "holds them, so nothing would be tested; choose a larger test_size"
+        )
     if settings.overlap:
         split = drop_contaminated(table, split, spools, settings.overlap, drops)
         counts["contamination"] = drops.contamination_counts()
+    if not len(split.train):
+        raise ButlerError(
+            f"all records of {source.root} hold some of the test side's, so nothing is left to "
+            "train on; choose a smaller test_size, or a larger decontaminate.share or ngram"
+        )
     return split, drops, counts
 
 
@@ -163,13 +175,18 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
-def _check_outputs(source: Path, outputs: Outputs) -> None:
-    paths = [source.resolve(), *(path.resolve() for path in vars(outputs).values())]
-    if len(set(paths)) < len(paths):
-        raise ButlerError("--input, --train, --test, --rejected and --stats must all differ")
+def _check_outputs(source: Path, outputs: Outputs, benchmark: Sequence[Path]) -> None:
+    given = {source.resolve(), *(path.resolve() for path in benchmark)}
+    paths = [path.resolve() for path in vars(outputs).values()]
+    if len(given.union(paths)) < len(given) + len(paths):
+        raise ButlerError(
+            "--input, --benchmark, --train, --test, --rejected and --stats must all differ"
+        )
     for path in vars(outputs).values():
         if path.is_dir():
             raise ButlerError(f"{path} is a folder; give the name of a file to write")
+        if path.exists() and not path.is_file() or Path("/dev") in path.absolute().parents:
+            raise ButlerError(f"{path} is no ordinary file; give the name of a file to write")
         if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
             raise ButlerError(f"{path} lies in the input {source}; write it somewhere else")
 
@@ -196,3 +213,4 @@ def _write(
             for lines in report.rejected_lines(source, gatherer, table, drops):
                 stream.write(lines)
         beside["stats"].write_bytes(orjson.dumps(stats, option=orjson.OPT_INDENT_2) + b"\n")
+        outputs.stats.unlink(missing_ok=True)  # it does not tell of the new files beside it

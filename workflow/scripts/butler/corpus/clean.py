@@ -31,6 +31,7 @@ from butler.corpus.gates import (
 from butler.corpus.recipe import (
     Recipe,
     Rejected,
+    clean_dish,
     clean_ingredients,
     clean_section,
     clean_steps,
@@ -43,7 +44,7 @@ from butler.corpus.recipe import (
     text_field,
     texts_field,
 )
-from butler.corpus.text import BREAKS, clean_line, respell_lines, split_lines, tidy_lines
+from butler.corpus.text import BREAKS, respell_lines, split_lines, tidy_lines
 
 _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
 HEADING_ENDS = ":：】)）"
@@ -262,10 +263,7 @@ def _dish(raw: str) -> str:
     return raw if _HAN_ALONE.fullmatch(raw) else _clean_dish(raw)
 
 
-@lru_cache(_CACHED_LINES)
-def _clean_dish(raw: str) -> str:
-    dish = clean_line(raw)
-    return "" if dish == "Unknown" else dish
+_clean_dish = lru_cache(_CACHED_LINES)(clean_dish)
 
 
 def _ingredients(text: str, lines: list[str], needs: bytes) -> str:

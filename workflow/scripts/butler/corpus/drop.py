@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def body(sample: bytes) -> str:
     """What a finished sample is compared by: the lines of the answer without its headers."""
     text = orjson.loads(sample)["conversation"][0]["output"]
     lines = text.split("\n")
-    if lines[0] == INGREDIENTS_HEADER:
+    if lines[0] == INGREDIENTS_HEADER and STEPS_HEADER in lines:
         lines.remove(STEPS_HEADER)
         lines = lines[1:]
     return " ".join(lines)
@@ -138,9 +139,8 @@ def drop_contaminated(
 ) -> Split:
     """Take out training records that hold a recipe of the test side.
 
-    First those that share a sampled run with the test side are found (a text of which half stands
-    in another shares none with a chance below 1 in 1,000 from 180 letters on), then these are
-    measured by all runs.
+    First those that have a kept run in common with the test side are found, as any has that holds
+    eight runs of a text in one piece; then these are measured by all runs.
     """
     if not len(split.test) or not len(split.train):
         return split
@@ -154,20 +154,19 @@ def drop_contaminated(
         for place, (text, share) in protected.find(grams, Runs(grams, rule.ngram)).items():
             turn = orjson.loads(spools.sample(int(split.test[text])))["conversation"][0]
             drops.test(some[place], turn["input"], share)
-    kept = split.train[drops.reason[split.train] == 0]
-    dishes = split.train_dishes
-    return Split(kept, split.test, dishes, split.test_dishes)
+    return replace(split, train=split.train[drops.reason[split.train] == 0])
 
 
 def _sharing(table: Table, records: Array, spools: Spools, runs: Array) -> Array:
-    """Those of the records that have one of the sampled runs."""
-    seen = np.zeros(1 << 20, bool)
-    seen[runs & ((1 << 20) - 1)] = True
+    """Those of the records that have one of these kept runs."""
+    last = (1 << 22) - 1  # bits of a run that are looked at first
+    seen = np.zeros(last + 1, bool)
+    seen[runs & last] = True
     train = np.zeros(len(table), bool)
     train[records] = True
     found = []
     for owners, numbers in spools.all_numbers("grams"):
-        hits = np.flatnonzero(seen[numbers & ((1 << 20) - 1)])
+        hits = np.flatnonzero(seen[numbers & last])
         found.append(owners[hits[np.isin(numbers[hits], runs)]])
     hit = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
     return hit[train[hit]]

@@ -68,8 +68,8 @@ def signatures(grams: Grams, rule: NearRule) -> Signatures:
 
 
 def _bands(shingles: Array, counts: Array, bands: int, rows: int) -> Array:
-    """A hash per band; a record without shingles meets none (its hashes are its number's)."""
-    found = np.repeat(np.arange(len(counts), dtype=np.uint32)[:, None], bands, axis=1)
+    """A hash per band, 0 for records without shingles, which are not compared."""
+    found = np.zeros((len(counts), bands), np.uint32)
     factors = np.random.default_rng(0).integers(0, 1 << 32, (bands * rows, 2), dtype=np.uint32)
     factors[:, 0] |= 1  # odd: then the product is a permutation of the 32-bit numbers
     filled = np.flatnonzero(counts)
@@ -148,6 +148,7 @@ def drop_near(
     Returns:
         {record dropped: the record that stays, the best of those it is like}.
     """
+    ranked = ranked[counts[ranked] > 0]
     places, names = buckets(bands, ranked)
     sizes = counts[ranked].tolist()
     ends = np.searchsorted(places, np.unique(places), side="right").tolist()

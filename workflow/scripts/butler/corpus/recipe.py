@@ -14,9 +14,12 @@ class Rejected(Exception):
     """A record that cannot be used: `reason` is a slug, `detail` says what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
+        super().__init__(reason, detail)  # what unpickling makes it of in another process
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
 
     def bare(self) -> "Rejected":
         """The same without its traceback, whose frames hold all that was read with the record."""
@@ -104,10 +107,16 @@ def parse(raw: Any) -> Recipe:
     title, dish = text_field(raw, "name"), text_field(raw, "dish")
     listed, told = texts_field(raw, "recipeIngredient"), texts_field(raw, "recipeInstructions")
     keywords = tuple(texts_field(raw, "keywords"))
-    name, dish = scrub_name(title), clean_line(dish)
+    name = scrub_name(title)
     ingredients = clean_section(listed, "no_ingredients")
     steps = clean_section(told, "no_steps")
-    return Recipe(name, "" if dish == "Unknown" else dish, ingredients, steps, keywords)
+    return Recipe(name, clean_dish(dish), ingredients, steps, keywords)
+
+
+def clean_dish(raw: str) -> str:
+    """The dish that the corpus names; "" where it does not know it, or names it by no letter."""
+    dish = clean_line(raw)
+    return dish if dish != "Unknown" and letters(dish) else ""
 
 
 def scrub_name(raw: str) -> str:

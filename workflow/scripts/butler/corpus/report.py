@@ -62,7 +62,7 @@ def statistics(
         "test": test,
         "rejected": rejected,
         "reasons": reasons,
-        "dishes": {"train": split.train_dishes, "test": split.test_dishes},
+        "dishes": split.dish_counts(),
         "unnamed_dishes": int((~table.columns["named"][kept]).sum()) if len(kept) else 0,
         "characters": _histogram(table.columns["characters"][kept]),
         "group_sizes": _group_sizes(drops),

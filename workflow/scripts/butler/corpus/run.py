@@ -21,6 +21,7 @@ from butler.corpus.sample import Conversations
 from butler.corpus.select import Shuffle, Table, drawn_numbers
 from butler.corpus.worker import Job, Outcome, Worker, spool_path
 from butler.errors import ButlerError
+from butler.tools import dies_with_us
 
 Array = np.ndarray[Any, Any]
 _AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory
@@ -42,7 +43,8 @@ class Processes:
         self._pool = None
         if count > 1:
             # Forked, so that what is protected is read once.
-            self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, (job,))
+            own = (job, dies_with_us())
+            self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, own)
 
     def __enter__(self) -> "Processes":
         gc.disable()  # nothing here makes cycles, and chunks make many objects

@@ -13,14 +13,15 @@ _SPAN = 4  # letters of an opening, where a run has as many
 _FACTOR = np.uint32(0x9E3779B1)  # odd, as all factors here: nothing is lost modulo 2**32
 _SPREAD = np.uint32(0x85EBCA6B)
 _FACTORS = np.random.default_rng(0).integers(0, 1 << 63, 1 << 12, np.uint64) << np.uint64(1) | 1
-_ONE_IN = 12  # runs of those that are kept for later
+_WINDOW = 8  # runs side by side of which one is kept for later; a power of two
+_NEVER = np.uint32(0xFFFFFFFF)
 
 
 class Runs:
     """The runs of `length` letters by their places, counted in the letters of all texts.
 
     `openings` holds for each place a number of the letters that begin there (uint32), its upper
-    bits well spread; near its end a text is left by what begins there: inside() tells.
+    bits well spread; all bits are set where what begins there leaves its text.
     """
 
     def __init__(self, grams: Grams, length: int) -> None:
@@ -31,6 +32,9 @@ class Runs:
                 windows = windows[:-span] * factor + windows[span:]
                 span, factor = 2 * span, factor * factor
             self.openings: Array = windows[: max(len(grams.codes) - length + 1, 0)] * _SPREAD
+        ends, sizes = self._ends[grams.sizes > 0, None], grams.sizes[grams.sizes > 0, None]
+        leaving = np.maximum(ends - np.arange(1, length), ends - sizes)
+        self.openings[leaving[leaving < len(self.openings)]] = _NEVER
         self._windows, self._steps = windows, [*range(0, length - span, span), length - span]
 
     def inside(self, places: Array) -> tuple[Array, Array]:
@@ -49,8 +53,24 @@ class Runs:
         return mixed(found)
 
     def sampled(self) -> tuple[Array, Array]:
-        """One run in 12, by its opening (hashes as uint32), and how many each text has."""
-        few = np.flatnonzero(self.openings < np.uint32((1 << 32) // _ONE_IN))
-        places, texts = self.inside(few)
+        """Some runs, by their openings (hashes as uint32), and how many each text has.
+
+        Winnowing (Schleimer, Wilkerson and Aiken, SIGMOD 2003): the smallest of each 8 side by
+        side. Of 8 such runs that two texts have in common, both keep the same.
+        """
+        more = _WINDOW - 1
+        lowest = _extremes(np.minimum, np.pad(self.openings, (0, more), constant_values=_NEVER))
+        # A run is the smallest of one of its windows if it is the largest of their smallest.
+        highest = _extremes(np.maximum, np.pad(lowest, (more, 0)))
+        places, texts = self.inside(np.flatnonzero(self.openings == highest))
         hashes = (self.hashes(places) >> np.uint64(32)).astype(np.uint32)
         return hashes, np.bincount(texts, minlength=len(self._ends))
+
+
+def _extremes(of: np.ufunc, numbers: Array) -> Array:
+    """The smallest or the largest of each window of numbers."""
+    span = 1
+    while span < _WINDOW:
+        numbers = of(numbers[:-span], numbers[span:])
+        span *= 2
+    return numbers

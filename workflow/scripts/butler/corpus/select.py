@@ -183,12 +183,16 @@ Shuffle = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Split:
-    """Both sides as record numbers, and the number of dishes on each."""
+    """Both sides as record numbers; `dishes` numbers the dish of each record of the table."""
 
     train: Array
     test: Array
-    train_dishes: int
-    test_dishes: int
+    dishes: Array
+
+    def dish_counts(self) -> dict[str, int]:
+        """How many dishes are on each side."""
+        sides = {"train": self.train, "test": self.test}
+        return {side: len(np.unique(self.dishes[records])) for side, records in sides.items()}
 
 
 def _components(first: Array, second: Array, count: int) -> Array:
@@ -245,9 +249,6 @@ def split_by_dish(
                 chosen.append(dish)
                 room -= sizes[dish]
     held_out = np.isin(dishes, chosen)
-    return Split(
-        shuffle(records[~held_out]),
-        shuffle(records[held_out]),
-        len(sizes) - len(chosen),
-        len(chosen),
-    )
+    of_all = np.full(len(table), -1, np.int32)
+    of_all[records] = dishes
+    return Split(shuffle(records[~held_out]), shuffle(records[held_out]), of_all)

@@ -1,6 +1,7 @@
 """What one process does with a chunk: read, decode, make samples, spool them, describe them."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,9 +176,15 @@ def _name(record: Any) -> str | None:
 _WORKER: Worker | None = None
 
 
-def start(job: Job) -> None:
-    """Make this process a worker."""
+def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
+    """Make this process a worker that SIGTERM ends, its parent's too.
+
+    The handler inherited would leave as by sys.exit(), which a task gives back as its result.
+    """
     global _WORKER
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if end_with_parent:
+        end_with_parent()
     _WORKER = Worker(job)
 
 

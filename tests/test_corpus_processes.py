@@ -1,0 +1,108 @@
+"""The corpus stage's processes: none is waited for that is gone, none outlives the stage."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from butler.corpus import run, worker
+from butler.errors import ButlerError
+from test_corpus import SCRIPT
+from test_corpus_input import GOOD, PAIR, build, reasons
+
+
+def killed(*_: object) -> None:
+    """What a process does that the system kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("task", [(worker, "work"), (run, "drawn_numbers"), (run, "_copy")])
+def test_a_killed_process_is_told_in_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: tuple[Any, str]
+) -> None:
+    path = tmp_path / "raw.jsonl"
+    path.write_bytes(GOOD)
+    monkeypatch.setattr(run, "_WORTH_SHARING", 0)
+    monkeypatch.setattr(*task, killed)
+    with pytest.raises(ButlerError, match="a process of the corpus stage was killed"):
+        build(path, tmp_path / "out", test_size=1, processes=2)
+    assert not (tmp_path / "out").exists()
+
+
+BUSY = """
+import os, signal, sys, time
+sys.path.insert(0, {scripts!r})
+from pathlib import Path
+import corpus
+from butler.corpus import read, worker
+read.CHUNK_BYTES = 100
+work = worker.work
+
+def one_is_killed_while_the_other_works(chunk):
+    if chunk.begin == 0:
+        os.kill(os.getpid(), signal.{end})
+    Path({mark!r}).touch()
+    time.sleep(60)
+
+worker.work = one_is_killed_while_the_other_works
+corpus.run_cli(lambda: corpus.main({arguments!r}))
+"""
+
+
+def busy(tmp_path: Path, end: str) -> subprocess.Popen[str]:
+    """The script with two processes, of which one gets a signal and the other works on."""
+    (tmp_path / "raw.jsonl").write_bytes(GOOD)
+    arguments = ["--input", str(tmp_path / "raw.jsonl"), "--system", "x", "--processes", "2"]
+    for name in ("train", "test", "rejected", "stats"):
+        arguments += [f"--{name}", str(tmp_path / "out" / name)]
+    code = BUSY.format(
+        scripts=str(SCRIPT.parent), mark=str(tmp_path / "working"), arguments=arguments, end=end
+    )
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_a_killed_process_is_told_while_another_is_at_work(tmp_path: Path) -> None:
+    process = busy(tmp_path, "SIGKILL")
+    try:
+        _, said = process.communicate(timeout=20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert said.startswith("error: a process of the corpus stage was killed")
+    assert said.count("\n") == 1 and process.returncode == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path) -> None:
+    process = busy(tmp_path, "SIGCHLD")  # which nobody minds
+    try:
+        end = time.monotonic() + 20
+        while not (tmp_path / "working").exists():
+            assert time.monotonic() < end, process.stderr
+            time.sleep(0.05)
+        process.kill()
+        # The pipes close when the last process that has them is gone.
+        process.communicate(timeout=20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_bad_row_is_rejected_by_any_number_of_processes(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("question", "answer"), PAIR, ("没有回答",)])
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        _, outputs = build(path, out, format="qa_table", processes=count)
+        assert reasons(outputs) == [("pairs.csv", 3, "wrong_type")]
