@@ -13,6 +13,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from butler.corpus.adverts import GAPS
 from butler.corpus.code_points import Array, CodePoints
 from butler.corpus.recipe import NAME_END
 from butler.corpus.text import FACE_MARKS, FOOD, HAN, respelled
@@ -47,7 +48,7 @@ _PLACEHOLDER = (
 )
 _UNIT_STARTS = "克升勺匙个只根片块瓣条颗粒杯把滴包袋盒枚碗张朵株棵支段℃°gm"  # of torn-off measures
 _UNIT_PAIRS = "毫升 公斤 公克 大勺 小勺 茶匙 汤匙"
-_RARE = "博群昵舰邮诚咨@"
+_RARE = "博群昵舰邮诚咨@﹫"
 
 
 def _words(text: str) -> list[str]:
@@ -60,9 +61,11 @@ _PAIRS = _words(
     "拉你 好友 证码 扫码 维码 扫一 客服 官方 优惠 领食 领红 领资 链接 网店 微店 "
     "我店 的店 店铺 搜店 索店 旺旺 代购 批发 招代 下单 直播 音号 手号 书号 书: "
     "书： 书@ 关注 度搜 手机 电话 热线 联系 版权 转载 侵权 出处 ww tp .c "
-    ".n .o .t v: v： q: q："
+    ".n .o .t .x .i .b .m .a .s .v v: v： q: q： q是 徽信 .信 加微 企鹅 音: 音： 手: 手： 音i "
+    "手i 书i 一三 一四 一五 一六 一七 一八 一九 幺三 幺四 幺五 幺六 幺七 幺八 幺九"
 )
 _BEFORE_SPACE, _AFTER_SPACE = "vqw我", "信众"  # of a contact with white space in it
+_GAPS = np.array(list(map(ord, GAPS)), np.uint32)
 _CASELESS = "\u017f\u212a\u0130\u0131"  # letters that a case-blind pattern takes for ASCII ones
 
 
@@ -209,9 +212,9 @@ class Lines:
         digits = (self.marks & DIGIT) != 0
         pair_of_digits = digits[1:] & digits[:-1]
         four = np.flatnonzero(pair_of_digits[2:] & pair_of_digits[:-2])
-        # A phone number: five digits in a row, or four, a space or hyphen, and another.
+        # A phone number: five digits in a row, or four, a gap, and another.
         after, later = (np.minimum(four + step, len(digits) - 1) for step in (4, 5))
-        apart = (self.codes[after] == 32) | (self.codes[after] == 45)
+        apart = np.isin(self.codes[after], _GAPS)
         long = digits[after] | (apart & digits[later])
         feeds = self.ends[np.isin(self.codes[self.ends - 1], _BEFORE_FEED)] - 1
         starts = self.starts[np.isin(self.codes[self.starts], _AFTER_FEED)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from butler.corpus.adverts import scrub
 from butler.corpus.drop import REASONS, Drops
 from butler.corpus.read import Source
 from butler.corpus.sample import stable_hash
@@ -153,7 +154,8 @@ def _examples(gatherer: Gatherer, table: Table, drops: Drops) -> dict[str, list[
 
     for outcome in gatherer.outcomes:
         for _, reason, detail, name in outcome.rejected:
-            offer(reason, name, detail)
+            # The report may be shown to others, and a contact is why some are rejected.
+            offer(reason, name and (scrub(name) or None), detail)
     names = Texts(gatherer, "names")
     for number, reason in enumerate(REASONS[1:], 1):
         records = np.flatnonzero(drops.reason == number)
