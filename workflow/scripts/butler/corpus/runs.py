@@ -62,9 +62,9 @@ class Runs:
         lowest = _extremes(np.minimum, np.pad(self.openings, (0, more), constant_values=_NEVER))
         # A run is the smallest of one of its windows if it is the largest of their smallest.
         highest = _extremes(np.maximum, np.pad(lowest, (more, 0)))
-        places, texts = self.inside(np.flatnonzero(self.openings == highest))
+        places = np.flatnonzero((self.openings == highest) & (self.openings != _NEVER))
         hashes = (self.hashes(places) >> np.uint64(32)).astype(np.uint32)
-        return hashes, np.bincount(texts, minlength=len(self._ends))
+        return hashes, np.diff(np.searchsorted(places, self._ends), prepend=0)
 
 
 def _extremes(of: np.ufunc, numbers: Array) -> Array:
