@@ -30,10 +30,12 @@ rule all:
     """The report, and with it every table, check and workspace."""
     default_target: True
     input:
-        "results/report.html",
-        "results/summary.csv",
-        "results/decision.json",
-        "results/provenance.json",
+        rules.report.output,
+        rules.provenance.output,
+        SCORES,
+        EFFICIENCY,
+        CHECKS,
+        expand("workspaces/{model}", model=MODELS),
 
 
 rule environments:

@@ -128,6 +128,8 @@ def test_a_run_as_it_was_made_is_one_line(finished: Path) -> None:
         (lambda run: (run / TARGET).unlink(), f"{TARGET} is missing"),
         (lambda run: (run / MODEL / "sub/w.bin").unlink(), f"{MODEL}/sub/w.bin is missing"),
         (lambda run: (run / MODEL / "x.py").touch(), f"{MODEL}/x.py is an extra file"),
+        (lambda run: (run / CONFIG).write_text("a: ["), f"{CONFIG} was changed"),
+        (lambda run: (run / CONFIG).unlink(), f"{CONFIG} is missing"),
     ],
 )
 def test_each_damaged_artefact_is_named(finished: Path, damage, sentence: str) -> None:
@@ -137,8 +139,19 @@ def test_each_damaged_artefact_is_named(finished: Path, damage, sentence: str) -
     assert done.returncode == 1
     assert done.stdout.startswith(sentence) and len(done.stdout.splitlines()) == 1
     assert done.stderr.startswith("error: 1 files are not as the run left them")
+    artefact = MODEL if sentence.startswith(MODEL) else sentence.split()[0]
+    assert done.stderr.endswith(f"snakemake --cores 8 --forcerun {artefact} -- all\n")
     intact = "results/sha256.txt"
     assert verify(finished, intact).returncode == 0
+    assert verify(finished, f"./{intact}").returncode == 0
+
+
+def test_inputs_that_a_damaged_configuration_does_not_tell_are_one_sentence(finished: Path) -> None:
+    assert provenance(finished).returncode == 0
+    (finished / CONFIG).write_text("a: 1")
+    done = verify(finished, "--inputs")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "does not say where the inputs are" in done.stderr
 
 
 def test_changed_data_is_named_where_inputs_are_asked_for(finished: Path) -> None:
@@ -168,7 +181,15 @@ def test_an_output_without_a_record_is_named(finished: Path) -> None:
     assert f"no record of how {MODEL} was made" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"artefacts": {"a": {}}, "sources": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"artefacts": {"a": {}}, "sources": {}}',
+        '{"artefacts": {"a": {"sha256": "x"}}, "sources": {}}',
+    ],
+)
 def test_what_is_no_provenance_is_one_sentence(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results" / "provenance.json"
     path.parent.mkdir()

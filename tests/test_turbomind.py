@@ -221,6 +221,28 @@ def test_a_model_folder_becomes_a_variant_by_links(model: Path, tmp_path: Path) 
     assert "LMDeploy 0.7.3 serves what --workspace takes" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("share", "length", "out", "sentence"),
+    [
+        (5, 320, "out", "--cache-max-entry-count takes a share between 0 and 1"),
+        (0.4, -3, "out", "--session-len at least 1 token"),
+        (0.4, 320, "awq", "is what the variant is made of; name another folder"),
+        (0.4, 320, "/dev/shm/out", "name an --out on the same disk"),
+    ],
+)
+def test_a_variant_that_cannot_be_made_is_one_sentence(
+    model: Path, tmp_path: Path, share: float, length: int, out: str, sentence: str
+) -> None:
+    words = ["--model", model, "--lmdeploy", "latest", "--quant-policy", 8, "--out", tmp_path / out]
+    words += ["--cache-max-entry-count", share, "--session-len", length]
+    before = sorted(model.iterdir())
+    command = [sys.executable, SCRIPTS / "variant.py", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: ")
+    assert sentence in done.stderr and done.stderr.count("\n") == 1
+    assert sorted(model.iterdir()) == before and not Path("/dev/shm/out").exists()
+
+
 PARSE = """
 import json, sys
 from lmdeploy.cli.entrypoint import CLI, SubCliServe

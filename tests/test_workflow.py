@@ -46,6 +46,15 @@ def test_a_finished_run_has_nothing_to_do(state):
     assert stale(state) == set()
 
 
+@pytest.mark.parametrize(
+    "name", ["workspaces/kv8", "results/ceval_w4.csv", "results/checks/awq.json"]
+)
+def test_what_is_missing_of_a_finished_run_is_made_again(state, name):
+    path = state / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert name in stale(state)
+
+
 def test_a_changed_learning_rate_leaves_corpus_and_base_alone(state):
     found = stale(state, *overlay(state, train={"learning_rate": 1e-4}))
     assert "build/train/checkpoint" in found

@@ -26,7 +26,14 @@ def link_tree(source: Path, target: Path) -> None:
     Hidden files stay behind: Snakemake dates a folder by one, and a link would share its date.
     """
     hidden = shutil.ignore_patterns(".*")
-    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, ignore=hidden)
+    try:
+        shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, ignore=hidden)
+    except shutil.Error as error:  # it holds (from, to, why) of each file
+        file, _, why = error.args[0][0]
+        raise ButlerError(
+            f"{file} cannot be hard-linked into {target.parent} ({why}); name an --out on the same "
+            "disk"
+        ) from None
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
@@ -63,6 +70,13 @@ def main() -> None:
         raise ButlerError(f"LMDeploy {release.version} serves what {wanted} takes; give that")
     if args.workspace and args.quant_policy and not args.kv_parameters:
         raise ButlerError(f"--quant-policy {args.quant_policy} needs --kv-parameters")
+    if not 0 < args.cache_max_entry_count < 1 or args.session_len < 1:
+        raise ButlerError(
+            "--cache-max-entry-count takes a share between 0 and 1, --session-len at least 1 token"
+        )
+    sources = [path for path in (args.workspace, args.model, args.kv_parameters) if path]
+    if args.out.resolve() in [path.resolve() for path in sources]:
+        raise ButlerError(f"--out {args.out} is what the variant is made of; name another folder")
     settings = Settings(args.quant_policy, args.cache_max_entry_count, args.session_len)
     if args.workspace:
         verify_manifest(args.workspace)

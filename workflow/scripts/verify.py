@@ -6,14 +6,15 @@ each that is not.
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
-
-import yaml
 
 from butler.errors import ButlerError, run_cli
 from butler.provenance import Roots, digests, files_of
+from butler.yaml_files import read_yaml
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,28 +34,21 @@ def main() -> None:
     # It lies in results/ of the run's folder, wherever that is now.
     run = arguments.provenance.resolve().parent.parent
     entries = selected(found, arguments.only, arguments.inputs)
-    roots = roots_of(run, found)
-    expected = {
-        path: digest
-        for label, entry in entries.items()
-        for path, digest in files_in(roots.path(label), entry)
-    }
-    there = digests(path for path in expected if path.is_file())
-    lines = [line for path, digest in expected.items() if (line := fault(path, digest, there, run))]
-    lines += [
-        f"{told(file, run)} is an extra file: no rule put it there"
-        for label, entry in entries.items()
-        if "files" in entry and roots.path(label).is_dir()
-        for file in files_of(roots.path(label))
-        if file not in expected
-    ]
+    # The run's own files need no configuration to be found, and it may be what was damaged.
+    roots = roots_of(run, found) if arguments.inputs else Roots(run, {})
+    expected = {label: dict(files_in(roots.path(label), entry)) for label, entry in entries.items()}
+    there = digests(path for own in expected.values() for path in own if path.is_file())
+    faults = {label: faults_of(roots.path(label), expected[label], there, run) for label in entries}
+    lines = [line for own in faults.values() for line in own]
     print("".join(f"{line}\n" for line in lines), end="")
     if lines:
+        again = " ".join(quote(label) for label, own in faults.items() if own and ":" not in label)
         raise ButlerError(
-            f"{len(lines)} files are not as the run left them; make their artefacts again, or get "
-            "them from where the run was made"
+            f"{len(lines)} files are not as the run left them; get them from where the run was made"
+            + (f", or make them again: snakemake --cores 8 --forcerun {again} -- all" * bool(again))
         )
-    print(f"all {len(expected)} files of {len(entries)} artefacts are as they were made")
+    files = sum(map(len, expected.values()))
+    print(f"all {files} files of {len(entries)} artefacts are as they were made")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -68,6 +62,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         entries = [*found["artefacts"].values(), *found["sources"].values()]
+        Path(found["configuration"])
         if not all("sha256" in entry or "files" in entry for entry in entries):
             raise KeyError("sha256")
     except (ValueError, KeyError, AttributeError, TypeError):
@@ -87,7 +82,7 @@ def selected(found: dict[str, Any], only: list[str], inputs: bool) -> dict[str, 
     if not only:
         return entries
     chosen: dict[str, Any] = {}
-    for wanted in (name.rstrip("/") for name in only):
+    for wanted in map(os.path.normpath, only):
         hits = {k: v for k, v in entries.items() if k == wanted or k.startswith(f"{wanted}/")}
         if not hits:
             raise ButlerError(f"nothing on record is {wanted} or lies in it; name an artefact")
@@ -99,12 +94,15 @@ def roots_of(run: Path, found: dict[str, Any]) -> Roots:
     """Return from where the paths are told, by the run's own configuration.
 
     Raises:
-        ButlerError: if that is missing.
+        ButlerError: if that is missing or damaged.
     """
     path = run / found["configuration"]
     if not path.is_file():
-        raise ButlerError(f"{found['configuration']} is missing; it says where the inputs are")
-    return Roots.of(run, yaml.safe_load(path.read_text(encoding="utf-8")))
+        raise ButlerError(f"{path} is missing; it says where the inputs are")
+    try:
+        return Roots.of(run, read_yaml(path))
+    except (KeyError, TypeError):
+        raise ButlerError(f"{path} was changed: it does not say where the inputs are") from None
 
 
 def files_in(path: Path, entry: dict[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -113,6 +111,15 @@ def files_in(path: Path, entry: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         yield from ((path / name, digest) for name, digest in entry["files"].items())
     else:
         yield path, entry["sha256"]
+
+
+def faults_of(
+    artefact: Path, expected: dict[Path, str], there: dict[Path, str], run: Path
+) -> list[str]:
+    """Return what is wrong with an artefact's files: changed, missing, or put there by no rule."""
+    lines = [line for path, digest in expected.items() if (line := fault(path, digest, there, run))]
+    extra = [file for file in files_of(artefact) if file not in expected]
+    return lines + [f"{told(file, run)} is an extra file: no rule put it there" for file in extra]
 
 
 def fault(path: Path, digest: str, there: dict[Path, str], run: Path) -> str | None:
