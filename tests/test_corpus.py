@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_no_output(tmp_path: Path) -> None:
     limit = (20_000, 20_000)
     done = call(command, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert done.returncode == 1
-    assert done.stderr == "error: File too large\n"
+    assert done.stderr == f"error: File too large ({tmp_path / 'out'})\n"
     assert not list(tmp_path.rglob("out/*"))
 
 

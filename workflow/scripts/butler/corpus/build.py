@@ -168,10 +168,12 @@ def _made(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for path in new:
             with suppress(OSError):  # something else is in it by now
                 path.rmdir()
+        if isinstance(error, OSError) and not error.filename:
+            error.filename = str(folder)  # a write that fails names no file
         raise
 
 
