@@ -110,6 +110,7 @@ def test_amounts_and_headings_of_ingredients(raw: str, clean: str) -> None:
         ("切片后下锅炒，红油做法见https://a.example.com/x", "切片后下锅炒"),
         ("加盐炒匀出锅。想学更多加微信：cook_abc123", "加盐炒匀出锅。"),
         ("加盐炒匀出锅。加V信 cook22096 进群", "加盐炒匀出锅。"),
+        ("面见https://a.example.com/1/。肉丸炸熟，拌匀", "肉丸炸熟，拌匀"),
         ("喜欢请关注我的公众号‘某某厨房’", ""),
         ("QQ群：556492927", ""),
         ("电话 138 0013 8000", ""),

@@ -10,7 +10,8 @@ The rule, from the smallest cut to the largest:
 import re
 
 _LINK = re.compile(
-    r"(?:(?:https?|ftp)\s*[:：]\s*//|www\s*[.。])[A-Za-z0-9\-._~:/?#@!$&*+;=%。]*"
+    r"(?:(?:https?|ftp)\s*[:：]\s*//|www\s*[.。])"
+    r"(?:[A-Za-z0-9\-._~:/?#@!$&*+;=%]|。(?=[A-Za-z0-9]))*"
     r"|(?<![A-Za-z0-9.@])[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"
     r"\.(?:com|cn|net|org|tv|cc|xyz|top|info|io|be|me|app|shop|vip|site|club)\b"
     r"(?:/[A-Za-z0-9\-._~:/?#@!$&*+;=%]*)?",
