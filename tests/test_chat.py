@@ -1,5 +1,7 @@
 """The terminal chat, as a user runs it."""
 
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -113,3 +115,23 @@ def test_a_chat_that_grew_too_long_says_so_and_goes_on(workspace: Path) -> None:
     assert done.returncode == 0
     assert "error: the prompt has" in done.stderr
     assert expected(workspace, ("user", "土豆")).strip() in done.stdout
+
+
+def test_a_line_that_is_not_utf8_is_told_and_the_chat_goes_on(workspace: Path) -> None:
+    words = [sys.executable, chat_script.__file__, str(workspace), *GREEDY]
+    typed = "红烧肉\n".encode("gbk") + "鱼\n".encode()
+    done = subprocess.run(words, input=typed, capture_output=True)
+    assert done.returncode == 0
+    errors = done.stderr.decode().splitlines()
+    assert [line for line in errors if line.startswith("error: ")] == [
+        "error: that line is not UTF-8; let the terminal send UTF-8"
+    ]
+    assert expected(workspace, ("user", "鱼")) in done.stdout.decode()
+
+
+def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with patch.dict(sys.modules, {"butler.engine.hf_model": None}):
+        done = chat(tmp_path, "EXIT\n")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "run in the xtuner environment (.envs/xtuner/bin/python)" in done.stderr

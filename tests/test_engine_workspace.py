@@ -44,6 +44,14 @@ def test_file_of_another_size_is_named(path: Path, size: int) -> None:
         Engine.load(path)
 
 
+@pytest.mark.parametrize("name", ["norm.weight", "layers.0.attention.wo.0.scales"])
+def test_a_weight_that_is_no_number_is_named(path: Path, name: str) -> None:
+    file = path / WEIGHTS / name
+    file.write_bytes(b"\x00\x7e" + file.read_bytes()[2:])  # NaN in fp16
+    with pytest.raises(ButlerError, match=f"{name} holds values that are no finite numbers"):
+        Engine.load(path)
+
+
 def test_folder_that_is_no_workspace(tmp_path: Path) -> None:
     with pytest.raises(ButlerError, match=r"config\.yaml is missing: .* not a TurboMind workspace"):
         Workspace(tmp_path)

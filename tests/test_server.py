@@ -139,7 +139,17 @@ def test_concurrent_chats_get_their_own_answers(
         ({"temperature": 2.5}, 400, "temperature is 2.5"),
         ({"temperature": "hot"}, 400, "temperature: Input should be a valid number"),
         ({"top_p": 0}, 400, "top_p is 0"),
-        ({"max_tokens": 0}, 400, "max_new_tokens is 0"),
+        ({"max_tokens": 0}, 400, "max_tokens is 0; ask for at least 1"),
+        ({"max_completion_tokens": 0}, 400, "max_completion_tokens is 0; ask for at least 1"),
+        ({"stop": ["x"] * 17}, 400, "stop: List should have at most 16 items"),
+        ({"stop": ["x", 1]}, 400, "stop.1: Input should be a valid string"),
+        ({"stop": 1}, 400, "stop: Input should be a valid string"),
+        ({"messages": [{"role": "user", "content": []}]}, 400, "content: List should have at"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            400,
+            "messages.0.content.0.type: Input should be 'text'",
+        ),
         ({"n": 2}, 400, "n is 2, which this server cannot do"),
         ({"tools": [{"type": "function"}]}, 400, "tools is"),
         ({"temprature": 1}, 400, "temprature: Extra inputs"),
@@ -242,14 +252,6 @@ def test_command_line_fails_with_one_sentence(workspace: Path, tmp_path: Path) -
         assert message in errors.splitlines()[-1]
         assert "Traceback" not in errors
     assert not (tmp_path / "port").exists()
-
-
-def test_taken_port_is_named() -> None:
-    with serve.listen("127.0.0.1", 0) as taken:
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ButlerError, match=f"cannot listen on 127.0.0.1:{port}"):
-            serve.listen("127.0.0.1", port)
 
 
 def test_a_shorter_session_can_be_asked_for(workspace: Path) -> None:

@@ -1,5 +1,9 @@
 """What the web page asks of the servers, and the HTML it makes of their answers."""
 
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("openai")
@@ -103,8 +107,25 @@ def test_a_server_that_is_gone_is_told(api: Api) -> None:
     gone = Served("x", "http://127.0.0.1:9/v1")
     [last] = list(ask([gone], "鱼的做法", Settings()))[-1]
     assert "没有响应" in last.error and last.done
-    with pytest.raises(ButlerError, match="does not tell its models"):
+    with pytest.raises(ButlerError, match="nobody answers at http://127.0.0.1:9/v1"):
         served_by(gone.url)
+    with pytest.raises(ButlerError, match="foo is no address of an API"):
+        served_by("foo")
+
+
+def test_the_log_of_a_server_that_does_not_come_up_stays(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    args = web.parse_args([str(tmp_path / "empty"), "--engine", "reference", "--threads", "1"])
+    with pytest.raises(ButlerError, match="its log .* ends: ") as caught, ExitStack() as stack:
+        web.start(args, stack)
+    assert Path(str(caught.value).split("its log ")[1].split(" ends: ")[0]).is_file()
+
+
+def test_a_port_that_is_none_is_refused_before_a_server_starts(capsys) -> None:
+    with pytest.raises(SystemExit):
+        web.parse_args(["w4", "--port", "99999"])
+    assert "argument --port: 99999 is not in 0..65535" in capsys.readouterr().err
 
 
 def test_workspaces_of_one_name_are_refused(tmp_path) -> None:

@@ -9,6 +9,7 @@ serve.py --engine turbomind --as chat.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -92,10 +93,16 @@ def open_model(args: argparse.Namespace) -> Model:
         )
     import torch
 
-    from butler.engine.hf_model import HfModel
-
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
-    return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
+    try:
+        from butler.engine.hf_model import HfModel
+
+        return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
+    except ModuleNotFoundError as error:
+        raise ButlerError(
+            f"{args.folder} needs the package {error.name}, which {sys.executable} has not; model "
+            "folders run in the xtuner environment (.envs/xtuner/bin/python)"
+        ) from error
 
 
 class Chat:
@@ -141,8 +148,12 @@ def talk(chat: Chat, args: argparse.Namespace) -> None:
     while True:
         try:
             question = input("> ").strip()
+            question.encode()
         except EOFError:
             return
+        except UnicodeEncodeError:
+            print("error: that line is not UTF-8; let the terminal send UTF-8", file=sys.stderr)
+            continue
         if question == "EXIT":
             return
         if question == "RESET":
@@ -179,6 +190,8 @@ def main() -> None:
     model = open_model(args)
     tokenizer = ChatTokenizer(args.folder, args.trust_remote_code, template)
     stops = [*args.stop_words, *(named.stop_words if named else ())]
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a bad line must not end the chat
     try:
         talk(Chat(model, tokenizer, params, stops), args)
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from butler.engine.cache import KINDS
 from butler.engine.workspace import Workspace
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
+from butler.model_server import port_number
 from butler.tools import dies_with_us
 from butler.turbomind import guards
 from butler.turbomind.commands import Request, command, environment
@@ -32,6 +33,7 @@ from butler.turbomind.release import FACES, check_installed, installed_version
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
 STOP_TIMEOUT_S = 10
+MAX_THREADS = 1024  # more than any machine here serves well
 ANSWERS_AT = {"api": "/v1/models", "gradio": "/"}  # once it is up
 
 
@@ -54,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--session-len", type=int, help="tokens; default: the folder's setting")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="gets the port once the server answers")
     parser.add_argument("--model-name", help="name served; default: the workspace's folder name")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
@@ -73,10 +75,10 @@ def parse_args() -> argparse.Namespace:
         help="run the tokenizer code in the workspace folder, if it needs any",
     )
     args = parser.parse_args()
-    if not 0 <= args.port <= 65535:
-        parser.error(f"--port {args.port} is not in 0..65535")
-    if args.timeout <= 0:
-        parser.error("--timeout must be more than 0")
+    if not 0 < args.timeout < float("inf"):
+        parser.error("--timeout takes a number of seconds, more than 0")
+    if args.threads and args.threads > MAX_THREADS:
+        parser.error(f"--threads takes at most {MAX_THREADS}")
     for option in ("threads", "max_batch", "queue", "tp", "session_len"):
         value = getattr(args, option)
         if value is not None and value < 1:

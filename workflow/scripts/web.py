@@ -6,6 +6,7 @@ lmdeploy environment, where Gradio, OpenAI's client and the engines are.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from butler.chat_template import trained_system
 from butler.errors import ButlerError, run_cli
-from butler.model_server import ServerPlan, running_server
+from butler.model_server import ServerPlan, port_number, running_server
 from butler.web.ask import Served, served_by
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
@@ -34,7 +35,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--trust-remote-code", action="store_true", help="run the workspaces' tokenizer code")
     add("--system", help="system text at first; default: the corpus's, from config/config.yaml")
     add("--host", default="127.0.0.1")
-    add("--port", type=int, default=7860)
+    add("--port", type=port_number, default=7860)
     args = parser.parse_args(words)
     if not args.workspaces and not args.api:
         parser.error("name workspaces to serve, or with --api servers that run")
@@ -64,7 +65,8 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
     Raises:
         ButlerError: if one does not come up.
     """
-    logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recipe-butler-web-")))
+    # Of a server that does not come up the log stays.
+    logs = Path(tempfile.mkdtemp(prefix="recipe-butler-web-"))
     models = []
     for name, path in model_names(args.workspaces).items():
         print(f"starting {name}", file=sys.stderr, flush=True)
@@ -79,6 +81,7 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
         )
         server = stack.enter_context(running_server(plan, logs / name))
         models.append(Served(name, f"{server.url}/v1"))
+    stack.callback(shutil.rmtree, logs)
     for url in args.api:
         models += served_by(url, args.api_key)
     if len({model.name for model in models}) != len(models):

@@ -3,6 +3,7 @@
 import reprlib
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -172,8 +173,10 @@ class ChatRequest(Strict):
             if not any(_same(value, one) for one in neutral):
                 found = reprlib.repr(value)
                 raise ButlerError(f"{name} is {found}, which this server cannot do")
-        if self.max_tokens is not None:  # wrong also where the newer name stands beside it
-            SamplingParams(max_new_tokens=self.max_tokens)
+        for name in ("max_tokens", "max_completion_tokens"):
+            wanted = getattr(self, name)
+            if wanted is not None and wanted < 1:
+                raise ButlerError(f"{name} is {wanted}; ask for at least 1")
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -245,6 +248,18 @@ def error_body(message: str, kind: str, code: str | None = None) -> dict[str, An
     """Return an error in OpenAI's form."""
     message = printable(message, MAX_MESSAGE)
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def first_fault(faults: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first fault of a body in a sentence, under the keys that the client knows.
+
+    A value that may be of two kinds has a fault for each: told is that of the kind it was meant to
+    be, which is not its type, or lies deeper.
+    """
+    fault = min(faults, key=lambda one: (one["type"].endswith("_type"), -len(one["loc"])))
+    kinds = {"body", Parts.__name__, Stops.__name__}
+    keys = [str(key) for key in fault["loc"] if key not in kinds and "[" not in str(key)]
+    return f"{'.'.join(keys)}: {fault['msg']}" if keys else str(fault["msg"])
 
 
 def printable(text: str, length: int) -> str:

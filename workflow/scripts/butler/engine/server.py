@@ -17,7 +17,7 @@ from butler.engine.batch import PromptTooLong, Step
 from butler.engine.front import INVALID, Front, Limits, Metrics, busy
 from butler.engine.generate import Engine
 from butler.engine.openapi import CHAT, HEALTH, METRICS, MODELS, described
-from butler.engine.protocol import ChatRequest, Reply, error_body
+from butler.engine.protocol import ChatRequest, Reply, error_body, first_fault
 from butler.engine.sampling import SamplingParams
 from butler.engine.scheduler import Scheduler
 from butler.engine.tokenizer import ChatTokenizer, TextStream
@@ -217,10 +217,7 @@ def _event(value: dict[str, Any]) -> str:
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = f"{where}: {first['msg']}" if where else first["msg"]
-        return JSONResponse(error_body(message, INVALID), 400)
+        return JSONResponse(error_body(first_fault(error.errors()), INVALID), 400)
 
     @app.exception_handler(ButlerError)
     async def refused(_: Request, error: ButlerError) -> Response:

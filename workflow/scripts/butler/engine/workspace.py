@@ -152,7 +152,13 @@ class Workspace:
         return torch.cat([part[which] for which in range(3) for part in parts], -1)
 
     def _floats(self, name: str, *shape: int) -> torch.Tensor:
-        return self._read(name, WEIGHT_TYPES[self.config.weight_type], shape).float()
+        found = self._read(name, WEIGHT_TYPES[self.config.weight_type], shape).float()
+        if not torch.isfinite(found).all():
+            raise ButlerError(
+                f"{self.folder / name} holds values that are no finite numbers: it is damaged; "
+                "convert it again"
+            )
+        return found
 
     def _read(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
         """Read one raw little-endian file of exactly `shape`."""

@@ -78,9 +78,13 @@ def served_by(url: str, api_key: str | None = None) -> list[Served]:
     Raises:
         ButlerError: if it cannot be asked.
     """
+    if not url.startswith(("http://", "https://")):
+        raise ButlerError(f"{url} is no address of an API; give one such as http://127.0.0.1:23333")
     base = url.rstrip("/").removesuffix("/v1") + "/v1"
     try:
         models = Served("", base, api_key).client().models.list().data
+    except openai.APIConnectionError as error:
+        raise ButlerError(f"nobody answers at {base}; start that server first") from error
     except openai.OpenAIError as error:
         raise ButlerError(f"the API at {base} does not tell its models: {_why(error)}") from error
     return [Served(model.id, base, api_key) for model in models]
