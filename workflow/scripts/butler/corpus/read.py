@@ -5,30 +5,31 @@ is named with what came before the break kept.
 """
 
 import json
-import zlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-import zstandard
 
 from butler.corpus.formats import FORMATS
 from butler.corpus.formats.base import Format
 from butler.corpus.formats.tables import rows
 from butler.corpus.recipe import Rejected
+from butler.corpus.unpack import BROKEN, PACKED, unpacked, whole
 from butler.errors import ButlerError
 
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
-MAX_WHOLE_BYTES = 1 << 28  # of a table, a JSON array or a text file, which are read whole
 CHUNK_BYTES = 1 << 22
 BOM = b"\xef\xbb\xbf"
-PACKED = (".gz", ".zst")
 _BLOCK = 1 << 20
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
+_SPACED = re.compile(rb'"[ \t\r]+:')
+_BEFORE_SPACE = np.frombuffer(b'" \t\r', np.uint8)
 Lines = list[bytes | None]
 
 
@@ -62,15 +63,15 @@ class Source:
         """A file's name as the outputs give it: below the input's folder."""
         path = self.files[number]
         name = path.name if path == self.root else path.relative_to(self.root).as_posix()
-        return name.encode("utf-8", "backslashreplace").decode()  # it may be bytes and no text
+        return _told(name)  # it may be bytes and no text
 
     def chunks(self) -> Iterator[Chunk]:
         """The chunks of all files, in order."""
         for number in range(len(self.files)):
             try:
                 yield from self._file_chunks(number)
-            except (ButlerError, OSError, zlib.error, zstandard.ZstdError) as error:
-                self.damage[number] = str(error)
+            except (OSError, *BROKEN) as error:
+                self.damage[number] = _told(str(error))
 
     def _file_chunks(self, number: int) -> Iterator[Chunk]:
         path = self.files[number]
@@ -85,14 +86,18 @@ class Source:
             else:
                 yield from self._packed_lines(number)
             return
-        content = whole(path)
+        content, damage = whole(path)
         if self.format.kind == "table":
+            if damage:
+                content = content[: content.rfind(b"\n") + 1]
             numbered = rows(path.name.removesuffix(".gz").removesuffix(".zst"), content)
-        elif self.format.kind == "text":
-            numbered = iter([(1, _text(content))])
-        else:
-            numbered = iter(enumerate(_array(content), 1))
-        yield from _grouped(number, str(path), numbered)
+            yield from _grouped(number, str(path), _but_last(numbered) if damage else numbered)
+        elif damage is None:
+            is_text = self.format.kind == "text"
+            entries = [_text(content)] if is_text else _array(content)
+            yield from _grouped(number, str(path), iter(enumerate(entries, 1)))
+        if damage:
+            raise damage
 
     def _packed_lines(self, number: int) -> Iterator[Chunk]:
         path, first, rest = str(self.files[number]), 1, b""
@@ -101,8 +106,8 @@ class Source:
         while True:
             try:
                 block = next(blocks, None)
-            except (ButlerError, zlib.error, zstandard.ZstdError) as error:
-                self.damage[number] = str(error)
+            except BROKEN as error:
+                self.damage[number] = _told(str(error))
                 block = None
             *whole_lines, rest = (rest + (block or b"")).split(b"\n")
             lines: Lines = list(whole_lines)
@@ -114,11 +119,20 @@ class Source:
                 too_long = False
             if len(rest) > MAX_LINE_BYTES:
                 too_long, rest = True, b""
+            if lines and lines[0] and first == 1:
+                lines[0] = lines[0].removeprefix(BOM)
             if lines:
                 yield Chunk(number, path, first=first, entries=lines)
                 first += len(lines)
             if block is None:
-                return
+                break
+        if first == 1 and number not in self.damage:
+            raise ButlerError("the file is empty")
+
+
+def _told(name: str) -> str:
+    """What may hold a name's bytes, as text."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def find_files(path: Path, name: str) -> Source:
@@ -159,31 +173,55 @@ def _is_array(path: Path) -> bool:
         return False
     start = next(unpacked(path), b"").removeprefix(BOM).lstrip()
     first, _, rest = start.partition(b"\n")
+    if not start.startswith(b"["):
+        return False
     # An array on one line is an array; with more lines after it, it is a line that holds a list.
-    return start.startswith(b"[") and not (first.rstrip().endswith(b"]") and rest.strip())
+    try:
+        orjson.loads(first)
+    except orjson.JSONDecodeError:
+        return True
+    return not rest.strip()
 
 
 def _grouped(
     number: int, path: str, numbered: Iterator[tuple[int, Any]], size: int = 1000
 ) -> Iterator[Chunk]:
-    numbers: list[int] = []
-    entries: list[Any] = []
-    for place, entry in numbered:
-        numbers.append(place)
-        entries.append(entry)
-        if len(entries) == size:
-            yield Chunk(number, path, entries=entries, numbers=numbers)
-            numbers, entries = [], []
-    if entries:
+    """Entries in chunks; an error among them comes after those before it."""
+    broken = None
+    while broken is None:
+        some = []
+        try:
+            some.extend(islice(numbered, size))
+        except ButlerError as error:
+            broken = error
+        if not some:
+            break
+        numbers, entries = map(list, zip(*some, strict=True))
         yield Chunk(number, path, entries=entries, numbers=numbers)
+    if broken:
+        raise broken
+
+
+def _but_last(numbered: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """All rows but the last, in which the file may have broken off."""
+    return (row for row, _ in pairwise(numbered))
 
 
 def _array(content: bytes) -> list[Any]:
+    content = content.removeprefix(BOM)
     try:
-        values = orjson.loads(content.removeprefix(BOM))
-    except orjson.JSONDecodeError as error:
+        orjson.loads(content)  # stricter
+        return list(json.loads(content, object_pairs_hook=_object))
+    except (orjson.JSONDecodeError, RecursionError) as error:
         raise ButlerError(f"the JSON array is broken: {error}") from error
-    return list(values)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    try:
+        _no_key_twice(pairs)
+    except Rejected as why:
+        return why.bare()
+    return dict(pairs)
 
 
 def _text(content: bytes) -> Any:
@@ -191,55 +229,6 @@ def _text(content: bytes) -> Any:
         return content.removeprefix(BOM).decode()
     except UnicodeDecodeError as error:
         return Rejected("not_utf8", f"byte {error.start} is not UTF-8")
-
-
-def whole(path: Path) -> bytes:
-    """The content of a file that must be read whole.
-
-    Raises:
-        ButlerError: if it is larger than MAX_WHOLE_BYTES, or breaks off.
-    """
-    content = bytearray()
-    for block in unpacked(path):
-        content += block
-        if len(content) > MAX_WHOLE_BYTES:
-            limit = MAX_WHOLE_BYTES >> 20
-            raise ButlerError(f"more than {limit} MiB in one piece; split it, or use JSON Lines")
-    return bytes(content)
-
-
-def unpacked(path: Path) -> Iterator[bytes]:
-    """The content of a plain, .gz or .zst file in blocks; frames and members follow each other.
-
-    Raises:
-        ButlerError: after the last whole block of a packed file that breaks off.
-    """
-    with path.open("rb") as stream:
-        if path.suffix not in PACKED:
-            while block := stream.read(_BLOCK):
-                yield block
-            return
-        decoder: Any = None
-        while packed := stream.read(_BLOCK >> 2):
-            while packed:
-                decoder = decoder or _decoder(path.suffix)
-                if block := decoder.decompress(packed):
-                    yield block
-                packed = decoder.unused_data
-                if decoder.eof:
-                    decoder = None
-                else:
-                    break
-        if decoder is not None:
-            if path.suffix == ".gz" and (block := decoder.flush()):
-                yield block
-            raise ButlerError("the packed file breaks off before its end")
-
-
-def _decoder(suffix: str) -> Any:
-    if suffix == ".gz":
-        return zlib.decompressobj(wbits=31)
-    return zstandard.ZstdDecompressor().decompressobj()
 
 
 def range_lines(path: str, begin: int, end: int) -> Lines:
@@ -282,7 +271,7 @@ def decode(line: bytes | None) -> Any:
             raise Rejected("not_utf8", f"byte {wrong.start} is not UTF-8") from error
         raise Rejected("broken_json", str(error)) from error
     # Where each key is followed by its colon and no text holds '":', the colons tell the keys.
-    if type(value) is dict and line.count(b'":') == len(value) and b'" :' not in line:
+    if type(value) is dict and line.count(b'":') == len(value) and not _SPACED.search(line):
         return value
     try:
         json.loads(line, object_pairs_hook=_no_key_twice)
@@ -318,14 +307,14 @@ def _decoded(line: bytes | None) -> Any:
 
 
 def _colons(lines: list[bytes]) -> list[int]:
-    """How often each line holds '":', which tells its keys; -1 where it holds '" :'."""
+    """How often each line holds '":', which tells its keys; -1 where white space may part them."""
     codes = np.frombuffer(b"\n".join(lines), np.uint8)
     colons = np.flatnonzero(codes == ord(":"))
     ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
     before = codes[colons - 1]
     counts = np.diff(np.searchsorted(colons[before == ord('"')], ends), prepend=0)
-    spaced = colons[before == ord(" ")]
-    spaced = spaced[codes[spaced - 2] == ord('"')]
+    spaced = colons[(before == ord(" ")) | (before == ord("\t")) | (before == ord("\r"))]
+    spaced = spaced[np.isin(codes[spaced - 2], _BEFORE_SPACE)]
     counts[np.searchsorted(ends, spaced, "right")] = -1
     result: list[int] = counts.tolist()
     return result

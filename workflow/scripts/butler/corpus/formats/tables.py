@@ -19,22 +19,32 @@ _EXCEL = (".xlsx", ".xls", ".xlsb", ".ods")
 
 
 def rows(name: str, content: bytes) -> Iterator[tuple[int, Any]]:
-    """Row numbers from 1 (the headings) with a Pair, or a Rejected that says why there is none.
+    """Row numbers from 1 with a Pair, or a Rejected that says why there is none.
+
+    The first row that is not empty holds the headings. A workbook's sheets follow each other.
 
     Raises:
-        ButlerError: if the table cannot be read, or has no column of questions or answers.
+        ButlerError: if the table cannot be read; after all rows, if a sheet has no column of
+            questions or of answers.
     """
-    table = _excel(name, content) if name.endswith(_EXCEL) else _csv(name, content)
-    headings = [str(cell).strip().lower() for cell in next(table, [])]
-    asked, answered = _column(headings, QUESTION), _column(headings, ANSWER)
-    if asked is None or answered is None:
-        raise ButlerError(
-            f"{name}: the first row names no column of questions and answers; call them question "
-            f"and answer (found: {', '.join(headings)[:120] or 'nothing'})"
+    tables = _excel(name, content) if name.endswith(_EXCEL) else iter([(name, _csv(name, content))])
+    without, table = [], ""
+    for table, numbered in tables:
+        filled = (
+            (n, row) for n, row in enumerate(numbered, 1) if any(c not in (None, "") for c in row)
         )
-    for number, row in enumerate(table, 2):
-        if any(cell not in (None, "") for cell in row):
+        headings = [str(cell).strip().lower() for cell in next(filled, (0, []))[1]]
+        asked, answered = _column(headings, QUESTION), _column(headings, ANSWER)
+        if asked is None or answered is None:
+            without.append(
+                f"{table}: the first row names no column of questions and answers; call them "
+                f"question and answer (found: {', '.join(headings)[:120] or 'nothing'})"
+            )
+            continue
+        for number, row in filled:
             yield number, _pair(row, asked, answered)
+    if without or not table:
+        raise ButlerError(without[0] if without else f"{name}: its sheets hold nothing")
 
 
 def _column(headings: Sequence[str], names: Sequence[str]) -> int | None:
@@ -71,10 +81,14 @@ def _decoded(name: str, content: bytes) -> str:
     raise ButlerError(f"{name} is neither UTF-8 nor GB 18030 text; save it as UTF-8")
 
 
-def _excel(name: str, content: bytes) -> Iterator[Sequence[Any]]:
+def _excel(name: str, content: bytes) -> Iterator[tuple[str, Iterator[Sequence[Any]]]]:
+    """The sheets that hold something, with their rows from the first."""
     try:
-        sheet = CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0)
-        yield from sheet.to_python()
+        book = CalamineWorkbook.from_filelike(io.BytesIO(content))
+        for sheet in book.sheet_names:
+            found = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+            if any(cell not in (None, "") for row in found for cell in row):
+                yield f"{name}, sheet {sheet}", iter(found)
     except (CalamineError, OSError, ValueError, IndexError) as error:
         raise ButlerError(f"{name} cannot be read as a table: {error}") from error
 
