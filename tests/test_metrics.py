@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from butler.answers import ingredient_amounts, ingredient_names, parse_answer
+from butler.answers import ingredient_amounts, parse_answer
 from butler.metrics import METRICS, bleu_zh, ingredient_scores, repetition, rouge, score_recipes
 from butler.steps import step_scores
 
@@ -53,11 +53,11 @@ REFERENCE = answer(["1500克上海青", "45克盐"], ["晒干", "腌一周"])
     ],
 )
 def test_ingredient_name_without_quantity(line: str, name: str) -> None:
-    assert ingredient_names((line,)) == {name}
+    assert list(ingredient_amounts((line,))) == [name]
 
 
 def test_line_with_several_ingredients_gives_each() -> None:
-    assert ingredient_names(("适量姜、蒜米，酱油",)) == {"姜", "蒜米", "酱油"}
+    assert list(ingredient_amounts(("适量姜、蒜米，酱油",))) == ["姜", "蒜米", "酱油"]
 
 
 def test_answer_in_the_asked_form_is_taken_apart() -> None:
@@ -214,7 +214,7 @@ def test_real_ingredients_lose_their_quantities() -> None:
     with REAL.open(encoding="utf-8") as stream:
         records = [json.loads(line) for _, line in zip(range(1000), stream, strict=False)]
     lines = [line for record in records for line in record["recipeIngredient"]]
-    names = [name for line in lines for name in ingredient_names((line,))]
+    names = [name for line in lines for name in ingredient_amounts((line,))]
     with_digit = sum(any(c.isdigit() for c in name) for name in names)
     assert with_digit / len(names) < 0.03
     whole = ingredient_scores(answer(lines[:9], ["炒"]), answer(lines[:9], ["炒"]))

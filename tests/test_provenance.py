@@ -17,7 +17,7 @@ import hash_artefacts
 import provenance as scripts_provenance
 import verify as scripts_verify
 from butler.errors import ButlerError, run_cli
-from butler.provenance import Roots, read_records
+from butler.provenance import Roots, read_records, script_of
 from workflow_state import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -198,6 +198,12 @@ def test_what_is_no_provenance_is_one_sentence(tmp_path: Path, content: str) -> 
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {path} is not a provenance.json")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_script_that_ran_is_none_of_the_python_files_that_it_read() -> None:
+    found = {"input": ["build/train/config.py", SCRIPT], "shellcmd": ""}
+    found["shellcmd"] = f"python {SCRIPT} --config build/train/config.py"
+    assert script_of(found) == SCRIPT
 
 
 def test_long_names_of_records_are_read_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from butler.corpus.drop import REASONS
 from butler.decision import PREFERENCES
 from butler.metrics import METRICS
 from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts
@@ -36,7 +37,11 @@ def test_every_text_that_a_template_asks_for_is_there() -> None:
 def test_every_name_that_code_puts_together_has_a_text() -> None:
     made = [f"metric.{name}" for name in METRICS] + [f"name.{name}" for name in BENCHMARKS]
     made += [f"step.{name}" for name in VARIANTS] + [f"rule.{name}" for name in PREFERENCES]
-    made += [f"forgetting.{kind}" for kind in ("lost", "gained", "noise")]
+    made += [f"forgetting.{kind}" for kind in ("lost", "gained", "noise", "unknown")]
+    corpus = [path.read_text("utf-8") for path in (ROOT / "scripts/butler/corpus").rglob("*.py")]
+    rejected = {why for text in corpus for why in re.findall(r'Rejected\(\s*"(\w+)"', text)}
+    assert len(rejected) > 8
+    made += [f"reason.{why}" for why in (*rejected, *REASONS[1:])]
     assert set(made) - set(texts()) == set()
 
 

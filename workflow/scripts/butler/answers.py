@@ -82,18 +82,12 @@ def parse_answer(text: str) -> Answer:
     return Answer(ingredients, steps, valid)
 
 
-def ingredient_names(lines: tuple[str, ...]) -> frozenset[str]:
-    """Return the names in ingredient lines, without quantity, unit and remarks in brackets.
-
-    `1500克上海青`, `上海青 1500g` and `上海青（洗净）` all give `上海青`; a line that lists several
-    (`姜、蒜`) gives each. Full-width forms are folded (NFKC), letters made small.
-    """
-    return frozenset(ingredient_amounts(lines))
-
-
 def ingredient_amounts(lines: tuple[str, ...]) -> dict[str, Amount | None]:
     """Return the amount by ingredient name, in the order of the lines; the first mention counts.
 
+    A name is without quantity, unit and remarks in brackets: `1500克上海青`, `上海青 1500g` and
+    `上海青（洗净）` all give `上海青`; a line that lists several (`姜、蒜`) gives each. Full-width
+    forms are folded (NFKC), letters made small.
     An amount is (least, most, unit): `3-4只鱿鱼` gives (3, 4, "只"), `半斤盐` and `250g 盐` both
     (250, 250, "克"). Units that mean the same are made one; spoons and bowls are not turned into
     grams. Without a number (`适量盐`, `盐少许`, `盐`) the amount is None.

@@ -1,6 +1,7 @@
 """Checking a configuration against config/schema.yaml, with one sentence per mistake."""
 
 import difflib
+import math
 import re
 import reprlib
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
@@ -18,8 +19,20 @@ from butler.model_folder import check_model_folder
 from butler.turbomind.folder import model_shape
 from butler.turbomind.guards import check_split
 from butler.turbomind.release import RELEASES
+from butler.xtuner.memory import micro_batches
 from butler.yaml_files import check_size
 
+# JSON Schema takes 60.0 for an integer, and YAML's .nan and .inf for numbers.
+VALIDATOR = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: type(value) is int,
+            "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+        }
+    ),
+)
+EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+")
 CLOCK_SKEW_S = 10  # that a file server may be ahead of us
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
@@ -33,12 +46,28 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> None:
     """
     check_size(config, "config")
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    errors = sorted(
-        Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path))
-    )
+    errors = sorted(VALIDATOR(schema).iter_errors(config), key=lambda e: list(map(str, e.path)))
     if errors:
         raise ButlerError(f"config: {_sentence(errors[0])} (see config/{schema_path.name})")
     check_consent(config["base"]["model"], config["base"]["remote_code"])
+    micro_batches(config["train"])
+    check_room(config)
+
+
+def check_room(config: Mapping[str, Any]) -> None:
+    """Check that a session holds a question beside the longest answer that is asked for.
+
+    Raises:
+        ButlerError: one sentence that names both keys.
+    """
+    length = config["workspace"]["session_len"]
+    for name, benchmark in config["benchmarks"].items():
+        if benchmark["max_new_tokens"] >= length:
+            raise ButlerError(
+                f"config: workspace.session_len {length} leaves no room for a question beside "
+                f"benchmarks.{name}.max_new_tokens {benchmark['max_new_tokens']}; raise the one or "
+                "lower the other"
+            )
 
 
 def check_consent(model: str, remote_code: str | bool) -> None:
@@ -91,6 +120,9 @@ def _expectation(error: ValidationError) -> str:
         sentence = f"takes {wanted} only"
     elif kind == "type":
         sentence = f"takes {' or '.join(wanted if isinstance(wanted, list) else [wanted])}"
+        found = error.instance
+        if "number" in wanted and isinstance(found, str) and EXPONENT.fullmatch(found):
+            sentence += f" (write {float(found):.1e})"  # YAML 1.1 takes 2e-4 for a text
     elif kind == "pattern":
         sentence = f"must match {wanted}"
     elif kind in BOUNDS:

@@ -10,7 +10,6 @@ from typing import Any
 from butler.answers import ingredient_amounts, parse_answer
 from butler.steps import step_scores
 
-MAIN_METRIC = "ingredient_f1"
 METRICS = (
     "ingredient_f1",
     "ingredient_precision",
@@ -27,7 +26,6 @@ METRICS = (
     "format_validity",
     "repetition",
 )
-LESS_IS_BETTER = ("repetition",)
 REPEATED_WORDS = 4  # words in a sequence that `repetition` counts
 
 

@@ -146,5 +146,7 @@ def digests(files: Iterable[Path], known: Mapping[Path, str] | None = None) -> d
 
 def script_of(record: Mapping[str, Any]) -> str | None:
     """Return which of a rule's inputs its command runs; None for a command of the shell's own."""
-    programs = [path for path in record["input"] if path.endswith(".py")]
-    return next((path for path in programs if path in record["shellcmd"]), None)
+    command = record["shellcmd"]
+    programs = [path for path in record["input"] if path.endswith(".py") and path in command]
+    # A later one is data: XTuner's configuration is a Python file, too.
+    return min(programs, key=command.index, default=None)

@@ -2,7 +2,6 @@
 
 import torch
 
-NIBBLES = 8
 U8_MAX = 255
 I8_MIN, I8_MAX = -128, 127
 

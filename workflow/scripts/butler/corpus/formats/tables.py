@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from python_calamine import CalamineError, CalamineWorkbook
@@ -91,8 +90,3 @@ def _excel(name: str, content: bytes) -> Iterator[tuple[str, Iterator[Sequence[A
                 yield f"{name}, sheet {sheet}", iter(found)
     except (CalamineError, OSError, ValueError, IndexError) as error:
         raise ButlerError(f"{name} cannot be read as a table: {error}") from error
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that tells a table's kind, compression aside."""
-    return Path(path.stem).suffix if path.suffix in (".gz", ".zst") else path.suffix
