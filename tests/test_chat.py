@@ -86,6 +86,7 @@ def test_the_system_text_and_the_seed_count(workspace: Path) -> None:
 
 def test_templates_are_those_of_the_configuration(workspace: Path) -> None:
     trained = trained_system()
+    assert trained_system(workspace) == trained
     assert "厨师" in trained
     whole = chat(workspace, "土豆\n", *GREEDY, "--system-template", "recipe").stdout
     assert expected(workspace, ("system", trained), ("user", "土豆")).strip() in whole
@@ -135,3 +136,10 @@ def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> No
         done = chat(tmp_path, "EXIT\n")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "run in the xtuner environment (.envs/xtuner/bin/python)" in done.stderr
+
+
+def test_the_trained_system_text_is_that_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "config.yaml").write_text("corpus: {system: 你是医生}\n", "utf-8")
+    assert trained_system(tmp_path / "workspaces" / "fp16") == "你是医生"
+    assert trained_system(tmp_path / "elsewhere") == trained_system()

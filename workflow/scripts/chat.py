@@ -142,7 +142,7 @@ class Chat:
 
 def talk(chat: Chat, args: argparse.Namespace) -> None:
     """Read questions until EXIT or the end of the input; print the answers."""
-    system = trained_system() if args.system_template else args.system
+    system = trained_system(args.folder) if args.system_template else args.system
     chat.reset(system)
     print("RESET forgets the chat, EXIT ends it.", file=sys.stderr)
     while True:

@@ -98,9 +98,17 @@ def main(words: Sequence[str] | None = None) -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
     # So that the servers started here are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    from butler.web.page import build
+    try:
+        from butler.web.page import build
+    except ModuleNotFoundError as error:
+        raise ButlerError(
+            f"the page needs the package {error.name}, which {sys.executable} has not; run it with "
+            ".envs/lmdeploy/bin/python"
+        ) from error
 
-    system = trained_system() if args.system is None else args.system
+    system = args.system
+    if system is None:
+        system = trained_system(args.workspaces[0] if args.workspaces else None)
     with ExitStack() as stack:
         page = build(start(args, stack), system)
         try:

@@ -145,6 +145,14 @@ class ChatTemplate:
         }
 
 
-def trained_system(path: str | os.PathLike[str] = CONFIG) -> str:
-    """Return the system text that recipes are trained with: corpus.system of the configuration."""
+def trained_system(folder: Path | None = None) -> str:
+    """Return the system text that recipes are trained with: corpus.system of the configuration.
+
+    It is that of the run in which `folder` was made (build/merged, workspaces/fp16), if it lies in
+    one that kept its configuration, else the repository's.
+    """
+    path = CONFIG
+    if folder:
+        kept = folder.resolve().parent.parent / "results" / "config.yaml"
+        path = kept if kept.is_file() else CONFIG
     return str(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]["system"])
