@@ -7,7 +7,7 @@ is named with what came before the break kept.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from butler.errors import ButlerError
 MAX_LINE_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 22
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
+_SPACES = re.compile(r"[ \t\n\r]*")
 _APART = re.compile(rb'["\s]\s:')  # a key and its colon with white space between
 Lines = list[bytes | None]
 
@@ -105,7 +106,10 @@ class Source:
         if self.format.kind == "table":
             yield from self._sheets(number, content, bool(broken))
         elif self.format.kind == "json":
-            yield from _grouped(number, str(path), enumerate(_array(content), 1))
+            for chunk in _grouped(number, str(path), enumerate(_elements(content), 1)):
+                assert chunk.numbers
+                # Without numbers they are decoded as lines are, with all that is looked at there.
+                yield replace(chunk, first=chunk.numbers[0], numbers=None)
         elif not broken:  # half a text is no recipe
             yield Chunk(number, str(path), entries=[_text(content)], numbers=[1])
 
@@ -186,14 +190,10 @@ def _is_array(path: Path) -> bool:
         return False
     start = next(unpacked(path)).lstrip()
     first, _, rest = start.partition(b"\n")
-    if not start.startswith(b"["):
-        return False
-    # An array on one line is an array; with more lines after it, it is a line that holds a list.
-    try:
-        orjson.loads(first)
-    except orjson.JSONDecodeError:
-        return True
-    return not rest.strip()
+    # A list on the first line is an array, unless another line begins after it. Within an array,
+    # what follows a list goes on with one of these signs.
+    ends = first.rstrip().endswith(b"]")
+    return start.startswith(b"[") and not (ends and rest.lstrip()[:1] not in b",}]")
 
 
 def _grouped(
@@ -218,20 +218,38 @@ def _grouped(
         raise ButlerError(broken)
 
 
-def _array(content: bytes) -> list[Any]:
+def _elements(content: bytes) -> Iterator[bytes]:
+    """The values in a JSON array, as they are written there.
+
+    Raises:
+        ButlerError: after the last value before a fault.
+    """
+    # One character a byte, so that places are the same; only where values end is wanted of it.
+    text = content.decode("latin-1")
+    scan = json.JSONDecoder(parse_int=float).raw_decode
+    at, count = _next(text, _next(text, 0) + 1), 0
+    more = text[at : at + 1] != "]"
     try:
-        orjson.loads(content)  # stricter
-        return list(json.loads(content, object_pairs_hook=_object))
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise ButlerError(f"the JSON array is broken: {error}") from error
+        while more:
+            _, end = scan(text, at)
+            yield content[at:end]
+            count += 1
+            at = _next(text, end)
+            if text[at : at + 1] not in (",", "]"):
+                raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
+            more = text[at] == ","
+            at = _next(text, at + 1) if more else at
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ButlerError(f"the JSON array is broken after {count} values: {error}") from error
+    if _next(text, at + 1) < len(text):
+        raise ButlerError("the JSON array is followed by something else")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Any:
-    try:
-        _no_key_twice(pairs)
-    except Rejected as why:
-        return why.bare()
-    return dict(pairs)
+def _next(text: str, at: int) -> int:
+    """Where the white space from `at` on ends."""
+    found = _SPACES.match(text, at)
+    assert found
+    return found.end()
 
 
 def _text(content: bytes) -> Any:
