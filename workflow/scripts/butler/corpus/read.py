@@ -7,8 +7,7 @@ is named with what came before the break kept.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,17 @@ import orjson
 
 from butler.corpus.formats import FORMATS
 from butler.corpus.formats.base import Format
-from butler.corpus.formats.tables import rows
+from butler.corpus.formats.tables import pairs, tables
 from butler.corpus.recipe import Rejected
-from butler.corpus.unpack import BROKEN, PACKED, unpacked, whole
+from butler.corpus.unpack import BLOCK, BOM, PACKED, unpacked, whole
 from butler.errors import ButlerError
 
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 22
-BOM = b"\xef\xbb\xbf"
-_BLOCK = 1 << 20
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
-_SPACED = re.compile(rb'"[ \t\r]+:')
-_BEFORE_SPACE = np.frombuffer(b'" \t\r', np.uint8)
+_SPACES = re.compile(r"[ \t\n\r]*")
+_APART = re.compile(rb'["\s]\s:')  # a key and its colon with white space between
 Lines = list[bytes | None]
 
 
@@ -52,26 +49,43 @@ class Chunk:
 
 @dataclass
 class Source:
-    """The files of the input; `damage` says by number what is wrong with one, as it is found."""
+    """The files of the input.
+
+    `damage` says by number what is wrong with a file, as it is found. The sheets of a workbook
+    have numbers after the files'; `sheets` holds the file and the name of each.
+    """
 
     format: Format
     root: Path
     files: list[Path]
     damage: dict[int, str] = field(default_factory=dict)
+    sheets: list[tuple[int, str]] = field(default_factory=list)
 
     def name(self, number: int) -> str:
-        """A file's name as the outputs give it: below the input's folder."""
+        """A file's name as the outputs give it: below the input's folder, with its sheet."""
+        if number >= len(self.files):
+            file, sheet = self.sheets[number - len(self.files)]
+            return f"{self.name(file)}, sheet {sheet}"
         path = self.files[number]
         name = path.name if path == self.root else path.relative_to(self.root).as_posix()
-        return _told(name)  # it may be bytes and no text
+        return name.encode("utf-8", "backslashreplace").decode()  # it may be bytes and no text
 
     def chunks(self) -> Iterator[Chunk]:
         """The chunks of all files, in order."""
         for number in range(len(self.files)):
+            empty = True
             try:
-                yield from self._file_chunks(number)
-            except (OSError, *BROKEN) as error:
-                self.damage[number] = _told(str(error))
+                for chunk in self._file_chunks(number):
+                    yield chunk
+                    empty = False
+            except (ButlerError, OSError) as error:
+                self._damaged(number, str(error))
+            if empty and number not in self.damage:
+                self._damaged(number, "the file holds no entry")
+
+    def _damaged(self, number: int, why: str) -> None:
+        before = self.damage.get(number)
+        self.damage[number] = f"{before}; {why}" if before else why
 
     def _file_chunks(self, number: int) -> Iterator[Chunk]:
         path = self.files[number]
@@ -86,18 +100,30 @@ class Source:
             else:
                 yield from self._packed_lines(number)
             return
-        content, damage = whole(path)
+        content, broken = whole(path)
+        if broken:
+            self._damaged(number, broken)
         if self.format.kind == "table":
-            if damage:
-                content = content[: content.rfind(b"\n") + 1]
-            numbered = rows(path.name.removesuffix(".gz").removesuffix(".zst"), content)
-            yield from _grouped(number, str(path), _but_last(numbered) if damage else numbered)
-        elif damage is None:
-            is_text = self.format.kind == "text"
-            entries = [_text(content)] if is_text else _array(content)
-            yield from _grouped(number, str(path), iter(enumerate(entries, 1)))
-        if damage:
-            raise damage
+            yield from self._sheets(number, content, bool(broken))
+        elif self.format.kind == "json":
+            for chunk in _grouped(number, str(path), enumerate(_elements(content), 1)):
+                assert chunk.numbers
+                # Without numbers they are decoded as lines are, with all that is looked at there.
+                yield replace(chunk, first=chunk.numbers[0], numbers=None)
+        elif not broken:  # half a text is no recipe
+            yield Chunk(number, str(path), entries=[_text(content)], numbers=[1])
+
+    def _sheets(self, number: int, content: bytes, cut: bool) -> Iterator[Chunk]:
+        path = self.files[number]
+        for sheet, rows in tables(_suffix(path), content, cut):
+            own = number
+            if sheet:
+                self.sheets.append((number, sheet))
+                own = len(self.files) + len(self.sheets) - 1
+            try:
+                yield from _grouped(own, str(path), pairs(rows))
+            except ButlerError as error:
+                self._damaged(number, f"sheet {sheet}: {error}" if sheet else str(error))
 
     def _packed_lines(self, number: int) -> Iterator[Chunk]:
         path, first, rest = str(self.files[number]), 1, b""
@@ -106,8 +132,8 @@ class Source:
         while True:
             try:
                 block = next(blocks, None)
-            except BROKEN as error:
-                self.damage[number] = _told(str(error))
+            except ButlerError as error:
+                self._damaged(number, str(error))
                 block = None
             *whole_lines, rest = (rest + (block or b"")).split(b"\n")
             lines: Lines = list(whole_lines)
@@ -119,20 +145,11 @@ class Source:
                 too_long = False
             if len(rest) > MAX_LINE_BYTES:
                 too_long, rest = True, b""
-            if lines and lines[0] and first == 1:
-                lines[0] = lines[0].removeprefix(BOM)
             if lines:
                 yield Chunk(number, path, first=first, entries=lines)
                 first += len(lines)
             if block is None:
-                break
-        if first == 1 and number not in self.damage:
-            raise ButlerError("the file is empty")
-
-
-def _told(name: str) -> str:
-    """What may hold a name's bytes, as text."""
-    return name.encode("utf-8", "backslashreplace").decode()
+                return
 
 
 def find_files(path: Path, name: str) -> Source:
@@ -171,62 +188,73 @@ def _is_array(path: Path) -> bool:
     """Whether a .json file is one array, not a value a line."""
     if _suffix(path) != ".json":
         return False
-    start = next(unpacked(path), b"").removeprefix(BOM).lstrip()
+    start = next(unpacked(path)).lstrip()
     first, _, rest = start.partition(b"\n")
-    if not start.startswith(b"["):
-        return False
-    # An array on one line is an array; with more lines after it, it is a line that holds a list.
-    try:
-        orjson.loads(first)
-    except orjson.JSONDecodeError:
-        return True
-    return not rest.strip()
+    # A list on the first line is an array, unless another line begins after it. Within an array,
+    # what follows a list goes on with one of these signs.
+    ends = first.rstrip().endswith(b"]")
+    return start.startswith(b"[") and not (ends and rest.lstrip()[:1] not in b",}]")
 
 
 def _grouped(
     number: int, path: str, numbered: Iterator[tuple[int, Any]], size: int = 1000
 ) -> Iterator[Chunk]:
-    """Entries in chunks; an error among them comes after those before it."""
-    broken = None
-    while broken is None:
-        some = []
-        try:
-            some.extend(islice(numbered, size))
-        except ButlerError as error:
-            broken = error
-        if not some:
-            break
-        numbers, entries = map(list, zip(*some, strict=True))
+    """Numbered entries in chunks; those before an error come before it."""
+    numbers: list[int] = []
+    entries: list[Any] = []
+    broken = ""  # no more than the message: an error would hold all that was being read
+    try:
+        for place, entry in numbered:
+            numbers.append(place)
+            entries.append(entry)
+            if len(entries) == size:
+                yield Chunk(number, path, entries=entries, numbers=numbers)
+                numbers, entries = [], []
+    except ButlerError as error:
+        broken = str(error)
+    if entries:
         yield Chunk(number, path, entries=entries, numbers=numbers)
     if broken:
-        raise broken
+        raise ButlerError(broken)
 
 
-def _but_last(numbered: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """All rows but the last, in which the file may have broken off."""
-    return (row for row, _ in pairwise(numbered))
+def _elements(content: bytes) -> Iterator[bytes]:
+    """The values in a JSON array, as they are written there.
 
-
-def _array(content: bytes) -> list[Any]:
-    content = content.removeprefix(BOM)
+    Raises:
+        ButlerError: after the last value before a fault.
+    """
+    # One character a byte, so that places are the same; only where values end is wanted of it.
+    text = content.decode("latin-1")
+    scan = json.JSONDecoder(parse_int=float).raw_decode
+    at, count = _next(text, _next(text, 0) + 1), 0
+    more = text[at : at + 1] != "]"
     try:
-        orjson.loads(content)  # stricter
-        return list(json.loads(content, object_pairs_hook=_object))
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise ButlerError(f"the JSON array is broken: {error}") from error
+        while more:
+            _, end = scan(text, at)
+            yield content[at:end]
+            count += 1
+            at = _next(text, end)
+            if text[at : at + 1] not in (",", "]"):
+                raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
+            more = text[at] == ","
+            at = _next(text, at + 1) if more else at
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ButlerError(f"the JSON array is broken after {count} values: {error}") from error
+    if _next(text, at + 1) < len(text):
+        raise ButlerError("the JSON array is followed by something else")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Any:
-    try:
-        _no_key_twice(pairs)
-    except Rejected as why:
-        return why.bare()
-    return dict(pairs)
+def _next(text: str, at: int) -> int:
+    """Where the white space from `at` on ends."""
+    found = _SPACES.match(text, at)
+    assert found
+    return found.end()
 
 
 def _text(content: bytes) -> Any:
     try:
-        return content.removeprefix(BOM).decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         return Rejected("not_utf8", f"byte {error.start} is not UTF-8")
 
@@ -236,7 +264,7 @@ def range_lines(path: str, begin: int, end: int) -> Lines:
     with open(path, "rb") as stream:
         if begin:
             stream.seek(begin - 1)
-            while not (part := stream.readline(_BLOCK)).endswith(b"\n"):
+            while not (part := stream.readline(BLOCK)).endswith(b"\n"):
                 if not part or stream.tell() >= end:
                     return []
         start = stream.tell()
@@ -271,7 +299,7 @@ def decode(line: bytes | None) -> Any:
             raise Rejected("not_utf8", f"byte {wrong.start} is not UTF-8") from error
         raise Rejected("broken_json", str(error)) from error
     # Where each key is followed by its colon and no text holds '":', the colons tell the keys.
-    if type(value) is dict and line.count(b'":') == len(value) and not _SPACED.search(line):
+    if type(value) is dict and line.count(b'":') == len(value) and not _APART.search(line):
         return value
     try:
         json.loads(line, object_pairs_hook=_no_key_twice)
@@ -307,14 +335,14 @@ def _decoded(line: bytes | None) -> Any:
 
 
 def _colons(lines: list[bytes]) -> list[int]:
-    """How often each line holds '":', which tells its keys; -1 where white space may part them."""
+    """How often each line holds '":', which tells its keys; -1 where a colon may stand apart."""
     codes = np.frombuffer(b"\n".join(lines), np.uint8)
     colons = np.flatnonzero(codes == ord(":"))
     ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
     before = codes[colons - 1]
     counts = np.diff(np.searchsorted(colons[before == ord('"')], ends), prepend=0)
-    spaced = colons[(before == ord(" ")) | (before == ord("\t")) | (before == ord("\r"))]
-    spaced = spaced[np.isin(codes[spaced - 2], _BEFORE_SPACE)]
+    spaced = colons[before <= ord(" ")]
+    spaced = spaced[(codes[spaced - 2] == ord('"')) | (codes[spaced - 2] <= ord(" "))]
     counts[np.searchsorted(ends, spaced, "right")] = -1
     result: list[int] = counts.tolist()
     return result

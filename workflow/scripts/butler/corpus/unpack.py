@@ -1,88 +1,101 @@
-"""The content of plain and packed files, never more of it in memory than is asked for."""
+"""The content of plain, .gz and .zst files, in blocks or in one piece."""
 
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import zstandard
 
 from butler.errors import ButlerError
 
+BOM = b"\xef\xbb\xbf"
 PACKED = (".gz", ".zst")
-BROKEN = (ButlerError, zlib.error, zstandard.ZstdError)  # what a damaged file raises
+BLOCK = 1 << 20
 MAX_WHOLE_BYTES = 1 << 28  # of a table, a JSON array or a text file, which are read whole
-_BLOCK = 1 << 20
-_PIECE = 1 << 10  # of a packed file: 1 KiB of zstd is at most 32 MiB unpacked
+# Zstandard may pack 128 KiB in 4 bytes, and its decoder gives all that it has: 32 MiB of these.
+_PACKED_PIECE = 1 << 10
 
 
-def whole(path: Path) -> tuple[bytes, Exception | None]:
-    """The content of a file that must be read whole, and why it breaks off, if it does.
+def whole(path: Path) -> tuple[bytes, str]:
+    """The content of a file that must be read whole, and why it breaks off, "" if it does not.
 
     Raises:
-        ButlerError: if it is larger than MAX_WHOLE_BYTES or empty.
-        BROKEN: if nothing of it can be read.
+        ButlerError: if it is larger than MAX_WHOLE_BYTES, or there is none.
     """
-    content = bytearray()
-    damage: Exception | None = None
+    content, why = bytearray(), ""
     try:
         for block in unpacked(path):
             content += block
             if len(content) > MAX_WHOLE_BYTES:
                 break
-    except BROKEN as error:
-        damage = error
+    except ButlerError as error:
+        if not content:
+            raise
+        why = str(error)
     if len(content) > MAX_WHOLE_BYTES:
         limit = MAX_WHOLE_BYTES >> 20
         raise ButlerError(f"more than {limit} MiB in one piece; split it, or use JSON Lines")
-    if not content:
-        raise damage or ButlerError("the file is empty")
-    return bytes(content), damage
+    return bytes(content), why
 
 
 def unpacked(path: Path) -> Iterator[bytes]:
-    """The content of a plain, .gz or .zst file in blocks; frames and members follow each other.
+    """The content of a file in blocks of 1 MiB at most, without a byte order mark.
 
     Raises:
-        BROKEN: after all that could be read of a packed file that is damaged or breaks off.
+        ButlerError: if there is none; after the last block of a packed file that breaks off.
     """
+    begun = False
+    for block in _blocks(_unpacked_pieces(path)) if path.suffix in PACKED else _pieces(path, BLOCK):
+        yield block if begun else block.removeprefix(BOM)
+        begun = True
+    if not begun:
+        raise ButlerError("the file is empty")
+
+
+def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same content in blocks of 1 MiB, the last one shorter; an error comes after it."""
+    held, broken = bytearray(), ""
+    try:
+        for piece in pieces:
+            held += piece
+            while len(held) >= BLOCK:
+                yield bytes(held[:BLOCK])
+                del held[:BLOCK]
+    except ButlerError as error:
+        broken = str(error)
+    if held:
+        yield bytes(held)
+    if broken:
+        raise ButlerError(broken)
+
+
+def _pieces(path: Path, size: int) -> Iterator[bytes]:
     with path.open("rb") as stream:
-        if path.suffix not in PACKED:
-            while block := stream.read(_BLOCK):
-                yield block
-            return
-        ready, damage = bytearray(), None
-        pieces = _pieces(stream, path.suffix)
-        while damage is None:
-            try:
-                ready += next(pieces)
-            except StopIteration:
-                break
-            except BROKEN as error:
-                damage = error
-            if len(ready) >= _BLOCK:
-                yield bytes(ready)
-                ready.clear()
-        if ready:
-            yield bytes(ready)
-        if damage:
-            raise damage
+        while piece := stream.read(size):
+            yield piece
 
 
-def _pieces(stream: IO[bytes], suffix: str) -> Iterator[bytes]:
-    """What each piece of a packed file holds."""
+def _unpacked_pieces(path: Path) -> Iterator[bytes]:
+    """The content of a packed file, of 32 MiB at most each; frames and members follow each other.
+
+    Raises:
+        ButlerError: after the last piece of a file that breaks off.
+    """
     decoder: Any = None
-    while packed := stream.read(_PIECE):
-        while packed:
-            decoder = decoder or _decoder(suffix)
-            yield decoder.decompress(packed)
-            packed = decoder.unused_data
-            if decoder.eof:
+    try:
+        for packed in _pieces(path, _PACKED_PIECE):
+            while packed:
+                decoder = decoder or _decoder(path.suffix)
+                yield decoder.decompress(packed)
+                packed = decoder.unused_data
+                if not decoder.eof:
+                    break
                 decoder = None
-            else:
-                break
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise ButlerError(f"the packed file is damaged: {error}") from error
     if decoder is not None:
-        if suffix == ".gz":
+        if path.suffix == ".gz":
             yield decoder.flush()
         raise ButlerError("the packed file breaks off before its end")
 

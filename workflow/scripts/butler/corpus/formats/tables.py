@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from python_calamine import CalamineError, CalamineWorkbook
+from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
 from butler.corpus.formats.base import Pair
 from butler.corpus.recipe import Rejected
@@ -15,35 +15,57 @@ QUESTION = ("question", "问题", "提问", "input", "instruction", "title", "as
 ANSWER = ("answer", "答案", "回答", "output", "response", "reply")
 MAX_CELL = 1 << 20  # characters
 _EXCEL = (".xlsx", ".xls", ".xlsb", ".ods")
+_WORKSHEET = SheetTypeEnum.WorkSheet  # the others are charts and programs
+Rows = Iterator[Sequence[Any]]
 
 
-def rows(name: str, content: bytes) -> Iterator[tuple[int, Any]]:
-    """Row numbers from 1 with a Pair, or a Rejected that says why there is none.
+def tables(suffix: str, content: bytes, cut: bool) -> Iterator[tuple[str, Rows]]:
+    """The tables in a file, with the names of their sheets if there are several.
 
-    The first row that is not empty holds the headings. A workbook's sheets follow each other.
+    Args:
+        suffix: tells the file's kind.
+        cut: whether the file breaks off, so that its last row may not be whole.
 
     Raises:
-        ButlerError: if the table cannot be read; after all rows, if a sheet has no column of
-            questions or of answers.
+        ButlerError: if the file cannot be read as a table.
     """
-    tables = _excel(name, content) if name.endswith(_EXCEL) else iter([(name, _csv(name, content))])
-    without, table = [], ""
-    for table, numbered in tables:
-        filled = (
-            (n, row) for n, row in enumerate(numbered, 1) if any(c not in (None, "") for c in row)
+    if suffix not in _EXCEL:
+        yield "", _csv(content, cut)
+        return
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(content))
+    except (CalamineError, OSError, ValueError) as error:
+        raise ButlerError(f"the file cannot be read as a table: {error}") from error
+    names = [sheet.name for sheet in book.sheets_metadata if sheet.typ == _WORKSHEET]
+    for name in names:
+        yield (name if len(names) > 1 else ""), _sheet(book, name)
+
+
+def pairs(table: Rows) -> Iterator[tuple[int, Any]]:
+    """Row numbers from 1 with a Pair, or a Rejected that says why there is none.
+
+    The headings are the first row that is not blank.
+
+    Raises:
+        ButlerError: if the table breaks off, or has no column of questions or answers.
+    """
+    numbered = ((number, row) for number, row in enumerate(table, 1) if any(map(_filled, row)))
+    first = next(numbered, None)
+    if first is None:
+        return
+    headings = [str(cell).strip().lower() for cell in first[1]]
+    asked, answered = _column(headings, QUESTION), _column(headings, ANSWER)
+    if asked is None or answered is None:
+        raise ButlerError(
+            "the first row names no column of questions and answers; call them question and "
+            f"answer (found: {', '.join(headings)[:120]})"
         )
-        headings = [str(cell).strip().lower() for cell in next(filled, (0, []))[1]]
-        asked, answered = _column(headings, QUESTION), _column(headings, ANSWER)
-        if asked is None or answered is None:
-            without.append(
-                f"{table}: the first row names no column of questions and answers; call them "
-                f"question and answer (found: {', '.join(headings)[:120] or 'nothing'})"
-            )
-            continue
-        for number, row in filled:
-            yield number, _pair(row, asked, answered)
-    if without or not table:
-        raise ButlerError(without[0] if without else f"{name}: its sheets hold nothing")
+    for number, row in numbered:
+        yield number, _pair(row, asked, answered)
+
+
+def _filled(cell: Any) -> bool:
+    return cell not in (None, "")
 
 
 def _column(headings: Sequence[str], names: Sequence[str]) -> int | None:
@@ -60,33 +82,48 @@ def _pair(row: Sequence[Any], asked: int, answered: int) -> Any:
     return Pair(question, answer)
 
 
-def _csv(name: str, content: bytes) -> Iterator[Sequence[Any]]:
-    text = _decoded(name, content)
-    limit = csv.field_size_limit(MAX_CELL)
+def _sheet(book: CalamineWorkbook, name: str) -> Rows:
     try:
-        yield from csv.reader(io.StringIO(text, newline=""), strict=False)
+        yield from book.get_sheet_by_name(name).iter_rows()
+    except (CalamineError, OSError, ValueError) as error:
+        raise ButlerError(f"cannot be read as a table: {error}") from error
+
+
+def _csv(content: bytes, cut: bool) -> Rows:
+    if cut:
+        content = content[: max(content.rfind(b"\n"), content.rfind(b"\r")) + 1]
+    lines = _Lines(_decoded(content))
+    limit, count = csv.field_size_limit(MAX_CELL), 0
+    try:
+        for row in csv.reader(lines, strict=False):
+            if lines.ended and cut:
+                return
+            if lines.ended:
+                raise csv.Error("a quote is opened and never closed")
+            yield row
+            count += 1
     except csv.Error as error:
-        raise ButlerError(f"{name}: {error}; check its quotes") from error
+        raise ButlerError(f"row {count + 1}: {error}; check its quotes") from error
     finally:
         csv.field_size_limit(limit)
 
 
-def _decoded(name: str, content: bytes) -> str:
-    for encoding in ("utf-8-sig", "gb18030"):
+class _Lines:
+    """The lines of a text; once `ended`, a reader has looked for more of its row than there is."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = io.StringIO(text, newline="")
+        self.ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._lines
+        self.ended = True
+
+
+def _decoded(content: bytes) -> str:
+    for encoding in ("utf-8", "gb18030"):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise ButlerError(f"{name} is neither UTF-8 nor GB 18030 text; save it as UTF-8")
-
-
-def _excel(name: str, content: bytes) -> Iterator[tuple[str, Iterator[Sequence[Any]]]]:
-    """The sheets that hold something, with their rows from the first."""
-    try:
-        book = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        for sheet in book.sheet_names:
-            found = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
-            if any(cell not in (None, "") for row in found for cell in row):
-                yield f"{name}, sheet {sheet}", iter(found)
-    except (CalamineError, OSError, ValueError, IndexError) as error:
-        raise ButlerError(f"{name} cannot be read as a table: {error}") from error
+    raise ButlerError("the file is neither UTF-8 nor GB 18030 text; save it as UTF-8")
