@@ -153,6 +153,12 @@ def test_concurrent_chats_get_their_own_answers(
         ({"n": 2}, 400, "n is 2, which this server cannot do"),
         ({"tools": [{"type": "function"}]}, 400, "tools is"),
         ({"temprature": 1}, 400, "temprature: Extra inputs"),
+        (
+            {"messages": [{"role": "user", "content": "x", "foo": 2}]},
+            400,
+            "messages.0: foo: Extra inputs",
+        ),
+        ({"stream_options": {"bar": 1}}, 400, "stream_options: bar: Extra inputs"),
         ({"messages": [{"role": "user", "content": "长" * 900}]}, 400, "the session holds 640"),
     ],
 )
@@ -168,6 +174,12 @@ def test_bad_request_gets_an_openai_error(
     codes = {404: "model_not_found"}
     too_long = "the session holds" in message
     assert error["code"] == ("context_length_exceeded" if too_long else codes.get(status))
+
+
+def test_an_answers_own_message_may_be_sent_back(client: TestClient) -> None:
+    said = {"role": "assistant", "content": "好", "tool_calls": [], "refusal": None, "audio": {}}
+    turns = [{"role": "user", "content": "鱼"}, said, {"role": "user", "content": "肉"}]
+    assert client.post(CHAT, json=body(messages=turns)).status_code == 200
 
 
 def test_body_that_is_not_json_and_unknown_path(client: TestClient) -> None:

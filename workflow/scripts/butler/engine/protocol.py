@@ -3,7 +3,7 @@
 import reprlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -41,10 +41,22 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+NOTHING: tuple[Any, ...] = (None, [], {})
+
+
 class Strict(BaseModel):
     """Takes a value of the type that is asked for, and none that could be made into it."""
 
     model_config = ConfigDict(strict=True)
+
+
+def _refuse(unknown: Iterator[str]) -> None:
+    """Refuse a body for the first unknown key."""
+    for key in unknown:
+        name = printable(str(key), 80)
+        raise PydanticCustomError(
+            "extra_forbidden", "{name}: Extra inputs are not permitted", {"name": name}
+        )
 
 
 def _whole(text: str) -> str:
@@ -67,7 +79,28 @@ Text = Annotated[str, AfterValidator(_whole)]
 Whole = Annotated[int, BeforeValidator(_integral)]
 
 
-class Part(Strict):
+class Nested(Strict):
+    """An object within the body.
+
+    An unknown key may have a value that says nothing, as in an answer's own message that is sent
+    back (`"tool_calls": null`); with any other it is refused.
+    """
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"additionalProperties": {"enum": list(NOTHING)}}
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            _refuse(
+                key for key in value if key not in cls.model_fields and value[key] not in NOTHING
+            )
+        return value
+
+
+class Part(Nested):
     """A text part of a message."""
 
     type: Literal["text"]
@@ -79,7 +112,7 @@ Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(min_lengt
 Stops = TypeAliasType("Stops", Annotated[list[Text], FailFast(), Field(max_length=MAX_STOPS)])
 
 
-class Message(Strict):
+class Message(Nested):
     """One message of a chat."""
 
     role: Literal["system", "user", "assistant"]
@@ -92,7 +125,7 @@ class Message(Strict):
         return {"role": self.role, "content": text}
 
 
-class StreamOptions(Strict):
+class StreamOptions(Nested):
     """Options of a streamed answer."""
 
     include_usage: bool = False
@@ -153,13 +186,7 @@ class ChatRequest(Strict):
     def _known_keys(cls, value: Any) -> Any:
         """Name the first unknown key alone: a body of nothing else has a hundred thousand."""
         if isinstance(value, dict):
-            unknown = next((key for key in value if key not in cls.model_fields), None)
-            if unknown is not None:
-                raise PydanticCustomError(
-                    "extra_forbidden",
-                    "{name}: Extra inputs are not permitted",
-                    {"name": printable(str(unknown), 80)},
-                )
+            _refuse(key for key in value if key not in cls.model_fields)
         return value
 
     def params(self) -> SamplingParams:
