@@ -56,14 +56,22 @@ corpus.run_cli(lambda: corpus.main({arguments!r}))
 """
 
 
+def arguments(tmp_path: Path) -> list[str]:
+    """What the script is given to work with two processes."""
+    (tmp_path / "raw.jsonl").write_bytes(GOOD)
+    given = ["--input", str(tmp_path / "raw.jsonl"), "--system", "x", "--processes", "2"]
+    for name in ("train", "test", "rejected", "stats"):
+        given += [f"--{name}", str(tmp_path / "out" / name)]
+    return given
+
+
 def busy(tmp_path: Path, end: str) -> subprocess.Popen[str]:
     """The script with two processes, of which one gets a signal and the other works on."""
-    (tmp_path / "raw.jsonl").write_bytes(GOOD)
-    arguments = ["--input", str(tmp_path / "raw.jsonl"), "--system", "x", "--processes", "2"]
-    for name in ("train", "test", "rejected", "stats"):
-        arguments += [f"--{name}", str(tmp_path / "out" / name)]
     code = BUSY.format(
-        scripts=str(SCRIPT.parent), mark=str(tmp_path / "working"), arguments=arguments, end=end
+        scripts=str(SCRIPT.parent),
+        mark=str(tmp_path / "working"),
+        arguments=arguments(tmp_path),
+        end=end,
     )
     command = [sys.executable, "-c", code]
     return subprocess.Popen(
@@ -81,6 +89,20 @@ def test_a_killed_process_is_told_while_another_is_at_work(tmp_path: Path) -> No
     assert said.startswith("error: a process of the corpus stage was killed")
     assert said.count("\n") == 1 and process.returncode == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_is_ended_as_it_begins_is_not_waited_for(tmp_path: Path) -> None:
+    # The handler that a new process inherits raises where no exception gets out.
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import corpus
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+corpus.run_cli(lambda: corpus.main({arguments(tmp_path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.startswith("error: a process of the corpus stage was killed"), done
+    assert done.stderr.count("\n") == 1 and done.returncode == 1
 
 
 def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,6 +31,20 @@ _BLOCK = 1 << 18  # what the processor holds near
 _RECORDS = 100_000  # whose numbers are read at a time
 
 
+@contextmanager
+def _held(sign: signal.Signals) -> Iterator[None]:
+    """Keep a signal back: processes started meanwhile get it when they let it through.
+
+    Before a new process has its own handler, one in Python may be ignored (`threading` ends a fork
+    with what lets no exception out), and the process would live on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {sign})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Processes:
     """Does the stage's work in this process, or in several.
 
@@ -45,6 +60,8 @@ class Processes:
             # Forked, so that what is protected is read once.
             own = (job, dies_with_us())
             self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, own)
+            with _held(signal.SIGTERM):
+                self._pool.submit(int)  # which starts them all
 
     def __enter__(self) -> "Processes":
         gc.disable()  # nothing here makes cycles, and chunks make many objects

@@ -183,6 +183,7 @@ def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
     """
     global _WORKER
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # run.py held it back
     if end_with_parent:
         end_with_parent()
     _WORKER = Worker(job)
