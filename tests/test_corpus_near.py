@@ -109,7 +109,7 @@ def proposed_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
 LETTERS = st.lists(st.text("甲乙丙", max_size=12), min_size=1, max_size=5)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)  # the first call compiles
 @given(LETTERS, LETTERS, st.integers(1, 9), st.sampled_from([0.1, 0.5, 0.6, 1.0]))
 def test_protected_texts_are_found_as_by_comparing_each_with_each(
     texts: list[str], records: list[str], ngram: int, share: float

@@ -14,9 +14,7 @@ from butler.corpus.dish import dish_key
 from butler.corpus.folding import Grams, Letters
 from butler.corpus.formats.base import Pair
 from butler.corpus.gates import (
-    HAN_LETTER,
     INGREDIENT_START,
-    LETTER,
     MARKER,
     STEP_START,
     Array,
@@ -30,9 +28,9 @@ from butler.corpus.sample import (
     Limits,
     Questions,
     answer,
+    content_key,
     judge,
     judge_pair,
-    letters_key,
 )
 
 
@@ -63,7 +61,7 @@ class Batch:
     dishes: list[str] = field(default_factory=list)  # "" where the corpus names none
     contents: list[bytes] = field(default_factory=list)
     characters: list[Array] = field(default_factory=list)  # of the answers
-    samples: list[bytes] = field(default_factory=list)  # without their common start
+    samples: list[Array] = field(default_factory=list)  # without their common start
     sizes: list[Array] = field(default_factory=list)  # of the samples, in bytes
     letters: list[Grams] = field(default_factory=list)
 
@@ -140,24 +138,23 @@ class _Measures:
         texts = list(chain.from_iterable(zip(columns.ingredients, columns.steps, strict=True)))
         lines = Lines("\n".join(texts) + "\n")
         bounds = np.append(lines.firsts(texts), len(lines.starts))
-        begins = np.append(lines.starts[bounds[:-1:2]], len(lines.codes))
-        self.characters: Array = np.diff(begins) - 2  # without the line feed after each text
+        begins = np.append(lines.starts, len(lines.codes))[bounds]
+        self._bounds = np.stack((begins[:-1:2], begins[1::2], begins[2::2]))
+        self.characters: Array = np.diff(begins[::2]) - 2  # without the line feed after each text
         self.first_line, self.step_line, self.ends = bounds[:-1:2], bounds[1::2], bounds[2::2]
         self.line_counts = np.diff(bounds).reshape(-1, 2)
         self._lines = lines
         self.contacts: dict[int, list[int]] = {}  # lines that may hold one, by record
         self._letters = Letters(lines)
 
+    def texts(self, places: Array) -> tuple[Array, Array]:
+        """The code points, and where the records' two texts are in them, as int64 [3, records]."""
+        return self._lines.codes, np.ascontiguousarray(self._bounds[:, places])
+
     def contents(self, places: Array) -> list[bytes]:
         """What each record is known by."""
-        text = self._letters.text.encode()
-        feeds = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-        starts = np.concatenate(([0], feeds + 1))
-        bounds = (starts[lines[places]] for lines in (self.first_line, self.step_line, self.ends))
-        return [
-            letters_key(text[begin:middle], text[middle:end])
-            for begin, middle, end in zip(*(bound.tolist() for bound in bounds), strict=True)
-        ]
+        lines = (column[places] for column in (self.first_line, self.step_line, self.ends))
+        return list(map(content_key, self._letters.contents(*lines)))
 
     def letters(self, places: Array) -> Grams:
         """What the records are compared by."""
@@ -165,9 +162,9 @@ class _Measures:
 
     def suspects(self, names: Sequence[str], limits: Limits) -> Array:
         """Whether judge() could reject each record, as bool [records]."""
-        lines, starts = self._lines, self._lines.starts[self.first_line]
-        marks = np.bitwise_or.reduceat(lines.marks, starts)
-        marked_lines = np.unique(lines.lines_of(lines.contacts()))
+        lines = self._lines
+        marks = np.bitwise_or.reduceat(lines.some, self.first_line)
+        marked_lines = np.flatnonzero(lines.contacts())
         contacts = self.first_line.searchsorted(marked_lines, "right") - 1
         for record, line in zip(contacts.tolist(), marked_lines.tolist(), strict=True):
             self.contacts.setdefault(record, []).append(line - int(self.first_line[record]))
@@ -180,8 +177,9 @@ class _Measures:
         headings = lines.end_in(HEADING_ENDS).astype(np.int64)
         headings = np.add.reduceat(headings, np.ravel((self.first_line, self.step_line), "F"))[1::2]
         suspects |= self.line_counts[:, 1] - headings < limits.min_steps
-        han = np.add.reduceat((lines.marks & HAN_LETTER) != 0, starts, dtype=np.int32)
-        alphabetic = np.add.reduceat((lines.marks & LETTER) != 0, starts, dtype=np.int32)
+        han, alphabetic = (
+            np.add.reduceat(counts, self.first_line) for counts in (lines.han, lines.alphabetic)
+        )
         suspects |= han < limits.min_chinese * np.maximum(alphabetic, 1)
         long_names = np.fromiter(map(len, names), np.int64, len(names)) > MAX_NAME
         marked = np.array(["<" in name or "[" in name or "▁" in name for name in names])
@@ -223,7 +221,7 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     columns = columns.without(gone)
     questions, conversations = _writers(style.system, style.seed, tuple(style.forms.items()))
     asked = questions.ask(columns.names, columns.keywords)
-    samples, sizes = conversations.recipes(asked, columns.ingredients, columns.steps)
+    samples, sizes = conversations.recipes(asked, *measures.texts(staying))
     dishes = map(_dish_key, columns.dishes)
     return Batch(
         columns.rows,
@@ -268,7 +266,9 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
     batch.rows, batch.names, batch.dishes = columns.rows, columns.names, columns.dishes
     batch.keys = [dish_key(name) + "\n" for name in columns.names]
     batch.characters = [np.fromiter(map(len, columns.steps), np.int64, len(columns.steps))]
-    samples, sizes = Conversations(style.system).lines(columns.names, columns.steps)
+    codes, bounds = measures.texts(staying)
+    bounds[0] = bounds[1] - 1  # the first text is the question, and no part of the answer
+    samples, sizes = Conversations(style.system).lines(columns.names, codes, bounds)
     batch.samples, batch.sizes = [samples], [sizes]
     batch.contents, batch.letters = measures.contents(staying), [measures.letters(staying)]
     return batch

@@ -51,6 +51,9 @@ HEADING_ENDS = ":：】)）"
 _LEFT = CLEAN | RULES
 _SETTLED = bytes((0, CHANGED))
 _HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # clean, as the gates tell
+_PLAINLY_NUMBERED = re.compile(
+    "(第)?([0-9]{1,2})(?(1)步[:：]|[.、] ?)(?=[\u4e00-\u9ffc])(?![第步一二三四五六七八九十])"
+)
 
 
 @dataclass
@@ -310,13 +313,23 @@ def _steps(text: str, lines: list[str], needs: bytes) -> str:
 
 def _step(line: str, last: int, kept: list[str]) -> int:
     """Add what one clean line leaves to `kept`; return the number of the last numbered step."""
+    number = _PLAINLY_NUMBERED.match(line)
+    rest = line[number.end() :] if number else ""
+    # Nothing else is cut from such a line, and it hides no further step.
+    if number and "图" not in rest and str(int(number[2]) + 1) not in rest:
+        _keep(rest, kept)
+        return int(number[2])
     for part in split_numbered(line):
         clean, last = strip_number(part, last)
-        if not clean or (may_be_placeholder(clean) and is_placeholder(clean)):
-            continue
-        if kept[-1:] != [clean]:
-            kept.append(clean)
+        _keep(clean, kept)
     return last
+
+
+def _keep(line: str, kept: list[str]) -> None:
+    """Add a step to those kept, unless it is a placeholder or the last one again."""
+    placeholder = not line or (may_be_placeholder(line) and is_placeholder(line))
+    if not placeholder and kept[-1:] != [line]:
+        kept.append(line)
 
 
 def _not_only_headings(text: str, reason: str, given: int) -> str:

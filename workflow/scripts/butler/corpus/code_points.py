@@ -23,11 +23,12 @@ class CodePoints:
         for code in codes:
             self.known[code] = self._find(code)
 
+    def meet_all(self, codes: Array) -> None:
+        """Find the numbers of all of these code points that are not met yet."""
+        found = self.known.take(codes)
+        self.meet(np.flatnonzero(np.bincount(codes[found == self._unseen])).tolist())
+
     def of(self, codes: Array) -> Array:
         """The number of each of many code points."""
-        found = self.known.take(codes, mode="clip")
-        unseen = found == self._unseen
-        if unseen.any():
-            self.meet(np.flatnonzero(np.bincount(codes[unseen])).tolist())
-            found = self.known.take(codes, mode="clip")
-        return found
+        self.meet_all(codes)
+        return self.known.take(codes)

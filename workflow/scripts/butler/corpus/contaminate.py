@@ -15,10 +15,9 @@ import numpy as np
 from butler.ceval import read_rows
 from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import Lines
-from butler.corpus.runs import Runs
+from butler.corpus.runs import Marks, Runs
 
 Array = np.ndarray[Any, Any]
-_FILTER = 23  # bits of an opening that a look goes by
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,11 @@ class Protected:
         self.short = int((self.totals == 0).sum())
         runs = Runs(grams, rule.ngram)
         self.sampled: Array = _distinct(runs.sampled()[0])
-        places, _ = runs.inside(np.arange(len(runs.openings)))
-        places = places[at[self._enough(owners)]]
-        self._first: Array = _distinct(runs.hashes(places))
+        openings, hashes = (found[at[self._enough(owners)]] for found in runs.all())
+        self._first: Array = _distinct(hashes)
         # A look at the opening, and one at the hash, leave few runs to be searched for.
-        self._openings = _Marks(runs.openings[places])
-        self._hashes = _Marks(_upper(self._first))
+        self._openings = Marks(openings)
+        self._hashes = Marks((self._first >> np.uint64(32)).astype(np.uint32))
 
     def _enough(self, owners: Array) -> Array:
         """Numbers of runs of which a record that has `share` of a text's has at least one.
@@ -95,39 +93,15 @@ class Protected:
 
     def _suspects(self, runs: Runs) -> Array:
         """The records that may hold enough of a text."""
-        places, records = runs.inside(np.flatnonzero(self._openings.hold(runs.openings)))
-        hashes = runs.hashes(places)
-        some = np.flatnonzero(self._hashes.hold(_upper(hashes)))
-        at = np.minimum(np.searchsorted(self._first, hashes[some]), max(len(self._first) - 1, 0))
-        return np.unique(records[some[self._first[at] == hashes[some]]])
+        records, hashes = runs.marked(self._openings, self._hashes)
+        at = np.minimum(np.searchsorted(self._first, hashes), max(len(self._first) - 1, 0))
+        return np.unique(records[self._first[at] == hashes] if len(self._first) else records[:0])
 
 
 def _distinct(numbers: Array) -> Array:
     """Numbers in ascending order, each once; numpy.unique takes ten times as long for so many."""
     ordered = np.sort(numbers)
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(ordered)]]
-
-
-class _Marks:
-    """A bit for each of many numbers (uint32), found by the upper bits of a number."""
-
-    def __init__(self, numbers: Array) -> None:
-        self._bytes = np.zeros(1 << _FILTER - 3, np.uint8)
-        np.bitwise_or.at(self._bytes, *self._bits(numbers))
-
-    def hold(self, numbers: Array) -> Array:
-        """Whether the bit of each number is set, as bool; another may have set it."""
-        byte, bit = self._bits(numbers)
-        return (self._bytes.take(byte, mode="clip") & bit) != 0
-
-    @staticmethod
-    def _bits(numbers: Array) -> tuple[Array, Array]:
-        last = (numbers >> np.uint32(32 - _FILTER)).astype(np.uint8) & np.uint8(7)
-        return numbers >> np.uint32(32 - _FILTER + 3), np.left_shift(np.uint8(1), last)
-
-
-def _upper(hashes: Array) -> Array:
-    return (hashes >> np.uint64(32)).astype(np.uint32)
 
 
 def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:

@@ -4,13 +4,16 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
 from butler.corpus.code_points import Array, CodePoints
+from butler.corpus.compiled import compiled
 from butler.corpus.gates import IDEOGRAPHS, Lines
 from butler.corpus.text import letters
+from butler.corpus.utf8 import write_contents
 
 _SEVERAL = 0xFFFFFFFF  # this character becomes several letters, or joins with a neighbour
 _UNSEEN = 0xFFFFFFFE
@@ -36,45 +39,88 @@ def _folded(code: int) -> int:
     return _SEVERAL if rare or joins or len(text) > 1 else ord(text) if text else 0
 
 
+@compiled
+def _fold(codes: Array, known: Array, folded: Array, starts: Array, several: Array) -> int:
+    """Write the letter for each code point, and where each line begins; return their number.
+
+    -1 where a character is not known yet. `several` tells the lines with one that becomes several
+    letters.
+    """
+    count = line = 0
+    several[:] = False
+    for at in range(len(codes)):
+        letter = known[codes[at]]
+        if letter == _UNSEEN:
+            return -1
+        if letter == _SEVERAL:
+            several[line] = True
+        elif letter:
+            folded[count] = letter
+            count += 1
+            if letter == 10:
+                line += 1
+                starts[line] = count
+    return count
+
+
+@compiled
+def _pack(codes: Array, starts: Array, first: Array, end: Array, packed: Array) -> int:
+    """Write the letters of lines [`first`, `end`) of each text, without feeds; return how many."""
+    count = 0
+    for text in range(len(first)):
+        for at in range(starts[first[text]], starts[end[text]]):
+            packed[count] = codes[at]
+            count += codes[at] != 10
+    return count
+
+
 class Letters:
-    """The letters() of every line: `codes` and `text` end each with a line feed.
+    """The letters() of every line: `codes` ends each with a line feed.
 
     `starts` says where in `codes` a line begins; it has one entry more than there are lines.
     """
 
     def __init__(self, lines: Lines) -> None:
-        codes = fold_table().of(lines.codes)
-        several = np.flatnonzero(codes == _SEVERAL)
-        if len(several):
-            codes[several] = 0
-        codes = codes[codes != 0]
-        self.text = codes.tobytes().decode("utf-32-le")
-        if len(several):
-            folded = self.text.split("\n")
-            for line in set(lines.lines_of(several).tolist()):
-                begin, end = lines.starts[line], lines.ends[line]
-                folded[line] = letters(lines.codes[begin:end].tobytes().decode("utf-32-le"))
-            self.text = "\n".join(folded)
-            codes = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
-        self.codes: Array = codes
-        self._feeds: Array = codes == 10
-        self.starts: Array = np.concatenate(([0], np.flatnonzero(self._feeds) + 1))
+        table, codes = fold_table(), lines.codes
+        self.starts: Array = np.zeros(len(lines.ends) + 1, np.int64)
+        folded, several = np.empty_like(codes), np.empty(len(lines.ends), bool)
+        while (count := _fold(codes, table.known, folded, self.starts, several)) < 0:
+            table.meet_all(codes)
+        self.codes: Array = folded[:count]
+        if several.any():
+            self._spell_out(lines, np.flatnonzero(several))
+
+    def _spell_out(self, lines: Lines, places: Array) -> None:
+        """Put the letters of lines with a character that becomes several in their places."""
+        texts = self.lines()
+        for line in places.tolist():
+            codes = lines.codes[lines.starts[line] : lines.ends[line]]
+            texts[line] = letters(codes.tobytes().decode("utf-32-le"))
+        text = "\n".join(texts) + "\n"
+        self.codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        self.starts[1:] = np.flatnonzero(self.codes == 10) + 1
 
     def lines(self) -> list[str]:
         """The letters of each line."""
-        return self.text.split("\n")[:-1]
+        return self.codes.tobytes().decode("utf-32-le").split("\n")[:-1]
+
+    def contents(self, first: Array, middle: Array, end: Array) -> list[memoryview]:
+        """What records are known by (sample.content_key): ingredients in lines [`first`,
+        `middle`), steps in lines [`middle`, `end`)."""
+        sizes = self.starts[end] - self.starts[first]
+        text, ends = np.empty(4 * int(sizes.sum()) + len(first), np.uint8), np.empty_like(first)
+        write_contents(self.codes, self.starts, (first, middle, end), text, ends)
+        whole, bounds = memoryview(text), [0, *ends.tolist()]
+        return [whole[begin:end] for begin, end in pairwise(bounds)]
 
     def grams(self, first: Array | None = None, end: Array | None = None) -> "Grams":
         """Lines [`first`, `end`) of each text, in order; by default each line is a text."""
         if first is None or end is None:
             lines = np.arange(len(self.starts))
             first, end = lines[:-1], lines[1:]
-        begins, ends = self.starts[first], self.starts[end]
-        kept = ~self._feeds
-        between = np.flatnonzero(np.append(begins, len(kept)) > np.append(0, ends))
-        for gap in between.tolist():  # few
-            kept[ends[gap - 1] if gap else 0 : begins[gap] if gap < len(begins) else None] = False
-        return Grams(self.codes[kept], ends - begins - (end - first))
+        sizes = self.starts[end] - self.starts[first] - (end - first)
+        packed = np.empty(int(sizes.sum()) + 1, np.uint32)
+        return Grams(packed[: _pack(self.codes, self.starts, first, end, packed)], sizes)
 
 
 @dataclass(frozen=True)

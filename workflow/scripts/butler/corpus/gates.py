@@ -9,12 +9,13 @@ only, by sending a clean line through the rules (tests/test_corpus_gates.py).
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 
 from butler.corpus.adverts import GAPS
 from butler.corpus.code_points import Array, CodePoints
+from butler.corpus.compiled import compiled
 from butler.corpus.recipe import NAME_END
 from butler.corpus.text import FACE_MARKS, FOOD, HAN, respelled
 
@@ -34,12 +35,15 @@ HAN_LETTER = 4096
 LETTER = 8192  # alphabetic
 BULLET = 16384  # a bullet, or a number that is one character, begins with it
 FOLLOWS = 32768  # stands within four characters after the beginning of a step number
+LOOK = 65536  # what is beside it counts
 
 # Ranges of letters that are alike in every way but for what they say.
 IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD))
 
 # What a line needs: bits of Lines.needs.
 CLEAN, RULES, CHANGED = 1, 2, 4
+# What a line may be, told by more than one of its characters: bits of Lines.doubts.
+SPELT, FEW, CONTACT = 1, 2, 4  # otherwise than it should, with few letters, with a contact
 
 _BULLETS = "●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\-.~～@＃"
 _PLACEHOLDER = (
@@ -86,7 +90,7 @@ _BEFORE_FEED, _AFTER_FEED = (
     np.array(list(map(ord, text)), np.uint32)
     for text in (_BEFORE_SPACE + _BEFORE_SPACE.upper(), _AFTER_SPACE)
 )
-_UNIT_FIRST, _UNIT_SECOND = (
+_UNITS = tuple(
     np.array([ord(pair[at]) for pair in _UNIT_PAIRS.split()], np.uint32) for at in (0, 1)
 )
 _PLAIN_TWICE = re.compile(f"(?:(?![{_PLACEHOLDER}])[{HAN}])(?s:.)*?(?:(?![{_PLACEHOLDER}])[{HAN}])")
@@ -126,6 +130,7 @@ def _marks(char: str) -> int:
     return marks
 
 
+_SECOND = "".join({pair[1] for pair in _ALL_PAIRS})
 _SETS = {
     IMAGE: "图",
     MARKER: "<[▁",
@@ -138,50 +143,162 @@ _SETS = {
     STEP_START: "(（第步骤sS一二三四五六七八九十",
     INGREDIENT_START: "#＃" + _UNIT_STARTS + "".join(pair[0] for pair in _UNIT_PAIRS.split()),
     END: NAME_END + "\n",
-    SECOND: "".join({pair[1] for pair in _ALL_PAIRS}),
+    SECOND: _SECOND,
+    LOOK: _SECOND + _RARE + _CASELESS + " \n",
 }
 
 
-_UNSEEN = 0xFFFF  # no character has all marks
+_UNSEEN = 0xFFFFFFFF  # no character has all marks
 
 
 @cache
 def table() -> CodePoints:
-    """The marks of every code point, as uint16."""
-    marks = CodePoints(np.uint16, _UNSEEN, lambda code: _marks(chr(code)))
+    """The marks of every code point, as uint32."""
+    marks = CodePoints(np.uint32, _UNSEEN, lambda code: _marks(chr(code)))
     for first, last in IDEOGRAPHS:
         marks.known[first : last + 1] = PLAIN | LETTER | HAN_LETTER
     marks.meet(map(ord, set(_PLACEHOLDER + "".join(_SETS.values()))))
     return marks
 
 
-class Lines:
-    """The lines of a text ("\\n" ends each), their characters and marks.
+@compiled
+def _among(code: int, codes: Array) -> bool:
+    found = False
+    for one in codes:  # few
+        found |= one == code
+    return found
 
-    `codes` holds the code points, `marks` their marks, `starts` where each line begins, all as
-    arrays; the text must end with a line feed.
+
+@compiled
+def _contact(codes: Array, at: int, known: Array, digits: int, pairs: Array, gaps: Array) -> bool:
+    """Whether what no contact is without is here; `digits` stand in a row up to this place."""
+    marks = known[codes[at]]
+    if marks & SECOND and at:
+        pair = np.uint64(codes[at - 1]) << np.uint64(21) | np.uint64(codes[at])
+        found = np.searchsorted(pairs, pair)
+        if found < len(pairs) and pairs[found] == pair:
+            return True
+    # Of a telephone number: five digits in a row, or four, a gap, and another.
+    after = at + 1 + _among(codes[at + 1], gaps) if digits == 4 else at
+    return marks & RARE != 0 or digits == 4 and known[codes[after]] & DIGIT != 0
+
+
+@compiled
+def _scan(
+    codes: Array,
+    known: Array,
+    contacts: tuple[Array, Array, Array, Array],
+    lines: tuple[Array, Array, Array, Array, Array],
+) -> bool:
+    """Fill what Lines holds of each line; False where a character has no marks yet.
+
+    Args:
+        contacts: PAIRS, and the characters within a number, before and after a line feed.
+    """
+    pairs, gaps, before, after = contacts
+    ends, some, doubts, han, alphabetic = lines
+    line = begin = every = plain = ideographs = letters = digits = doubled = doubt = 0
+    last = np.uint32(10)
+    for at in range(len(codes)):
+        code = codes[at]
+        marks = np.int64(known[code])
+        # Counted without a branch, which a processor would often guess wrong.
+        every |= marks
+        plain += marks & PLAIN
+        ideographs += marks & HAN_LETTER
+        letters += marks & LETTER
+        doubled |= marks & DOUBLED if code == last else 0
+        digits = digits + 1 if marks & DIGIT else 0
+        if marks & LOOK or digits == 4:
+            if marks == _UNSEEN:
+                return False
+            if code == 10:
+                doubt |= CONTACT if at > begin and _among(last, before) else 0
+                if line and _among(codes[begin], after):
+                    doubts[line - 1] |= CONTACT
+                doubt |= (FEW if plain < 2 * PLAIN else 0) | (SPELT if every & CHAR else 0)
+                doubt |= SPELT if doubled else 0
+                ends[line], some[line], doubts[line] = at, every, doubt
+                han[line], alphabetic[line] = ideographs // HAN_LETTER, letters // LETTER
+                line, begin = line + 1, at + 1
+                every = plain = ideographs = letters = doubled = doubt = 0
+            elif code == 32:
+                if known[last] & (TIGHT | DIGIT) or known[codes[at + 1]] & TIGHT:
+                    doubt |= SPELT
+            elif _contact(codes, at, known, digits, pairs, gaps):
+                doubt |= CONTACT
+        last = code
+    return True
+
+
+@compiled
+def _numbered(codes: Array, known: Array, begin: int, end: int) -> bool:
+    """Whether a line that begins as a step number does may have one."""
+    near = 0
+    for at in range(begin + 1, min(begin + 5, end + 1)):
+        near |= known[codes[at]]
+    return near & FOLLOWS != 0 or codes[begin] == 49 and known[codes[begin + 1]] & HAN_LETTER != 0
+
+
+@compiled
+def _needs(
+    codes: Array,
+    known: Array,
+    start: int,
+    units: tuple[Array, Array],
+    lines: tuple[Array, Array, Array],
+    needs: Array,
+) -> None:
+    """Fill what each line needs.
+
+    Args:
+        units: the first and the second characters of units that have two.
+    """
+    ends, some, doubts = lines
+    begin, length, opening = 0, -1, np.uint32(0)
+    for line in range(len(ends)):
+        end, code = ends[line], codes[begin]
+        first = known[code]
+        rules = some[line] & PLAIN == 0 or first & BULLET != 0
+        if start == END:
+            rules |= end == begin or known[codes[end - 1]] & END != 0 or doubts[line] & CONTACT != 0
+        elif start == INGREDIENT_START:
+            if first & INGREDIENT_START:  # of a heading or a torn-off measure
+                rules |= not _among(code, units[0]) or _among(codes[begin + 1], units[1])
+        else:
+            rules |= doubts[line] & FEW != 0 or some[line] & IMAGE != 0
+            rules |= end - begin == length and code == opening  # the line before it again
+            rules |= first & STEP_START != 0 and _numbered(codes, known, begin, end)
+        needs[line] = (CLEAN if doubts[line] & SPELT else 0) | (RULES if rules else 0)
+        begin, length, opening = end + 1, end - begin, code
+
+
+class Lines:
+    """The lines of a text, each ended by a line feed, and what the gates know of them.
+
+    `codes` holds the text's code points, `starts` and `ends` say where a line is in them. `some`
+    has the marks that any character of a line has, `doubts` what a line may be, `han` and
+    `alphabetic` count characters.
     """
 
     def __init__(self, text: str) -> None:
         self.codes: Array = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        ends = np.flatnonzero(self.codes == 10)
-        self.starts: Array = np.concatenate(([0], ends[:-1] + 1))
-        self.ends: Array = ends
+        count = text.count("\n")
+        self.ends: Array = np.empty(count, np.int64)
+        self.some: Array = np.empty(count, np.uint32)
+        self.doubts: Array = np.empty(count, np.uint8)
+        self.han, self.alphabetic = np.empty((2, count), np.int32)
+        lines = self.ends, self.some, self.doubts, self.han, self.alphabetic
+        contacts = PAIRS, _GAPS, _BEFORE_FEED, _AFTER_FEED
+        marks = table()
+        while not _scan(self.codes, marks.known, contacts, lines):
+            marks.meet_all(self.codes)
+        self.starts: Array = np.concatenate(([0], self.ends[:-1] + 1))
 
     def firsts(self, texts: Sequence[str]) -> Array:
         """The number of each text's first line, if these texts were joined by line feeds."""
         sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
         return np.searchsorted(self.starts, np.cumsum(sizes) - sizes)
-
-    def lines_of(self, positions: Array) -> Array:
-        """The numbers of the lines that hold these positions."""
-        return np.searchsorted(self.starts, positions, side="right") - 1
-
-    def flag(self, positions: Array) -> Array:
-        """Whether each line holds one of these positions, as bool [lines]."""
-        flags = np.zeros(len(self.starts), bool)
-        flags[self.lines_of(positions)] = True
-        return flags
 
     def end_in(self, characters: str) -> Array:
         """Whether each line ends in one of these characters, as bool [lines]."""
@@ -191,85 +308,16 @@ class Lines:
             found |= last == ord(char)
         return found
 
-    @cached_property
-    def marks(self) -> Array:
-        """The marks of each character, as uint16."""
-        return table().of(self.codes)
-
-    @cached_property
-    def some(self) -> Array:
-        """The marks that any character of a line has, as uint16 [lines]."""
-        return np.bitwise_or.reduceat(self.marks, self.starts)
-
     def contacts(self) -> Array:
-        """Positions without which no line holds a contact; a contact may go on in the next line."""
-        either = np.flatnonzero((self.marks & (RARE | SECOND)) != 0)
-        marks = self.marks[either]
-        rare = either[(marks & RARE) != 0]
-        second = either[((marks & SECOND) != 0) & (either > 0)]
-        pairs = self.codes[second - 1].astype(np.uint64) << np.uint64(21) | self.codes[second]
-        found = PAIRS[np.minimum(np.searchsorted(PAIRS, pairs), len(PAIRS) - 1)] == pairs
-        digits = (self.marks & DIGIT) != 0
-        pair_of_digits = digits[1:] & digits[:-1]
-        four = np.flatnonzero(pair_of_digits[2:] & pair_of_digits[:-2])
-        # A phone number: five digits in a row, or four, a gap, and another.
-        after, later = (np.minimum(four + step, len(digits) - 1) for step in (4, 5))
-        apart = np.isin(self.codes[after], _GAPS)
-        long = digits[after] | (apart & digits[later])
-        feeds = self.ends[np.isin(self.codes[self.ends - 1], _BEFORE_FEED)] - 1
-        starts = self.starts[np.isin(self.codes[self.starts], _AFTER_FEED)]
-        return np.concatenate((rare, second[found] - 1, four[long], feeds, starts[starts > 0] - 1))
-
-    def spelling(self) -> Array:
-        """Whether clean_line could change each line, as bool [lines]."""
-        doubled = (self.codes[1:] == self.codes[:-1]) & ((self.marks[1:] & DOUBLED) != 0)
-        spaces = np.flatnonzero(self.codes == 32)
-        before = np.maximum(spaces - 1, 0)
-        around = (self.marks[before] & (TIGHT | DIGIT)) | (self.marks[spaces + 1] & TIGHT)
-        bad = spaces[(around != 0) | (spaces == 0)]
-        return ((self.some & CHAR) != 0) | self.flag(np.flatnonzero(doubled)) | self.flag(bad)
-
-    def few_letters(self) -> Array:
-        """Whether a line has fewer than two letters that no placeholder holds, as bool [lines]."""
-        plain = (self.marks & PLAIN) >> 3
-        return np.add.reduceat(plain.astype(np.uint8), self.starts) < 2
-
-    def may_repeat(self) -> Array:
-        """Whether a line could be the one before it again, as bool [lines]."""
-        lengths, first = self.ends - self.starts, self.codes[self.starts]
-        same = (lengths[1:] == lengths[:-1]) & (first[1:] == first[:-1])
-        return np.concatenate(([False], same))
-
-    def _numbered(self, first: Array) -> Array:
-        """Whether a line may begin with a step number, as bool [lines]."""
-        numbered = (first & STEP_START) != 0
-        starts = self.starts[numbered]
-        near = np.minimum(starts[:, None] + np.arange(1, 5), len(self.marks) - 1)
-        followed = ((self.marks[near] & FOLLOWS) != 0).any(axis=1)
-        glued = (self.codes[starts] == ord("1")) & ((self.marks[near[:, 0]] & HAN_LETTER) != 0)
-        numbered[numbered] = followed | glued
-        return numbered
-
-    def _measured(self, first: Array) -> Array:
-        """Whether a line may begin with a heading or a torn-off measure, as bool [lines]."""
-        measured = (first & INGREDIENT_START) != 0
-        starts = self.starts[measured]
-        single = ~np.isin(self.codes[starts], _UNIT_FIRST)
-        measured[measured] = single | np.isin(self.codes[starts + 1], _UNIT_SECOND)
-        return measured
+        """Whether each line may hold a contact, or begin one, as bool [lines]."""
+        return (self.doubts & CONTACT) != 0
 
     def needs(self, start: int) -> Array:
         """What each line needs of CLEAN and RULES, as uint8 [lines].
 
         `start` is STEP_START, INGREDIENT_START, or END for names.
         """
-        first = self.marks[self.starts]
-        if start == END:
-            rules = ((self.marks[self.ends - 1] & END) != 0) | self.flag(self.contacts())
-        if start == INGREDIENT_START:
-            rules = self._measured(first)
-        if start == STEP_START:
-            rules = self._numbered(first) | self.few_letters()
-            rules |= ((self.some & IMAGE) != 0) | self.may_repeat()
-        rules |= ((self.some & PLAIN) == 0) | ((first & BULLET) != 0)
-        return self.spelling().astype(np.uint8) * CLEAN + rules.astype(np.uint8) * RULES
+        needs = np.empty(len(self.ends), np.uint8)
+        lines = self.ends, self.some, self.doubts
+        _needs(self.codes, table().known, start, _UNITS, lines, needs)
+        return needs

@@ -277,6 +277,8 @@ def range_lines(path: str, begin: int, end: int) -> Lines:
             lines.pop()
     if begin == 0 and lines:
         lines[0] = lines[0].removeprefix(BOM)
+    if max(map(len, lines), default=0) <= MAX_LINE_BYTES:
+        return list(lines)
     return [line if len(line) <= MAX_LINE_BYTES else None for line in lines]
 
 

@@ -57,7 +57,8 @@ class Processes:
         self._here = Worker(job) if count == 1 else None
         self._pool = None
         if count > 1:
-            # Forked, so that what is protected is read once.
+            # Forked, so that what is protected is read once, and what is compiled.
+            worker.compile_loops(job)
             own = (job, dies_with_us())
             self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, own)
             with _held(signal.SIGTERM):

@@ -7,50 +7,199 @@ place costs a tenth of a hash of the whole run.
 import numpy as np
 
 from butler.corpus.code_points import Array
-from butler.corpus.folding import Grams, mixed
+from butler.corpus.compiled import compiled
+from butler.corpus.folding import Grams
 
 _SPAN = 4  # letters of an opening, where a run has as many
 _FACTOR = np.uint32(0x9E3779B1)  # odd, as all factors here: nothing is lost modulo 2**32
 _SPREAD = np.uint32(0x85EBCA6B)
+_MIX = np.uint64(0xFF51AFD7ED558CCD)
+_HALF = np.uint64(33)
 _FACTORS = np.random.default_rng(0).integers(0, 1 << 63, 1 << 12, np.uint64) << np.uint64(1) | 1
-_WINDOW = 8  # runs side by side of which one is kept for later; a power of two
+_WINDOW = 8  # runs side by side of which one is kept for later
 _NEVER = np.uint32(0xFFFFFFFF)
+_BITS = 23  # of a number that Marks go by
+
+
+@compiled
+def _number(windows: Array, span: int) -> None:
+    """Put in the place of each letter a number of the `span` that begin there, a power of two."""
+    width, factor = 1, _FACTOR
+    while width < span:
+        for at in range(len(windows) - width):
+            windows[at] = np.uint32(windows[at] * factor + windows[at + width])
+        width, factor = 2 * width, np.uint32(factor * factor)
+
+
+@compiled
+def _opening(window: np.uint32) -> np.uint32:
+    """The letters at a place as a number with well spread upper bits."""
+    return np.uint32(window * _SPREAD)
+
+
+@compiled
+def _hash(windows: Array, at: int, steps: Array, factors: Array) -> np.uint64:
+    """The hash of the run at a place, of the windows in it (MurmurHash3's finaliser)."""
+    found = np.uint64(0)
+    for step in range(len(steps)):
+        found += np.uint64(windows[at + steps[step]]) * factors[step]
+    found ^= found >> _HALF
+    found *= _MIX
+    return found ^ found >> _HALF
+
+
+@compiled
+def _upper(number: np.uint64) -> np.uint32:
+    return np.uint32(number >> np.uint64(32))
+
+
+@compiled
+def _all(
+    windows: Array,
+    ends: Array,
+    length: int,
+    factors: tuple[Array, Array],
+    runs: tuple[Array, Array],
+) -> int:
+    """Write opening and hash of every run; return how many there are."""
+    openings, hashes = runs
+    steps, multipliers = factors
+    count = begin = 0
+    for text in range(len(ends)):
+        for at in range(begin, ends[text] - length + 1):
+            openings[count] = _opening(windows[at])
+            hashes[count] = _hash(windows, at, steps, multipliers)
+            count += 1
+        begin = ends[text]
+    return count
+
+
+@compiled
+def _slide(numbers: Array, lowest: Array, highest: Array, count: int) -> None:
+    """The smallest of `count` windows of 8 numbers, and the largest of 8 of these side by side."""
+    for at in range(count):
+        smallest = numbers[at]
+        for away in range(1, _WINDOW):
+            smallest = min(smallest, numbers[at + away])
+        lowest[at] = smallest
+    for at in range(count - _WINDOW + 1):
+        largest = lowest[at]
+        for away in range(1, _WINDOW):
+            largest = max(largest, lowest[at + away])
+        highest[at] = largest
+
+
+@compiled
+def _sample(
+    windows: Array, ends: Array, length: int, factors: tuple[Array, Array], kept: Array
+) -> Array:
+    """Write the hashes of the runs that are kept; return how many each text has."""
+    steps, multipliers = factors
+    counts = np.zeros(len(ends), np.int64)
+    most = _WINDOW - 1
+    count = begin = longest = 0
+    for end in ends:
+        longest, begin = max(longest, end - begin), end
+    # Openings of a text, with room on both sides, and the extremes of their windows.
+    own = np.full(longest + 2 * most, _NEVER)
+    lowest, highest = np.empty_like(own), np.empty_like(own)
+    places = np.empty(longest + 1, np.int64)
+    begin = 0
+    for text in range(len(ends)):
+        runs = max(ends[text] - length + 1 - begin, 0)
+        for place in range(runs):
+            own[most + place] = _opening(windows[begin + place])
+        own[most + runs : most + runs + most] = _NEVER
+        _slide(own, lowest, highest, runs + most)
+        found = 0
+        for place in range(runs):
+            # A run is the smallest of one of its windows if it is the largest of their smallest.
+            opening = own[most + place]
+            places[found] = begin + place
+            found += opening == highest[place] and opening != _NEVER
+        for place in places[:found]:
+            kept[count] = _upper(_hash(windows, place, steps, multipliers))
+            count += 1
+        counts[text] = found
+        begin = ends[text]
+    return counts
+
+
+@compiled
+def _marked(bits: Array, number: np.uint32) -> bool:
+    place = number >> np.uint32(32 - _BITS)
+    return bits[place >> np.uint32(3)] >> (place & np.uint32(7)) & 1 != 0
+
+
+@compiled
+def _mark(bits: Array, numbers: Array) -> None:
+    for number in numbers:
+        place = number >> np.uint32(32 - _BITS)
+        bits[place >> np.uint32(3)] |= np.uint8(1) << np.uint8(place & np.uint32(7))
+
+
+@compiled
+def _look(
+    windows: Array,
+    ends: Array,
+    length: int,
+    factors: tuple[Array, Array],
+    marks: tuple[Array, Array],
+    found: tuple[Array, Array],
+) -> int:
+    """Write text and hash of the runs that have both marks; return how many there are."""
+    texts, hashes = found
+    first, second = marks
+    steps, multipliers = factors
+    count = begin = 0
+    for text in range(len(ends)):
+        for at in range(begin, ends[text] - length + 1):
+            if _marked(first, _opening(windows[at])):
+                own = _hash(windows, at, steps, multipliers)
+                if _marked(second, _upper(own)):
+                    texts[count], hashes[count] = text, own
+                    count += 1
+        begin = ends[text]
+    return count
+
+
+class Marks:
+    """A bit for each of many numbers (uint32), found by the upper bits of a number."""
+
+    def __init__(self, numbers: Array) -> None:
+        self.bits: Array = np.zeros(1 << _BITS - 3, np.uint8)
+        _mark(self.bits, numbers)
 
 
 class Runs:
-    """The runs of `length` letters by their places, counted in the letters of all texts.
+    """The runs of `length` letters of many texts, in order; none crosses texts.
 
-    `openings` holds for each place a number of the letters that begin there (uint32), its upper
-    bits well spread; all bits are set where what begins there leaves its text.
+    A run's opening (uint32) numbers its first letters, its hash (uint64) all of them.
     """
 
     def __init__(self, grams: Grams, length: int) -> None:
         self._length, self._ends = length, np.cumsum(grams.sizes)
-        windows, span, factor = grams.codes, 1, _FACTOR
-        with np.errstate(over="ignore"):
-            while span < _SPAN and 2 * span <= length:
-                windows = windows[:-span] * factor + windows[span:]
-                span, factor = 2 * span, factor * factor
-            self.openings: Array = windows[: max(len(grams.codes) - length + 1, 0)] * _SPREAD
-        ends, sizes = self._ends[grams.sizes > 0, None], grams.sizes[grams.sizes > 0, None]
-        leaving = np.maximum(ends - np.arange(1, length), ends - sizes)
-        self.openings[leaving[leaving < len(self.openings)]] = _NEVER
-        self._windows, self._steps = windows, [*range(0, length - span, span), length - span]
+        span = min(_SPAN, 1 << length.bit_length() - 1)
+        steps = np.array([*range(0, length - span, span), length - span])
+        self._factors = steps, _FACTORS[: len(steps)]
+        self._windows = grams.codes.copy()
+        _number(self._windows, span)
 
-    def inside(self, places: Array) -> tuple[Array, Array]:
-        """Those of the places, in ascending order, whose run ends in its text, and that text."""
-        before = np.searchsorted(places, self._ends)
-        texts = np.repeat(np.arange(len(before)), np.diff(before, prepend=0))
-        whole = self._ends[texts] - places >= self._length
-        return places[whole], texts[whole]
+    def all(self) -> tuple[Array, Array]:
+        """The openings and the hashes of all runs."""
+        openings, hashes = np.empty_like(self._windows), np.empty(len(self._windows), np.uint64)
+        count = _all(self._windows, self._ends, self._length, self._factors, (openings, hashes))
+        return openings[:count], hashes[:count]
 
-    def hashes(self, places: Array) -> Array:
-        """The hash of the run at each of these places, as uint64."""
-        found = np.zeros(len(places), np.uint64)
-        with np.errstate(over="ignore"):
-            for step, factor in zip(self._steps, _FACTORS, strict=False):
-                found += self._windows[places + step] * factor
-        return mixed(found)
+    def marked(self, openings: Marks, hashes: Marks) -> tuple[Array, Array]:
+        """The texts (by number) and the hashes of the runs marked by opening and upper half."""
+        texts, found = (
+            np.empty(len(self._windows), np.int64),
+            np.empty(len(self._windows), np.uint64),
+        )
+        marks = openings.bits, hashes.bits
+        count = _look(self._windows, self._ends, self._length, self._factors, marks, (texts, found))
+        return texts[:count], found[:count]
 
     def sampled(self) -> tuple[Array, Array]:
         """Some runs, by their openings (hashes as uint32), and how many each text has.
@@ -58,19 +207,6 @@ class Runs:
         Winnowing (Schleimer, Wilkerson and Aiken, SIGMOD 2003): the smallest of each 8 side by
         side. Of 8 such runs that two texts have in common, both keep the same.
         """
-        more = _WINDOW - 1
-        lowest = _extremes(np.minimum, np.pad(self.openings, (0, more), constant_values=_NEVER))
-        # A run is the smallest of one of its windows if it is the largest of their smallest.
-        highest = _extremes(np.maximum, np.pad(lowest, (more, 0)))
-        places = np.flatnonzero((self.openings == highest) & (self.openings != _NEVER))
-        hashes = (self.hashes(places) >> np.uint64(32)).astype(np.uint32)
-        return hashes, np.diff(np.searchsorted(places, self._ends), prepend=0)
-
-
-def _extremes(of: np.ufunc, numbers: Array) -> Array:
-    """The smallest or the largest of each window of numbers."""
-    span = 1
-    while span < _WINDOW:
-        numbers = of(numbers[:-span], numbers[span:])
-        span *= 2
-    return numbers
+        kept = np.empty_like(self._windows)
+        counts = _sample(self._windows, self._ends, self._length, self._factors, kept)
+        return kept[: int(counts.sum())], counts

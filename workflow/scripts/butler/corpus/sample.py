@@ -1,20 +1,19 @@
 """A recipe as a training sample: question, answer, and what rules it out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain, repeat
-from typing import Any
 
 import numpy as np
 import orjson
 
 from butler.chat_template import MARKER
 from butler.corpus.adverts import has_contact
+from butler.corpus.code_points import Array
 from butler.corpus.recipe import Recipe, Rejected, is_heading
 from butler.corpus.text import chinese_share
+from butler.corpus.utf8 import MOST, write_conversations
 
-Array = np.ndarray[Any, Any]
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
 MAX_NAME = 60  # characters
@@ -56,7 +55,7 @@ class Questions:
         self._endings = tuple(forms)
         self._marks = [f"{ending}\n" for ending in forms]
         self._weights = np.array(list(forms.values()))
-        self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
+        self._start = f"{seed}\x1fquestion\x1f"
 
     def ask(self, names: Sequence[str], keywords: Sequence[str]) -> list[str]:
         """The questions of recipes with these names and keywords, one keyword a line."""
@@ -73,31 +72,20 @@ class Questions:
 
     def _drawn(self, names: Sequence[str]) -> Array:
         """A number from 0 to 1 for each name."""
-        digests = []
-        for name in names:
-            drawn = self._start.copy()
-            drawn.update(name.encode())
-            digests.append(drawn.digest())
+        texts = [f"{self._start}{name}".encode() for name in names]
+        digests = [blake2b(text, digest_size=8).digest() for text in texts]
         return np.frombuffer(b"".join(digests), ">u8") / 2.0**64
 
 
-def content_key(ingredients: Iterable[str], steps: Iterable[str]) -> bytes:
+def content_key(text: bytes | memoryview) -> bytes:
     """16 bytes, equal for recipes with the same ingredients (in any order) and steps.
 
     Args:
-        ingredients, steps: the letters() of each line: punctuation, spaces and letter case do
-            not count.
+        text: the letters() of the ingredients in ascending order, a line feed after each, another
+            line feed, and those of the steps in a row: punctuation, spaces and letter case do not
+            count.
     """
-    return letters_key(
-        "".join(f"{line}\n" for line in ingredients).encode(), "".join(steps).encode()
-    )
-
-
-def letters_key(ingredients: bytes, steps: bytes) -> bytes:
-    """content_key() of lines that stand in UTF-8, a line feed after each."""
-    # Bytes of UTF-8 sort as their characters do.
-    first = b"\n".join(sorted(ingredients[:-1].split(b"\n")))
-    return blake2b(first + b"\n\n" + steps.replace(b"\n", b""), digest_size=16).digest()
+    return blake2b(text, digest_size=16).digest()
 
 
 class Conversations:
@@ -106,31 +94,42 @@ class Conversations:
     `start` is what every line begins with; lines() leaves it out, and so do the spools.
     """
 
-    _BETWEEN = "\x7f"  # in no clean text, and JSON leaves it as it is
-
     def __init__(self, system: str) -> None:
         self.start = b'{"conversation":[{"system":' + orjson.dumps(system) + b',"input":"'
 
-    def recipes(
-        self, asked: Sequence[str], ingredients: Sequence[str], steps: Sequence[str]
-    ) -> tuple[bytes, Array]:
-        """lines() of recipes by their questions, ingredients and steps."""
+    def recipes(self, asked: Sequence[str], codes: Array, bounds: Array) -> tuple[Array, Array]:
+        """lines() of recipes: their ingredients are the first text, their steps the second."""
         before, between, _ = answer("\0", "\0").split("\0")
-        return self.lines(asked, repeat(before), ingredients, repeat(between), steps)
+        return self.lines(asked, codes, bounds, before, between)
 
-    def lines(self, asked: Sequence[str], *answers: Iterable[str]) -> tuple[bytes, Array]:
-        """The lines after their start, one after another, and how long each is.
+    def lines(
+        self, asked: Sequence[str], codes: Array, bounds: Array, before: str = "", between: str = ""
+    ) -> tuple[Array, Array]:
+        """The lines after their start, one after another (uint8), and how long each is.
 
-        `answers` are pieces of the answers, joined for each.
+        An answer is `before`, a text, `between`, and another text.
+
+        Args:
+            asked: the questions, none with a line feed.
+            codes: the code points of the texts, a line feed after each.
+            bounds: where in `codes` each first text begins, each second, and what follows it,
+                as int64 [3, records].
         """
-        between = repeat(self._BETWEEN)
-        columns = zip(asked, between, *answers, between, strict=False)
-        texts = orjson.dumps("".join(chain.from_iterable(columns)))[1:-1]
-        parts = texts.split(self._BETWEEN.encode())
-        turns = zip(parts[:-1:2], repeat(b'","output":"'), parts[1::2], repeat(b'"}]}\n'))
-        lines = b"".join(chain.from_iterable(turns))
-        ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
-        return lines, np.diff(ends, prepend=0)
+        questions = np.frombuffer(
+            "".join(f"{one}\n" for one in asked).encode("utf-32-le"), np.uint32
+        )
+        pieces = [
+            b'","output":"' + orjson.dumps(before)[1:-1],
+            orjson.dumps(between)[1:-1],
+            b'"}]}\n',
+        ]
+        sizes = np.empty(len(asked), np.int64)
+        room = MOST * (len(questions) + int((bounds[2] - bounds[0]).sum()))
+        written = np.empty(room + sum(map(len, pieces)) * len(asked), np.uint8)
+        arrays = tuple(np.frombuffer(piece, np.uint8) for piece in pieces)
+        return written[
+            : write_conversations(questions, codes, bounds, arrays, written, sizes)
+        ], sizes
 
 
 def judge(recipe: Recipe, limits: Limits, searched: bool = False) -> None:

@@ -173,6 +173,29 @@ def _name(record: Any) -> str | None:
     return name[:60] if isinstance(name, str) else None
 
 
+_RECIPE = {
+    "name": "青菜",
+    "recipeIngredient": ["青菜"],
+    "recipeInstructions": ["青菜洗净切段，放入锅中炒熟，加盐盛出，趁热上桌吃完。"],
+}
+
+
+def compile_loops(job: Job) -> None:
+    """Compile the loops over characters, or read them where they are kept.
+
+    Processes forked after it have them.
+    """
+    recipe = _RECIPE | {
+        "recipeInstructions": ["青菜洗净切段，放入锅中炒熟，加盐盛出，趁热上桌吃完。"]
+    }
+    batch, _ = make_samples([recipe], job.style)
+    grams = Grams.joined(batch.letters)
+    runs = Runs(grams, job.ngram or 1)
+    runs.sampled()
+    if job.benchmark:
+        job.benchmark.find(grams, runs)
+
+
 _WORKER: Worker | None = None
 
 
