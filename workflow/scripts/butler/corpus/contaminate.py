@@ -46,7 +46,8 @@ class Protected:
         self.short = int((self.totals == 0).sum())
         runs = Runs(grams, rule.ngram)
         self.sampled: Array = _distinct(runs.sampled()[0])
-        openings, hashes = (found[at[self._enough(owners)]] for found in runs.all())
+        enough = at[self._enough(owners)]
+        openings, hashes = (found[enough] for found in runs.all())
         self._first: Array = _distinct(hashes)
         # A look at the opening, and one at the hash, leave few runs to be searched for.
         self._openings = Marks(openings)

@@ -170,6 +170,14 @@ def _among(code: int, codes: Array) -> bool:
 
 
 @compiled
+def _count(codes: Array, code: int) -> int:
+    count = 0
+    for one in codes:
+        count += one == code
+    return count
+
+
+@compiled
 def _contact(codes: Array, at: int, known: Array, digits: int, pairs: Array, gaps: Array) -> bool:
     """Whether what no contact is without is here; `digits` stand in a row up to this place."""
     marks = known[codes[at]]
@@ -283,7 +291,7 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self.codes: Array = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        count = text.count("\n")
+        count = _count(self.codes, 10)
         self.ends: Array = np.empty(count, np.int64)
         self.some: Array = np.empty(count, np.uint32)
         self.doubts: Array = np.empty(count, np.uint8)
