@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from mmap import ACCESS_READ, mmap
 from multiprocessing import get_context
 from operator import getitem
 from pathlib import Path
@@ -111,17 +112,16 @@ class Processes:
         The records are in the drawn order. The spools of samples are emptied.
         """
         tasks: list[list[_Part]] = [[] for _ in SAMPLES]
-        size = len(Conversations(self.job.style.system).start)
+        start = Conversations(self.job.style.system).start
         for records, target in sides:
             places = table.places(records)
-            begins = np.append(0, np.cumsum(places.sizes.astype(np.int64) + size))
+            begins = np.append(0, np.cumsum(places.sizes.astype(np.int64) + len(start)))
             with target.open("wb") as stream:
                 stream.truncate(int(begins[-1]))
             bounds = np.searchsorted(places.shares, np.arange(SHARES + 1))
             for parts, first, last in zip(tasks, bounds[:-1], bounds[1:], strict=True):
                 if last > first:
                     parts.append((target, int(begins[first]), places.of(slice(first, last))))
-        start = Conversations(self.job.style.system).start
         futures = []
         for parts in filter(None, tasks):
             if self._pool and len(table) > _WORTH_SHARING:
@@ -139,22 +139,29 @@ _Part = tuple[Path, int, Places]
 def _copy(folder: Path, start: bytes, parts: Sequence[_Part]) -> None:
     """Write the samples of one share, after their start, to each target from a byte of it on.
 
-    A spool is emptied when it has been read: the system takes its memory for what is written.
+    Then its spools are emptied: the system takes their memory for what is written next.
     """
-    first = parts[0][2]
+    share = SAMPLES[parts[0][2].shares[0]]
     numbers = np.unique(np.concatenate([places.spools for _, _, places in parts])).tolist()
-    spools = {}
-    for number in numbers:
-        path = spool_path(folder, SAMPLES[first.shares[0]], number)
-        spools[number] = path.read_bytes()
+    paths = [spool_path(folder, share, number) for number in numbers]
+    with ExitStack() as open_:
+        # Mapped, as few samples of a spool may be wanted.
+        maps = (open_.enter_context(_mapped(path)) for path in paths)
+        spools = dict(zip(numbers, maps, strict=True))
+        for target, at, places in parts:
+            files = map(spools.__getitem__, places.spools.tolist())
+            ends = (places.offsets + places.sizes).tolist()
+            samples = map(getitem, files, map(slice, places.offsets.tolist(), ends))
+            with target.open("r+b", buffering=_BLOCK) as stream:
+                stream.seek(at)
+                stream.writelines(map(start.__add__, samples))
+    for path in paths:
         os.truncate(path, 0)
-    for target, at, places in parts:
-        files = map(spools.__getitem__, places.spools.tolist())
-        ends = (places.offsets + places.sizes).tolist()
-        samples = map(getitem, files, map(slice, places.offsets.tolist(), ends))
-        with target.open("r+b", buffering=_BLOCK) as stream:
-            stream.seek(at)
-            stream.writelines(map(start.__add__, samples))
+
+
+def _mapped(path: Path) -> mmap:
+    with path.open("rb") as stream:
+        return mmap(stream.fileno(), 0, access=ACCESS_READ)
 
 
 class Spools:
@@ -207,7 +214,7 @@ class Spools:
             places = _places_of(runs, spool_path(self._folder, "grams", number))
             records = np.flatnonzero(table.spools == number)
             begins = table.columns["gram_offsets"][records] // 4
-            # One without runs begins where the next does.
+            # A worker's records lie in order; one without runs begins where the next does.
             holding[records[np.searchsorted(begins, places, "right") - 1]] = True
         return np.flatnonzero(holding)
 

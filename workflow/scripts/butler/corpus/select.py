@@ -201,7 +201,8 @@ class Split:
     def dish_counts(self) -> dict[str, int]:
         """How many dishes are on each side."""
         sides = {"train": self.train, "test": self.test}
-        return {side: len(np.unique(self.dishes[records])) for side, records in sides.items()}
+        dishes = {side: np.bincount(self.dishes[records]) for side, records in sides.items()}
+        return {side: int(np.count_nonzero(counts)) for side, counts in dishes.items()}
 
 
 def _components(first: Array, second: Array, count: int) -> Array:
@@ -244,8 +245,8 @@ def dish_groups(keys: Array) -> tuple[Array, Array, Array]:
 class Dishes:
     """The dishes of records, and the number that each dish drew: that of its smallest name.
 
-    Numbers of keys are drawn ones, so that of a dish is not below its smallest key's: only where
-    that is small enough names are looked at.
+    `of` numbers the dish of each record, in the order of `lowest`, the smallest number that a key
+    of the dish drew. The dish's own is not below that, so that few names need be looked at.
     """
 
     def __init__(self, table: Table, records: Array, names: "Texts", dishes: "Texts") -> None:
