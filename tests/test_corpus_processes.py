@@ -32,7 +32,7 @@ def test_a_killed_process_is_told_in_one_sentence_and_leaves_nothing(
     monkeypatch.setattr(run, "_WORTH_SHARING", 0)
     monkeypatch.setattr(*task, killed)
     with pytest.raises(ButlerError, match="a process of the corpus stage was killed"):
-        build(path, tmp_path / "out", test_size=1, processes=2)
+        build(path, tmp_path / "out", test_size=1, sample=5, processes=2)
     assert not (tmp_path / "out").exists()
 
 

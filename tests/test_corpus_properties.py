@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import Mock
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from butler.corpus.adverts import has_contact
 from butler.corpus.dish import dish_key
+from butler.corpus.drop import _ties
 from butler.corpus.recipe import Recipe, Rejected, clean_ingredients, clean_steps, parse
-from butler.corpus.sample import MARKER
+from butler.corpus.sample import MARKER, stable_hash
 from butler.corpus.text import clean_line, split_lines
 from butler.errors import ButlerError
 from test_corpus import conversations, distinct, json_lines, raw_lines, run
@@ -119,3 +122,16 @@ def dishes(side: list[dict[str, str]]) -> set[str]:
         dish_key(name.removesuffix(next(ending for ending in endings if name.endswith(ending))))
         for name in names
     }
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("甲乙"), st.sampled_from("丙丁")), min_size=1)))
+def test_equals_are_decided_by_dish_and_sample(groups: list[list[tuple[str, str]]]) -> None:
+    texts = [text for group in groups for text in group]
+    numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    dishes = Mock(texts=lambda records: [texts[record][0] for record in records])
+    spools = Mock(samples=lambda records: (texts[record][1].encode() for record in records))
+    found = iter(_ties(np.arange(len(texts)), numbers, dishes, spools).tolist())
+    for group in groups:
+        hashes = [stable_hash(dish, sample.encode().hex()) for dish, sample in group]
+        wanted = hashes if len(set(group)) > 1 else [0] * len(group)
+        assert [next(found) for _ in group] == wanted

@@ -1,12 +1,15 @@
 """What a line of a recipe looks like after cleaning."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
 from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.dish import dish_key
+from butler.corpus.draw import drawn_for
 from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse
-from butler.corpus.select import dish_groups
+from butler.corpus.select import Dishes
 from butler.corpus.text import clean_line, split_lines
 
 
@@ -213,8 +216,9 @@ def test_names_of_one_dish_share_a_key(name: str) -> None:
 def test_dishes_join_through_a_third_in_any_order() -> None:
     pairs = [("b", "c"), ("a", "b"), ("d", "e"), ("e", "c"), ("f", "")]
     for order in (pairs, pairs[::-1]):
-        names = list(dict.fromkeys(key for pair in order for key in pair if key))
-        numbers = [[names.index(key) if key else -1 for key in pair] for pair in order]
-        groups, named = dish_groups(np.array(numbers), names)
-        wanted = ["f" if pair[0] == "f" else "a" for pair in order]
-        assert [named[group] for group in groups] == wanted
+        keys = drawn_for(7, "split", [key for pair in order for key in pair]).reshape(-1, 2)
+        texts = [Mock(texts=np.array(side).__getitem__) for side in zip(*order, strict=True)]
+        dishes = Dishes(Mock(key_numbers=keys), np.arange(len(order)), *texts)
+        drawn = dishes.drawn(0, 2, 7)
+        smallest = ["f" if pair[0] == "f" else "a" for pair in order]
+        assert [drawn[dish] for dish in dishes.of] == drawn_for(7, "split", smallest).tolist()

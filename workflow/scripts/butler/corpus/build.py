@@ -12,12 +12,13 @@ import orjson
 from butler.corpus import report
 from butler.corpus.chunk import Style
 from butler.corpus.contaminate import OverlapRule, Protected, benchmark_questions
+from butler.corpus.draw import in_order
 from butler.corpus.drop import Drops, drop_contaminated, drop_exact, drop_like, drop_unsampled
 from butler.corpus.near import NearRule
 from butler.corpus.read import Source, find_files
 from butler.corpus.run import Processes, Spools
 from butler.corpus.sample import Limits
-from butler.corpus.select import Gatherer, Split, Table, split_by_dish
+from butler.corpus.select import Dishes, Gatherer, Split, Table, Texts, split_by_dish
 from butler.corpus.worker import Job
 from butler.errors import ButlerError
 from butler.files import atomic_path, scratch_dir
@@ -122,8 +123,6 @@ def _choose(
 ) -> tuple[Split, Drops, dict[str, Any]]:
     """Drop duplicates and contaminated records, sample, and split; and what was counted on it."""
     drops = Drops(len(table))
-
-    shuffle = processes.shuffle(table, settings.seed, "order")
     counts: dict[str, Any] = {}
     kept, exact = drop_exact(gatherer, table, spools, drops)
     counts["duplicates"] = exact
@@ -132,8 +131,9 @@ def _choose(
     if settings.overlap:
         kept = drops.benchmark(gatherer, table, kept, questions)
     if settings.sample and settings.sample < len(kept):
-        draw = processes.shuffle(table, settings.seed, "sample")
-        kept = drop_unsampled(draw(kept), settings.sample, drops)
+        numbers = processes.draw(table, settings.seed, "sample")
+        drawn = in_order(kept, numbers, table.contents)
+        kept = drop_unsampled(drawn, settings.sample, drops)
     if not len(kept):
         raise ButlerError(f"{source.root}: the benchmark's questions leave no record to train on")
     if settings.test_size >= len(kept):
@@ -141,7 +141,8 @@ def _choose(
             f"test_size {settings.test_size} leaves nothing to train on: {source.root} gives "
             f"{len(kept)} usable records; choose a smaller test_size"
         )
-    split = split_by_dish(table, kept, settings.test_size, settings.seed, shuffle)
+    dishes = Dishes(table, kept, Texts(gatherer, "names"), Texts(gatherer, "dishes"))
+    split = split_by_dish(table, dishes, kept, settings.test_size, settings.seed)
     if settings.test_size and not len(split.test):
         raise ButlerError(
             f"no dish of {source.root} has so few records that test_size {settings.test_size} "
@@ -209,9 +210,8 @@ def _write(
             name: files.enter_context(atomic_path(getattr(outputs, name)))
             for name in ("stats", "rejected", "test", "train")
         }
-        train = processes.copying(table, split.train, beside["train"])
-        test = processes.copying(table, split.test, beside["test"])
-        with train, test, beside["rejected"].open("wb") as stream:
+        sides = [(split.train, beside["train"]), (split.test, beside["test"])]
+        with processes.copying(table, sides), beside["rejected"].open("wb") as stream:
             for lines in report.rejected_lines(source, gatherer, table, drops):
                 stream.write(lines)
         beside["stats"].write_bytes(orjson.dumps(stats, option=orjson.OPT_INDENT_2) + b"\n")

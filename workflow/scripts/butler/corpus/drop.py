@@ -87,16 +87,49 @@ def drop_exact(
     """Keep the best record of each content; return the kept ones and the counts."""
     dishes = Texts(gatherer, "dishes")
 
-    def tie(record: int) -> int:
-        return stable_hash(dishes.text(record), spools.sample(record).hex())
+    def ties(records: Array, groups: Array) -> Array:
+        # In the drawn order equals stay side by side, and few spools are open at a time.
+        order = np.argsort(table.columns["drawn"][records], kind="stable")
+        numbers = np.empty(len(records), np.uint64)
+        numbers[order] = _ties(records[order], groups[order], dishes, spools)
+        return numbers
 
-    best, sizes = drop_duplicates(table, tie)
+    best, sizes = drop_duplicates(table, ties)
     here = np.arange(len(table))
     gone = np.flatnonzero(best != here)
     drops.drop(gone, "duplicate", best[gone])
     kept = np.flatnonzero(best == here)
     groups = int((sizes[kept] > 1).sum())
     return kept, {"groups": groups, "removed": len(gone)}
+
+
+def _ties(records: Array, groups: Array, dishes: Texts, spools: Spools) -> Array:
+    """A number of each record by its dish and sample; 0 in a group where all have the same.
+
+    `groups` holds a number for each record, the same for those of one group, side by side.
+    """
+    found = np.zeros(len(records), np.uint64)
+    texts = np.empty(len(records), object)
+    order = np.argsort(records)
+    texts[order] = dishes.texts(records[order])
+    before: tuple[int, list[int], str, bytes] = (-1, [], "", b"")  # what a group begins with
+    entries = zip(groups.tolist(), texts.tolist(), spools.samples(records), strict=True)
+    for place, (group, dish, sample) in enumerate(entries):
+        first, same, *text = before
+        if group != first:
+            before = group, [place], dish, sample
+        elif text == [dish, sample]:
+            same.append(place)
+            found[place] = found[same[0]]
+        else:
+            found[place] = _tie(dish, sample)
+            if not found[same[0]]:
+                found[same] = _tie(*text)
+    return found
+
+
+def _tie(dish: str, sample: bytes) -> int:
+    return stable_hash(dish, sample.hex())
 
 
 def drop_like(
@@ -144,29 +177,20 @@ def drop_contaminated(
     """
     if not len(split.test) or not len(split.train):
         return split
-    texts = [body(spools.sample(record)) for record in split.test.tolist()]
+    texts = [body(sample) for sample in spools.samples(split.test)]
     protected = Protected(texts, rule)
-    suspects = _sharing(table, split.train, spools, protected.sampled)
+    train = np.zeros(len(table), bool)
+    train[split.train] = True
+    suspects = spools.holding(protected.sampled)
+    suspects = suspects[train[suspects]]
+    # In the drawn order few spools are open at a time.
+    suspects = suspects[np.argsort(table.columns["drawn"][suspects])]
     for begin in range(0, len(suspects), _TOGETHER):
-        some = suspects[begin : begin + _TOGETHER].tolist()
-        joined = "\n".join(body(spools.sample(record)) for record in some)
+        some = suspects[begin : begin + _TOGETHER]
+        joined = "\n".join(map(body, spools.samples(some)))
         grams = Letters(Lines(joined + "\n")).grams()
         for place, (text, share) in protected.find(grams, Runs(grams, rule.ngram)).items():
-            turn = orjson.loads(spools.sample(int(split.test[text])))["conversation"][0]
-            drops.test(some[place], turn["input"], share)
+            (sample,) = spools.samples(split.test[text : text + 1])
+            turn = orjson.loads(sample)["conversation"][0]
+            drops.test(int(some[place]), turn["input"], share)
     return replace(split, train=split.train[drops.reason[split.train] == 0])
-
-
-def _sharing(table: Table, records: Array, spools: Spools, runs: Array) -> Array:
-    """Those of the records that have one of these kept runs."""
-    last = (1 << 22) - 1  # bits of a run that are looked at first
-    seen = np.zeros(last + 1, bool)
-    seen[runs & last] = True
-    train = np.zeros(len(table), bool)
-    train[records] = True
-    found = []
-    for owners, numbers in spools.all_numbers("grams"):
-        hits = np.flatnonzero(seen[numbers & last])
-        found.append(owners[hits[np.isin(numbers[hits], runs)]])
-    hit = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
-    return hit[train[hit]]

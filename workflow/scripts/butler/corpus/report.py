@@ -75,10 +75,8 @@ def statistics(
 
 def _histogram(lengths: Array) -> dict[str, int]:
     """Number of answers by length in characters; the key is the shortest length of its bin."""
-    starts, counts = np.unique(lengths // _HISTOGRAM_STEP * _HISTOGRAM_STEP, return_counts=True)
-    return {
-        str(start): count for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
-    }
+    counts = np.bincount(lengths // _HISTOGRAM_STEP).tolist()
+    return {str(bin * _HISTOGRAM_STEP): count for bin, count in enumerate(counts) if count}
 
 
 def _group_sizes(drops: Drops) -> dict[str, dict[str, int]]:

@@ -4,23 +4,24 @@ import gc
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import cache
-from itertools import chain, repeat
+from contextlib import ExitStack, contextmanager
+from mmap import ACCESS_READ, mmap
 from multiprocessing import get_context
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from butler.corpus import worker
+from butler.corpus.draw import drawn_numbers
 from butler.corpus.read import Chunk
 from butler.corpus.sample import Conversations
-from butler.corpus.select import Shuffle, Table, drawn_numbers
-from butler.corpus.worker import Job, Outcome, Worker, spool_path
+from butler.corpus.select import Places, Table
+from butler.corpus.worker import SAMPLES, SHARES, Job, Outcome, Worker, spool_path
 from butler.errors import ButlerError
 from butler.tools import dies_with_us
 
@@ -28,7 +29,8 @@ Array = np.ndarray[Any, Any]
 _AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory
 _WORTH_SHARING = 50_000  # records
 _BLOCK = 1 << 18  # what the processor holds near
-_RECORDS = 100_000  # whose numbers are read at a time
+_PIECE = 1 << 20  # bytes of numbers read at a time
+_HANDLES = 256  # files open at once
 
 
 @contextmanager
@@ -94,83 +96,73 @@ class Processes:
         while waiting:
             yield waiting.popleft().result()
 
-    def shuffle(self, table: Table, seed: int, purpose: str) -> Shuffle:
-        """What puts records in an order drawn by seed and content; several processes draw at once.
-
-        They begin now, so that this one can go on until an order is asked for.
-        """
+    def draw(self, table: Table, seed: int, purpose: str) -> Array:
+        """A number for each record, drawn by seed and content, as uint64."""
         contents = table.contents.astype(">u8").tobytes()
-        if self._pool and len(table) > _WORTH_SHARING:
-            step = -(-len(table) // self.count) * 16
-            parts = [contents[at : at + step] for at in range(0, len(contents), step)]
-            futures = [self._pool.submit(drawn_numbers, seed, purpose, part) for part in parts]
-        else:
-            futures = []
-
-        @cache
-        def numbers() -> Array:
-            drawn = [future.result() for future in futures]
-            return np.concatenate(drawn or [drawn_numbers(seed, purpose, contents)])
-
-        def shuffled(records: Array) -> Array:
-            own = numbers()[records]
-            order = np.argsort(own)
-            if (own[order][1:] == own[order][:-1]).any():
-                keys = table.contents[records]
-                order = np.lexsort((keys[:, 1], keys[:, 0], own))
-            return records[order]
-
-        return shuffled
+        if not self._pool or len(table) <= _WORTH_SHARING:
+            return drawn_numbers(seed, purpose, contents)
+        step = -(-len(table) // self.count) * 16
+        parts = [contents[at : at + step] for at in range(0, len(contents), step)]
+        futures = [self._pool.submit(drawn_numbers, seed, purpose, part) for part in parts]
+        return np.concatenate([future.result() for future in futures])
 
     @contextmanager
-    def copying(self, table: Table, records: Array, target: Path) -> Iterator[None]:
-        """Write the samples of the records to `target`, in this order, beside what is done here."""
+    def copying(self, table: Table, sides: Sequence[tuple[Array, Path]]) -> Iterator[None]:
+        """Write the samples of each side's records to its file, beside what is done here.
+
+        The records are in the drawn order. The spools of samples are emptied.
+        """
+        tasks: list[list[_Part]] = [[] for _ in SAMPLES]
         start = Conversations(self.job.style.system).start
-        sizes = table.columns["sizes"][records].astype(np.int64)
-        places = table.spools[records], table.columns["offsets"][records], sizes
-        ends = np.cumsum(sizes + len(start))
-        with target.open("wb") as stream:
-            stream.truncate(int(ends[-1]) if len(ends) else 0)
-        share = self.count if len(records) > _WORTH_SHARING else 1
+        for records, target in sides:
+            places = table.places(records)
+            begins = np.append(0, np.cumsum(places.sizes.astype(np.int64) + len(start)))
+            with target.open("wb") as stream:
+                stream.truncate(int(begins[-1]))
+            bounds = np.searchsorted(places.shares, np.arange(SHARES + 1))
+            for parts, first, last in zip(tasks, bounds[:-1], bounds[1:], strict=True):
+                if last > first:
+                    parts.append((target, int(begins[first]), places.of(slice(first, last))))
         futures = []
-        for part in np.array_split(np.arange(len(records)), share):
-            if not len(part):
-                continue
-            at = int(ends[part[0]] - sizes[part[0]]) - len(start)
-            task = (self.job.folder, start, target, at, *(column[part] for column in places))
-            if self._pool and share > 1:
-                futures.append(self._pool.submit(_copy, *task))
+        for parts in filter(None, tasks):
+            if self._pool and len(table) > _WORTH_SHARING:
+                futures.append(self._pool.submit(_copy, self.job.folder, start, parts))
             else:
-                _copy(*task)
+                _copy(self.job.folder, start, parts)
         yield
         for future in futures:
             future.result()
 
 
-def _copy(
-    folder: Path,
-    start: bytes,
-    target: Path,
-    at: int,
-    spools: Array,
-    offsets: Array,
-    sizes: Array,
-) -> None:
-    """Write samples from the spools, after their start, to `target` from byte `at` on."""
-    handles = {int(number): _open(folder, "samples", int(number)) for number in np.unique(spools)}
-    try:
-        with target.open("r+b", buffering=_BLOCK) as stream:
-            stream.seek(at)
-            files = map(handles.__getitem__, spools.tolist())
-            samples = map(os.pread, files, sizes.tolist(), offsets.tolist())
-            stream.writelines(chain.from_iterable(zip(repeat(start), samples, strict=False)))
-    finally:
-        for handle in handles.values():
-            os.close(handle)
+_Part = tuple[Path, int, Places]
 
 
-def _open(folder: Path, part: str, number: int) -> int:
-    return os.open(spool_path(folder, part, number), os.O_RDONLY)
+def _copy(folder: Path, start: bytes, parts: Sequence[_Part]) -> None:
+    """Write the samples of one share, after their start, to each target from a byte of it on.
+
+    Then its spools are emptied: the system takes their memory for what is written next.
+    """
+    share = SAMPLES[parts[0][2].shares[0]]
+    numbers = np.unique(np.concatenate([places.spools for _, _, places in parts])).tolist()
+    paths = [spool_path(folder, share, number) for number in numbers]
+    with ExitStack() as open_:
+        # Mapped, as few samples of a spool may be wanted.
+        maps = (open_.enter_context(_mapped(path)) for path in paths)
+        spools = dict(zip(numbers, maps, strict=True))
+        for target, at, places in parts:
+            files = map(spools.__getitem__, places.spools.tolist())
+            ends = (places.offsets + places.sizes).tolist()
+            samples = map(getitem, files, map(slice, places.offsets.tolist(), ends))
+            with target.open("r+b", buffering=_BLOCK) as stream:
+                stream.seek(at)
+                stream.writelines(map(start.__add__, samples))
+    for path in paths:
+        os.truncate(path, 0)
+
+
+def _mapped(path: Path) -> mmap:
+    with path.open("rb") as stream:
+        return mmap(stream.fileno(), 0, access=ACCESS_READ)
 
 
 class Spools:
@@ -185,48 +177,60 @@ class Spools:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for handle in self._handles.values():
             os.close(handle)
-
-    def _read(self, part: str, record: int, offset: int, size: int) -> bytes:
-        return self._bytes(part, int(self._table.spools[record]), offset, size)
+        self._handles.clear()
 
     def _bytes(self, part: str, number: int, offset: int, size: int) -> bytes:
         if (part, number) not in self._handles:
-            self._handles[part, number] = _open(self._folder, part, number)
+            if len(self._handles) >= _HANDLES:
+                self._close()
+            path = spool_path(self._folder, part, number)
+            self._handles[part, number] = os.open(path, os.O_RDONLY)
         return os.pread(self._handles[part, number], size, offset)
 
-    def sample(self, record: int) -> bytes:
-        """The finished sample of a record, a line of JSON."""
-        columns = self._table.columns
-        place = int(columns["offsets"][record]), int(columns["sizes"][record])
-        return self._start + self._read("samples", record, *place)
+    def samples(self, records: Array) -> Iterator[bytes]:
+        """The finished samples of records, each a line of JSON."""
+        places = self._table.places(records)
+        columns = (places.shares, places.spools, places.offsets, places.sizes)
+        for share, *place in zip(*(column.tolist() for column in columns), strict=True):
+            yield self._start + self._bytes(SAMPLES[share], *place)
 
     def numbers(self, part: str, record: int) -> Array:
-        """What a record has in "shingles" or "grams", as uint32."""
+        """What a record has in "shingles", as uint32."""
         columns = self._table.columns
         size = int(columns[part][record]) * 4
         offset = int(columns[f"{part.removesuffix('s')}_offsets"][record])
-        return np.frombuffer(self._read(part, record, offset, size), np.uint32)
-
-    def all_numbers(self, part: str) -> Iterator[tuple[Array, Array]]:
-        """Everything in a kind of spool, chunk by chunk: the record of each number, and these."""
-        columns = self._table.columns
-        counts = columns[part].astype(np.int64)
-        offsets = columns[f"{part.removesuffix('s')}_offsets"]
-        for begin in range(0, len(counts), _RECORDS):
-            own = slice(begin, begin + _RECORDS)
-            records = np.repeat(np.arange(len(counts))[own], counts[own])
-            numbers = [self._run(part, *run) for run in self._runs(own, offsets, counts)]
-            yield records, np.concatenate(numbers) if numbers else np.empty(0, np.uint32)
-
-    def _runs(self, own: slice, offsets: Array, counts: Array) -> Iterator[tuple[int, int, int]]:
-        """Stretches of consecutive records that lie one after another: (spool, offset, bytes)."""
-        first, sizes, spools = offsets[own], counts[own] * 4, self._table.spools[own]
-        breaks = (first[1:] != first[:-1] + sizes[:-1]) | (spools[1:] != spools[:-1])
-        starts = np.concatenate(([0], np.flatnonzero(breaks) + 1)) if len(first) else []
-        for start, total in zip(starts, np.add.reduceat(sizes, starts), strict=True):
-            yield int(spools[start]), int(first[start]), int(total)
-
-    def _run(self, part: str, number: int, offset: int, size: int) -> Array:
+        number = int(self._table.spools[record])
         return np.frombuffer(self._bytes(part, number, offset, size), np.uint32)
+
+    def holding(self, runs: Array) -> Array:
+        """The records that kept one of these runs (uint32, ascending), in ascending order."""
+        table = self._table
+        holding = np.zeros(len(table), bool)
+        for number in np.unique(table.spools).tolist():
+            places = _places_of(runs, spool_path(self._folder, "grams", number))
+            records = np.flatnonzero(table.spools == number)
+            begins = table.columns["gram_offsets"][records] // 4
+            # A worker's records lie in order; one without runs begins where the next does.
+            holding[records[np.searchsorted(begins, places, "right") - 1]] = True
+        return np.flatnonzero(holding)
+
+
+def _places_of(numbers: Array, path: Path) -> Array:
+    """Where in a file of uint32 one of these numbers (ascending) stands."""
+    last = np.uint32((1 << 22) - 1)  # bits of a number that are looked at first
+    seen = np.zeros(last + 1, bool)
+    seen[numbers & last] = True
+    found, begin = [np.empty(0, np.int64)], 0
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            own = np.frombuffer(piece, np.uint32)
+            hits = np.flatnonzero(seen.take(own & last))
+            at = np.searchsorted(numbers[:-1], own[hits])
+            found.append(hits[numbers[at] == own[hits]] + begin)
+            begin += len(own)
+    return np.concatenate(found)

@@ -4,18 +4,33 @@ Nothing here depends on the order of the input: every choice is made by content 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from heapq import heapify, heappop
+from heapq import heappop, heappush
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from butler.corpus.worker import Outcome
+from butler.corpus.dish import dish_key
+from butler.corpus.draw import drawn_for, in_order
+from butler.corpus.worker import Outcome, share_of
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where samples lie: the worker that spooled each, the share, and its bytes in this spool."""
+
+    spools: Array
+    shares: Array
+    offsets: Array
+    sizes: Array
+
+    def of(self, some: Any) -> "Places":
+        """Those of some of the samples."""
+        return Places(*(column[some] for column in vars(self).values()))
 
 
 @dataclass
@@ -23,20 +38,26 @@ class Table:
     """The usable records as columns, in the order of the input.
 
     `files` and `lines` say where a record stood, `spools`, `offsets` and `sizes` where its sample
-    is; `contents` is the content key as uint64 [records, 2]; `keys` numbers the keys of name and
-    dish (-1 for none) in `key_names`. `columns` holds further arrays by name (worker.py).
+    is; `contents` is the content key as uint64 [records, 2]. `columns` holds further arrays by name
+    (worker.py), `key_numbers` one of them.
     """
 
     files: Array
     lines: Array
     spools: Array
     contents: Array
-    keys: Array
-    key_names: list[str]
+    key_numbers: Array
     columns: dict[str, Array]
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def places(self, records: Array) -> Places:
+        """Where the samples of records lie."""
+        columns = self.columns
+        shares = share_of(columns["drawn"][records])
+        own = columns["offsets"][records], columns["sizes"][records]
+        return Places(self.spools[records], shares, *own)
 
     def rank_columns(self) -> tuple[Array, ...]:
         """What makes a record the better one, for numpy.lexsort: the last counts first.
@@ -54,8 +75,6 @@ class Gatherer:
 
     outcomes: list[Outcome] = field(default_factory=list)
     read: dict[int, int] = field(default_factory=dict)
-    _ids: dict[str, int] = field(default_factory=dict)
-    _keys: list[Array] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         """Take in a chunk's outcome; they come in the order of the input."""
@@ -66,12 +85,6 @@ class Gatherer:
             if outcome.arrays:
                 outcome.arrays["lines"] += before
         self.read[file] = before + outcome.entries
-        if outcome.arrays:
-            ids = self._ids
-            keys = outcome.keys.decode().split("\n")
-            numbers = [ids.setdefault(key, len(ids)) if key else -1 for key in keys]
-            self._keys.append(np.array(numbers, np.int32).reshape(-1, 2))
-            outcome.keys = b""
         self.outcomes.append(outcome)
 
     def table(self) -> Table:
@@ -86,8 +99,7 @@ class Gatherer:
             joined.pop("lines", np.empty(0, np.int64)),
             np.repeat([o.spool for o in full], counts),
             contents.reshape(-1, 2),
-            np.concatenate(self._keys) if self._keys else np.empty((0, 2), np.int32),
-            list(self._ids),
+            joined.pop("key_numbers", np.empty((0, 2), np.uint64)),
             joined,
         )
 
@@ -98,36 +110,52 @@ class Texts:
     def __init__(self, gatherer: Gatherer, kind: str) -> None:
         full = [outcome for outcome in gatherer.outcomes if outcome.contents]
         self._blobs: list[bytes] = [getattr(outcome, kind) for outcome in full]
-        self._ends = list(accumulate(len(outcome.contents) // 16 for outcome in full))
+        sizes = [len(outcome.contents) // 16 for outcome in full]
+        self._begins = [0, *accumulate(sizes)]
         self._open: tuple[int, list[str]] = (-1, [])
 
     def text(self, record: int) -> str:
         """The text of one record."""
-        blob = bisect_right(self._ends, record)
+        blob = bisect_right(self._begins, record) - 1
+        return self._lines(blob)[record - self._begins[blob]]
+
+    def texts(self, records: Array) -> list[str]:
+        """The texts of records; best in ascending order, as one chunk's are held at a time."""
+        begins = np.array(self._begins)
+        blobs = np.searchsorted(begins, records, "right") - 1
+        within = (records - begins[blobs]).tolist()
+        return [self._lines(blob)[line] for blob, line in zip(blobs.tolist(), within, strict=True)]
+
+    def _lines(self, blob: int) -> list[str]:
         if self._open[0] != blob:
             self._open = blob, self._blobs[blob].decode().split("\n")
-        texts = self._open[1]
-        return texts[record - self._ends[blob] + len(texts)]
+        return self._open[1]
 
 
-def drop_duplicates(table: Table, tie: Callable[[int], int]) -> tuple[Array, Array]:
+def drop_duplicates(table: Table, ties: Callable[[Array, Array], Array]) -> tuple[Array, Array]:
     """For each record the one that stays of its content (itself, if it is), and its group's size.
 
-    `tie` gives a number of a record by its sample; it decides between equals only. The table must
-    not be empty.
+    `ties` gives a number of each record by its sample, that decides between equals only. It is
+    given records, equals side by side, and a number for each of them, the same for equals. The
+    table must not be empty.
     """
     best, sizes = np.arange(len(table)), np.ones(len(table), np.int64)
-    alike = np.unique(_neighbours(np.argsort(table.contents[:, 0]), table.contents[:, :1]))
+    first, second = table.contents.T
+    order = np.argsort(first)
+    same = _same(order, first)
+    alike = np.sort(order[_beside(same)])
     if not len(alike):
         return best, sizes
-    ties = np.zeros(len(table), np.uint64)
-    rank = np.stack(table.rank_columns(), axis=1)
-    order = _by_content(table, alike, ties)
-    tied = np.unique(_neighbours(order, table.contents, rank))
-    if len(tied):
-        ties[tied] = [tie(record) for record in tied.tolist()]
-        order = _by_content(table, alike, ties)
-    new = np.concatenate(([True], ~_same(order, table.contents)))
+    numbers = np.zeros(len(table), np.uint64)
+    order = _by_content(table, alike, numbers)
+    same = _same(order, first, second)
+    equal = same & _same(order, *table.rank_columns())
+    if equal.any():
+        tied = _beside(equal)
+        groups = np.cumsum(np.concatenate(([True], ~equal)))
+        numbers[order[tied]] = ties(order[tied], groups[tied])
+        order = _by_content(table, alike, numbers)
+    new = np.concatenate(([True], ~same))
     group = np.cumsum(new) - 1
     best[order] = order[np.flatnonzero(new)][group]
     sizes[order] = np.bincount(group)[group]
@@ -144,14 +172,15 @@ def _by_content(table: Table, records: Array, ties: Array) -> Array:
     return records[np.lexsort([key[records] for key in keys])]
 
 
-def _same(order: Array, values: Array) -> Array:
-    return np.all(values[order[1:]] == values[order[:-1]], axis=1)
+def _same(order: Array, *columns: Array) -> Array:
+    """Whether each record but the first has the same values as the one before it in this order."""
+    ordered = (column[order] for column in columns)
+    return np.logical_and.reduce([values[1:] == values[:-1] for values in ordered])
 
 
-def _neighbours(order: Array, *values: Array) -> Array:
-    """The records that have the same values as one beside them in this order."""
-    same = np.logical_and.reduce([_same(order, some) for some in values])
-    return np.concatenate((order[1:][same], order[:-1][same]))
+def _beside(same: Array) -> Array:
+    """Whether each record of an order is the same as one beside it."""
+    return np.concatenate((same, [False])) | np.concatenate(([False], same))
 
 
 def ranked(table: Table, records: Array) -> Array:
@@ -159,26 +188,6 @@ def ranked(table: Table, records: Array) -> Array:
     chosen = [column[records] for column in table.rank_columns()]
     content = table.contents[records]
     return records[np.lexsort((content[:, 1], content[:, 0], *chosen))]
-
-
-def drawn_numbers(seed: int, purpose: str, contents: bytes) -> Array:
-    """A number for each content key (16 bytes each), drawn by seed and purpose, as uint64."""
-    start = blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
-    text = contents.hex().encode()
-    digests = []
-    for at in range(0, len(text), 32):
-        digests.append(_digest(start, text[at : at + 32]))
-    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
-
-
-def _digest(start: blake2b, rest: bytes) -> bytes:
-    """The hash of what `start` has taken in and `rest`, as stable_hash() has it."""
-    hashed = start.copy()
-    hashed.update(rest)
-    return hashed.digest()
-
-
-Shuffle = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,8 @@ class Split:
     def dish_counts(self) -> dict[str, int]:
         """How many dishes are on each side."""
         sides = {"train": self.train, "test": self.test}
-        return {side: len(np.unique(self.dishes[records])) for side, records in sides.items()}
+        dishes = {side: np.bincount(self.dishes[records]) for side, records in sides.items()}
+        return {side: int(np.count_nonzero(counts)) for side, counts in dishes.items()}
 
 
 def _components(first: Array, second: Array, count: int) -> Array:
@@ -208,47 +218,96 @@ def _components(first: Array, second: Array, count: int) -> Array:
     return roots
 
 
-def dish_groups(keys: Array, key_names: Sequence[str]) -> tuple[Array, dict[int, str]]:
-    """The dish of each record, and the name of each dish: the smallest key of its group.
+def dish_groups(keys: Array) -> tuple[Array, Array, Array]:
+    """The dish of each record, and for each dish its smallest key and how many keys it has.
+
+    Dishes are numbered in the order of their smallest keys.
 
     Args:
-        keys: numbers of the keys of name and dish [records, 2], -1 for none.
+        keys: numbers of the keys of name and dish, uint64 [records, 2], 0 for none.
     """
-    both = keys[:, 1] >= 0
-    groups = _components(keys[both, 0], keys[both, 1], len(key_names))
-    names: dict[int, str] = {}
-    used = np.flatnonzero(np.bincount(keys[keys >= 0]))
-    for key, group in zip(used.tolist(), groups[used].tolist(), strict=True):
-        name = key_names[key]
-        if group not in names or name < names[group]:
-            names[group] = name
-    return groups[keys[:, 0]], names
+    flat = keys.ravel()
+    order = np.argsort(flat)
+    ordered = flat[order]
+    new = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    places = np.empty(len(flat), np.int64)
+    places[order] = np.cumsum(new) - 1
+    distinct, nodes = ordered[new], places.reshape(-1, 2)
+    both = keys[:, 1] != 0
+    roots = _components(nodes[both, 0], nodes[both, 1], len(distinct))
+    counts = np.bincount(roots)
+    counts[roots[distinct == 0]] = 0  # that is no key
+    present = np.flatnonzero(counts)
+    numbers = np.cumsum(counts > 0) - 1
+    return numbers[roots[nodes[:, 0]]], distinct[present], counts[present]
 
 
-def split_by_dish(
-    table: Table, records: Array, test_size: int, seed: int, shuffle: Shuffle
-) -> Split:
+class Dishes:
+    """The dishes of records, and the number that each dish drew: that of its smallest name.
+
+    `of` numbers the dish of each record, in the order of `lowest`, the smallest number that a key
+    of the dish drew. The dish's own is not below that, so that few names need be looked at.
+    """
+
+    def __init__(self, table: Table, records: Array, names: "Texts", dishes: "Texts") -> None:
+        self._keys, self._records = table.key_numbers[records], records
+        self._names, self._dishes = names, dishes
+        self.of, self.lowest, self._counts = dish_groups(self._keys)
+
+    def drawn(self, begin: int, end: int, seed: int) -> list[int]:
+        """What the dishes `begin` to `end` drew."""
+        drawn = self.lowest[begin:end].copy()
+        several = np.zeros(len(self.lowest), bool)
+        several[begin:end] = self._counts[begin:end] > 1
+        names: dict[int, str] = {}
+        places = np.flatnonzero(several[self.of])
+        for dish, name in zip(self.of[places].tolist(), self._smaller_names(places), strict=True):
+            names[dish] = min(name, names.get(dish, name))
+        drawn[np.array(list(names), np.int64) - begin] = drawn_for(seed, "split", names.values())
+        return drawn.tolist()
+
+    def _smaller_names(self, places: Array) -> Iterator[str]:
+        """The smaller key of name and dish of these records, in ascending order."""
+        records = self._records[places]
+        texts = zip(self._names.texts(records), self._dishes.texts(records), strict=True)
+        for (name, dish), has_dish in zip(texts, self._keys[places, 1] != 0, strict=True):
+            key = dish_key(name)
+            yield min(key, dish_key(dish)) if has_dish else key
+
+
+def _held_out(dishes: Dishes, test_size: int, seed: int) -> list[int]:
+    """The dishes of the test side: in the order drawn, each that there is still room for."""
+    sizes = np.bincount(dishes.of).tolist()
+    lowest = [*dishes.lowest.tolist(), 1 << 64]
+    chosen: list[int] = []
+    waiting: list[tuple[int, int]] = []
+    begin, step = 0, 1024
+    while begin < len(sizes) and test_size:
+        end = min(begin + step, len(sizes))
+        for entry in zip(dishes.drawn(begin, end, seed), range(begin, end), strict=True):
+            heappush(waiting, entry)
+        while waiting and test_size and waiting[0][0] < lowest[end]:
+            _, dish = heappop(waiting)
+            if sizes[dish] <= test_size:
+                chosen.append(dish)
+                test_size -= sizes[dish]
+        begin, step = end, 2 * step
+    return chosen
+
+
+def split_by_dish(table: Table, dishes: Dishes, records: Array, test_size: int, seed: int) -> Split:
     """Give whole dishes, in an order drawn by seed, to the test side until it has `test_size`.
 
     A dish with more records than there is room for goes to train, so the test side has exactly
     `test_size` records wherever single-record dishes are left.
     """
-    dishes, names = dish_groups(table.keys[records], table.key_names)
-    counts = np.bincount(dishes)
-    present = np.flatnonzero(counts)
-    sizes = dict(zip(present.tolist(), counts[present].tolist(), strict=True))
-    chosen: list[int] = []
-    room = test_size
-    if room:
-        start = blake2b(f"{seed}\x1fsplit\x1f".encode(), digest_size=8)
-        drawn = [(_digest(start, names[dish].encode()), names[dish], dish) for dish in sizes]
-        heapify(drawn)  # few of them are wanted
-        while drawn and room:
-            _, _, dish = heappop(drawn)
-            if sizes[dish] <= room:
-                chosen.append(dish)
-                room -= sizes[dish]
-    held_out = np.isin(dishes, chosen)
+    chosen = np.zeros(len(dishes.lowest), bool)
+    chosen[_held_out(dishes, test_size, seed)] = True
+    held_out = chosen[dishes.of]
     of_all = np.full(len(table), -1, np.int32)
-    of_all[records] = dishes
-    return Split(shuffle(records[~held_out]), shuffle(records[held_out]), of_all)
+    of_all[records] = dishes.of
+    drawn = table.columns["drawn"]
+    train, test = (
+        in_order(side, drawn, table.contents) for side in (records[~held_out], records[held_out])
+    )
+    return Split(train, test, of_all)

@@ -11,6 +11,7 @@ import numpy as np
 
 from butler.corpus.chunk import Rejections, Style, make_samples
 from butler.corpus.contaminate import Protected
+from butler.corpus.draw import drawn_for, drawn_numbers
 from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
 from butler.corpus.gates import Array
@@ -19,7 +20,9 @@ from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
 from butler.corpus.runs import Runs
 
-_PARTS = ("samples", "shingles", "grams")
+SHARES = 64  # of the drawn order, in each of which samples are spooled apart
+SAMPLES = tuple(f"samples.{share}" for share in range(SHARES))
+_PARTS = (*SAMPLES, "shingles", "grams")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,10 @@ class Outcome:
     """What a chunk left: how many entries it had, rejections, and arrays over its usable records.
 
     `rejected` holds (entry, reason, detail, name), entries from 1 within the chunk; `lines` are
-    those of the usable records. `offsets` and `sizes` say where in spool `spool` a sample is;
-    `names` and `dishes` hold a line per record, `keys` two.
+    those of the usable records. `drawn` is a record's number in the order of the outputs (uint64),
+    `offsets` and `sizes` say where its sample is in the spool of its share of that order, which
+    worker `spool` wrote. `key_numbers` has a number of the keys of name and dish, 0 for none,
+    uint64 [records, 2]. `names` and `dishes` hold a line per record.
     """
 
     chunk: Chunk
@@ -49,7 +54,6 @@ class Outcome:
     spool: int
     names: bytes = b""
     dishes: bytes = b""
-    keys: bytes = b""
     contents: bytes = b""
     arrays: dict[str, Array] = field(default_factory=dict)
     contaminated: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -81,16 +85,22 @@ class Worker:
             return outcome
         outcome.names = "\n".join(batch.names).encode()
         outcome.dishes = "\n".join(batch.dishes).encode()
-        outcome.keys = "\n".join(batch.keys).encode()
         outcome.contents = b"".join(batch.contents)
         sizes = np.concatenate(batch.sizes).astype(np.int32)
+        seed = self.job.style.seed
+        drawn = drawn_numbers(seed, "order", outcome.contents)
+        # Two keys of millions have the same 64 bits by a chance of 1 to ten million, and then two
+        # dishes would only go to the same side.
+        keys = drawn_for(seed, "split", "\n".join(batch.keys).split("\n"))
         outcome.arrays = {
             "lines": numbers[batch.rows],
             "named": np.fromiter(map(bool, batch.dishes), bool, len(batch.dishes)),
             "characters": np.concatenate(batch.characters).astype(np.int32),
             "name_sizes": np.fromiter(map(len, batch.names), np.int32, len(batch.names)),
+            "key_numbers": keys.reshape(-1, 2),
+            "drawn": drawn,
             "sizes": sizes,
-            "offsets": self._write("samples", b"".join(batch.samples)) + _offsets(sizes),
+            "offsets": self._spooled(b"".join(batch.samples), sizes, drawn),
         }
         self._compare(Grams.joined(batch.letters), outcome)
         return outcome
@@ -132,6 +142,24 @@ class Worker:
             if self.job.benchmark:
                 outcome.contaminated = self.job.benchmark.find(grams, runs)
 
+    def _spooled(self, samples: bytes, sizes: Array, drawn: Array) -> Array:
+        """Write each sample to the spool of its share; return where it begins there."""
+        shares = share_of(drawn)
+        order = np.argsort(shares, kind="stable")
+        bounds = np.searchsorted(shares[order], np.arange(SHARES + 1))
+        begins = _offsets(sizes)[order]
+        slices = map(slice, begins.tolist(), (begins + sizes[order]).tolist())
+        pieces = list(map(samples.__getitem__, slices))
+        starts = [
+            self._write(part, b"".join(pieces[begin:end]))
+            for part, begin, end in zip(SAMPLES, bounds[:-1], bounds[1:], strict=True)
+        ]
+        inside = _offsets(sizes[order])
+        before = np.append(inside, 0)[bounds[:-1]]  # of a share that has none, nothing is asked
+        offsets = np.empty(len(sizes), np.int64)
+        offsets[order] = inside + np.repeat(starts - before, np.diff(bounds))
+        return offsets
+
     def _write(self, part: str, content: bytes) -> int:
         """Add to a spool; return where it begins there."""
         stream = self._files[part]
@@ -144,6 +172,11 @@ class Worker:
 def spool_path(folder: Path, part: str, number: int) -> Path:
     """Where worker `number` keeps a kind of bytes."""
     return folder / f"{part}.{number}"
+
+
+def share_of(drawn: Array) -> Array:
+    """The share of the drawn order that each number falls in, as uint8."""
+    return (drawn >> np.uint64(64 - (SHARES - 1).bit_length())).astype(np.uint8)
 
 
 def _offsets(sizes: Array) -> Array:
