@@ -91,6 +91,23 @@ def test_loops_use_what_stands_in_their_own_file() -> None:
         assert used <= {"np"}, (module.__name__, loop.__name__)
 
 
+def test_a_loop_runs_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "__pycache__").write_bytes(b"")  # no folder
+    loop = tmp_path / "loop.py"
+    loop.write_text(
+        "from butler.corpus.compiled import compiled\n"
+        "@compiled\n"
+        "def twice(number):\n"
+        "    return 2 * number\n"
+        "print(twice(3))\n"
+    )
+    own = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONPATH": str(SCRIPTS)}
+    environment = {key: value for key, value in os.environ.items() if "NUMBA" not in key} | own
+    command = [sys.executable, str(loop)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "6\n", done.stderr
+
+
 FORKED = """
 from pathlib import Path
 from butler.corpus.chunk import Style

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from butler.ceval import read_rows
+from butler.corpus.compiled import compiled
 from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import Lines
 from butler.corpus.runs import Marks, Runs
@@ -26,6 +27,17 @@ class OverlapRule:
 
     ngram: int
     share: float
+
+
+@compiled
+def _first_of_each(owners: Array, wanted: Array) -> Array:
+    """Whether each number is among the first that its owner has as many of as are wanted."""
+    left = wanted.copy()
+    chosen = np.empty(len(owners), np.bool_)
+    for place, owner in enumerate(owners):
+        chosen[place] = left[owner] > 0
+        left[owner] -= 1
+    return chosen
 
 
 class Protected:
@@ -58,12 +70,8 @@ class Protected:
 
         That is all but so many of each text.
         """
-        order = np.argsort(owners.astype(np.min_scalar_type(len(self.totals))), kind="stable")
-        starts = np.cumsum(self.totals) - self.totals
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order)) - np.repeat(starts, self.totals)
         spared = np.maximum(self.totals * self.rule.share - 1e-6, 0).astype(np.int64)
-        return np.flatnonzero(rank < (self.totals - spared)[owners])
+        return np.flatnonzero(_first_of_each(owners, self.totals - spared))
 
     def find(self, grams: Grams, runs: Runs) -> dict[int, tuple[int, float]]:
         """{record: (protected text, share)} for the contaminated records, the largest share each.
