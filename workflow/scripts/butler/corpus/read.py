@@ -23,7 +23,7 @@ from butler.errors import ButlerError
 
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 23
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
 _SPACES = re.compile(r"[ \t\n\r]*")
 _APART = re.compile(rb'["\s]\s:')  # a key and its colon with white space between
