@@ -44,13 +44,12 @@ from butler.corpus.recipe import (
     text_field,
     texts_field,
 )
-from butler.corpus.text import BREAKS, respell_lines, split_lines, tidy_lines
+from butler.corpus.text import BREAKS, HAN_ALONE, respell_lines, split_lines, tidy_lines
 
 _CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
 HEADING_ENDS = ":：】)）"
 _LEFT = CLEAN | RULES
 _SETTLED = bytes((0, CHANGED))
-_HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # clean, as the gates tell
 _PLAINLY_NUMBERED = re.compile(
     "(第)?([0-9]{1,2})(?(1)步[:：]|[.、] ?)(?=[\u4e00-\u9ffc])(?![第步一二三四五六七八九十])"
 )
@@ -263,7 +262,7 @@ def _fields(record: Any) -> _Fields:
 
 
 def _dish(raw: str) -> str:
-    return raw if _HAN_ALONE.fullmatch(raw) else _clean_dish(raw)
+    return raw if HAN_ALONE.fullmatch(raw) else _clean_dish(raw)
 
 
 _clean_dish = lru_cache(_CACHED_LINES)(clean_dish)

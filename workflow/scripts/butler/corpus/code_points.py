@@ -27,8 +27,3 @@ class CodePoints:
         """Find the numbers of all of these code points that are not met yet."""
         found = self.known.take(codes)
         self.meet(np.flatnonzero(np.bincount(codes[found == self._unseen])).tolist())
-
-    def of(self, codes: Array) -> Array:
-        """The number of each of many code points."""
-        self.meet_all(codes)
-        return self.known.take(codes)

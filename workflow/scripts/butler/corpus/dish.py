@@ -7,7 +7,7 @@ either key, directly or through others, are one dish.
 
 import re
 
-from butler.corpus.text import letters
+from butler.corpus.text import HAN_ALONE, letters
 
 _BRACKET = re.compile(r"[（(【\[《「『<{][^）)】\]》」』>}]*[）)】\]》」』>}]")
 _ORNAMENT = (
@@ -25,13 +25,12 @@ _SIZE = re.compile(r"\d+(?:\.\d+)?(?:寸|人份|人|克|g|ml|个|分钟|连模|c
 # What a name must begin or end with for one of the patterns to take something away.
 _LEAD_STARTS = frozenset(word[0] for word in _ORNAMENT.split("|"))
 _TAIL_ENDS = frozenset("法作程谱做版列集弹期款一二三四五六七八九十")
-_HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # which letters() leaves as they are
 _BRACKETS = re.compile("[（(【\\[《「『<{]")
 
 
 def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
-    whole = name if _HAN_ALONE.fullmatch(name) else letters(name)
+    whole = name if HAN_ALONE.fullmatch(name) else letters(name)
     bare = whole
     if whole != name and _BRACKETS.search(name):
         bare = letters(_BRACKET.sub("", name)) or whole

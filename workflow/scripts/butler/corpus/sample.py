@@ -10,6 +10,7 @@ import orjson
 from butler.chat_template import MARKER
 from butler.corpus.adverts import has_contact
 from butler.corpus.code_points import Array
+from butler.corpus.draw import drawn_for
 from butler.corpus.recipe import Recipe, Rejected, is_heading
 from butler.corpus.text import chinese_share
 from butler.corpus.utf8 import MOST, write_conversations
@@ -56,7 +57,7 @@ class Questions:
         self._endings = tuple(forms)
         self._marks = [f"{ending}\n" for ending in forms]
         self._weights = np.array(list(forms.values()))
-        self._start = blake2b(f"{seed}\x1fquestion\x1f".encode(), digest_size=8)
+        self._seed = seed
 
     def ask(self, names: Sequence[str], keywords: Sequence[str]) -> list[str]:
         """The questions of recipes with these names and keywords, one keyword a line."""
@@ -73,12 +74,7 @@ class Questions:
 
     def _drawn(self, names: Sequence[str]) -> Array:
         """A number from 0 to 1 for each name."""
-        digests = []
-        for name in names:
-            drawn = self._start.copy()
-            drawn.update(name.encode())
-            digests.append(drawn.digest())
-        return np.frombuffer(b"".join(digests), ">u8") / 2.0**64
+        return drawn_for(self._seed, "question", names) / 2.0**64
 
 
 def content_key(text: bytes | memoryview) -> bytes:

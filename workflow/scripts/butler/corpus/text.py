@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # of characters that no rule of spelling changes
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 
 # NFKC over everything would turn （ ， ： ！ into ASCII, 1½ into 11⁄2, ① into 1 and m² into m2.
