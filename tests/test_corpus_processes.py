@@ -1,6 +1,7 @@
 """The corpus stage's processes: none is waited for that is gone, none outlives the stage."""
 
 import csv
+import gc
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -118,6 +120,19 @@ def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path) -> None:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_workers_look_for_no_garbage(tmp_path: Path) -> None:
+    # There is none, and the search took a fifteenth of the stage's time.
+    path = tmp_path / "raw.jsonl"
+    path.write_bytes(GOOD)
+    with patch.object(worker, "work", enabled), pytest.raises(ButlerError, match="^False$"):
+        build(path, tmp_path / "out", processes=2)
+
+
+def enabled(_: object) -> None:
+    """Tell whether the collector of garbage is on in this process."""
+    raise ButlerError(str(gc.isenabled()))
 
 
 def test_a_bad_row_is_rejected_by_any_number_of_processes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What one process does with a chunk: read, decode, make samples, spool them, describe them."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -240,6 +241,7 @@ def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
     global _WORKER
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # run.py held it back
+    gc.disable()  # nothing here makes cycles, and chunks make many objects
     if end_with_parent:
         end_with_parent()
     _WORKER = Worker(job)
