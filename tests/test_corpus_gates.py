@@ -110,20 +110,31 @@ def test_a_loop_runs_where_nothing_can_be_kept(tmp_path: Path) -> None:
 
 FORKED = """
 from pathlib import Path
+import numpy as np
 from butler.corpus.chunk import Style
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.near import NearRule
 from butler.corpus.read import Chunk
-from butler.corpus.worker import Job, Worker, compile_loops
+from butler.corpus.run import Processes
+from butler.corpus.sample import Limits
+from butler.corpus.select import Gatherer
+from butler.corpus.worker import Job, compile_loops
 from test_corpus_gates import loops
 
 protected = Protected(["豆腐切成小块备用，姜切丝，蒜拍碎"], OverlapRule(13, 0.5))
-style = Style("x", 0, {{"的做法": 1.0}})
+style = Style("x", 0, {{"的做法": 1.0}}, Limits(min_chars=28))
 job = Job("xiachufang", style, Path({folder!r}), NearRule(0.7, 5), 13, protected)
 compile_loops(job)
 before = [len(loop.signatures) for _, loop in loops()]
-outcome = Worker(job).run(Chunk(0, "x", first=1, entries={lines!r}))
+processes = Processes(job, 1)
+outcome, = processes.outcomes([Chunk(0, "x", first=1, entries={lines!r})])
 assert outcome.entries == 2 and len(outcome.names.splitlines()) == 2, outcome
+gatherer = Gatherer()
+gatherer.add(outcome)
+train = job.folder / "train"
+with processes.copying(gatherer.table(), [(np.arange(2), train)]):
+    pass
+assert train.read_bytes().count(b"\\n") > 1
 assert before == [len(loop.signatures) for _, loop in loops()]
 """
 

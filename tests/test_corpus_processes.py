@@ -16,7 +16,7 @@ import pytest
 
 from butler.corpus import run, worker
 from butler.errors import ButlerError
-from test_corpus import SCRIPT
+from test_corpus import SCRIPT, distinct, raw_lines
 from test_corpus_input import GOOD, PAIR, build, reasons
 
 
@@ -133,6 +133,17 @@ def test_workers_look_for_no_garbage(tmp_path: Path) -> None:
 def enabled(_: object) -> None:
     """Tell whether the collector of garbage is on in this process."""
     raise ButlerError(str(gc.isenabled()))
+
+
+@pytest.mark.parametrize("block", [1, 600])
+def test_samples_are_the_same_in_blocks_of_any_size(tmp_path: Path, block: int) -> None:
+    path = tmp_path / "raw.jsonl"
+    path.write_bytes(raw_lines([distinct(number) for number in range(400)]))
+    _, whole = build(path, tmp_path / "whole")
+    with patch.object(run, "_BLOCK", block):
+        _, outputs = build(path, tmp_path / "blocks")
+    samples = whole.train.read_bytes()
+    assert outputs.train.read_bytes() == samples and len(samples) > 2 * 600 * worker.SHARES
 
 
 def test_a_bad_row_is_rejected_by_any_number_of_processes(tmp_path: Path) -> None:

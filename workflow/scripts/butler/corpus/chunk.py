@@ -57,7 +57,7 @@ class Batch:
 
     rows: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)  # of the name, and of the dish after a line feed
+    keys: list[str] = field(default_factory=list)  # of name and dish, two for each record
     dishes: list[str] = field(default_factory=list)  # "" where the corpus names none
     contents: list[bytes] = field(default_factory=list)
     characters: list[Array] = field(default_factory=list)  # of the answers
@@ -182,8 +182,9 @@ class _Measures:
         )
         suspects |= han < limits.min_chinese * np.maximum(alphabetic, 1)
         long_names = np.fromiter(map(len, names), np.int64, len(names)) > MAX_NAME
-        marked = np.array(["<" in name or "[" in name or "▁" in name for name in names])
-        return suspects | long_names | marked
+        if any(mark in "".join(names) for mark in "<[▁"):
+            suspects |= np.array(["<" in name or "[" in name or "▁" in name for name in names])
+        return suspects | long_names
 
 
 def _finish(
@@ -226,7 +227,7 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     return Batch(
         columns.rows,
         columns.names,
-        [f"{dish_key(name)}\n{dish}" for name, dish in zip(columns.names, dishes, strict=True)],
+        list(chain.from_iterable(zip(map(dish_key, columns.names), dishes, strict=True))),
         columns.dishes,
         measures.contents(staying),
         [measures.characters[staying] + len(answer("", ""))],
@@ -264,7 +265,7 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
     staying = np.delete(np.arange(len(columns.rows)), list(gone))
     columns = columns.without(gone)
     batch.rows, batch.names, batch.dishes = columns.rows, columns.names, columns.dishes
-    batch.keys = [dish_key(name) + "\n" for name in columns.names]
+    batch.keys = list(chain.from_iterable((dish_key(name), "") for name in columns.names))
     batch.characters = [np.fromiter(map(len, columns.steps), np.int64, len(columns.steps))]
     codes, bounds = measures.texts(staying)
     bounds[0] = bounds[1] - 1  # the first text is the question, and no part of the answer

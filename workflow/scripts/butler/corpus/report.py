@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -111,13 +112,14 @@ def rejected_lines(
 ) -> Iterator[bytes]:
     """The lines of rejected.jsonl, a chunk of the input at a time, in the order of the input."""
     names = Texts(gatherer, "names")
+    file_name = cache(source.name)
 
     def place(record: int) -> tuple[str, int]:
-        return source.name(int(table.files[record])), int(table.lines[record])
+        return file_name(int(table.files[record])), int(table.lines[record])
 
     begin = 0
     for outcome in gatherer.outcomes:
-        file = source.name(outcome.chunk.file)
+        file = file_name(outcome.chunk.file)
         entries = [
             {"file": file, "line": line, "reason": reason, "detail": detail, "name": name}
             for line, reason, detail, name in outcome.rejected

@@ -4,13 +4,11 @@ import gc
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from mmap import ACCESS_READ, mmap
+from contextlib import contextmanager
 from multiprocessing import get_context
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from butler.corpus import worker
 from butler.corpus.draw import drawn_numbers
+from butler.corpus.pieces import put_pieces
 from butler.corpus.read import Chunk
 from butler.corpus.sample import Conversations
 from butler.corpus.select import Places, Table
@@ -28,7 +27,7 @@ from butler.tools import dies_with_us
 Array = np.ndarray[Any, Any]
 _AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory
 _WORTH_SHARING = 50_000  # records
-_BLOCK = 1 << 18  # what the processor holds near
+_BLOCK = 1 << 17  # bytes copied at a time, that the processor holds near, or one sample
 _PIECE = 1 << 20  # bytes of numbers read at a time
 _HANDLES = 256  # files open at once
 
@@ -144,25 +143,34 @@ def _copy(folder: Path, start: bytes, parts: Sequence[_Part]) -> None:
     """
     share = SAMPLES[parts[0][2].shares[0]]
     numbers = np.unique(np.concatenate([places.spools for _, _, places in parts])).tolist()
-    paths = [spool_path(folder, share, number) for number in numbers]
-    with ExitStack() as open_:
-        # Mapped, as few samples of a spool may be wanted.
-        maps = (open_.enter_context(_mapped(path)) for path in paths)
-        spools = dict(zip(numbers, maps, strict=True))
-        for target, at, places in parts:
-            files = map(spools.__getitem__, places.spools.tolist())
-            ends = (places.offsets + places.sizes).tolist()
-            samples = map(getitem, files, map(slice, places.offsets.tolist(), ends))
-            with target.open("r+b", buffering=_BLOCK) as stream:
-                stream.seek(at)
-                stream.writelines(map(start.__add__, samples))
-    for path in paths:
+    paths = {number: spool_path(folder, share, number) for number in numbers}
+    # Mapped, as few samples of a spool may be wanted.
+    spools = {number: np.asarray(np.memmap(path, mode="r")) for number, path in paths.items()}
+    for target, at, places in parts:
+        with target.open("r+b") as stream:
+            stream.seek(at)
+            for block in _blocks(spools, np.frombuffer(start, np.uint8), places):
+                stream.write(block)
+    spools.clear()
+    for path in paths.values():
         os.truncate(path, 0)
 
 
-def _mapped(path: Path) -> mmap:
-    with path.open("rb") as stream:
-        return mmap(stream.fileno(), 0, access=ACCESS_READ)
+def _blocks(spools: Mapping[int, Array], start: Array, places: Places) -> Iterator[Array]:
+    """The samples at these places, each after `start`, some at a time."""
+    ends = np.cumsum(places.sizes + len(start), dtype=np.int64)
+    first = 0
+    while first < len(ends):
+        begin = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, begin + _BLOCK, "right")), first + 1)
+        some = places.of(slice(first, last))
+        targets = ends[first:last] - some.sizes - len(start) - begin
+        block = np.empty(ends[last - 1] - begin, np.uint8)
+        for number, spool in spools.items():
+            own = np.flatnonzero(some.spools == number)
+            put_pieces(spool, some.offsets[own], some.sizes[own], start, targets[own], block)
+        yield block
+        first = last
 
 
 class Spools:

@@ -4,11 +4,13 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import numpy as np
+import orjson
 
 from butler.corpus.chunk import Rejections, Style, make_samples
 from butler.corpus.contaminate import Protected
@@ -17,13 +19,16 @@ from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
 from butler.corpus.gates import Array
 from butler.corpus.near import NearRule, signatures
+from butler.corpus.pieces import put_pieces
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
 from butler.corpus.runs import Runs
+from butler.corpus.sample import Limits
 
 SHARES = 64  # of the drawn order, in each of which samples are spooled apart
 SAMPLES = tuple(f"samples.{share}" for share in range(SHARES))
 _PARTS = (*SAMPLES, "shingles", "grams")
+_NOTHING = np.frombuffer(b"", np.uint8)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Worker:
         drawn = drawn_numbers(seed, "order", outcome.contents)
         # Two keys of millions have the same 64 bits by a chance of 1 to ten million, and then two
         # dishes would only go to the same side.
-        keys = drawn_for(seed, "split", "\n".join(batch.keys).split("\n"))
+        keys = drawn_for(seed, "split", batch.keys)
         outcome.arrays = {
             "lines": numbers[batch.rows],
             "named": np.fromiter(map(bool, batch.dishes), bool, len(batch.dishes)),
@@ -132,13 +137,13 @@ class Worker:
             found = signatures(grams, self.job.near)
             outcome.arrays["bands"] = found.bands
             outcome.arrays["shingles"] = found.counts.astype(np.int32)
-            begin = self._write("shingles", found.shingles.tobytes())
+            begin = self._write("shingles", found.shingles)
             outcome.arrays["shingle_offsets"] = begin + _offsets(found.counts) * 4
         if self.job.ngram:
             runs = Runs(grams, self.job.ngram)
             hashes, kept = runs.sampled()
             outcome.arrays["grams"] = kept.astype(np.int32)
-            begin = self._write("grams", hashes.tobytes())
+            begin = self._write("grams", hashes)
             outcome.arrays["gram_offsets"] = begin + _offsets(kept) * 4
             if self.job.benchmark:
                 outcome.contaminated = self.job.benchmark.find(grams, runs)
@@ -147,21 +152,22 @@ class Worker:
         """Write each sample to the spool of its share; return where it begins there."""
         shares = share_of(drawn)
         order = np.argsort(shares, kind="stable")
+        ends = np.cumsum(sizes[order], dtype=np.int64)
+        places = ends - sizes[order]
         bounds = np.searchsorted(shares[order], np.arange(SHARES + 1))
-        begins = _offsets(sizes)[order]
-        slices = map(slice, begins.tolist(), (begins + sizes[order]).tolist())
-        pieces = list(map(samples.__getitem__, slices))
+        written = np.empty(len(samples), np.uint8)
+        pieces = _offsets(sizes)[order], sizes[order]
+        put_pieces(np.frombuffer(samples, np.uint8), *pieces, _NOTHING, places, written)
+        cuts = np.append(0, ends)[bounds]
         starts = [
-            self._write(part, b"".join(pieces[begin:end]))
-            for part, begin, end in zip(SAMPLES, bounds[:-1], bounds[1:], strict=True)
+            self._write(part, written[begin:end])
+            for part, begin, end in zip(SAMPLES, cuts[:-1], cuts[1:], strict=True)
         ]
-        inside = _offsets(sizes[order])
-        before = np.append(inside, 0)[bounds[:-1]]  # of a share that has none, nothing is asked
         offsets = np.empty(len(sizes), np.int64)
-        offsets[order] = inside + np.repeat(starts - before, np.diff(bounds))
+        offsets[order] = places + np.repeat(starts - cuts[:-1], np.diff(bounds))
         return offsets
 
-    def _write(self, part: str, content: bytes) -> int:
+    def _write(self, part: str, content: Array) -> int:
         """Add to a spool; return where it begins there."""
         stream = self._files[part]
         begin = stream.tell()
@@ -219,15 +225,11 @@ def compile_loops(job: Job) -> None:
 
     Processes forked after it have them.
     """
-    recipe = _RECIPE | {
-        "recipeInstructions": ["青菜洗净切段，放入锅中炒熟，加盐盛出，趁热上桌吃完。"]
-    }
-    batch, _ = make_samples([recipe], job.style)
-    grams = Grams.joined(batch.letters)
-    runs = Runs(grams, job.ngram or 1)
-    runs.sampled()
-    if job.benchmark:
-        job.benchmark.find(grams, runs)
+    style = replace(job.style, limits=Limits())  # which the recipe is usable by
+    with TemporaryDirectory(dir=job.folder) as folder:
+        worker = Worker(replace(job, format="xiachufang", style=style, folder=Path(folder)))
+        worker.run(Chunk(0, "", first=1, entries=[orjson.dumps(_RECIPE)]))
+        worker.close()
 
 
 _WORKER: Worker | None = None
