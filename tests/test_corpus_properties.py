@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from butler.corpus.adverts import has_contact
 from butler.corpus.dish import dish_key
 from butler.corpus.drop import _ties
+from butler.corpus.read import decode_all
 from butler.corpus.recipe import Recipe, Rejected, clean_ingredients, clean_steps, parse
 from butler.corpus.sample import MARKER, stable_hash
 from butler.corpus.text import clean_line, split_lines
@@ -135,3 +137,32 @@ def test_equals_are_decided_by_dish_and_sample(groups: list[list[tuple[str, str]
         hashes = [stable_hash(dish, sample.encode().hex()) for dish, sample in group]
         wanted = hashes if len(set(group)) > 1 else [0] * len(group)
         assert [next(found) for _ in group] == wanted
+
+
+KEYS = st.sampled_from(['"a"', '"b"', '"c:"', '"d\\""', '"e\\":"', '"f "'])
+SPACES = st.sampled_from(["", "", "", " ", "\t", "  ", "\r"])
+VALUES = st.sampled_from(
+    ["1", '"x"', '"x\\":"', '" :"', '": "', "[]", '[{"a":1}]', '{"a":{"a":1}}']
+)
+MEMBERS = st.tuples(SPACES, KEYS, SPACES, st.just(":"), SPACES, VALUES, SPACES).map("".join)
+OBJECTS = st.lists(MEMBERS, max_size=4).map(lambda members: "{" + ",".join(members) + "}")
+
+
+class Twice(Exception):
+    """A key stands twice."""
+
+
+def once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(fields)) < len(fields):
+        raise Twice
+    return dict(fields)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(OBJECTS, min_size=1, max_size=40))
+def test_keys_that_stand_twice_are_found_whatever_is_around_them(lines: list[str]) -> None:
+    for line, found in zip(lines, decode_all([line.encode() for line in lines]), strict=True):
+        try:
+            assert found == json.loads(line, object_pairs_hook=once)
+        except Twice:
+            assert isinstance(found, Rejected) and found.reason == "duplicate_key"

@@ -1,16 +1,20 @@
 """What a line of a recipe looks like after cleaning."""
 
-from unittest.mock import Mock
+import re
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from butler.corpus import dish
 from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.dish import dish_key
 from butler.corpus.draw import drawn_for
 from butler.corpus.recipe import Rejected, clean_ingredients, clean_steps, parse
 from butler.corpus.select import Dishes
-from butler.corpus.text import clean_line, split_lines
+from butler.corpus.text import clean_line, letters, split_lines
 
 
 @pytest.mark.parametrize(
@@ -211,6 +215,15 @@ def test_fields_that_are_not_used_may_be_anything() -> None:
 )
 def test_names_of_one_dish_share_a_key(name: str) -> None:
     assert dish_key(clean_line(name)) == "腌菜"
+
+
+@settings(deadline=None)
+@given(st.text("腌菜家常自制的做法版一二弹期9a（）", min_size=1))
+def test_a_bare_name_is_the_key_that_it_would_come_to(name: str) -> None:
+    assume(letters(name))
+    with patch.object(dish, "_BARE", re.compile("(?!)")):
+        key = dish_key(name)
+    assert dish_key(name) == key
 
 
 def test_dishes_join_through_a_third_in_any_order() -> None:

@@ -217,17 +217,19 @@ def _typed(numbered: Iterable[tuple[int, Any]]) -> tuple[Columns, dict[int, Reje
 
     A record is left as soon as its fields are taken: the next finds its memory in the cache.
     """
-    taken, rejected = [], {}
+    rows, taken, rejected = [], [], {}
     for row, record in numbered:
         if type(record) is Rejected:
             rejected[row] = record
             continue
         try:
-            taken.append((row, *(_whole(record) or _fields(record))))
+            taken.append(_whole(record) or _fields(record))
+            rows.append(row)
         except Rejected as why:
             rejected[row] = why.bare()
-    raw = Columns(*map(list, zip(*taken, strict=True)))
-    raw.names = [" ".join(name.split()) if "\n" in name else name for name in raw.names]
+    raw = Columns(rows, *map(list, zip(*taken, strict=True)))
+    if "\n" in "".join(raw.names):
+        raw.names = [" ".join(name.split()) if "\n" in name else name for name in raw.names]
     return raw, rejected
 
 
@@ -261,11 +263,9 @@ def _fields(record: Any) -> _Fields:
     return name, dish, first, second, keywords
 
 
+@lru_cache(_CACHED_LINES)
 def _dish(raw: str) -> str:
-    return raw if HAN_ALONE.fullmatch(raw) else _clean_dish(raw)
-
-
-_clean_dish = lru_cache(_CACHED_LINES)(clean_dish)
+    return raw if HAN_ALONE.fullmatch(raw) else clean_dish(raw)
 
 
 def _ingredients(text: str, lines: list[str], needs: bytes) -> str:

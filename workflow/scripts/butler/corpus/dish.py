@@ -25,11 +25,15 @@ _SIZE = re.compile(r"\d+(?:\.\d+)?(?:寸|人份|人|克|g|ml|个|分钟|连模|c
 # What a name must begin or end with for one of the patterns to take something away.
 _LEAD_STARTS = frozenset(word[0] for word in _ORNAMENT.split("|"))
 _TAIL_ENDS = frozenset("法作程谱做版列集弹期款一二三四五六七八九十")
+_STARTS, _ENDS = ("".join(sorted(chars)) for chars in (_LEAD_STARTS, _TAIL_ENDS))
+_BARE = re.compile(f"(?![{_STARTS}]){HAN_ALONE.pattern}(?<![{_ENDS}])")  # as it stands
 _BRACKETS = re.compile("[（(【\\[《「『<{]")
 
 
 def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
+    if _BARE.fullmatch(name):
+        return name
     whole = name if HAN_ALONE.fullmatch(name) else letters(name)
     bare = whole
     if whole != name and _BRACKETS.search(name):

@@ -11,18 +11,22 @@ Array = np.ndarray[Any, Any]
 
 def drawn_numbers(seed: int, purpose: str, contents: bytes) -> Array:
     """A number for each content key (16 bytes each), drawn by seed and purpose, as uint64."""
-    text = contents.hex()
-    return drawn_for(seed, purpose, (text[at : at + 32] for at in range(0, len(text), 32)))
+    text = contents.hex().encode()
+    return _drawn(seed, purpose, (text[at : at + 32] for at in range(0, len(text), 32)))
 
 
 def drawn_for(seed: int, purpose: str, texts: Iterable[str]) -> Array:
     """stable_hash(seed, purpose, text) for each text, as uint64; 0 for one that is empty."""
+    return _drawn(seed, purpose, map(str.encode, texts))
+
+
+def _drawn(seed: int, purpose: str, texts: Iterable[bytes]) -> Array:
     start = blake2b(f"{seed}\x1f{purpose}\x1f".encode(), digest_size=8)
     digests = []
     for text in texts:
         if text:
             drawn = start.copy()
-            drawn.update(text.encode())
+            drawn.update(text)
             digests.append(drawn.digest())
         else:
             digests.append(bytes(8))

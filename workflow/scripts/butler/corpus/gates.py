@@ -36,6 +36,7 @@ LETTER = 8192  # alphabetic
 BULLET = 16384  # a bullet, or a number that is one character, begins with it
 FOLLOWS = 32768  # stands within four characters after the beginning of a step number
 LOOK = 65536  # what is beside it counts
+FIRST = 131072  # may be the first character of one of PAIRS
 
 # Ranges of letters that are alike in every way but for what they say.
 IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFC), (0x20000, 0x2A6DD))
@@ -143,6 +144,7 @@ _SETS = {
     STEP_START: "(（第步骤sS一二三四五六七八九十",
     INGREDIENT_START: "#＃" + _UNIT_STARTS + "".join(pair[0] for pair in _UNIT_PAIRS.split()),
     END: NAME_END + "\n",
+    FIRST: "".join({pair[0] for pair in _ALL_PAIRS}),
     SECOND: _SECOND,
     LOOK: _SECOND + _RARE + _CASELESS + " \n",
 }
@@ -181,7 +183,7 @@ def _count(codes: Array, code: int) -> int:
 def _contact(codes: Array, at: int, known: Array, digits: int, pairs: Array, gaps: Array) -> bool:
     """Whether what no contact is without is here; `digits` stand in a row up to this place."""
     marks = known[codes[at]]
-    if marks & SECOND and at:
+    if marks & SECOND and at and known[codes[at - 1]] & FIRST:
         pair = np.uint64(codes[at - 1]) << np.uint64(21) | np.uint64(codes[at])
         found = np.searchsorted(pairs, pair)
         if found < len(pairs) and pairs[found] == pair:
@@ -221,8 +223,9 @@ def _scan(
             if marks == _UNSEEN:
                 return False
             if code == 10:
-                doubt |= CONTACT if at > begin and _among(last, before) else 0
-                if line and _among(codes[begin], after):
+                if at > begin and known[last] & FIRST and _among(last, before):
+                    doubt |= CONTACT
+                if line and known[codes[begin]] & SECOND and _among(codes[begin], after):
                     doubts[line - 1] |= CONTACT
                 doubt |= (FEW if plain < 2 * PLAIN else 0) | (SPELT if every & CHAR else 0)
                 doubt |= SPELT if doubled else 0
@@ -281,6 +284,17 @@ def _needs(
         begin, length, opening = end + 1, end - begin, code
 
 
+@compiled
+def _count_lines(starts: Array, sizes: Array) -> None:
+    """Put the number of each text's first line in the place of its size."""
+    line = at = 0
+    for text in range(len(sizes)):
+        while starts[line] < at:
+            line += 1
+        at += sizes[text] + 1
+        sizes[text] = line
+
+
 class Lines:
     """The lines of a text, each ended by a line feed, and what the gates know of them.
 
@@ -305,8 +319,9 @@ class Lines:
 
     def firsts(self, texts: Sequence[str]) -> Array:
         """The number of each text's first line, if these texts were joined by line feeds."""
-        sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-        return np.searchsorted(self.starts, np.cumsum(sizes) - sizes)
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        _count_lines(self.starts, sizes)
+        return sizes
 
     def end_in(self, characters: str) -> Array:
         """Whether each line ends in one of these characters, as bool [lines]."""

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from butler.corpus.code_points import Array
+from butler.corpus.compiled import compiled
 from butler.corpus.formats import FORMATS
 from butler.corpus.formats.base import Format
 from butler.corpus.formats.tables import pairs, tables
@@ -23,7 +25,7 @@ from butler.errors import ButlerError
 
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 23
+CHUNK_BYTES = 1 << 22
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
 _SPACES = re.compile(r"[ \t\n\r]*")
 _APART = re.compile(rb'["\s]\s:')  # a key and its colon with white space between
@@ -282,8 +284,8 @@ def range_lines(path: str, begin: int, end: int) -> Lines:
     return [line if len(line) <= MAX_LINE_BYTES else None for line in lines]
 
 
-def decode(line: bytes | None) -> Any:
-    """The JSON value of one line.
+def decode(line: bytes | None, keys: int = -1) -> Any:
+    """The JSON value of one line; `keys` is what _colons() says of it, if that is known.
 
     Raises:
         Rejected: line_too_long, not_utf8, broken_json or duplicate_key.
@@ -300,8 +302,10 @@ def decode(line: bytes | None) -> Any:
         except UnicodeDecodeError as wrong:
             raise Rejected("not_utf8", f"byte {wrong.start} is not UTF-8") from error
         raise Rejected("broken_json", str(error)) from error
+    if keys < 0 and not _APART.search(line):
+        keys = line.count(b'":')
     # Where each key is followed by its colon and no text holds '":', the colons tell the keys.
-    if type(value) is dict and line.count(b'":') == len(value) and not _APART.search(line):
+    if type(value) is dict and len(value) == keys:
         return value
     try:
         json.loads(line, object_pairs_hook=_no_key_twice)
@@ -316,7 +320,8 @@ def decode_all(lines: Lines) -> Iterator[Any]:
     colons = _colons([line for line in lines if line is not None]) if short else [-1] * len(lines)
     for begin in range(0, len(lines), _RUN):
         some = lines[begin : begin + _RUN]
-        yield from _objects(some, colons[begin : begin + _RUN]) or map(_decoded, some)
+        keys = colons[begin : begin + _RUN]
+        yield from _objects(some, keys) or map(_decoded, some, keys)
 
 
 def _objects(lines: Lines, keys: list[int]) -> list[Any] | None:
@@ -329,25 +334,34 @@ def _objects(lines: Lines, keys: list[int]) -> list[Any] | None:
     return values if same else None
 
 
-def _decoded(line: bytes | None) -> Any:
+def _decoded(line: bytes | None, keys: int) -> Any:
     try:
-        return decode(line)
+        return decode(line, keys)
     except Rejected as why:
         return why.bare()
 
 
 def _colons(lines: list[bytes]) -> list[int]:
     """How often each line holds '":', which tells its keys; -1 where a colon may stand apart."""
-    codes = np.frombuffer(b"\n".join(lines), np.uint8)
-    colons = np.flatnonzero(codes == ord(":"))
-    ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
-    before = codes[colons - 1]
-    counts = np.diff(np.searchsorted(colons[before == ord('"')], ends), prepend=0)
-    spaced = colons[before <= ord(" ")]
-    spaced = spaced[(codes[spaced - 2] == ord('"')) | (codes[spaced - 2] <= ord(" "))]
-    counts[np.searchsorted(ends, spaced, "right")] = -1
-    result: list[int] = counts.tolist()
-    return result
+    sizes = np.fromiter(map(len, lines), np.int64, len(lines))
+    _count_keys(np.frombuffer(b"".join(lines), np.uint8), sizes)
+    counts: list[int] = sizes.tolist()
+    return counts
+
+
+@compiled
+def _count_keys(codes: Array, sizes: Array) -> None:
+    """Put what _colons() returns in the place of each line's size."""
+    begin = 0
+    for line in range(len(sizes)):
+        own = codes[begin : begin + sizes[line]]
+        begin += sizes[line]
+        keys = apart = 0
+        for at in range(len(own) - 2):  # forward, as only such a loop is done many at a time
+            first, before, colon = own[at], own[at + 1], own[at + 2] == 58
+            keys += colon & (before == 34)
+            apart += colon & (before <= 32) & ((first == 34) | (first <= 32))
+        sizes[line] = -1 if apart else keys
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:

@@ -9,46 +9,49 @@ MOST = 6  # bytes of a code point
 _ESCAPED = np.zeros(93, np.uint8)  # what stands after the backslash, by code point
 for _char, _sign in zip('\b\t\n\f\r"\\', 'btnfr"\\', strict=True):
     _ESCAPED[ord(_char)] = ord(_sign)
+# Places in a text are unsigned: of others Numba asks each time whether they count from its end,
+# and no number without a type may be added to them.
+_0, _1, _2, _3, _4, _5, _6 = map(np.uint64, range(7))
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
 @compiled
-def _put(code: int, text: Array, at: int) -> int:
+def _put(code: int, text: Array, at: np.uint64) -> np.uint64:
     """Write a code point as UTF-8; return where it ends."""
     if 0x800 <= code < 0x10000:  # as most are
         text[at] = 0xE0 | code >> 12
-        text[at + 1] = 0x80 | code >> 6 & 63
-        text[at + 2] = 0x80 | code & 63
-        return at + 3
+        text[at + _1] = 0x80 | code >> 6 & 63
+        text[at + _2] = 0x80 | code & 63
+        return at + _3
     if code < 0x80:
         text[at] = code
-        return at + 1
+        return at + _1
     if code < 0x800:
         text[at] = 0xC0 | code >> 6
-        text[at + 1] = 0x80 | code & 63
-        return at + 2
+        text[at + _1] = 0x80 | code & 63
+        return at + _2
     text[at] = 0xF0 | code >> 18
-    text[at + 1] = 0x80 | code >> 12 & 63
-    text[at + 2] = 0x80 | code >> 6 & 63
-    text[at + 3] = 0x80 | code & 63
-    return at + 4
+    text[at + _1] = 0x80 | code >> 12 & 63
+    text[at + _2] = 0x80 | code >> 6 & 63
+    text[at + _3] = 0x80 | code & 63
+    return at + _4
 
 
 @compiled
-def _put_json(code: int, text: Array, at: int) -> int:
+def _put_json(code: int, text: Array, at: np.uint64) -> np.uint64:
     """Write a code point as it stands in a JSON string; return where it ends."""
     if code > 92 or code > 34 and code < 92:
         return _put(code, text, at)
     if _ESCAPED[code]:
         text[at] = 92
-        text[at + 1] = _ESCAPED[code]
-        return at + 2
+        text[at + _1] = _ESCAPED[code]
+        return at + _2
     if code >= 32:
         text[at] = code
-        return at + 1
-    text[at], text[at + 1], text[at + 2], text[at + 3] = 92, 117, 48, 48
-    text[at + 4], text[at + 5] = _DIGITS[code >> 4], _DIGITS[code & 15]
-    return at + 6
+        return at + _1
+    text[at], text[at + _1], text[at + _2], text[at + _3] = 92, 117, 48, 48
+    text[at + _4], text[at + _5] = _DIGITS[code >> 4], _DIGITS[code & 15]
+    return at + _6
 
 
 @compiled
@@ -57,6 +60,17 @@ def _before(codes: Array, first: int, second: int) -> bool:
     while codes[first] == codes[second] != 10:
         first, second = first + 1, second + 1
     return codes[second] != 10 and (codes[first] == 10 or codes[first] < codes[second])
+
+
+@compiled
+def _sort(codes: Array, starts: Array) -> None:
+    """Put the lines that begin at these places in ascending order."""
+    for line in range(1, len(starts)):  # few, so that inserting them is fast
+        start, place = starts[line], line
+        while place and _before(codes, start, starts[place - 1]):
+            starts[place] = starts[place - 1]
+            place -= 1
+        starts[place] = start
 
 
 @compiled
@@ -70,30 +84,32 @@ def write_contents(
         lines: of each record the first line of its ingredients, that of its steps, and the next.
     """
     first, middle, end = lines
-    order = np.empty(len(starts), np.int64)
-    at = 0
+    at = _0
     for record in range(len(first)):
-        count = 0
-        for line in range(first[record], middle[record]):
-            place = count
-            while place and _before(codes, starts[line], order[place - 1]):
-                order[place] = order[place - 1]
-                place -= 1
-            order[place] = starts[line]
-            count += 1
-        for place in range(count):
-            letter = order[place]
+        order = starts[first[record] : middle[record]].copy()
+        _sort(codes, order)
+        for start in order:
+            letter = np.uint64(start)
             while codes[letter] != 10:
                 at = _put(codes[letter], text, at)
-                letter += 1
+                letter += _1
             text[at] = 10
-            at += 1
+            at += _1
         text[at] = 10
-        at += 1
-        for letter in range(starts[middle[record]], starts[end[record]]):
-            if codes[letter] != 10:
-                at = _put(codes[letter], text, at)
+        at += _1
+        for code in codes[starts[middle[record]] : starts[end[record]]]:
+            if code != 10:
+                at = _put(code, text, at)
         ends[record] = at
+
+
+@compiled
+def _copy(piece: Array, text: Array, at: np.uint64) -> np.uint64:
+    """Write bytes; return where they end."""
+    for byte in piece:
+        text[at] = byte
+        at += _1
+    return at
 
 
 @compiled
@@ -113,26 +129,20 @@ def write_conversations(
         pieces: bytes after the question, between the two texts, and after them.
     """
     before, between, end = pieces
-    at = letter = 0
+    at = letter = _0
     for record in range(len(sizes)):
         begin = at
         while asked[letter] != 10:
             at = _put_json(asked[letter], written, at)
-            letter += 1
-        letter += 1
+            letter += _1
+        letter += _1
         first, second, last = bounds[0, record], bounds[1, record], bounds[2, record]
-        for byte in before:
-            written[at] = byte
-            at += 1
-        for place in range(first, second - 1):
-            at = _put_json(codes[place], written, at)
-        for byte in between:
-            written[at] = byte
-            at += 1
-        for place in range(second, last - 1):
-            at = _put_json(codes[place], written, at)
-        for byte in end:
-            written[at] = byte
-            at += 1
+        at = _copy(before, written, at)
+        for code in codes[first : second - 1]:
+            at = _put_json(code, written, at)
+        at = _copy(between, written, at)
+        for code in codes[second : last - 1]:
+            at = _put_json(code, written, at)
+        at = _copy(end, written, at)
         sizes[record] = at - begin
     return at
