@@ -141,7 +141,7 @@ assert before == [len(loop.signatures) for _, loop in loops()]
 
 def test_what_is_forked_has_all_loops_compiled(tmp_path: Path) -> None:
     steps = [
-        "1、豆腐切成小块备用，姜切丝，蒜拍碎。",
+        "1、豆腐切成小块备用，姜切丝，蒜拍碎，见⑩。",
         "2、加微信cook1234567",
         "放盐和㎝胡椒粉，  撒葱花！！",
         "如图",

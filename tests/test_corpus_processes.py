@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from butler.corpus import run, worker
+from butler.corpus.pieces import put_pieces
 from butler.errors import ButlerError
 from test_corpus import SCRIPT, distinct, raw_lines
 from test_corpus_input import GOOD, PAIR, build, reasons
@@ -154,3 +156,11 @@ def test_a_bad_row_is_rejected_by_any_number_of_processes(tmp_path: Path) -> Non
         out = tmp_path / str(count)
         _, outputs = build(path, out, format="qa_table", processes=count)
         assert reasons(outputs) == [("pairs.csv", 3, "wrong_type")]
+
+
+@pytest.mark.parametrize(("begin", "at"), [(3, 0), (0, 4), (-1, 0), (0, -1)])
+def test_nothing_is_copied_from_outside_of_a_spool_that_was_cut(begin: int, at: int) -> None:
+    source, start, target = (np.zeros(size, np.uint8) for size in (5, 1, 7))
+    begins, sizes, places = (np.array([number]) for number in (begin, 3, at))
+    with pytest.raises(IndexError, match="outside"):
+        put_pieces(source, begins, sizes, start, places, target)

@@ -182,7 +182,8 @@ class _Measures:
         )
         suspects |= han < limits.min_chinese * np.maximum(alphabetic, 1)
         long_names = np.fromiter(map(len, names), np.int64, len(names)) > MAX_NAME
-        if any(mark in "".join(names) for mark in "<[▁"):
+        joined = "".join(names)
+        if any(mark in joined for mark in "<[▁"):
             suspects |= np.array(["<" in name or "[" in name or "▁" in name for name in names])
         return suspects | long_names
 

@@ -46,7 +46,8 @@ from butler.corpus.recipe import (
 )
 from butler.corpus.text import BREAKS, HAN_ALONE, respell_lines, split_lines, tidy_lines
 
-_CACHED_LINES = 1 << 16  # ingredients repeat: half of all lines are among the most frequent 65,536
+# Ingredients repeat, half of all lines are among the most frequent 65,536; and so do dishes.
+_CACHED_LINES = 1 << 16
 HEADING_ENDS = ":：】)）"
 _LEFT = CLEAN | RULES
 _SETTLED = bytes((0, CHANGED))

@@ -97,7 +97,8 @@ class Letters:
             codes = lines.codes[lines.starts[line] : lines.ends[line]]
             texts[line] = letters(codes.tobytes().decode("utf-32-le"))
         text = "\n".join(texts) + "\n"
-        self.codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        # Writable, as it is elsewhere: for others the loops would be compiled once more.
+        self.codes = np.frombuffer(bytearray(text.encode("utf-32-le")), np.uint32)
         self.starts[1:] = np.flatnonzero(self.codes == 10) + 1
 
     def lines(self) -> list[str]:

@@ -5,7 +5,7 @@ from butler.corpus.compiled import compiled
 
 
 @compiled
-def _put(target: Array, source: Array) -> None:
+def _fill(target: Array, source: Array) -> None:
     """Copy bytes, in a loop whose places count from 0: only such a one is made a copy of memory."""
     for at in range(len(target)):
         target[at] = source[at]
@@ -20,9 +20,14 @@ def put_pieces(
     Args:
         begins, sizes: where each piece begins in `source`, and how many bytes it has.
         places: where each `start` begins in `target`.
+
+    Raises:
+        IndexError: if a piece lies outside of `source` or `target`, as in a file that was cut.
     """
     for piece in range(len(begins)):
         begin, at = begins[piece], places[piece]
-        _put(target[at : at + len(start)], start)
-        at += len(start)
-        _put(target[at : at + sizes[piece]], source[begin : begin + sizes[piece]])
+        end, after = begin + sizes[piece], at + len(start) + sizes[piece]
+        if min(begin, at) < 0 or end > len(source) or after > len(target):
+            raise IndexError("a piece lies outside of what it is copied from or to")
+        _fill(target[at : at + len(start)], start)
+        _fill(target[at + len(start) : after], source[begin:end])

@@ -27,7 +27,7 @@ from butler.tools import dies_with_us
 Array = np.ndarray[Any, Any]
 _AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory
 _WORTH_SHARING = 50_000  # records
-_BLOCK = 1 << 17  # bytes copied at a time, that the processor holds near, or one sample
+_BLOCK = 1 << 17  # bytes put together at a time: few enough for the processor's cache
 _PIECE = 1 << 20  # bytes of numbers read at a time
 _HANDLES = 256  # files open at once
 

@@ -9,8 +9,8 @@ MOST = 6  # bytes of a code point
 _ESCAPED = np.zeros(93, np.uint8)  # what stands after the backslash, by code point
 for _char, _sign in zip('\b\t\n\f\r"\\', 'btnfr"\\', strict=True):
     _ESCAPED[ord(_char)] = ord(_sign)
-# Places in a text are unsigned: of others Numba asks each time whether they count from its end,
-# and no number without a type may be added to them.
+# Places in a text are unsigned, and so is all that is added to them: a signed one could count from
+# the end, and Numba would look at each of them for that.
 _0, _1, _2, _3, _4, _5, _6 = map(np.uint64, range(7))
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
@@ -104,7 +104,7 @@ def write_contents(
 
 
 @compiled
-def _copy(piece: Array, text: Array, at: np.uint64) -> np.uint64:
+def _put_bytes(piece: Array, text: Array, at: np.uint64) -> np.uint64:
     """Write bytes; return where they end."""
     for byte in piece:
         text[at] = byte
@@ -137,12 +137,12 @@ def write_conversations(
             letter += _1
         letter += _1
         first, second, last = bounds[0, record], bounds[1, record], bounds[2, record]
-        at = _copy(before, written, at)
+        at = _put_bytes(before, written, at)
         for code in codes[first : second - 1]:
             at = _put_json(code, written, at)
-        at = _copy(between, written, at)
+        at = _put_bytes(between, written, at)
         for code in codes[second : last - 1]:
             at = _put_json(code, written, at)
-        at = _copy(end, written, at)
+        at = _put_bytes(end, written, at)
         sizes[record] = at - begin
     return at
