@@ -16,6 +16,7 @@ from butler.corpus.formats.base import Pair
 from butler.corpus.gates import (
     INGREDIENT_START,
     MARKER,
+    MARKERS,
     STEP_START,
     Array,
     Lines,
@@ -183,8 +184,8 @@ class _Measures:
         suspects |= han < limits.min_chinese * np.maximum(alphabetic, 1)
         long_names = np.fromiter(map(len, names), np.int64, len(names)) > MAX_NAME
         joined = "".join(names)
-        if any(mark in joined for mark in "<[▁"):
-            suspects |= np.array(["<" in name or "[" in name or "▁" in name for name in names])
+        if any(mark in joined for mark in MARKERS):
+            suspects |= np.array([any(mark in name for mark in MARKERS) for name in names])
         return suspects | long_names
 
 

@@ -132,9 +132,10 @@ def _marks(char: str) -> int:
 
 
 _SECOND = "".join({pair[1] for pair in _ALL_PAIRS})
+MARKERS = "<[▁"
 _SETS = {
     IMAGE: "图",
-    MARKER: "<[▁",
+    MARKER: MARKERS,
     DOUBLED: "！!？?，,、~～；;…。.",
     TIGHT: "，。！？；：、（）《》【】“”\n ",
     RARE: _RARE + _CASELESS,

@@ -28,7 +28,6 @@ MAX_LINE_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 22
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
 _SPACES = re.compile(r"[ \t\n\r]*")
-_APART = re.compile(rb'["\s]\s:')  # a key and its colon with white space between
 Lines = list[bytes | None]
 
 
@@ -284,8 +283,8 @@ def range_lines(path: str, begin: int, end: int) -> Lines:
     return [line if len(line) <= MAX_LINE_BYTES else None for line in lines]
 
 
-def decode(line: bytes | None, keys: int = -1) -> Any:
-    """The JSON value of one line; `keys` is what _colons() says of it, if that is known.
+def decode(line: bytes | None, keys: int) -> Any:
+    """The JSON value of one line; `keys` is what _colons() says of it.
 
     Raises:
         Rejected: line_too_long, not_utf8, broken_json or duplicate_key.
@@ -302,8 +301,6 @@ def decode(line: bytes | None, keys: int = -1) -> Any:
         except UnicodeDecodeError as wrong:
             raise Rejected("not_utf8", f"byte {wrong.start} is not UTF-8") from error
         raise Rejected("broken_json", str(error)) from error
-    if keys < 0 and not _APART.search(line):
-        keys = line.count(b'":')
     # Where each key is followed by its colon and no text holds '":', the colons tell the keys.
     if type(value) is dict and len(value) == keys:
         return value
@@ -316,8 +313,7 @@ def decode(line: bytes | None, keys: int = -1) -> Any:
 
 def decode_all(lines: Lines) -> Iterator[Any]:
     """The JSON value of each line, or why it is rejected, as decode() has it."""
-    short = all(line is not None and len(line) <= MAX_LINE_BYTES for line in lines)
-    colons = _colons([line for line in lines if line is not None]) if short else [-1] * len(lines)
+    colons = _colons(lines)
     for begin in range(0, len(lines), _RUN):
         some = lines[begin : begin + _RUN]
         keys = colons[begin : begin + _RUN]
@@ -341,17 +337,23 @@ def _decoded(line: bytes | None, keys: int) -> Any:
         return why.bare()
 
 
-def _colons(lines: list[bytes]) -> list[int]:
-    """How often each line holds '":', which tells its keys; -1 where a colon may stand apart."""
-    sizes = np.fromiter(map(len, lines), np.int64, len(lines))
-    _count_keys(np.frombuffer(b"".join(lines), np.uint8), sizes)
-    counts: list[int] = sizes.tolist()
+def _colons(lines: Lines) -> list[int]:
+    """How often each line holds '":', which tells its keys.
+
+    -1 where a colon stands apart from its key, and for a line that is too long.
+    """
+    texts = [line or b"" for line in lines]
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    keys = sizes.copy()
+    _count_keys(np.frombuffer(b"".join(texts), np.uint8), keys)
+    keys[sizes > MAX_LINE_BYTES] = -1
+    counts: list[int] = keys.tolist()
     return counts
 
 
 @compiled
 def _count_keys(codes: Array, sizes: Array) -> None:
-    """Put what _colons() returns in the place of each line's size."""
+    """Put the number of its keys in the place of each line's size, or -1 where one stands apart."""
     begin = 0
     for line in range(len(sizes)):
         own = codes[begin : begin + sizes[line]]

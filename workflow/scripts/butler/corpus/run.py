@@ -62,11 +62,13 @@ class Processes:
             worker.compile_loops(job)
             own = (job, dies_with_us())
             self._pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, own)
-            with _held(signal.SIGTERM):
-                self._pool.submit(int)  # which starts them all
 
     def __enter__(self) -> "Processes":
-        gc.disable()  # nothing here makes cycles, and chunks make many objects
+        # Before the fork, for all: nothing here makes cycles, and chunks make many objects.
+        gc.disable()
+        if self._pool:
+            with _held(signal.SIGTERM):
+                self._pool.submit(int)  # which starts them all
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:

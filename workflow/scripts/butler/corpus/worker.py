@@ -1,6 +1,5 @@
 """What one process does with a chunk: read, decode, make samples, spool them, describe them."""
 
-import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -152,13 +151,12 @@ class Worker:
         """Write each sample to the spool of its share; return where it begins there."""
         shares = share_of(drawn)
         order = np.argsort(shares, kind="stable")
-        ends = np.cumsum(sizes[order], dtype=np.int64)
-        places = ends - sizes[order]
+        pieces = _offsets(sizes)[order], sizes[order]
+        places = _offsets(sizes[order])
         bounds = np.searchsorted(shares[order], np.arange(SHARES + 1))
         written = np.empty(len(samples), np.uint8)
-        pieces = _offsets(sizes)[order], sizes[order]
         put_pieces(np.frombuffer(samples, np.uint8), *pieces, _NOTHING, places, written)
-        cuts = np.append(0, ends)[bounds]
+        cuts = np.append(places, len(samples))[bounds]
         starts = [
             self._write(part, written[begin:end])
             for part, begin, end in zip(SAMPLES, cuts[:-1], cuts[1:], strict=True)
@@ -243,7 +241,6 @@ def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
     global _WORKER
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # run.py held it back
-    gc.disable()  # nothing here makes cycles, and chunks make many objects
     if end_with_parent:
         end_with_parent()
     _WORKER = Worker(job)
