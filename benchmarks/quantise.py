@@ -24,12 +24,12 @@ from serving import shape_options
 from serving_models import run
 
 from butler.chat_template import ChatTemplate
-from butler.efficiency import MIB
+from butler.efficiency.figures import MIB
 from butler.errors import run_cli
 from butler.gpu import GpuMemory, Peak
 from butler.held_out import rendered
 from butler.hf_folder import ModelTensors
-from butler.lmdeploy_cpu import CALIBRATION_TEXTS, write_calibration_text
+from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, write_calibration_text
 from butler.tools import tool_environment
 
 RUNS = ("ours", "lmdeploy")

@@ -21,8 +21,8 @@ from random_model import Shape, add_shape, check, shape_of
 from serving_capacity import check_card
 from serving_models import make_all, run
 
-from butler.efficiency import GB, MIB, RESERVE_BYTES, chats_on_card
-from butler.efficiency_turbomind import measure
+from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
+from butler.efficiency.measure_turbomind import measure
 from butler.errors import run_cli
 from butler.variants import VARIANTS
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from common import ButlerError
 
-from butler.efficiency import GB, RESERVE_BYTES, Room, Session, chats_on_card, most_at_once
-from butler.efficiency_turbomind import Plan, Workspace, run_session
+from butler.efficiency.figures import GB, RESERVE_BYTES, Room, Session, chats_on_card, most_at_once
+from butler.efficiency.measure_turbomind import Plan, Workspace, run_session
 from butler.gpu import GpuMemory
 
 START_SECONDS = 120

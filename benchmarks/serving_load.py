@@ -26,7 +26,7 @@ import httpx
 from common import ButlerError, markdown, publish, record
 
 from butler.errors import run_cli
-from butler.model_server import RunningServer, ServerPlan, running_server
+from butler.serve.model_server import RunningServer, ServerPlan, running_server
 
 MODEL = "measured"
 CHAT = "/v1/chat/completions"

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from butler import efficiency_turbomind as measured
-from butler.efficiency import CacheShape, Room
+from butler.efficiency import measure_turbomind as measured
+from butler.efficiency.figures import CacheShape, Room
 
 
 class Instance:

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import yaml
 
+from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
 from butler.config import check_config, check_engine, check_inputs
 from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.contaminate import OverlapRule, benchmark_questions
 from butler.corpus.near import NearRule
-from butler.engine.tokenizer import ChatTokenizer
-from butler.engine.workspace import Workspace
 from butler.errors import ButlerError
-from butler.opencompass.plan import plan_ceval, plan_recipe
-from butler.turbomind.folder import TEMPLATE, read_folder, write_record
-from butler.turbomind.folder import Settings as Served
+from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
+from butler.lmdeploy.served_folder import Settings as Served
+from butler.reference.tokenizer import ChatTokenizer
+from butler.reference.workspace import Workspace
 from butler.yaml_files import parse_yaml
 from tiny_workspace import TEMPLATE as JINJA
 from tiny_workspace import Tiny, write_tokenizer

@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from butler.awq_weights import unpack
 from butler.errors import ButlerError
-from butler.lmdeploy_awq import pack
+from butler.lmdeploy.auto_awq import pack
+from butler.lmdeploy.awq_weights import unpack
 from quantise_awq import samples_at_a_time
 from workflow_state import ROOT
 

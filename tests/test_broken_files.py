@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
 from butler.chat_template import DEFINITIONS, MARKER, ChatTemplate
 from butler.config import check_config
 from butler.corpus.contaminate import benchmark_questions
-from butler.engine.tokenizer import ChatTokenizer
-from butler.engine.workspace import Workspace
 from butler.errors import ButlerError
-from butler.opencompass.plan import plan_ceval, plan_recipe
-from butler.turbomind.folder import TEMPLATE, Settings, read_folder, write_record
+from butler.lmdeploy.served_folder import TEMPLATE, Settings, read_folder, write_record
+from butler.reference.tokenizer import ChatTokenizer
+from butler.reference.workspace import Workspace
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite
 from tiny_workspace import Tiny, write_tokenizer

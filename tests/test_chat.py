@@ -16,10 +16,10 @@ pytest.importorskip("torch")
 
 import chat as chat_script
 from butler.chat_template import trained_system
-from butler.engine.generate import Engine
-from butler.engine.sampling import SamplingParams
-from butler.engine.tokenizer import ChatTokenizer
 from butler.errors import run_cli
+from butler.reference.generate import Engine
+from butler.reference.sampling import SamplingParams
+from butler.reference.tokenizer import ChatTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_line_that_is_not_utf8_is_told_and_the_chat_goes_on(workspace: Path) -
 
 def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with patch.dict(sys.modules, {"butler.engine.hf_model": None}):
+    with patch.dict(sys.modules, {"butler.serve.hf_model": None}):
         done = chat(tmp_path, "EXIT\n")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "run in the xtuner environment (.envs/xtuner/bin/python)" in done.stderr

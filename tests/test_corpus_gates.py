@@ -115,7 +115,7 @@ from butler.corpus.chunk import Style
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.near import NearRule
 from butler.corpus.read import Chunk
-from butler.corpus.run import Processes
+from butler.corpus.processes import Processes
 from butler.corpus.sample import Limits
 from butler.corpus.select import Gatherer
 from butler.corpus.worker import Job, compile_loops

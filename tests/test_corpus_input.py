@@ -19,7 +19,8 @@ import pytest
 import zstandard
 from openpyxl import Workbook
 
-from butler.corpus import read, run
+from butler.corpus import processes as run
+from butler.corpus import read
 from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.chunk import Style
 from butler.corpus.formats import FORMATS

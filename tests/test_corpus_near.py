@@ -14,7 +14,7 @@ from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.drop import body
 from butler.corpus.near import NearRule, drop_near, signatures
-from butler.corpus.runs import Runs
+from butler.corpus.ngrams import Runs
 from butler.corpus.sample import INGREDIENTS_HEADER
 from butler.corpus.text import letters
 from butler.errors import ButlerError

@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from butler.corpus import run, worker
+from butler.corpus import processes as run
+from butler.corpus import worker
 from butler.corpus.pieces import put_pieces
 from butler.errors import ButlerError
 from test_corpus import SCRIPT, distinct, raw_lines

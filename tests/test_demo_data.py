@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from butler.demo import dirt
-from butler.demo.corpus import make_corpus
 from butler.demo.exam import (
     COLUMNS,
     LETTERS,
@@ -21,6 +20,7 @@ from butler.demo.exam import (
 from butler.demo.facts import RELATIONS, all_facts
 from butler.demo.methods import every_dish
 from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, forbidden, shard, writer
+from butler.demo.raw_records import make_corpus
 from butler.errors import ButlerError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

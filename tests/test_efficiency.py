@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from butler.efficiency import (
+from butler.efficiency.figures import (
     GB,
     MIB,
     RESERVE_BYTES,
@@ -25,7 +25,7 @@ from butler.efficiency import (
     rows,
     session_sizes,
 )
-from butler.efficiency_load import at_once, one_by_one, random_prompts
+from butler.efficiency.load import at_once, one_by_one, random_prompts
 from butler.errors import ButlerError
 from butler.gpu import visible_gpus
 

@@ -9,11 +9,11 @@ from tiny_workspace import HEAD, Tiny
 
 torch = pytest.importorskip("torch")
 
-from butler.engine.config import Rope
-from butler.engine.generate import Engine
-from butler.engine.model import inverse_frequencies
-from butler.engine.sampling import SamplingParams
 from butler.errors import ButlerError
+from butler.reference.config import Rope
+from butler.reference.generate import Engine
+from butler.reference.model import inverse_frequencies
+from butler.reference.sampling import SamplingParams
 
 SHAPES = {
     "internlm2": Tiny(),

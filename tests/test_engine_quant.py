@@ -9,8 +9,9 @@ from tiny_workspace import HEAD, pack_nibbles
 
 torch = pytest.importorskip("torch")
 
-from butler.engine.cache import CHUNK, KVCache, make_codecs
-from butler.engine.quant import (
+from butler.errors import ButlerError
+from butler.reference.cache import CHUNK, KVCache, make_codecs
+from butler.reference.quant import (
     dequantise_online,
     dequantise_static,
     dequantise_w4,
@@ -18,7 +19,6 @@ from butler.engine.quant import (
     quantise_static,
     unpack_u4,
 )
-from butler.errors import ButlerError
 
 
 def test_w4_matches_the_definition_number_by_number() -> None:

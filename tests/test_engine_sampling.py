@@ -4,13 +4,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from butler.engine.sampling import (
+from butler.errors import ButlerError
+from butler.reference.sampling import (
     SamplingParams,
     choose,
     filtered_probabilities,
     penalise_repetition,
 )
-from butler.errors import ButlerError
 
 LOGITS = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
 

@@ -12,9 +12,9 @@ from tiny_workspace import HEAD, Tiny
 
 torch = pytest.importorskip("torch")
 
-from butler.engine.generate import Engine
-from butler.engine.workspace import WEIGHTS, Workspace
 from butler.errors import ButlerError
+from butler.reference.generate import Engine
+from butler.reference.workspace import WEIGHTS, Workspace
 
 
 @pytest.fixture

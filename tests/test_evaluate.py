@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from butler.benchmarks.opencompass.plan import Plan, Question, plan_ceval, plan_recipe
+from butler.benchmarks.opencompass.verify import rows, to_csv, verify
 from butler.errors import ButlerError
-from butler.opencompass.plan import Plan, Question, plan_ceval, plan_recipe
-from butler.opencompass.verify import rows, to_csv, verify
 from evaluation_data import ANSWER, SYSTEM, write_ceval, write_recipes
 
 # What is to be asked

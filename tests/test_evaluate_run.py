@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.model_server import ServerPlan, _command, running_server
+from butler.serve.model_server import ServerPlan, _command, running_server
 from evaluation_data import ANSWER, SYSTEM, write_ceval, write_recipes
 
 ROOT = Path(__file__).resolve().parents[1]

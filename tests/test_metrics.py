@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from butler.answers import ingredient_amounts, parse_answer
-from butler.metrics import METRICS, bleu_zh, ingredient_scores, repetition, rouge, score_recipes
-from butler.steps import step_scores
+from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
+from butler.benchmarks.recipe.metrics import (
+    METRICS,
+    bleu_zh,
+    ingredient_scores,
+    repetition,
+    rouge,
+    score_recipes,
+)
+from butler.benchmarks.recipe.steps import step_scores
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "xiachufang" / "recipes.jsonl"
 

@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from butler.benchmarks.opencompass.verify import to_csv
 from butler.ceval import UNLISTED, categories, subject_name
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
-from butler.opencompass.verify import to_csv
-from butler.report import charts, corpus, run
+from butler.report import charts
+from butler.report import corpus_section as corpus
+from butler.report import provenance_section as run
 from butler.report.page import both, render
 from butler.report.side_by_side import answers, differences, flips
 from butler.report.summary import by_category

@@ -21,12 +21,12 @@ httpx = pytest.importorskip("httpx")
 TestClient = pytest.importorskip("fastapi.testclient").TestClient
 
 import serve
-from butler.engine.front import Limits
-from butler.engine.generate import Engine
-from butler.engine.sampling import SamplingParams
-from butler.engine.server import create_app
-from butler.engine.tokenizer import ChatTokenizer
 from butler.errors import ButlerError
+from butler.reference.generate import Engine
+from butler.reference.sampling import SamplingParams
+from butler.reference.tokenizer import ChatTokenizer
+from butler.serve.front import Limits
+from butler.serve.server import create_app
 
 SCRIPTS = Path(serve.__file__).parent
 CHAT = "/v1/chat/completions"

@@ -16,8 +16,8 @@ import pytest
 import uvicorn
 
 import serve
-from butler.engine.connections import allow_files, server_options
-from butler.engine.front import Limits
+from butler.serve.connections import allow_files, server_options
+from butler.serve.front import Limits
 from hostile import CHAT, MIB, Server, quietly, readable, served
 from test_server import body, wait_until_idle
 

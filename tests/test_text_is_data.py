@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import report
+from butler.benchmarks.opencompass.verify import COLUMNS, to_csv
 from butler.config import check_config
 from butler.errors import ButlerError
-from butler.opencompass.verify import COLUMNS, to_csv
 from test_corpus import distinct, raw_lines, recipe
 from test_corpus_input import build, reasons
 from test_report import make_stages, run

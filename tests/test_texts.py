@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from butler.benchmarks.recipe.metrics import METRICS
 from butler.corpus.drop import REASONS
 from butler.decision import PREFERENCES
-from butler.metrics import METRICS
 from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts
 from butler.variants import BENCHMARKS, VARIANTS
 

@@ -16,13 +16,13 @@ import yaml
 pytest.importorskip("torch")
 
 import serve
-from butler import efficiency_turbomind
+from butler.efficiency import measure_turbomind as efficiency_turbomind
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
-from butler.turbomind import guards
-from butler.turbomind.commands import Request, command, environment
-from butler.turbomind.folder import Settings, Shape, read_folder, write_record
-from butler.turbomind.release import RELEASES, check_installed, check_quant_policy, release_of
+from butler.lmdeploy import guards
+from butler.lmdeploy.commands import Request, command, environment
+from butler.lmdeploy.release import RELEASES, check_installed, check_quant_policy, release_of
+from butler.lmdeploy.served_folder import Settings, Shape, read_folder, write_record
 from real_tools import SCRIPTS, python_of, script
 from tiny_workspace import Tiny
 

@@ -6,10 +6,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from butler.efficiency import Room
+from butler.efficiency.figures import Room
 from butler.errors import ButlerError
-from butler.turbomind.engine import Counted, Start, cache_bytes, start_engine
-from butler.turbomind.share import PAGE, base_bytes, region_bytes, slab
+from butler.lmdeploy.cache_share import PAGE, base_bytes, region_bytes, slab
+from butler.lmdeploy.turbomind_engine import Counted, Start, cache_bytes, start_engine
 
 GIB, MIB = 2**30, 2**20
 SEVEN_B, SEVEN_B_INT8 = 131_072, 67_584  # bytes of a token in InternLM2-7B's cache

@@ -151,8 +151,8 @@ def test_touching_an_unrelated_file_reruns_nothing(state):
 def test_a_stage_depends_on_the_code_that_it_imports():
     files = [str(path.relative_to(ROOT)) for path in code_of("check_kv8.py")]
     assert files[0] == "workflow/scripts/check_kv8.py"
-    assert "workflow/scripts/butler/engine/quant.py" in files
-    assert "workflow/scripts/butler/opencompass/verify.py" not in files
+    assert "workflow/scripts/butler/reference/quant.py" in files
+    assert "workflow/scripts/butler/benchmarks/opencompass/verify.py" not in files
 
 
 def test_a_stale_environment_is_rebuilt_and_the_target_made(tmp_path):

@@ -18,7 +18,7 @@ from butler.imports import code_of
 from butler.progress import TERMINAL
 from butler.signals import handle_in_thread
 from butler.tools import check_python, put_python_first
-from butler.turbomind.release import RELEASES
+from butler.lmdeploy.release import RELEASES
 from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, TOOLS_ON_DEMAND, VARIANTS
 
 from snakemake.exceptions import WorkflowError

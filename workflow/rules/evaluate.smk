@@ -7,9 +7,9 @@
 # What evaluate_model.py starts or names rather than imports.
 STARTED = [
     "serve.py",
-    "butler/opencompass/run_config.py",
-    "butler/opencompass/build.py",
-    "butler/opencompass/parts.py",
+    "butler/benchmarks/opencompass/run_config.py",
+    "butler/benchmarks/opencompass/build.py",
+    "butler/benchmarks/opencompass/parts.py",
 ]
 
 

@@ -18,7 +18,7 @@ from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_dir
 from butler.held_out import rendered
-from butler.lmdeploy_cpu import (
+from butler.lmdeploy.on_cpu import (
     CALIBRATION_TEXTS,
     allow_internlm2_cache,
     enough_text,

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from butler.chat_template import ChatTemplate, trained_system
-from butler.engine.sampling import SamplingParams
-from butler.engine.tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
-from butler.turbomind.folder import is_workspace
+from butler.lmdeploy.served_folder import is_workspace
+from butler.reference.sampling import SamplingParams
+from butler.reference.tokenizer import ChatTokenizer, TextStream
 
 RECIPE = "recipe"
 
@@ -79,8 +79,8 @@ def open_model(args: argparse.Namespace) -> Model:
                     f"--{name} is for model folders; the weights of workspace {args.folder} are "
                     "used as they are"
                 )
-        from butler.engine.generate import Engine
-        from butler.engine.threads import set_fastest_threads
+        from butler.reference.generate import Engine
+        from butler.reference.threads import set_fastest_threads
 
         engine = Engine.load(args.folder, threads=args.threads, max_batch=1)
         if not args.threads:
@@ -95,7 +95,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     try:
-        from butler.engine.hf_model import HfModel
+        from butler.serve.hf_model import HfModel
 
         return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
     except ModuleNotFoundError as error:

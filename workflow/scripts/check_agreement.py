@@ -18,15 +18,15 @@ from typing import Any
 import torch
 
 from butler.checks import conclude
-from butler.engine.generate import Engine
-from butler.engine.sampling import SamplingParams
-from butler.engine.tokenizer import ChatTokenizer
 from butler.errors import run_cli
 from butler.held_out import conversations
-from butler.turbomind.commands import engine_options
-from butler.turbomind.folder import ServedFolder, read_folder
-from butler.turbomind.guards import check_machine, resolve_tp
-from butler.turbomind.release import check_installed, installed_version
+from butler.lmdeploy.commands import engine_options
+from butler.lmdeploy.guards import check_machine, resolve_tp
+from butler.lmdeploy.release import check_installed, installed_version
+from butler.lmdeploy.served_folder import ServedFolder, read_folder
+from butler.reference.generate import Engine
+from butler.reference.sampling import SamplingParams
+from butler.reference.tokenizer import ChatTokenizer
 
 NLL_LIMITS = {0: 0.002, 8: 0.01}  # nats per token, by quant_policy
 IDENTICAL = 0.95  # share of tokens, at least

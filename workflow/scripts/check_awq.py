@@ -7,10 +7,10 @@ import argparse
 import math
 from pathlib import Path
 
-from butler.awq_weights import check_plain_tensors, weight_errors
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy_cpu import without_cuda
+from butler.lmdeploy.awq_weights import check_plain_tensors, weight_errors
+from butler.lmdeploy.on_cpu import without_cuda
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from butler.chat_template import ChatTemplate
 from butler.checks import conclude
-from butler.engine.generate import Engine
-from butler.engine.tokenizer import ChatTokenizer
 from butler.errors import run_cli
 from butler.held_out import rendered
 from butler.manifest import verify_manifest
+from butler.reference.generate import Engine
+from butler.reference.tokenizer import ChatTokenizer
 
 SCHEMES = ("fp16", "online", "static")
 

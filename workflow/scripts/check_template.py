@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from butler.checks import conclude
-from butler.engine.tokenizer import ChatTokenizer
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy_cpu import without_cuda
+from butler.lmdeploy.on_cpu import without_cuda
+from butler.reference.tokenizer import ChatTokenizer
 
 IGNORED = -100
 

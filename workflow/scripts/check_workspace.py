@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from butler.awq_weights import dequantised_state
 from butler.chat_template import ChatTemplate
 from butler.checks import conclude
-from butler.engine.generate import Engine
-from butler.engine.tokenizer import ChatTokenizer
 from butler.errors import ButlerError, run_cli
 from butler.held_out import rendered
 from butler.hf_folder import model_nll
-from butler.lmdeploy_cpu import allow_internlm2_cache
+from butler.lmdeploy.awq_weights import dequantised_state
+from butler.lmdeploy.on_cpu import allow_internlm2_cache
 from butler.manifest import verify_manifest
+from butler.reference.generate import Engine
+from butler.reference.tokenizer import ChatTokenizer
 
 
 def load_model(folder: Path, model_format: str) -> Any:

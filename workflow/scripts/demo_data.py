@@ -10,9 +10,9 @@ import argparse
 import json
 from pathlib import Path
 
-from butler.demo.corpus import CORPUS_SEED, make_corpus
 from butler.demo.exam import EXAM_SEED, make_benchmark, to_csv
 from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, shard
+from butler.demo.raw_records import CORPUS_SEED, make_corpus
 from butler.errors import run_cli
 from butler.files import atomic_open, atomic_write_text
 

@@ -15,19 +15,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from butler.benchmarks.opencompass.plan import BENCHMARKS, Plan, link_ceval, plan_ceval, plan_recipe
+from butler.benchmarks.opencompass.verify import rows, to_csv, verify
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
-from butler.model_server import (
+from butler.progress import counted, progress
+from butler.serve.model_server import (
     RunningServer,
     ServerPlan,
     last_lines,
     running_process,
     running_server,
 )
-from butler.opencompass.plan import BENCHMARKS, Plan, link_ceval, plan_ceval, plan_recipe
-from butler.opencompass.verify import rows, to_csv, verify
-from butler.progress import counted, progress
 
 SCRIPTS = Path(__file__).resolve().parent
 ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir
-from butler.lmdeploy_cpu import without_cuda
+from butler.lmdeploy.on_cpu import without_cuda
 
 
 def main() -> None:

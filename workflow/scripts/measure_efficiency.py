@@ -1,7 +1,7 @@
 """Measure size, memory and speed of one served folder, and tell what was measured on which machine.
 
 The reference engine is measured at batch 1, TurboMind also with many requests at a time, all
-variants at equal room for tokens (see butler/efficiency.py for the metrics).
+variants at equal room for tokens (see butler/efficiency/figures.py for the metrics).
 """
 
 import argparse
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from butler.devices import cpu_name, resolve_engine
-from butler.engine.cache import KINDS
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open, spreadsheet_safe
 from butler.gpu import GpuMemory
+from butler.lmdeploy.guards import resolve_tp
+from butler.lmdeploy.served_folder import read_folder
 from butler.progress import progress
-from butler.turbomind.folder import read_folder
-from butler.turbomind.guards import resolve_tp
+from butler.reference.cache import KINDS
 
 if TYPE_CHECKING:
-    from butler.engine.generate import Engine
+    from butler.reference.generate import Engine
 
 COLUMNS = ("variant", "metric", "value", "unit", "engine", "machine")
 PROMPT_SEED = 0
@@ -102,8 +102,8 @@ def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, 
     """
     import torch
 
-    from butler.efficiency_turbomind import measure
-    from butler.turbomind.release import check_installed, installed_version
+    from butler.efficiency.measure_turbomind import measure
+    from butler.lmdeploy.release import check_installed, installed_version
 
     if not torch.cuda.is_available():
         raise ButlerError(
@@ -131,7 +131,7 @@ def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, 
         raise ButlerError(f"--tp {args.tp} is for --engine turbomind; our engine runs on the CPU")
     import torch
 
-    from butler.engine.generate import Engine
+    from butler.reference.generate import Engine
 
     engine = Engine.load(args.workspace, args.kv, args.threads)
     session, config = engine.workspace.session_len, engine.workspace.config
@@ -154,8 +154,8 @@ def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, 
 
 def time_once(engine: "Engine", prompt: Sequence[int], new_tokens: int) -> Timing:
     """Time one greedy answer that no stop token ends."""
-    from butler.engine.batch import prefill
-    from butler.engine.sampling import SamplingParams
+    from butler.reference.batch import prefill
+    from butler.reference.sampling import SamplingParams
 
     cache = engine.new_cache()
     start = time.perf_counter()

@@ -15,7 +15,7 @@ from butler.errors import run_cli
 from butler.files import atomic_write_json
 from butler.manifest import hashes
 from butler.provenance import Roots, digests, files_of, read_records, script_of, trace
-from butler.report import run
+from butler.report import provenance_section as run
 
 FORMAT = 1
 

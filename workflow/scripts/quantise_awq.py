@@ -6,7 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from butler import lmdeploy_awq
 from butler.chat_template import ChatTemplate
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
@@ -14,7 +13,8 @@ from butler.files import atomic_dir, atomic_write_json
 from butler.gpu import GpuMemory
 from butler.held_out import rendered
 from butler.hf_folder import carry_over, read_config
-from butler.lmdeploy_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
+from butler.lmdeploy import auto_awq as lmdeploy_awq
+from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.progress import progress
 from butler.tools import run_tool, tool_environment
 

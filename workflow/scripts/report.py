@@ -15,8 +15,9 @@ from butler.decision import BASELINE, Candidate, Change, Decision, Rule, caveats
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text, spreadsheet_safe
 from butler.intervals import paired_change
-from butler.report import charts, run
-from butler.report.corpus import section as corpus_section
+from butler.report import charts
+from butler.report import provenance_section as run
+from butler.report.corpus_section import section as corpus_section
 from butler.report.page import render
 from butler.report.side_by_side import answers, flips
 from butler.report.summary import Capacity, Evaluations, by_category, by_dataset, summary

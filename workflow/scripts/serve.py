@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from butler.devices import resolve_engine
-from butler.engine.cache import KINDS
-from butler.engine.workspace import Workspace
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
-from butler.model_server import port_number
+from butler.lmdeploy import guards
+from butler.lmdeploy.commands import Request, command, environment
+from butler.lmdeploy.release import FACES, check_installed, installed_version
+from butler.lmdeploy.served_folder import is_workspace, read_folder
+from butler.reference.cache import KINDS
+from butler.reference.workspace import Workspace
+from butler.serve.model_server import port_number
 from butler.tools import dies_with_us
-from butler.turbomind import guards
-from butler.turbomind.commands import Request, command, environment
-from butler.turbomind.folder import is_workspace, read_folder
-from butler.turbomind.release import FACES, check_installed, installed_version
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
@@ -133,12 +133,12 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     import torch
     import uvicorn
 
-    from butler.engine.connections import allow_files, server_options
-    from butler.engine.front import Limits
-    from butler.engine.generate import Engine
-    from butler.engine.server import create_app
-    from butler.engine.threads import set_fastest_threads
-    from butler.engine.tokenizer import ChatTokenizer
+    from butler.reference.generate import Engine
+    from butler.reference.threads import set_fastest_threads
+    from butler.reference.tokenizer import ChatTokenizer
+    from butler.serve.connections import allow_files, server_options
+    from butler.serve.front import Limits
+    from butler.serve.server import create_app
 
     class Server(uvicorn.Server):
         """Tells the port once connections are answered."""

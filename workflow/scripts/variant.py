@@ -13,11 +13,11 @@ import yaml
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_text
+from butler.lmdeploy.release import RELEASES, check_quant_policy
+from butler.lmdeploy.served_folder import Settings, write_record
+from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import verify_manifest, write_manifest
-from butler.turbomind.folder import Settings, write_record
-from butler.turbomind.release import RELEASES, check_quant_policy
-from butler.workspace_files import CONFIG, WEIGHTS
 
 
 def link_tree(source: Path, target: Path) -> None:

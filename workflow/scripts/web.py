@@ -16,7 +16,7 @@ from pathlib import Path
 
 from butler.chat_template import trained_system
 from butler.errors import ButlerError, run_cli
-from butler.model_server import ServerPlan, port_number, running_server
+from butler.serve.model_server import ServerPlan, port_number, running_server
 from butler.web.ask import Served, served_by
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"

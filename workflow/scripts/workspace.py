@@ -9,11 +9,11 @@ from pathlib import Path
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir
 from butler.hf_folder import ModelTensors, read_config
-from butler.lmdeploy_cpu import without_cuda
+from butler.lmdeploy.guards import check_split
+from butler.lmdeploy.on_cpu import without_cuda
+from butler.lmdeploy.release import CONVERTER, check_installed, installed_version
+from butler.lmdeploy.served_folder import is_workspace, model_shape, write_record
 from butler.manifest import write_manifest
-from butler.turbomind.folder import is_workspace, model_shape, write_record
-from butler.turbomind.guards import check_split
-from butler.turbomind.release import CONVERTER, check_installed, installed_version
 
 # LMDeploy's plain template: chats take the workspace's own chat_template.json.
 BUILT_IN_TEMPLATE = "base"

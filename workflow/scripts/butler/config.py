@@ -15,10 +15,10 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
+from butler.lmdeploy.guards import check_split
+from butler.lmdeploy.release import RELEASES
+from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import check_model_folder
-from butler.turbomind.folder import model_shape
-from butler.turbomind.guards import check_split
-from butler.turbomind.release import RELEASES
 from butler.xtuner.memory import micro_batches
 from butler.yaml_files import check_size
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from butler.efficiency import THROUGHPUT, chats_on_card
+from butler.efficiency.figures import THROUGHPUT, chats_on_card
 from butler.errors import ButlerError
 
 SCORE_COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
@@ -68,7 +68,8 @@ class Evaluation:
 class Efficiency:
     """Bytes and speeds of a variant, and what measured them.
 
-    `values` has the names in EFFICIENCY_METRICS and, from TurboMind, those in butler/efficiency.py.
+    `values` has the names in EFFICIENCY_METRICS and, from TurboMind, those of
+    efficiency/figures.py.
     """
 
     variant: str

@@ -15,8 +15,8 @@ from butler.corpus.contaminate import OverlapRule, Protected, benchmark_question
 from butler.corpus.draw import in_order
 from butler.corpus.drop import Drops, drop_contaminated, drop_exact, drop_like, drop_unsampled
 from butler.corpus.near import NearRule
+from butler.corpus.processes import Processes, Spools
 from butler.corpus.read import Source, find_files
-from butler.corpus.run import Processes, Spools
 from butler.corpus.sample import Limits
 from butler.corpus.select import Dishes, Gatherer, Split, Table, Texts, split_by_dish
 from butler.corpus.worker import Job

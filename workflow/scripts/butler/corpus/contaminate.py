@@ -16,7 +16,7 @@ from butler.ceval import read_rows
 from butler.corpus.compiled import compiled
 from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import Lines
-from butler.corpus.runs import Marks, Runs
+from butler.corpus.ngrams import Marks, Runs
 
 Array = np.ndarray[Any, Any]
 

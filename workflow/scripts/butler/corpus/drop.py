@@ -12,8 +12,8 @@ from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.folding import Letters
 from butler.corpus.gates import Lines
 from butler.corpus.near import NearRule, drop_near
-from butler.corpus.run import Spools
-from butler.corpus.runs import Runs
+from butler.corpus.ngrams import Runs
+from butler.corpus.processes import Spools
 from butler.corpus.sample import INGREDIENTS_HEADER, STEPS_HEADER, stable_hash
 from butler.corpus.select import Gatherer, Split, Table, Texts, drop_duplicates, ranked
 

@@ -18,10 +18,10 @@ from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
 from butler.corpus.gates import Array
 from butler.corpus.near import NearRule, signatures
+from butler.corpus.ngrams import Runs
 from butler.corpus.pieces import put_pieces
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
-from butler.corpus.runs import Runs
 from butler.corpus.sample import Limits
 
 SHARES = 64  # of the drawn order, in each of which samples are spooled apart

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from butler.chat_template import ChatTemplate
-from butler.demo.corpus import corpus_dishes
 from butler.demo.exam import LETTERS, Examiner, Question, benchmark_facts, make_benchmark, prompt
 from butler.demo.facts import OTHER, RELATIONS, SUBJECTS, Fact, all_facts
 from butler.demo.methods import Dish
 from butler.demo.prose import cooking_chat, cooking_prose, free_dishes
+from butler.demo.raw_records import corpus_dishes
 from butler.errors import ButlerError
 
 PRETRAINING_SEED = 2026

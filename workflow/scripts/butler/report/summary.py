@@ -8,7 +8,7 @@ import pandas as pd
 
 from butler.ceval import categories
 from butler.decision import BASELINE, Change, Decision
-from butler.efficiency import GB, RESERVE_BYTES
+from butler.efficiency.figures import GB, RESERVE_BYTES
 from butler.results import Efficiency, Evaluation
 
 Evaluations = Mapping[tuple[str, str], Evaluation]  # by (benchmark, variant)

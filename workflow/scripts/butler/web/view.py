@@ -3,7 +3,7 @@
 import re
 from html import escape
 
-from butler.answers import INGREDIENTS_HEADING, STEPS_HEADING, parse_answer
+from butler.benchmarks.recipe.answer import INGREDIENTS_HEADING, STEPS_HEADING, parse_answer
 from butler.web.ask import Reply
 
 _NUMBERED = re.compile(r"^\s*(?:第?\d{1,2}[步.、)）:]|[（(]\d{1,2}[)）]|[①-⑳])\s*")

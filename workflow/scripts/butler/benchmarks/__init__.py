@@ -1,0 +1,1 @@
+"""What models are judged on: one module or package for each kind of benchmark."""

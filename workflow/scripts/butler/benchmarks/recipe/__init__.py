@@ -1,0 +1,1 @@
+"""The recipe benchmark: an answer taken apart and scored against the held-out recipe."""

@@ -1,0 +1,1 @@
+"""What a variant costs: bytes, memory, tokens per second."""

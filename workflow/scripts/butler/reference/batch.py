@@ -1,0 +1,165 @@
+"""Continuous batching: answers join and leave the running batch at every step."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from butler.errors import ButlerError
+from butler.reference.cache import KVCache
+from butler.reference.model import Decoder
+from butler.reference.sampling import SamplingParams, choose
+
+PREFILL_CHUNK = 512
+PREFILL_PER_STEP = 2048
+
+
+class PromptTooLong(ButlerError):
+    """A prompt that leaves no room for an answer."""
+
+
+@dataclass(eq=False)
+class Answer:
+    """One prompt and the answer growing on it, in token ids."""
+
+    prompt: list[int]
+    params: SamplingParams
+    stop_ids: frozenset[int]
+    limit: int
+    tokens: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.generator = self.params.generator()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One new token of an answer; `finish` is None, "stop" (a stop token) or "length"."""
+
+    answer: Answer
+    token: int
+    finish: str | None
+
+
+class Batch:
+    """The running batch. Not thread-safe: one thread calls its methods.
+
+    Args:
+        decoder: the model.
+        cache: an empty cache; row i belongs to the i-th running answer.
+        session_len: most tokens of prompt and answer together.
+        max_size: most answers that run at once; the rest wait in order.
+    """
+
+    def __init__(self, decoder: Decoder, cache: KVCache, session_len: int, max_size: int) -> None:
+        self._decoder = decoder
+        self._cache = cache
+        self._session_len = session_len
+        self._max_size = max_size
+        self._waiting: deque[Answer] = deque()
+        self._running: list[Answer] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._running)
+
+    @property
+    def running(self) -> int:
+        """How many answers get a token at each step."""
+        return len(self._running)
+
+    def check(self, prompt: Sequence[int]) -> None:
+        """Raise ButlerError unless `prompt` can be run and leaves room for an answer."""
+        if not prompt:
+            raise ButlerError("the prompt is empty; give at least one token")
+        if len(prompt) >= self._session_len:
+            raise PromptTooLong(
+                f"the prompt has {len(prompt)} tokens and the session holds {self._session_len} "
+                "with the answer; shorten it"
+            )
+        vocab = self._decoder.config.vocab
+        if not all(0 <= token < vocab for token in prompt):
+            raise ButlerError(f"the prompt has a token outside the vocabulary of {vocab}")
+
+    def submit(
+        self, prompt: Sequence[int], params: SamplingParams, stop_ids: frozenset[int]
+    ) -> Answer:
+        """Queue a prompt; the answer is cut where the session is full."""
+        self.check(prompt)
+        room = self._session_len - len(prompt)
+        limit = min(params.max_new_tokens or room, room)
+        answer = Answer(list(prompt), params, stop_ids, limit)
+        self._waiting.append(answer)
+        return answer
+
+    @torch.inference_mode()
+    def cancel(self, answer: Answer) -> None:
+        """Drop an answer, waiting or running; nothing happens if it has ended."""
+        if answer in self._waiting:
+            self._waiting.remove(answer)
+        elif answer in self._running:
+            self._leave(self._running.index(answer))
+
+    @torch.inference_mode()
+    def step(self) -> list[Step]:
+        """Give every running answer one token, after letting waiting ones join."""
+        steps = self._decode() if self._running else []
+        prefilled = 0
+        while self._waiting and len(self._running) < self._max_size:
+            if prefilled and prefilled + len(self._waiting[0].prompt) > PREFILL_PER_STEP:
+                break
+            prefilled += len(self._waiting[0].prompt)
+            steps.append(self._join(self._waiting.popleft()))
+        for step in steps:
+            if step.finish:
+                self._leave(self._running.index(step.answer))
+        return steps
+
+    def _join(self, answer: Answer) -> Step:
+        row = self._cache.add()
+        self._running.append(answer)
+        hidden = prefill(self._decoder, self._cache, row, answer.prompt)
+        logits = self._decoder.logits(hidden[-1:])
+        [token] = choose(logits, [answer.params], [answer.prompt], [answer.generator])
+        return self._accept(answer, token)
+
+    def _decode(self) -> list[Step]:
+        last = torch.tensor([[answer.tokens[-1]] for answer in self._running])
+        logits = self._decoder.logits(self._decoder.forward(last, self._cache, 0)[:, 0])
+        tokens = choose(
+            logits,
+            [answer.params for answer in self._running],
+            [answer.prompt + answer.tokens for answer in self._running],
+            [answer.generator for answer in self._running],
+        )
+        return [self._accept(a, token) for a, token in zip(self._running, tokens, strict=True)]
+
+    def _accept(self, answer: Answer, token: int) -> Step:
+        answer.tokens.append(token)
+        finish = None
+        if token in answer.stop_ids:
+            finish = "stop"
+        elif len(answer.tokens) >= answer.limit:
+            finish = "length"
+        return Step(answer, token, finish)
+
+    def _leave(self, row: int) -> None:
+        if self._cache.remove(row) is not None:
+            self._running[row] = self._running[-1]
+        self._running.pop()
+
+
+@torch.inference_mode()
+def prefill(decoder: Decoder, cache: KVCache, row: int, prompt: Sequence[int]) -> torch.Tensor:
+    """Run `prompt` into cache row `row`; return the last chunk's hidden states [n, hidden]."""
+    # A deque of one runs through the chunks and keeps the last.
+    return deque(prefill_chunks(decoder, cache, row, prompt), maxlen=1)[0]
+
+
+def prefill_chunks(
+    decoder: Decoder, cache: KVCache, row: int, prompt: Sequence[int]
+) -> Iterator[torch.Tensor]:
+    """Run `prompt` into cache row `row`; yield hidden states [n, hidden] chunk by chunk."""
+    tokens = torch.tensor(prompt).view(1, -1)
+    for chunk in tokens.split(PREFILL_CHUNK, dim=1):
+        yield decoder.forward(chunk, cache, row)[0]

@@ -1,0 +1,176 @@
+"""Reading an LMDeploy 0.7.3 TurboMind workspace: its settings and its raw weight files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from butler.errors import ButlerError
+from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS, weight_bytes
+from butler.reference.config import WEIGHT_TYPES, read_config
+from butler.reference.quant import dequantise_w4
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One decoder layer in fp32. Matrices are [in, out]; biases are None where there are none."""
+
+    attention_norm: torch.Tensor
+    w_qkv: torch.Tensor
+    b_qkv: torch.Tensor | None
+    wo: torch.Tensor
+    bo: torch.Tensor | None
+    ffn_norm: torch.Tensor
+    w1: torch.Tensor
+    w2: torch.Tensor
+    w3: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All weights in fp32: embedding [rows, hidden], output [vocab, hidden], norm [hidden]."""
+
+    embedding: torch.Tensor
+    layers: tuple[LayerWeights, ...]
+    norm: torch.Tensor
+    output: torch.Tensor
+
+
+class Workspace:
+    """A TurboMind workspace on disk.
+
+    Raises:
+        ButlerError: if it is not one, was made by another LMDeploy version, or holds a model
+            that this engine cannot run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.folder = self.path / WEIGHTS
+        self.config, self.settings = read_config(self.path, self.path / CONFIG)
+
+    @property
+    def session_len(self) -> int:
+        """Longest prompt + answer, in tokens: the engine setting if there is one."""
+        return min(self.settings.session_len or self.config.session_len, self.config.session_len)
+
+    def weight_bytes(self) -> int:
+        """Return the size of all weight files together, in bytes."""
+        return weight_bytes(self.path)
+
+    def load_weights(self) -> Weights:
+        """Read every weight into fp32. W4 is dequantised here, once.
+
+        Raises:
+            ButlerError: naming the file that is missing or has the wrong size.
+        """
+        c = self.config
+
+        def rows(vocab: int) -> int:
+            return -(-vocab // c.tp) * c.tp  # padded to be split
+
+        return Weights(
+            embedding=self._joined("tok_embeddings.{}.weight", 1, rows(c.embedding_rows), c.hidden),
+            layers=tuple(self._layer(i) for i in range(c.layers)),
+            norm=self._floats("norm.weight", c.hidden),
+            output=self._joined("output.{}.weight", 0, rows(c.vocab), c.hidden)[: c.vocab],
+        )
+
+    def load_kv_scales(self) -> torch.Tensor:
+        """Return the static KV parameters, fp32 [layers, 4]: k_scale, k_zp, v_scale, v_zp.
+
+        Raises:
+            ButlerError: if a file is missing, has the wrong size, or a scale is not positive.
+        """
+        rows = []
+        for i in range(self.config.layers):
+            name = f"layers.{i}.past_kv_scale.0.weight"
+            row = self._read(name, torch.float32, (4,))
+            if not (torch.isfinite(row).all() and row[0] > 0 and row[2] > 0):
+                raise ButlerError(
+                    f"{self.folder / name} holds no usable KV scales ({row.tolist()}): "
+                    "they must be finite and the scales above 0; make the kv8 stage again"
+                )
+            rows.append(row)
+        return torch.stack(rows)
+
+    def _layer(self, i: int) -> LayerWeights:
+        c = self.config
+        attention, mlp = f"layers.{i}.attention", f"layers.{i}.feed_forward"
+        qkv = (c.heads + 2 * c.kv_heads) * c.head_dim
+        inter = c.inter_sizes[i]
+        bias = c.attn_bias
+        return LayerWeights(
+            attention_norm=self._floats(f"layers.{i}.attention_norm.weight", c.hidden),
+            w_qkv=self._regrouped(self._linear(f"{attention}.w_qkv", 1, c.hidden, qkv)),
+            b_qkv=self._regrouped(self._joined(f"{attention}.w_qkv.{{}}.bias", 0, qkv))
+            if bias
+            else None,
+            wo=self._linear(f"{attention}.wo", 0, c.heads * c.head_dim, c.hidden),
+            # Every GPU has the whole of it, as LMDeploy's converter writes it.
+            bo=self._floats(f"{attention}.wo.0.bias", c.hidden) if bias else None,
+            ffn_norm=self._floats(f"layers.{i}.ffn_norm.weight", c.hidden),
+            w1=self._linear(f"{mlp}.w1", 1, c.hidden, inter),
+            w2=self._linear(f"{mlp}.w2", 0, inter, c.hidden),
+            w3=self._linear(f"{mlp}.w3", 1, c.hidden, inter),
+        )
+
+    def _linear(self, name: str, dim: int, rows: int, columns: int) -> torch.Tensor:
+        """Return a linear layer as fp32 [in, out], from its parts along `dim`."""
+        if not self.config.w4:
+            return self._joined(f"{name}.{{}}.weight", dim, rows, columns)
+        groups = rows // self.config.group_size
+        packed = self._joined(f"{name}.{{}}.qweight", dim, rows, columns // 8, dtype=torch.int32)
+        return dequantise_w4(
+            packed,
+            self._joined(f"{name}.{{}}.scales", dim, groups, columns),
+            self._joined(f"{name}.{{}}.zeros", dim, groups, columns),
+        )
+
+    def _joined(
+        self, name: str, dim: int, *shape: int, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """Read the files of all GPUs, `name` with the rank filled in, and join them along `dim`.
+
+        `shape` is that of the whole; without `dtype`, fp32 is made of the workspace's own.
+        """
+        part = list(shape)
+        part[dim] //= self.config.tp
+        names = [name.format(rank) for rank in range(self.config.tp)]
+        if dtype is None:
+            return torch.cat([self._floats(one, *part) for one in names], dim)
+        return torch.cat([self._read(one, dtype, tuple(part)) for one in names], dim)
+
+    def _regrouped(self, joined: torch.Tensor) -> torch.Tensor:
+        """Put the queries, keys and values [..., out] of all GPUs together, in that order."""
+        c = self.config
+        if c.tp == 1:
+            return joined
+        sizes = [n * c.head_dim // c.tp for n in (c.heads, c.kv_heads, c.kv_heads)]
+        parts = [one.split(sizes, -1) for one in joined.chunk(c.tp, -1)]
+        return torch.cat([part[which] for which in range(3) for part in parts], -1)
+
+    def _floats(self, name: str, *shape: int) -> torch.Tensor:
+        found = self._read(name, WEIGHT_TYPES[self.config.weight_type], shape).float()
+        if not torch.isfinite(found).all():
+            raise ButlerError(
+                f"{self.folder / name} holds values that are no finite numbers: it is damaged; "
+                "convert it again"
+            )
+        return found
+
+    def _read(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        """Read one raw little-endian file of exactly `shape`."""
+        path = self.folder / name
+        if not path.is_file():
+            raise ButlerError(f"{path} is missing: the workspace is incomplete; convert it again")
+        expected = torch.Size(shape).numel() * dtype.itemsize
+        found = path.stat().st_size
+        if found != expected:
+            raise ButlerError(
+                f"{path} has {found} bytes where {list(shape)} of {str(dtype)[6:]} need "
+                f"{expected}: it is damaged or config.yaml is not its own; convert it again"
+            )
+        count = torch.Size(shape).numel()
+        return torch.from_file(str(path), shared=False, size=count, dtype=dtype).view(shape)

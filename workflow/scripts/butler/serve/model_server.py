@@ -1,0 +1,202 @@
+"""A model server for the length of a `with` block: started, waited for, always stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from argparse import ArgumentTypeError
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from butler.errors import ButlerError
+from butler.tools import dies_with_us
+
+SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
+HOST = "127.0.0.1"
+ANSWER_SECONDS = 86_400  # an evaluation waits for its answers; a 7B on a CPU is slow
+OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
+# A workspace on this machine must not be asked for through a proxy.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def port_number(text: str) -> int:
+    """Read a command line's port.
+
+    Raises:
+        ArgumentTypeError: if it is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text} is not in 0..65535")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """What to serve and how.
+
+    `python` is that of the lmdeploy environment, `engine` auto, reference or turbomind; `tp` is
+    GPUs, None what the folder is split for; `threads` None lets the server find the fastest.
+    """
+
+    python: Path
+    workspace: Path
+    model_name: str
+    engine: str
+    threads: int | None
+    trust_remote_code: bool = False
+    start_seconds: float = 900.0
+    tp: int | None = None
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """Where a started server is reached, and its process and log."""
+
+    url: str
+    engine: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check_alive(self) -> None:
+        """Raise ButlerError, quoting the log's last lines, if the server has ended."""
+        code = self.process.poll()
+        if code is not None:
+            raise ButlerError(
+                f"the model server ended with code {code} while it was needed; its log "
+                f"{self.log} ends: {last_lines(self.log)}"
+            )
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    """Return the last lines of a log as one line, for an error message."""
+    if not log.exists():
+        return "(no log)"
+    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+    # Progress bars redraw one line over and over; they say nothing about the end.
+    said = [line.strip() for line in lines if line.strip() and "%|" not in line]
+    return " | ".join(said[-count:])[-800:] or "(empty)"
+
+
+@contextmanager
+def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
+    """Serve a workspace; its log and port file lie in `folder`.
+
+    Raises:
+        ButlerError: if it does not answer within `plan.start_seconds` or ends before.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log, port_file = folder / "server.log", folder / "server.port"
+    port_file.unlink(missing_ok=True)
+    command = _command(plan, port_file)
+    with running_process(command, log, _server_environment(plan.threads)) as process:
+        yield _wait_until_ready(plan, process, log, port_file)
+
+
+@contextmanager
+def running_process(
+    command: Sequence[str | os.PathLike[str]],
+    log: Path,
+    environment: dict[str, str],
+    cwd: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in a process group of its own, output to `log`; leave none of the group."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=dies_with_us(),
+        )
+    try:
+        yield process
+    finally:
+        stop_group(process)
+
+
+def stop_group(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End a process and what it started: SIGTERM, and SIGKILL after `patience` seconds."""
+    for kind, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
+        try:
+            os.killpg(process.pid, kind)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _server_environment(threads: int | None) -> dict[str, str]:
+    limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    return (
+        os.environ
+        | limit
+        | {
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
+
+
+def _command(plan: ServerPlan, port_file: Path) -> list[str]:
+    options = {
+        "--workspace": plan.workspace,
+        "--engine": plan.engine,
+        "--model-name": plan.model_name,
+        "--host": HOST,
+        "--port": 0,
+        "--port-file": port_file.resolve(),
+        "--timeout": ANSWER_SECONDS,
+        "--api-key": "",  # none, whatever the user's environment says
+    }
+    words = [str(word) for option in options.items() for word in option]
+    words += ["--threads", str(plan.threads)] if plan.threads else []
+    words += ["--tp", str(plan.tp)] if plan.tp else []
+    words += ["--trust-remote-code"] if plan.trust_remote_code else []
+    return [str(plan.python), str(SERVE_SCRIPT), *words]
+
+
+def _wait_until_ready(
+    plan: ServerPlan, process: subprocess.Popen[bytes], log: Path, port_file: Path
+) -> RunningServer:
+    deadline = time.monotonic() + plan.start_seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ButlerError(
+                f"the model server for {plan.workspace} ended with code {process.returncode} "
+                f"before it was ready; its log {log} ends: {last_lines(log)}"
+            )
+        port = port_file.read_text().strip() if port_file.exists() else ""
+        url = f"http://{HOST}:{port}"
+        owner = _owner(url, plan.model_name) if port else None
+        if owner is not None:
+            engine = "reference" if owner == OUR_SERVER else "turbomind"
+            return RunningServer(url, engine, process, log)
+        time.sleep(0.1)
+    raise ButlerError(
+        f"the model server for {plan.workspace} was not ready after {plan.start_seconds:.0f} s; "
+        f"its log {log} ends: {last_lines(log)}"
+    )
+
+
+def _owner(url: str, model_name: str) -> str | None:
+    """Return who owns this model on a healthy server; None if it is not up or has it not."""
+    try:
+        with _OPENER.open(f"{url}/health", timeout=5) as answer:
+            answer.read()
+        with _OPENER.open(f"{url}/v1/models", timeout=5) as answer:
+            models = json.load(answer)["data"]
+    except OSError:
+        return None
+    owners = [model.get("owned_by", "") for model in models if model["id"] == model_name]
+    return owners[0] if owners else None
