@@ -1,1 +1,1 @@
-"""What models are judged on: one module or package for each kind of benchmark."""
+"""What models are judged on: one module or package here for each kind of benchmark."""

@@ -1,0 +1,122 @@
+"""The one list of what can be shipped: how weights and KV caches may be held, and their pairs.
+
+A scheme is one record here. Everything else is derived from it: the variants' names, the rules'
+inputs, the engine's setting, the bytes of a token, the limit of its check, its label in the report.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WeightScheme:
+    """How weights are held.
+
+    `folder` is the model folder below build/ that a workspace is converted from, `format` its name
+    in LMDeploy's converter, `quantised` says that weights are in groups, and the check of that
+    folder against the merged model has the scheme's `check` as its name.
+    """
+
+    name: str
+    folder: str
+    format: str
+    label: Mapping[str, str]
+    check: str | None = None
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights are stored in groups with a scale each."""
+        return self.check is not None
+
+
+@dataclass(frozen=True)
+class KVScheme:
+    """How the keys and values of past tokens are held.
+
+    `bits` a value takes; a quantised one has scale and zero point in fp16 beside each head's
+    vector. `policies` says what LMDeploy's `quant_policy` is for it, by the first release for which
+    that holds. `limit` is the default of checks.kv_nll, nats per token.
+    """
+
+    name: str
+    suffix: str
+    bits: int
+    policies: Mapping[tuple[int, ...], int]
+    label: Mapping[str, str]
+    limit: float | None = None
+
+    @property
+    def quantised(self) -> bool:
+        """Whether values are codes with a scale and a zero point."""
+        return self.bits < 16
+
+    def vector_bytes(self, head_dim: int) -> int:
+        """Return the bytes of one head's key or value of one token."""
+        return head_dim * self.bits // 8 + (4 if self.quantised else 0)
+
+    def policy(self, version: tuple[int, ...]) -> int | None:
+        """Return LMDeploy's quant_policy for it in that release, None where it has none."""
+        known = [since for since in self.policies if since <= version]
+        return self.policies[max(known)] if known else None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A deployable folder: weights and KV cache."""
+
+    name: str
+    weights: WeightScheme
+    kv: KVScheme
+
+
+BASELINE = "fp16"  # what the other variants are compared with
+BASE = "base"  # the model before fine-tuning, served like fp16, to show what that changed
+
+WEIGHTS = {
+    one.name: one
+    for one in (
+        WeightScheme("fp16", "merged", "hf", {"zh": "fp16 权重", "en": "fp16 weights"}),
+        WeightScheme("w4", "awq", "awq", {"zh": "4 位权重", "en": "4-bit weights"}, check="awq"),
+    )
+}
+KV_CACHES = {
+    one.name: one
+    for one in (
+        KVScheme("fp16", "", 16, {(0,): 0}, {"zh": "fp16 KV 缓存", "en": "fp16 KV cache"}),
+        KVScheme(
+            "int8",
+            "kv8",
+            8,
+            {(0,): 4, (0, 4): 8},  # until LMDeploy 0.3 the number 4 meant int8
+            {"zh": "int8 KV 缓存", "en": "int8 KV cache"},
+            limit=0.02,
+        ),
+        KVScheme(
+            "int4",
+            "kv4",
+            4,
+            {(0, 4): 4},
+            {"zh": "int4 KV 缓存", "en": "int4 KV cache"},
+            limit=0.1,
+        ),
+    )
+}
+
+
+def _name(weights: WeightScheme, kv: KVScheme) -> str:
+    """Return the variant's name: fp16 weights are named only where nothing else is."""
+    return f"{weights.name if weights.name != BASELINE or not kv.suffix else ''}{kv.suffix}"
+
+
+VARIANTS = {
+    name: Variant(name, weights, kv)
+    for weights in WEIGHTS.values()
+    for kv in KV_CACHES.values()
+    for name in [_name(weights, kv)]
+}
+# The base model's weights as they are: judged beside the variants, and no variant itself.
+BASE_MODEL = Variant(
+    BASE,
+    WeightScheme(BASE, "base", "hf", {"zh": "微调前", "en": "before fine-tuning"}),
+    KV_CACHES["fp16"],
+)

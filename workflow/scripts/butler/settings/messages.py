@@ -1,0 +1,134 @@
+"""What pydantic finds wrong with a configuration, as one sentence that names the key."""
+
+import difflib
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+")
+TYPES = {
+    "int_type": "integer",
+    "int_from_float": "integer",
+    "float_type": "number",
+    "finite_number": "number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "none_required": "null",
+}
+BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+    "greater_than": ("more than", "gt"),
+    "less_than": ("less than", "lt"),
+}
+
+
+def sentence(error: ValidationError, values: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Return what is wrong with the first wrong key of `values`, without a full stop."""
+    errors = sorted(error.errors(), key=lambda one: _key(one, values))
+    first = errors[0]
+    key = _key(first, values)
+    # A key that takes one of several types has an error for each of them.
+    same = [one for one in errors if _key(one, values) == key]
+    if first["type"] == "extra_forbidden":
+        known = sorted({name for one in _models(model, first["loc"]) for name in one.model_fields})
+        close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+        advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
+        return f"unknown key '{key[:80]}'; {advice}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing"
+    if first["type"] == "union_tag_not_found":
+        return f"key '{key}.kind' is missing"
+    if first["type"] == "union_tag_invalid":
+        kinds = first["ctx"]["expected_tags"].replace("'", "")
+        return f"key '{key}.kind' takes one of {kinds}, found '{first['ctx']['tag']}'"
+    if first["type"] == "value_error":
+        said = str(first["ctx"]["error"])
+        # A rule over several keys names them itself.
+        return said if key.rpartition(".")[2] in said else f"key '{key}' {said}"
+    return f"key '{key}' {_wanted(same)}, found {reprlib.repr(first['input'])}"
+
+
+def _wanted(same: Sequence[ErrorDetails]) -> str:
+    """Return what a key takes, from the errors of all types that it may have."""
+    choices = [one["ctx"]["expected"] for one in same if one["type"] == "literal_error"]
+    if choices:
+        words = re.sub(r" or |'", lambda found: ", " if found[0] == " or " else "", choices[0])
+        words = re.sub(r"\b(None|True|False)\b", lambda found: _yaml(found[0]), words)
+        null = ", null" if any(one["type"] == "none_required" for one in same) else ""
+        return f"takes one of {words}{null}"
+    first = same[0]
+    kind, context = first["type"], first.get("ctx", {})
+    if kind in TYPES:
+        types = dict.fromkeys(TYPES[one["type"]] for one in same if one["type"] in TYPES)
+        text = first["input"]
+        exponent = "number" in types and isinstance(text, str) and EXPONENT.fullmatch(text)
+        # YAML 1.1 takes 2e-4 for a text.
+        return f"takes {' or '.join(types)}" + (f" (write {float(text):.1e})" if exponent else "")
+    if kind in BOUNDS:
+        words, name = BOUNDS[kind]
+        bound = context[name]
+        return f"takes {words} {int(bound) if bound == int(bound) else bound}"
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}"
+    if kind in ("too_short", "string_too_short"):
+        return (
+            f"takes at least {context['min_length']} of them"
+            if kind == "too_short"
+            else ("takes a text that is not empty")
+        )
+    return f"is not valid: {first['msg'][:300]}"
+
+
+def _yaml(word: str) -> str:
+    return {"None": "null"}.get(word, word.lower())
+
+
+def _key(error: ErrorDetails, values: Any) -> str:
+    """Return the key as the user wrote it, such as `train.lora_r` or `benchmarks[1].kind`.
+
+    Between the keys of an error's place pydantic puts the names of the types that it tried; those
+    are no keys of what was given.
+    """
+    key, at = "", values
+    *parents, last = error["loc"] or ("",)
+    for part in parents:
+        try:
+            at = at[part]
+        except (KeyError, IndexError, TypeError):
+            continue  # the name of a type
+        key += f"[{part}]" if isinstance(part, int) else f".{part}"
+    given = last in at if isinstance(at, Mapping) else isinstance(last, int)
+    if given or error["type"] == "missing":
+        key += f"[{last}]" if isinstance(last, int) else f".{last}"
+    return key.removeprefix(".")
+
+
+def _models(model: Any, place: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """Return the models that the last part of a place may be a key of."""
+    at = list(_flat(model))
+    for part in place[:-1]:
+        below = [one.model_fields[part].annotation for one in at if part in one.model_fields]
+        tagged = [one for one in at if part in get_args(_kind(one))]
+        at = tagged or [found for annotation in below for found in _flat(annotation)] or at
+    return at
+
+
+def _kind(model: type[BaseModel]) -> Any:
+    field = model.model_fields.get("kind")
+    return field.annotation if field else None
+
+
+def _flat(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _flat(part)

@@ -1,0 +1,119 @@
+"""All settings of a run: the configuration file as one typed value."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from butler.benchmarks.base import BenchmarkSettings
+from butler.benchmarks.registry import KINDS
+from butler.schemes import BASELINE, VARIANTS, Variant
+from butler.settings.corpus import CorpusSettings
+from butler.settings.judging import (
+    CheckSettings,
+    DecisionSettings,
+    EfficiencySettings,
+    ReportSettings,
+)
+from butler.settings.section import Section, Text
+from butler.settings.serving import (
+    AwqSettings,
+    CalibrationSettings,
+    KVCacheSettings,
+    WorkspaceSettings,
+)
+from butler.settings.training import BaseSettings, TrainSettings
+from butler.yaml_files import check_size
+
+Entry = Annotated[
+    reduce(or_, (kind.Settings for kind in KINDS.values())), Field(discriminator="kind")
+]
+DEMO_SUBJECTS = ("chemistry", "geography", "history", "mathematics")
+
+
+def _demo_benchmarks() -> list[BenchmarkSettings]:
+    """Return the benchmarks of the demo."""
+    ceval = {
+        "name": "ceval",
+        "kind": "opencompass",
+        "dataset": "ceval_gen",
+        "path": "data/demo/ceval",
+        "parts": [f"ceval-middle_school_{subject}" for subject in DEMO_SUBJECTS],
+        "max_new_tokens": 8,
+    }
+    recipe = {"name": "recipe", "kind": "recipe", "questions": 40, "max_new_tokens": 320}
+    return [KINDS[one["kind"]].Settings.check(one) for one in (ceval, recipe)]
+
+
+class Settings(Section):
+    """Every setting of a run. This file is the demo, complete on a laptop CPU.
+
+    For a real model give overlays, which say what differs:
+    snakemake all --config overlays=config/internlm2_chat_7b.yaml,mine.yaml
+    What each key takes stands in config/schema.yaml; relative input paths start at this repository.
+    """
+
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # what NumPy and torch both take
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto | cpu | cuda: where training, merging and quantisation run"""
+    engine: Literal["auto", "reference", "turbomind"] = "auto"
+    """auto | reference | turbomind: what serves a workspace"""
+    lmdeploy: Literal["0.7.3", "latest"] = "0.7.3"
+    """0.7.3 | latest: which LMDeploy serves; latest takes model folders, on CUDA"""
+    corpus: CorpusSettings = Field(default_factory=CorpusSettings)
+    base: BaseSettings = Field(default_factory=BaseSettings)
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
+    awq: AwqSettings = Field(default_factory=AwqSettings)
+    workspace: WorkspaceSettings = Field(default_factory=WorkspaceSettings)
+    kv_cache: KVCacheSettings = Field(default_factory=KVCacheSettings)
+    variants: Annotated[list[Literal[tuple(VARIANTS)]], Field(min_length=1)] = Field(  # type: ignore[valid-type]
+        default_factory=lambda: ["fp16", "kv8", "w4", "w4kv8"]
+    )
+    """which to make, weights and KV cache; fp16 is what the others are compared with"""
+    benchmarks: Annotated[list[Entry], Field(min_length=1)] = Field(  # type: ignore[valid-type]
+        default_factory=_demo_benchmarks
+    )
+    """what to ask: opencompass, qa, recipe, or a kind of your own (docs/extending.md)"""
+    efficiency: EfficiencySettings = Field(default_factory=EfficiencySettings)
+    decision: DecisionSettings = Field(default_factory=DecisionSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
+    checks: CheckSettings = Field(default_factory=CheckSettings)
+    environments: Text = ".envs"
+    """where the tools' virtual environments are built"""
+
+    @model_validator(mode="after")
+    def _lists(self) -> "Settings":
+        for key, names in (
+            ("variants", self.variants),
+            ("benchmarks", [one.name for one in self.benchmarks]),
+        ):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{key} has {twice[0]} twice; each needs a name of its own")
+        if BASELINE not in self.variants:
+            raise ValueError(
+                f"variants lacks {BASELINE}, which the others are compared with; add it"
+            )
+        return self
+
+    def chosen(self) -> dict[str, Variant]:
+        """Return the variants of this run by name."""
+        return {name: VARIANTS[name] for name in self.variants}
+
+    def benchmark(self, name: str) -> BenchmarkSettings:
+        """Return the benchmark of that name."""
+        return next(one for one in self.benchmarks if one.name == name)
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """Return the settings in a configuration; what it leaves out has its default.
+
+    Raises:
+        ButlerError: one sentence that names the first wrong key and what it takes.
+    """
+    check_size(config, "config")
+    return Settings.check(config)

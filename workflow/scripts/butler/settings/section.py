@@ -1,0 +1,66 @@
+"""What all sections of the configuration have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from butler.errors import ButlerError
+from butler.settings.messages import sentence
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Limit = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Settings that belong together; unknown keys and values of another type are refused.
+
+    Strict: YAML's 60.0 is no integer and its `yes` no text. Every field has a description, which
+    is the comment beside it in config/config.yaml.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], where: str = "config") -> Self:
+        """Return the settings in `values`; `where` is what an error calls them.
+
+        Raises:
+            ButlerError: one sentence that names the first wrong key and what it takes.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ButlerError(f"{where}: {sentence(error, values, cls)}") from None
+
+    @classmethod
+    def from_argument(cls, text: str) -> Self:
+        """Return the settings in a command line's argument: a JSON object, or a file that holds one.
+
+        What it leaves out has its default.
+
+        Raises:
+            ButlerError: one sentence that names the first wrong key and what it takes.
+        """
+        from butler.yaml_files import parse_yaml, read_yaml
+
+        given = text.lstrip().startswith("{")
+        values = parse_yaml(text.encode(), "--settings") if given else read_yaml(Path(text))
+        if not isinstance(values, dict):
+            raise ButlerError(
+                "--settings takes a JSON object, or the name of a file that holds one"
+            )
+        return cls.check(values, "--settings")
+
+    def to_argument(self, *without: str) -> str:
+        """Return the settings as JSON for a script's --settings, keys sorted, all but some."""
+        import json
+
+        kept = self.model_dump(mode="json", exclude=set(without))
+        return json.dumps(kept, ensure_ascii=False, sort_keys=True)

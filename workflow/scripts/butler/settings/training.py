@@ -1,0 +1,60 @@
+"""Settings of the base model and of its fine-tuning."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from butler.settings.section import Positive, Section, Text
+
+NonNegative = Annotated[float, Field(ge=0)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+class BaseSettings(Section):
+    """The model that is fine-tuned."""
+
+    model: Text = "data/base/tiny"
+    """a folder, or a hub id such as internlm/internlm2-chat-7b"""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """of a hub id: the commit to pin"""
+    remote_code: bool | Text = "data/base/tiny"
+    """the model whose own Python code may run: base.model again, or false"""
+    chat_template: Text = "internlm2_chat"
+    """a name in config/chat_templates.yaml"""
+
+
+class TrainSettings(Section):
+    """QLoRA with XTuner."""
+
+    epochs: Positive = 1
+    max_steps: Annotated[int, Field(ge=2)] | None = 160
+    """updates of the optimiser; null: by epochs"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2.0e-3
+    warmup_ratio: BelowOne = 0.03
+    weight_decay: NonNegative = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_length: Annotated[int, Field(ge=16)] = 512
+    """tokens in a pack"""
+    batch_size: Positive = 2
+    """packs in an update, over all processes"""
+    micro_batch: Literal["auto", 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64] = "auto"
+    """packs at a time on one GPU: auto is as many as its memory holds"""
+    lora_r: Positive = 64
+    lora_alpha: Annotated[float, Field(gt=0)] = 16
+    lora_dropout: BelowOne = 0.1
+    quantisation: Literal["nf4", "none"] = "nf4"
+    """nf4 | none: how the frozen base is held"""
+    kernels: Literal["auto", "stock"] = "auto"
+    """auto | stock: our forward and backward passes on a GPU, or XTuner's"""
+    activation_checkpointing: Literal["auto", True, False] = "auto"
+    """auto | true | false: recompute activations; auto: if need be"""
+    checkpoint_interval: Positive = 50
+    """updates"""
+    log_interval: Positive = 5
+    """updates"""
+    deepspeed: Literal["deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"] | None = None
+    """null | deepspeed_zero1 | deepspeed_zero2 | deepspeed_zero3"""
+    nodes: Positive = 1
+    """machines of one Slurm job that share the training"""
+    processes: Positive = 1
+    """on each node, one per GPU"""
