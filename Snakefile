@@ -1,7 +1,4 @@
-"""Recipe Butler: from raw recipes to a fine-tuned chat model and the form of it to ship."""
-
-
-configfile: workflow.source_path("config/config.yaml")
+"""Recipe Butler: from a raw corpus to a fine-tuned chat model and the form of it to ship."""
 
 
 include: "workflow/rules/common.smk"
@@ -19,7 +16,7 @@ include: "workflow/rules/report.smk"
 # the provenance Snakemake's records.
 localrules:
     environment,
-    kv8_parameters,
+    static_kv_parameters,
     provenance,
     report,
     run_config,
@@ -35,13 +32,13 @@ rule all:
         SCORES,
         EFFICIENCY,
         CHECKS,
-        expand("workspaces/{model}", model=MODELS),
+        expand("workspaces/{variant}", variant=MODELS),
 
 
 rule environments:
     """The tools' environments alone, to build them ahead of a run."""
     input:
-        expand(f"{ENVIRONMENTS}/{{tool}}.json", tool=USED_TOOLS),
+        expand(f"{ENVIRONMENTS}/{{tool}}.json", tool=TOOLS),
 
 
 rule prepare:
@@ -58,6 +55,8 @@ for stage in workflow.rules:
 
 onstart:
     handle_in_thread(signal.SIGTERM)
+    if not workflow.non_local_exec:
+        told(check_device, settings, gpu_present())
 
 
 onerror:

@@ -1,17 +1,25 @@
-"""The configuration says what is wrong with it, by key."""
+"""The configuration says what is wrong with it, by key, before the first job."""
 
 import copy
+import json
+import shutil
 
 import pytest
 import yaml
 
-from butler.chat_template import ChatTemplate
-from butler.config import check_config, check_engine
+import write_config
 from butler.errors import ButlerError
+from butler.settings.checks import check_device, check_run
+from butler.settings.overlays import joined, read_overlays
+from butler.settings.run import Settings, read_settings
+from butler.settings.training import TrainSettings
 from butler.tools import check_python
 from workflow_state import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+OVERLAYS = sorted((ROOT / "config").glob("*_7b.yaml"))
+PINNED = {"base": {"revision": "0" * 40}}
+KITCHEN = {"name": "kitchen", "kind": "qa", "max_new_tokens": 32}
 
 
 def changed(path, value, config=CONFIG):
@@ -19,13 +27,31 @@ def changed(path, value, config=CONFIG):
     section = config
     *parents, last = path.split(".")
     for name in parents:
-        section = section[name]
+        section = section[int(name) if name.isdigit() else name]
     section[last] = value
     return config
 
 
+def refused(config, gpu=False, repository=ROOT):
+    """Return the one sentence that a run of this configuration ends with, before its first job."""
+    with pytest.raises(ButlerError) as caught:
+        check_run(read_settings(config), repository, gpu)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def test_the_shipped_configuration_is_valid():
-    check_config(CONFIG)
+    check_run(read_settings(CONFIG), ROOT, gpu=False)
+
+
+@pytest.mark.parametrize("name", write_config.FILES)
+def test_the_shipped_files_are_what_the_typed_settings_make(name):
+    shipped = (ROOT / "config" / name).read_text(encoding="utf-8")
+    assert shipped == write_config.FILES[name](), "run workflow/scripts/write_config.py"
+
+
+def test_the_shipped_configuration_is_every_default():
+    assert read_settings(CONFIG) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -38,32 +64,110 @@ def test_the_shipped_configuration_is_valid():
         ),
         ("train.learning_rate", "fast", "key 'train.learning_rate' takes number, found 'fast'"),
         ("train.learning_rate", 0, "key 'train.learning_rate' takes more than 0, found 0"),
-        ("kv8.quant_policy", 4, "key 'kv8.quant_policy' takes 8 only, found 4"),
         ("engine", "vllm", "key 'engine' takes one of auto, reference, turbomind, found 'vllm'"),
-        ("train.deepspeed", "zero9", "takes one of null, deepspeed_zero1"),
-        ("benchmarks.ceval.subjects", [], "benchmarks.ceval.subjects"),
+        ("train.deepspeed", "zero9", "takes one of deepspeed_zero1, deepspeed_zero2"),
+        ("benchmarks.0.parts", [], "key 'benchmarks[0].parts' takes at least 1 of them, found []"),
         ("workspace.cache_max_entry_count", 1.5, "takes less than 1, found 1.5"),
         ("train.learning_rate", "1e-3", "takes number (write 1.0e-03), found '1e-3'"),
         ("train.learning_rate", float("nan"), "key 'train.learning_rate' takes number, found nan"),
         ("decision.max_loss", float("inf"), "key 'decision.max_loss' takes number, found inf"),
         ("corpus.test_size", 60.0, "key 'corpus.test_size' takes integer, found 60.0"),
+        ("seed", 2**32, "key 'seed' takes at most 4294967295, found 4294967296"),
+        ("workspace.tp", 3, "key 'workspace.tp' takes one of 1, 2, 4, 8, found 3"),
+        ("lmdeploy", "0.9.2", "key 'lmdeploy' takes one of 0.7.3, latest, found '0.9.2'"),
+        ("train", 3, "key 'train' takes a mapping, found 3"),
+        ("benchmarks", {"ceval": {}}, "key 'benchmarks' takes a list, found {'ceval': {}}"),
+        ("benchmarks", [], "key 'benchmarks' takes at least 1 of them, found []"),
+        ("benchmarks.1.kind", "receipt", "key 'benchmarks[1].kind' takes one of"),
+        ("benchmarks.0.datset", "x", "unknown key 'benchmarks[0].datset'; did you mean 'dataset'?"),
+        # 0 meant all; it is no number of questions.
+        ("benchmarks.1.questions", 0, "key 'benchmarks[1].questions' takes at least 1, found 0"),
+        ("benchmarks", [KITCHEN, KITCHEN], "benchmarks has kitchen twice"),
+        ("variants", ["fp16", "kv9"], "key 'variants[1]' takes one of fp16, kv8, kv4, w4"),
+        ("variants", ["kv8"], "variants lacks fp16, which the others are compared with; add it"),
+        ("variants", ["fp16", "w4", "w4"], "variants has w4 twice"),
+        ("corpus.language", "fr", "key 'corpus.language' takes one of zh, en, found 'fr'"),
+        (
+            "corpus.near_duplicates.threshold",
+            0.05,
+            "key 'corpus.near_duplicates.threshold' takes 0 or from 0.1 to 1, found 0.05",
+        ),
+        ("corpus.min_chars", 500, "corpus.max_chars 400 is below corpus.min_chars 500"),
+        ("checks.kv_nll", {"int3": 1.0}, "checks.kv_nll.int3 is of no quantised KV cache"),
+        ("base.chat_template", "chatml9", "chat template 'chatml9' is not in chat_templates.yaml"),
         ("train.nodes", 3, "train.batch_size 2 cannot be shared by 3 processes"),
         (
             "workspace.session_len",
             320,
-            "workspace.session_len 320 leaves no room for a question beside "
-            "benchmarks.recipe.max_new_tokens 320",
+            "workspace.session_len 320 leaves no room for a question beside max_new_tokens 320 of "
+            "benchmark recipe",
         ),
-        ("seed", 2**32, "key 'seed' takes at most 4294967295, found 4294967296"),
-        ("workspace.tp", 3, "key 'workspace.tp' takes one of 1, 2, 4, 8, found 3"),
-        ("lmdeploy", "0.9.2", "key 'lmdeploy' takes one of 0.7.3, latest, found '0.9.2'"),
+        (
+            "efficiency.prompt_tokens",
+            4096,
+            "efficiency.prompt_tokens 4096 and efficiency.new_tokens 64 do not fit in "
+            "workspace.session_len 2048",
+        ),
+        (
+            "benchmarks.1.questions",
+            200,
+            "benchmark recipe asks 200 questions, but corpus.test_size holds out 60 records",
+        ),
+        ("benchmarks.0.path", "data/nowhere", "data/nowhere"),
+        ("corpus.path", "data/nowhere.jsonl", "corpus.path data/nowhere.jsonl is neither a file"),
+        (
+            "corpus.format",
+            "alpaca",
+            "corpus.format is alpaca, but the first 20 records of data/demo/recipes.jsonl fit "
+            "xiachufang; set corpus.format: xiachufang",
+        ),
+        (
+            "base",
+            {"model": "nowhere", "remote_code": False},
+            "base.model nowhere is neither a folder nor a hub id",
+        ),
+        ("engine", "turbomind", "engine: turbomind is served on CUDA alone and there is no GPU"),
     ],
 )
-def test_a_wrong_value_is_one_sentence_with_its_key(path, value, sentence):
-    with pytest.raises(ButlerError, match=".*") as caught:
-        check_config(changed(path, value))
-    assert sentence in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_what_cannot_work_is_one_sentence_before_the_first_job(path, value, sentence):
+    assert sentence in refused(changed(path, value))
+
+
+def test_a_job_that_is_to_use_a_gpu_finds_one():
+    settings = read_settings(changed("device", "cuda"))
+    check_device(settings, gpu=True)
+    with pytest.raises(ButlerError, match="device is cuda and there is no CUDA GPU here"):
+        check_device(settings, gpu=False)
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A base model of the user's own, beside the repository."""
+    folder = tmp_path / "my base"
+    shutil.copytree(ROOT / "data" / "base" / "tiny", folder)
+    return folder
+
+
+def with_base(folder, **more):
+    named = {"model": str(folder), "remote_code": str(folder)}
+    return joined(CONFIG, {"base": named}, more)
+
+
+def test_a_base_without_a_tokenizer_is_named_by_its_own_path(base):
+    for path in base.glob("token*"):
+        path.unlink()
+    sentence = refused(with_base(base))
+    assert str(base) in sentence and "tokenizer" in sentence
+
+
+def test_a_base_whose_layers_are_no_whole_groups_is_refused_where_weights_are_quantised(base):
+    path = base / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"intermediate_size": 200}), encoding="utf-8")
+    sentence = refused(with_base(base))
+    assert str(base) in sentence and "intermediate_size 200" in sentence
+    assert "awq.group_size 128" in sentence
+    check_run(read_settings(with_base(base, variants=["fp16", "kv8"])), ROOT, gpu=False)
 
 
 @pytest.mark.parametrize(
@@ -82,35 +186,59 @@ def test_a_wrong_value_is_one_sentence_with_its_key(path, value, sentence):
 )
 def test_the_code_of_a_model_runs_by_consent_to_that_model_alone(model, remote_code, sentence):
     config = changed("base.remote_code", remote_code, changed("base.model", model))
-    with pytest.raises(ButlerError) as caught:
-        check_config(config)
-    assert sentence in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert sentence in refused(config)
 
 
 @pytest.mark.parametrize("remote_code", [False, "someone/model"])
 def test_a_base_without_code_or_with_consent_to_it_is_taken(remote_code):
-    check_config(changed("base.remote_code", remote_code, changed("base.model", "someone/model")))
+    hub = {"model": "someone/model", "remote_code": remote_code, "revision": "0" * 40}
+    check_run(read_settings(joined(CONFIG, {"base": hub})), ROOT, gpu=False)
 
 
-def test_a_missing_key_is_named():
-    config = copy.deepcopy(CONFIG)
-    del config["train"]["lora_r"]
-    with pytest.raises(ButlerError, match="key 'train.lora_r' is missing"):
-        check_config(config)
+def test_what_is_left_out_has_its_default():
+    assert read_settings({"train": {"lora_r": 8}}) == read_settings(changed("train.lora_r", 8))
 
 
-def test_every_overlay_is_valid_and_names_a_known_template():
-    for path in (ROOT / "config").glob("*_7b.yaml"):
-        part = yaml.safe_load(path.read_text(encoding="utf-8"))
-        merged = copy.deepcopy(CONFIG)
-        for section, values in part.items():
-            for key, value in values.items():
-                both = isinstance(merged[section].get(key), dict)
-                merged[section][key] = (merged[section][key] | value) if both else value
-        check_config(merged)
-        assert merged["base"]["remote_code"] is False, "an overlay must not consent for its user"
-        ChatTemplate.load(merged["base"]["chat_template"])
+def test_a_script_takes_its_own_slice_and_refuses_what_the_configuration_would(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("lora_r: 8\n", encoding="utf-8")
+    assert TrainSettings.from_argument(str(path)) == TrainSettings.from_argument('{"lora_r": 8}')
+    assert TrainSettings.from_argument(TrainSettings(lora_r=8).to_argument()).lora_r == 8
+    with pytest.raises(ButlerError, match="key 'lora_r' takes at least 1, found 0"):
+        TrainSettings.from_argument('{"lora_r": 0}')
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_every_overlay_is_valid_and_consents_to_no_code(overlay):
+    merged = joined(CONFIG, read_overlays(str(overlay), [ROOT]), PINNED)
+    settings = read_settings(merged)
+    check_run(settings, ROOT, gpu=False)
+    assert settings.base.remote_code is False, "an overlay must not consent for its user"
+    assert settings.train.max_steps is None and settings.train.max_length == 2048
+
+
+def test_later_overlays_count_and_one_may_build_on_another(tmp_path):
+    (tmp_path / "below.yaml").write_text("seed: 1\ntrain: {lora_r: 8, epochs: 2}\n")
+    (tmp_path / "mine.yaml").write_text("overlays: below.yaml\ntrain: {lora_r: 16}\n")
+    (tmp_path / "last.yaml").write_text("seed: 3\n")
+    found = read_overlays("mine.yaml, last.yaml", [tmp_path])
+    assert found == {"seed": 3, "train": {"lora_r": 16, "epochs": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train: [1\nb: 2\n", "mine.yaml is not YAML: line 2, column 2: expected ',' or ']'"),
+        ("- a\n", "overlay mine.yaml is no mapping of keys to values"),
+        ("overlays: mine.yaml\n", "overlay mine.yaml builds on itself"),
+        ("overlays: other.yaml\n", "overlay other.yaml is no file"),
+    ],
+)
+def test_an_overlay_that_cannot_be_read_is_one_sentence(text, sentence, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ButlerError) as caught:
+        read_overlays("mine.yaml", [tmp_path])
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -127,15 +255,14 @@ def test_an_engine_that_cannot_serve_is_one_sentence(changes, gpu, sentence):
     config = CONFIG
     for path, value in changes.items():
         config = changed(path, value, config)
-    with pytest.raises(ButlerError, match=sentence):
-        check_engine(config, ROOT, gpu)
+    assert sentence in refused(config, gpu)
 
 
 def test_the_newest_release_goes_with_a_gpu_here_or_elsewhere():
     latest = changed("lmdeploy", "latest")
-    check_engine(latest, ROOT, True)
-    check_engine(changed("engine", "turbomind", changed("device", "cuda", latest)), ROOT, False)
-    check_engine(CONFIG, ROOT, False)
+    check_run(read_settings(latest), ROOT, gpu=True)
+    elsewhere = changed("engine", "turbomind", changed("device", "cuda", latest))
+    check_run(read_settings(elsewhere), ROOT, gpu=False)
 
 
 def test_a_python_without_locks_is_refused(monkeypatch):

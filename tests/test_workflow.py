@@ -17,7 +17,8 @@ from workflow_state import ROOT, copy_state, finish, overlay, plan, stale
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
-VARIANTS = ("fp16", "kv8", "w4", "w4kv8")
+VARIANTS = tuple(CONFIG["variants"])
+BENCHMARKS = CONFIG["benchmarks"]
 REPORT = {
     f"results/{name}"
     for name in ("summary.csv", "decision.json", "report.html", "sha256.txt", "provenance.json")
@@ -38,8 +39,23 @@ def state(finished, tmp_path_factory):
     return copy_state(finished, tmp_path_factory.mktemp("state"))
 
 
-def evaluations(benchmark, models):
-    return {f"results/{benchmark}_{model}.csv" for model in models}
+def evaluations(benchmark, variants):
+    return {f"results/{benchmark}_{variant}.csv" for variant in variants}
+
+
+def with_benchmark(name, **changes):
+    """Return the demo's benchmarks with one of them changed."""
+    return [one | changes if one["name"] == name else one for one in BENCHMARKS]
+
+
+def edited(folder, file, text):
+    """Copy the demo's C-Eval into `folder` with the text of one file changed; return its path."""
+    data = folder / "ceval"
+    if not data.exists():
+        shutil.copytree(ROOT / "data" / "demo" / "ceval", data)
+    path = data / file
+    path.write_text(text(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return str(data)
 
 
 def test_a_finished_run_has_nothing_to_do(state):
@@ -96,15 +112,102 @@ def outputs_of_evaluation(models, benchmarks):
     }
 
 
-def test_a_changed_subject_list_repeats_that_benchmark_and_the_report_only(state):
-    subjects = CONFIG["benchmarks"]["ceval"]["subjects"][:2]
-    found = stale(state, *overlay(state, benchmarks={"ceval": {"subjects": subjects}}))
-    models = ("base", *VARIANTS)
-    assert found == outputs_of_evaluation(models, ["ceval"]) | REPORT | CONFIG_COPY
+def of_benchmark(name):
+    """Return all that a change in one benchmark makes anew."""
+    questions = {f"build/benchmarks/{name}.jsonl"}
+    return questions | outputs_of_evaluation(("base", *VARIANTS), [name]) | REPORT
+
+
+def test_a_changed_choice_of_parts_repeats_that_benchmark_and_the_report_only(state):
+    parts = BENCHMARKS[0]["parts"][:2]
+    found = stale(state, *overlay(state, benchmarks=with_benchmark("ceval", parts=parts)))
+    assert found == of_benchmark("ceval") | CONFIG_COPY
+
+
+def test_a_benchmark_more_asks_its_questions_and_trains_nothing(state):
+    kitchen = {"name": "kitchen", "kind": "qa", "max_new_tokens": 32}
+    found = stale(state, *overlay(state, benchmarks=[*BENCHMARKS, kitchen]))
+    assert found == of_benchmark("kitchen") | CONFIG_COPY
+
+
+def test_a_label_of_a_benchmark_is_the_reports_alone(state):
+    found = stale(state, *overlay(state, benchmarks=with_benchmark("recipe", label="dishes")))
+    assert found == REPORT | CONFIG_COPY
+
+
+SUBJECT = "middle_school_chemistry_val.csv"
+
+
+@pytest.fixture(scope="module")
+def with_own_data(tmp_path_factory):
+    """A finished run whose C-Eval lies in a folder of the user's."""
+    folder = tmp_path_factory.mktemp("own_data")
+    path = edited(folder, f"val/{SUBJECT}", str)
+    arguments = overlay(folder, benchmarks=with_benchmark("ceval", path=path))
+    finish(folder, *arguments)
+    return folder, arguments
+
+
+def changed_data(with_own_data, tmp_path_factory, change):
+    folder, _ = with_own_data
+    state = copy_state(folder, tmp_path_factory.mktemp("state"))
+    path = edited(folder, f"val/{SUBJECT}", change)
+    return stale(state, *overlay(state, benchmarks=with_benchmark("ceval", path=path)))
+
+
+def test_a_changed_answer_repeats_the_evaluation_and_not_the_training(
+    with_own_data, tmp_path_factory
+):
+    def another_letter(text):
+        lines = text.splitlines(keepends=True)
+        *cells, answer, explanation = lines[1].rstrip("\n").rsplit(",", 2)
+        lines[1] = ",".join([*cells, "B" if answer != "B" else "C", explanation]) + "\n"
+        return "".join(lines)
+
+    assert changed_data(with_own_data, tmp_path_factory, another_letter) == of_benchmark("ceval")
+
+
+def test_a_changed_question_makes_the_corpus_anew(with_own_data, tmp_path_factory):
+    def another_question(text):
+        head, *rows = text.splitlines(keepends=True)
+        number, question, *rest = rows[0].split(",")
+        rows[0] = ",".join([number, f"请仔细看：{question}", *rest])
+        return head + "".join(rows)
+
+    found = changed_data(with_own_data, tmp_path_factory, another_question)
+    assert {"build/corpus/train.jsonl", "build/train/checkpoint"} <= found
+    assert of_benchmark("ceval") <= found
+
+
+def test_variants_are_a_choice_of_schemes(tmp_path):
+    chosen = {"variants": ["fp16", "kv4", "w4kv4"]}
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *overlay(tmp_path, **chosen), "all")
+    made = set(re.findall(r"makes: workspaces/(\w+)", text))
+    assert made == {"base", "fp16", "kv4", "w4kv4"}
+    assert "results/checks/kv4.json" in text and "results/checks/w4kv4.json" in text
+    assert "--kv int4" in text and "kv8" not in text
+    assert "static_kv" not in text, "no engine reads static parameters: they are an option"
+
+
+def test_static_parameters_are_made_where_they_are_asked_for(tmp_path):
+    arguments = overlay(tmp_path, kv_cache={"static_parameters": True})
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, "all")
+    assert "makes: build/static_kv" in text
+    assert len(re.findall(r"--kv int8 --kv-parameters build/static_kv", text)) == 2
+
+
+def test_a_variant_that_is_not_chosen_is_made_by_its_name(tmp_path):
+    text = plan(tmp_path, "--dry-run", "results/ceval_w4kv4.csv")
+    assert "makes: workspaces/w4kv4" in text and "makes: results/checks/w4kv4.json" in text
+
+
+def test_the_base_is_judged_through_its_own_folder_by_name(tmp_path):
+    text = plan(tmp_path, "--dry-run", "results/ceval_base-hf.csv")
+    assert "evaluate_hugging_face: " in text and "workspaces/" not in text
 
 
 def test_a_changed_kv_setting_remakes_the_kv8_variants_only(state):
-    found = stale(state, *overlay(state, kv8={"cache_max_entry_count": 0.3}))
+    found = stale(state, *overlay(state, kv_cache={"cache_max_entry_count": 0.3}))
     models = {"kv8", "w4kv8"}
     assert found == (
         {f"workspaces/{m}" for m in models}
@@ -149,10 +252,16 @@ def test_touching_an_unrelated_file_reruns_nothing(state):
 
 
 def test_a_stage_depends_on_the_code_that_it_imports():
-    files = [str(path.relative_to(ROOT)) for path in code_of("check_kv8.py")]
-    assert files[0] == "workflow/scripts/check_kv8.py"
+    files = [str(path.relative_to(ROOT)) for path in code_of("check_kv_cache.py")]
+    assert files[0] == "workflow/scripts/check_kv_cache.py"
     assert "workflow/scripts/butler/reference/quant.py" in files
-    assert "workflow/scripts/butler/benchmarks/opencompass/verify.py" not in files
+    assert not [name for name in files if "/butler/benchmarks/" in name]
+
+
+def test_what_scores_a_benchmark_is_code_of_that_benchmark_alone(tmp_path):
+    for target, wanted in (("results/ceval_fp16.csv", False), ("results/recipe_fp16.csv", True)):
+        graph = plan(tmp_path, "--filegraph", target)
+        assert ("butler/benchmarks/recipe/steps.py" in graph) == wanted
 
 
 def test_a_stale_environment_is_rebuilt_and_the_target_made(tmp_path):
@@ -185,8 +294,8 @@ def test_one_target_makes_only_what_it_needs(tmp_path):
 def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
     pinned = tmp_path / "pinned.yaml"
     pinned.write_text(f"base: {{revision: '{'0' * 40}'}}", encoding="utf-8")
-    files = ["--configfile", str(ROOT / "config" / name), str(pinned)]
-    text = plan(tmp_path, "--dry-run", "--printshellcmds", *files, "--", "all")
+    given = ["--config", f"overlays=config/{name},{pinned}"]
+    text = plan(tmp_path, "all", "--dry-run", "--printshellcmds", *given)
     expected = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
     assert f"--model {expected['base']['model']} --revision {'0' * 40}" in text
     assert f"--chat-template {expected['base']['chat_template']}" in text
@@ -195,8 +304,8 @@ def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
 
 
 def test_a_hub_model_without_a_pinned_commit_is_refused(tmp_path):
-    files = ["--configfile", str(ROOT / "config" / OVERLAYS[0]), "--", "all"]
-    text = plan(tmp_path, "--dry-run", *files, check=False)
+    given = ["--config", f"overlays=config/{OVERLAYS[0]}"]
+    text = plan(tmp_path, "all", "--dry-run", *given, check=False)
     assert "base.revision is missing; pin the commit of internlm/" in text
 
 

@@ -63,9 +63,9 @@ def overlay(folder: Path, **sections: object) -> list[str]:
     return ["--configfile", str(path), "--"]
 
 
-def finish(folder: Path) -> None:
+def finish(folder: Path, *arguments: str) -> None:
     """Leave placeholders of every output of `all` in `folder`, recorded as up to date."""
-    table = plan(folder, "--detailed-summary", "all")
+    table = plan(folder, "--detailed-summary", *arguments, "all")
     lines = [line.split("\t")[0] for line in table.splitlines() if "\t" in line]
     for name in lines[1:]:
         path = folder / name
@@ -75,7 +75,7 @@ def finish(folder: Path) -> None:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)
-    plan(folder, "--touch", "--forceall", "all")
+    plan(folder, "--touch", "--forceall", *arguments, "all")
 
 
 def stale(folder: Path, *arguments: str) -> set[str]:

@@ -21,10 +21,10 @@ rule base_model:
     params:
         python=python("xtuner"),
         repository=lambda w: str(ROOT),
-        model=lambda w: config["base"]["model"],
-        revision=option("--revision", config["base"]["revision"]),
-        remote_code=flag("--remote-code", config["base"]["remote_code"]),
-        template=config["base"]["chat_template"],
+        model=lambda w: settings.base.model,
+        revision=option("--revision", settings.base.revision),
+        remote_code=flag("--remote-code", settings.base.remote_code),
+        template=settings.base.chat_template,
     shell:
         "{params.python:q} {input.code[0]:q} --model {params.model:q} {params.revision} "
         "--repository {params.repository:q} --chat-template {params.template} "

@@ -1,7 +1,7 @@
 # What the rule files share. Needs a valid configuration; makes paths, and nothing else.
 
-import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -10,45 +10,71 @@ from shlex import quote
 ROOT = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from butler.config import check_clock, check_config, check_engine, check_inputs
+from butler.benchmarks.registry import KINDS
 from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.failures import explain
 from butler.imports import code_of
+from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.progress import TERMINAL
+from butler.protected_texts import question_digest
+from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
+from butler.settings.checks import check_clock, check_device, check_run
+from butler.settings.overlays import KEY as OVERLAYS, joined, read_overlays
+from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
 from butler.tools import check_python, put_python_first
-from butler.lmdeploy.release import RELEASES
-from butler.variants import BASE, BENCHMARKS, MODELS, SOURCES, TOOLS, TOOLS_ON_DEMAND, VARIANTS
+from butler.yaml_files import read_yaml
 
 from snakemake.exceptions import WorkflowError
 
-try:
-    check_python()
-    check_config(config)
-    check_inputs(config, ROOT)
-    check_engine(config, ROOT, gpu_present())
-except ButlerError as error:
-    raise WorkflowError(str(error)) from None
 
-ENVIRONMENTS = config["environments"]
+def told(function, *arguments):
+    """Return what a function of ours returns; what it finds wrong ends Snakemake as one sentence."""
+    try:
+        return function(*arguments)
+    except ButlerError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def run_settings():
+    """Return the settings of this run: later ones count, and Snakemake's own options most."""
+    return read_settings(
+        joined(
+            read_yaml(ROOT / "config" / "config.yaml"),
+            read_overlays(config.get(OVERLAYS), [Path(), ROOT]),
+            {key: value for key, value in config.items() if key != OVERLAYS},
+        )
+    )
+
+
+told(check_python)
+settings = told(run_settings)
+told(check_run, settings, ROOT, gpu_present())
+ENVIRONMENTS = settings.environments
 # On a cluster the GPU is where the jobs run, and `device: cuda` says so.
-GPUS = int(config["device"] == "cuda" or (config["device"] == "auto" and gpu_present()))
-# What serves and evaluates; it also names the environment that does. The one of 0.7.3 always
+GPUS = int(settings.device == "cuda" or (settings.device == "auto" and gpu_present()))
+# What serves and evaluates; it also names the environment that does. The converter's always
 # calibrates and quantises.
-RELEASE = RELEASES[config["lmdeploy"]]
-USED_TOOLS = list(dict.fromkeys([*TOOLS, RELEASE.tool]))
+RELEASE = RELEASES[settings.lmdeploy]
+TOOLS = list(dict.fromkeys(["xtuner", CONVERTER.tool, "opencompass", RELEASE.tool]))
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
 shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
 
+# What is judged: the variants of this run, and the model that they all come from.
+MODELS = {BASE: BASE_MODEL} | settings.chosen()
+BENCHMARKS = {one.name: one for one in settings.benchmarks}
+# What may be asked for by name, chosen for this run or not.
+KNOWN = {BASE: BASE_MODEL} | VARIANTS
+WEIGHT_SCHEMES = {BASE_MODEL.weights.name: BASE_MODEL.weights} | WEIGHTS
+
 
 wildcard_constraints:
-    tool="|".join([*TOOLS, *TOOLS_ON_DEMAND]),
-    weights="|".join(SOURCES),
-    variant="|".join(VARIANTS),
-    model="|".join(MODELS),
-    benchmark="|".join(BENCHMARKS),
+    tool="|".join(path.stem for path in (ROOT / "envs").glob("*.in")),
+    weights="|".join(WEIGHT_SCHEMES),
+    variant="|".join(KNOWN),
+    benchmark="|".join(re.escape(name) for name in BENCHMARKS),
 
 
 def repository(path):
@@ -70,14 +96,13 @@ def locks(name):
 def tool(name, *scripts):
     """Return the inputs of a rule that runs `scripts` in the environment of tool `name`.
 
+    A rule whose scripts depend on its wildcards names them itself.
+
     The environment is no ancient() input: with one that is stale, Snakemake 9.27 then rebuilds it
     and takes the run for finished, whatever else is missing.
     """
-    return {
-        "code": code(*scripts),
-        "locks": locks(name),
-        "environment": f"{ENVIRONMENTS}/{name}.json",
-    }
+    needed = {"locks": locks(name), "environment": f"{ENVIRONMENTS}/{name}.json"}
+    return {"code": code(*scripts)} | needed if scripts else needed
 
 
 def stand_ins(name):
@@ -93,7 +118,7 @@ def python(name):
 
 def base_files():
     """Return the files of a local base model; one from a hub is pinned by its revision."""
-    folder = ROOT / config["base"]["model"]
+    folder = ROOT / settings.base.model
     return sorted(str(path) for path in folder.glob("*") if path.is_file())
 
 
@@ -112,74 +137,90 @@ def training_resources():
 
     `mpi` says that the job starts the processes on its nodes itself: the rule runs once.
     """
-    nodes, gpus = config["train"]["nodes"], GPUS * config["train"]["processes"]
+    nodes, gpus = settings.train.nodes, GPUS * settings.train.processes
     if nodes == 1:
         return {"gpu": gpus}
     several = {"nodes": nodes, "tasks": nodes, "mpi": "srun", "tasks_per_gpu": 0}
     return several | ({"gres": f"gpu:{gpus}"} if gpus else {})
 
 
+def model_folder(weights):
+    """Return the Hugging Face folder that these weights are converted from."""
+    return f"build/{WEIGHT_SCHEMES[weights].folder}"
+
+
 def served_from(weights):
     """Return the folder whose files are served for these weights: a workspace or a model."""
-    return f"build/workspace/{weights}" if RELEASE.workspaces else f"build/{SOURCES[weights][0]}"
+    return f"build/workspace/{weights}" if RELEASE.workspaces else model_folder(weights)
 
 
-def checks(model):
-    """Return the checks that a model must have passed before it is evaluated."""
-    # These two read the workspace in the reference engine; a model folder has no such reading.
-    found = [f"workspace_{MODELS[model].weights}"] if RELEASE.workspaces else []
-    if model in VARIANTS:
+def static_parameters(variant):
+    """Return the folder of static parameters that a variant's KV cache gets, if it gets any."""
+    wanted = settings.kv_cache.static_parameters and KNOWN[variant].kv.static
+    return "build/static_kv" if wanted and RELEASE.workspaces else []
+
+
+def cache_share(variant):
+    """Return the share of the free GPU memory that a variant's KV cache may take."""
+    section = settings.kv_cache if KNOWN[variant].kv.quantised else settings.workspace
+    return section.cache_max_entry_count
+
+
+def checks(variant):
+    """Return the checks that a variant, or the base, must have passed before it is evaluated."""
+    weights, kv = KNOWN[variant].weights, KNOWN[variant].kv
+    # What is served is read in the reference engine; a model folder has no such reading.
+    found = [f"workspace_{weights.name}"] if RELEASE.workspaces else []
+    if variant != BASE:
         found += ["training", "merge", "template"]
-        found += ["awq"] if MODELS[model].weights == "w4" else []
-        found += [model] if MODELS[model].kv8 and RELEASE.workspaces else []
+        found += [weights.check] if weights.check else []
+        found += [variant] if kv.quantised and RELEASE.workspaces else []
     return [f"results/checks/{name}.json" for name in found]
 
 
 def corpus_files():
     """Return the raw records' file, or all files of their folder."""
-    path = ROOT / config["corpus"]["path"]
+    path = ROOT / settings.corpus.path
     return sorted(str(file) for file in path.rglob("*") if file.is_file()) or [str(path)]
 
 
-def protected_questions():
-    """Return all files of the benchmark, also of subjects that are not asked: another choice of
-    subjects then needs no other corpus."""
-    folder = ROOT / config["benchmarks"]["ceval"]["path"]
-    return sorted(str(path) for path in folder.glob("*/*.csv"))
+def benchmark_files(name):
+    """Return the files that hold a benchmark's questions; none are of the held-out part."""
+    chosen = BENCHMARKS[name]
+    return [str(path) for path in KINDS[chosen.kind].files(chosen, ROOT)]
 
 
-def question_forms():
-    """Return the endings of questions and their weights, as the script takes them."""
-    return [f"{form}={weight}" for form, weight in config["corpus"]["question_forms"].items()]
+# Of questions the corpus needs the text alone: with a changed answer nothing is trained anew.
+PROTECTED = sorted({file for name in BENCHMARKS for file in benchmark_files(name)})
 
 
-def benchmark_data(wildcards):
-    """Return the files that hold a benchmark's questions."""
-    if wildcards.benchmark == "recipe":
-        return ["build/corpus/test.jsonl"]
-    ceval = config["benchmarks"]["ceval"]
-    return expand(
-        "{path}/{split}/{subject}_{split}.csv",
-        path=repository(ceval["path"]),
-        split=["dev", "val", "test"],
-        subject=ceval["subjects"],
-    )
+def benchmark_code(name):
+    """Return what of ours evaluates a benchmark beside what evaluate_model.py imports."""
+    return KINDS[BENCHMARKS[name].kind].code()
 
 
-def benchmark_options(wildcards):
-    """Return the part of the command line that differs between the benchmarks."""
-    chosen = config["benchmarks"][wildcards.benchmark]
-    if wildcards.benchmark == "recipe":
-        return f"--data build/corpus/test.jsonl --questions {chosen['questions']}"
-    return (
-        f"--data {quote(repository(chosen['path']))} --split {chosen['split']} "
-        f"--subjects {quote(','.join(chosen['subjects']))}"
-    )
+def questions_python(name):
+    """Return the interpreter that can read a benchmark's questions."""
+    needed = KINDS[BENCHMARKS[name].kind].tool
+    return python(needed) if needed else "python"
+
+
+def questions_environment(name):
+    """Return the environment's stamp and locks that this interpreter is of, if it is a tool's."""
+    needed = KINDS[BENCHMARKS[name].kind].tool
+    return [f"{ENVIRONMENTS}/{needed}.json", *locks(needed)] if needed else []
+
+
+def held_out(name):
+    """Return the held-out records where a benchmark's questions are drawn from them."""
+    chosen = BENCHMARKS[name]
+    asked = KINDS[chosen.kind].asks_held_out(chosen)
+    return "build/corpus/test.jsonl" if asked else []
 
 
 def dated_files():
     """Return what Snakemake compares by date: what is given, our own files, and what was made."""
-    given = [*corpus_files(), *base_files(), *protected_questions()]
+    given = [*corpus_files(), *base_files(), *PROTECTED]
     ours = [
         path for folder in ("config", "envs", "workflow") for path in (ROOT / folder).rglob("*")
     ]
@@ -189,7 +230,4 @@ def dated_files():
     return [*map(Path, given), *ours, *made]
 
 
-try:
-    check_clock(dated_files())
-except ButlerError as error:
-    raise WorkflowError(str(error)) from None
+told(check_clock, dated_files())

@@ -1,8 +1,9 @@
-# From raw recipes to conversations.
+# From raw records to conversations.
 #
 # Needs files in one of the formats of docs/corpus.md (corpus.path, corpus.format), and the
-# benchmark's questions, nothing of which may be trained on.
-# Makes build/corpus: train.jsonl and test.jsonl, which share no dish, rejected.jsonl and stats.json.
+# benchmarks' questions, nothing of which may be trained on: of them the texts count, so they are a
+# parameter and no input, and a changed answer does not make the corpus anew.
+# Makes build/corpus: train.jsonl and test.jsonl, which share no dish or question, rejected.jsonl and stats.json.
 
 
 rule corpus:
@@ -10,7 +11,6 @@ rule corpus:
     input:
         code=code("corpus.py"),
         raw=corpus_files(),
-        benchmark=protected_questions(),
     output:
         train="build/corpus/train.jsonl",
         test="build/corpus/test.jsonl",
@@ -29,25 +29,13 @@ rule corpus:
     resources:
         mem_mb=4000,
     params:
-        raw=lambda wildcards: repository(config["corpus"]["path"]),
-        format=config["corpus"]["format"],
-        seed=config["seed"],
-        system=config["corpus"]["system"],
-        sample=config["corpus"]["sample"],
-        test_size=config["corpus"]["test_size"],
-        min_steps=config["corpus"]["min_steps"],
-        min_chars=config["corpus"]["min_chars"],
-        max_chars=config["corpus"]["max_chars"],
-        forms=question_forms(),
-        near=config["corpus"]["near_duplicates"],
-        overlap=config["corpus"]["decontaminate"],
+        raw=lambda w: repository(settings.corpus.path),
+        settings=settings.corpus.to_argument("path"),
+        seed=settings.seed,
+        protected=PROTECTED,
+        texts=question_digest(PROTECTED),
     shell:
-        "python {input.code[0]:q} --input {params.raw:q} "
-        "--format {params.format} --processes {threads} --train {output.train} --test {output.test} "
-        "--rejected {output.rejected} --stats {output.stats} --seed {params.seed} "
-        "--system {params.system:q} --sample {params.sample} --test-size {params.test_size} "
-        "--min-steps {params.min_steps} --min-chars {params.min_chars} "
-        "--max-chars {params.max_chars} --question-forms {params.forms:q} "
-        "--near-threshold {params.near[threshold]} --near-shingle {params.near[shingle]} "
-        "--overlap-share {params.overlap[share]} --overlap-ngram {params.overlap[ngram]} "
-        "--benchmark {input.benchmark:q} > {log} 2>&1"
+        "python {input.code[0]:q} --input {params.raw:q} --settings {params.settings:q} "
+        "--seed {params.seed} --processes {threads} --protected {params.protected:q} "
+        "--train {output.train} --test {output.test} --rejected {output.rejected} "
+        "--stats {output.stats} > {log} 2>&1"

@@ -1,69 +1,135 @@
 # Accuracy and efficiency of each variant, through the engine that serves it.
 #
-# Needs workspaces/* that passed their checks, build/corpus/test.jsonl and a C-Eval folder.
-# Makes results/{benchmark}_{model}.csv (and the answers behind it in build/evaluate),
-# results/efficiency_{model}.csv and the checks evaluation_*.
+# Needs the benchmarks' data, workspaces/* that passed their checks and, for questions that are drawn
+# from it, build/corpus/test.jsonl.
+# Makes build/benchmarks/{benchmark}.jsonl (the questions, read before the training),
+# results/{benchmark}_{variant}.csv (and the answers behind it in build/evaluate),
+# results/efficiency_{variant}.csv and the checks evaluation_*. On demand, by name:
+# results/{benchmark}_base-hf.csv, the base through its Hugging Face folder and no engine.
 
-# What evaluate_model.py starts or names rather than imports.
-STARTED = [
-    "serve.py",
-    "butler/benchmarks/opencompass/run_config.py",
-    "butler/benchmarks/opencompass/build.py",
-    "butler/benchmarks/opencompass/parts.py",
-]
+
+rule questions:
+    """Read what a benchmark asks; stop the run if it cannot be asked.
+
+    With nothing beside it and before all that may run: what cannot be asked is told before the
+    training, not hours after it.
+    """
+    input:
+        code=lambda w: code("questions.py", *benchmark_code(w.benchmark)),
+        environment=lambda w: questions_environment(w.benchmark),
+        data=lambda w: benchmark_files(w.benchmark),
+        held_out=lambda w: held_out(w.benchmark),
+    output:
+        "build/benchmarks/{benchmark}.jsonl",
+    log:
+        "logs/questions_{benchmark}.log",
+    benchmark:
+        "logs/questions_{benchmark}.tsv"
+    priority: 100
+    threads: workflow.cores
+    resources:
+        mem_mb=1500,
+    params:
+        python=lambda w: questions_python(w.benchmark),
+        repository=lambda w: str(ROOT),
+        settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
+        held_out=lambda w: option("--held-out", held_out(w.benchmark)),
+    shell:
+        "{params.python:q} {input.code[0]:q} --benchmark {params.settings:q} "
+        "--repository {params.repository:q} {params.held_out} --out {output} > {log} 2>&1"
 
 
 rule evaluate:
     """Let OpenCompass ask one model the questions of one benchmark."""
     input:
-        **tool(RELEASE.tool, "evaluate_model.py", *STARTED),
+        **tool(RELEASE.tool),
+        code=lambda w: code("evaluate_model.py", *benchmark_code(w.benchmark)),
         opencompass_locks=locks("opencompass"),
         opencompass=f"{ENVIRONMENTS}/opencompass.json",
-        workspace="workspaces/{model}",
-        checks=lambda w: checks(w.model),
-        data=benchmark_data,
+        workspace="workspaces/{variant}",
+        checks=lambda w: checks(w.variant),
+        questions="build/benchmarks/{benchmark}.jsonl",
+        data=lambda w: benchmark_files(w.benchmark),
     output:
         scores=report(
-            "results/{benchmark}_{model}.csv",
+            "results/{benchmark}_{variant}.csv",
             caption="../report/evaluation.rst",
             category="Accuracy",
-            labels={"benchmark": "{benchmark}", "model": "{model}"},
+            labels={"benchmark": "{benchmark}", "variant": "{variant}"},
         ),
         check=report(
-            "results/checks/evaluation_{benchmark}_{model}.json",
+            "results/checks/evaluation_{benchmark}_{variant}.json",
             caption="../report/check.rst",
             category="Checks",
-            labels={"check": "evaluation of {model} on {benchmark}"},
+            labels={"check": "evaluation of {variant} on {benchmark}"},
         ),
-        details="build/evaluate/{benchmark}_{model}/details.jsonl",
+        details="build/evaluate/{benchmark}_{variant}/details.jsonl",
     log:
-        "logs/evaluate_{benchmark}_{model}.log",
+        "logs/evaluate_{benchmark}_{variant}.log",
     benchmark:
-        "logs/evaluate_{benchmark}_{model}.tsv"
+        "logs/evaluate_{benchmark}_{variant}.tsv"
     threads: 2
     resources:
         mem_mb=2500,
-        gpu=GPUS * config["workspace"]["tp"],
+        gpu=GPUS * settings.workspace.tp,
     params:
         server=python(RELEASE.tool),
         opencompass=python("opencompass"),
-        engine=config["engine"],
-        tp=config["workspace"]["tp"],
-        options=benchmark_options,
-        max_new_tokens=lambda w: config["benchmarks"][w.benchmark]["max_new_tokens"],
-        session_len=config["workspace"]["session_len"],
-        remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
-        blank=lambda w: 1 if w.model == BASE else config["checks"]["blank_answers"],
+        engine=settings.engine,
+        tp=settings.workspace.tp,
+        repository=lambda w: str(ROOT),
+        settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
+        session_len=settings.workspace.session_len,
+        remote_code=flag("--trust-remote-code", settings.base.remote_code),
+        blank=lambda w: 1 if w.variant == BASE else settings.checks.blank_answers,
         work=subpath(output.details, parent=True),
     shell:
-        "python {input.code[0]:q} --benchmark {wildcards.benchmark} --variant {wildcards.model} "
+        "python {input.code[0]:q} --benchmark {params.settings:q} --questions {input.questions} "
+        "--repository {params.repository:q} --variant {wildcards.variant} "
         "--workspace {input.workspace} --server-python {params.server:q} "
-        "--opencompass-python {params.opencompass:q} --engine {params.engine} "
-        "--tp {params.tp} {params.options} "
-        "--max-new-tokens {params.max_new_tokens} --session-len {params.session_len} "
+        "--engine {params.engine} --tp {params.tp} "
+        "--opencompass-python {params.opencompass:q} --session-len {params.session_len} "
         "{params.remote_code} --threads {threads} --max-blank-share {params.blank} "
-        "--work-dir {params.work} "
-        "--out {output.scores} --check {output.check} > {log} 2>&1"
+        "--work-dir {params.work} --out {output.scores} --check {output.check} > {log} 2>&1"
+
+
+rule evaluate_hugging_face:
+    """Let OpenCompass ask the base itself, through its Hugging Face folder and no engine."""
+    input:
+        **tool("xtuner"),
+        code=lambda w: code("evaluate_model.py", *benchmark_code(w.benchmark)),
+        opencompass_locks=locks("opencompass"),
+        opencompass=f"{ENVIRONMENTS}/opencompass.json",
+        model="build/base",
+        questions="build/benchmarks/{benchmark}.jsonl",
+        data=lambda w: benchmark_files(w.benchmark),
+    output:
+        scores="results/{benchmark}_base-hf.csv",
+        check="results/checks/evaluation_{benchmark}_base-hf.json",
+        details="build/evaluate/{benchmark}_base-hf/details.jsonl",
+    log:
+        "logs/evaluate_{benchmark}_base-hf.log",
+    benchmark:
+        "logs/evaluate_{benchmark}_base-hf.tsv"
+    threads: 2
+    resources:
+        mem_mb=2500,
+        gpu=GPUS,
+    params:
+        model=python("xtuner"),
+        opencompass=python("opencompass"),
+        repository=lambda w: str(ROOT),
+        settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
+        session_len=settings.workspace.session_len,
+        remote_code=flag("--trust-remote-code", settings.base.remote_code),
+        work=subpath(output.details, parent=True),
+    shell:
+        "python {input.code[0]:q} --benchmark {params.settings:q} --questions {input.questions} "
+        "--repository {params.repository:q} --variant base-hf "
+        "--model {input.model} --transformers-python {params.model:q} "
+        "--opencompass-python {params.opencompass:q} --session-len {params.session_len} "
+        "{params.remote_code} --threads {threads} --max-blank-share 1 "
+        "--work-dir {params.work} --out {output.scores} --check {output.check} > {log} 2>&1"
 
 
 rule efficiency:
@@ -87,19 +153,16 @@ rule efficiency:
     threads: workflow.cores
     resources:
         mem_mb=2000,
-        gpu=GPUS * config["workspace"]["tp"],
+        gpu=GPUS * settings.workspace.tp,
     params:
         python=python(RELEASE.tool),
-        engine=config["engine"],
-        tp=config["workspace"]["tp"],
-        concurrency=config["efficiency"]["concurrency"],
-        prompt_tokens=config["efficiency"]["prompt_tokens"],
-        new_tokens=config["efficiency"]["new_tokens"],
-        repeats=config["efficiency"]["repeats"],
-        remote_code=flag("--trust-remote-code", config["base"]["remote_code"]),
+        engine=settings.engine,
+        tp=settings.workspace.tp,
+        # What the report counts from the figures, and not the measurement.
+        settings=settings.efficiency.to_argument("cards", "chat_tokens"),
+        remote_code=flag("--trust-remote-code", settings.base.remote_code),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--variant {wildcards.variant} --engine {params.engine} --tp {params.tp} "
-        "--concurrency {params.concurrency} "
-        "--prompt-tokens {params.prompt_tokens} --new-tokens {params.new_tokens} "
-        "--repeats {params.repeats} {params.remote_code} --threads 2 --out {output} > {log} 2>&1"
+        "--settings {params.settings:q} {params.remote_code} --threads 2 "
+        "--out {output} > {log} 2>&1"

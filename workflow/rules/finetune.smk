@@ -1,13 +1,9 @@
 # QLoRA fine-tuning with XTuner, and the merged model.
 #
 # Needs build/corpus/train.jsonl and build/base.
-# Makes build/train (XTuner's configuration, last checkpoint, losses, lengths of the samples), build/adapter (Hugging Face
-# form), build/merged, and the checks training and merge. A cut training resumes from its last
+# Makes build/train (XTuner's configuration, lengths of the samples, last checkpoint, losses),
+# build/adapter (Hugging Face form), build/merged, and the checks training and merge. A cut training resumes from its last
 # checkpoint in build/train/work.
-
-
-# What XTuner's processes import of ours.
-TRAINED_BY = ["butler/xtuner/__main__.py", "butler/xtuner/support.py", "butler/xtuner/fast.py"]
 
 
 rule training_config:
@@ -26,27 +22,52 @@ rule training_config:
         "logs/training_config.tsv"
     resources:
         mem_mb=500,
-        gpu=GPUS * config["train"]["processes"],
+        gpu=GPUS * settings.train.processes,
     params:
         python=python("xtuner"),
-        train=json.dumps(config["train"], sort_keys=True),
-        seed=config["seed"],
-        device=config["device"],
-        template=config["base"]["chat_template"],
-        remote_code=flag("--remote-code", config["base"]["remote_code"]),
+        settings=settings.train.to_argument(),
+        seed=settings.seed,
+        device=settings.device,
+        template=settings.base.chat_template,
+        remote_code=flag("--remote-code", settings.base.remote_code),
     shell:
-        "{params.python:q} {input.code[0]:q} --train {params.train:q} --device {params.device} "
+        "{params.python:q} {input.code[0]:q} --settings {params.settings:q} --device {params.device} "
         "--chat-template {params.template} {params.remote_code} --base {input.base} "
         "--data build/corpus/train.jsonl --seed {params.seed} --out {output.config} "
         "--plan {output.plan} > {log} 2>&1"
 
 
+rule sample_lengths:
+    """Count the tokens of the training samples; stop the run if too many would be cut."""
+    input:
+        **tool("xtuner", "sample_lengths.py"),
+        config="build/train/config.py",
+        data="build/corpus/train.jsonl",
+        base="build/base",
+    output:
+        "build/train/lengths.json",
+    log:
+        "logs/sample_lengths.log",
+    benchmark:
+        "logs/sample_lengths.tsv"
+    resources:
+        mem_mb=1500,
+    params:
+        python=python("xtuner"),
+        max_length=settings.train.max_length,
+        limit=settings.checks.cut_samples,
+    shell:
+        "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
+        "--max-length {params.max_length} --limit {params.limit} --out {output} > {log} 2>&1"
+
+
 rule train:
     """Fine-tune; resumes by itself, and stops the run if the loss did not fall."""
     input:
-        **tool("xtuner", "train.py", *TRAINED_BY),
+        **tool("xtuner", "train.py"),
         config="build/train/config.py",
         plan="build/train/plan.json",
+        lengths="build/train/lengths.json",
         data="build/corpus/train.jsonl",
         base="build/base",
     output:
@@ -73,8 +94,8 @@ rule train:
         mem_mb=3000,
     params:
         python=python("xtuner"),
-        device=config["device"],
-        deepspeed=option("--deepspeed", config["train"]["deepspeed"]),
+        device=settings.device,
+        deepspeed=option("--deepspeed", settings.train.deepspeed),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} --plan {input.plan} "
         "--data {input.data} "
@@ -83,33 +104,10 @@ rule train:
         "--device {params.device} --threads {threads} > {log} 2>&1"
 
 
-rule sample_lengths:
-    """Count the tokens of the training samples, and those that XTuner cuts."""
-    input:
-        **tool("xtuner", "sample_lengths.py", "butler/xtuner/support.py"),
-        config="build/train/config.py",
-        data="build/corpus/train.jsonl",
-        base="build/base",
-    output:
-        "build/train/lengths.json",
-    log:
-        "logs/sample_lengths.log",
-    benchmark:
-        "logs/sample_lengths.tsv"
-    resources:
-        mem_mb=1500,
-    params:
-        python=python("xtuner"),
-        max_length=config["train"]["max_length"],
-    shell:
-        "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
-        "--max-length {params.max_length} --out {output} > {log} 2>&1"
-
-
 rule adapter:
     """Turn the checkpoint into a Hugging Face adapter."""
     input:
-        **tool("xtuner", "adapter.py", "butler/xtuner/support.py", "butler/xtuner/fast.py"),
+        **tool("xtuner", "adapter.py"),
         config="build/train/config.py",
         checkpoint="build/train/checkpoint",
         base="build/base",
@@ -149,7 +147,7 @@ rule merge:
         gpu=GPUS,
     params:
         python=python("xtuner"),
-        device=config["device"],
+        device=settings.device,
     shell:
         "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
         "--device {params.device} --out {output} --threads {threads} > {log} 2>&1"
@@ -179,8 +177,8 @@ rule check_merge:
         mem_mb=2000,
     params:
         python=python("xtuner"),
-        template=config["base"]["chat_template"],
-        limit=config["checks"]["merge_logits"],
+        template=settings.base.chat_template,
+        limit=settings.checks.merge_logits,
     shell:
         "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
         "--merged {input.merged} --held-out {input.held_out} --chat-template {params.template} "

@@ -1,36 +1,8 @@
-# Statistics over recipe text, 4-bit weights, and the parameters of an int8 KV cache.
+# 4-bit weights, calibrated on the training text.
 #
 # Needs build/merged and build/corpus/train.jsonl.
-# Makes build/calibration (min-max statistics), build/awq (W4A16), build/kv8 (scale and zero point
-# of each layer's keys and values), and the check awq.
-
-
-rule calibrate:
-    """Collect min-max statistics of activations, keys and values over the recipe text."""
-    input:
-        **tool("lmdeploy", "calibrate.py"),
-        model="build/merged",
-        text="build/corpus/train.jsonl",
-    output:
-        directory("build/calibration"),
-    log:
-        "logs/calibrate.log",
-    benchmark:
-        "logs/calibrate.tsv"
-    threads: 2
-    resources:
-        mem_mb=2000,
-        gpu=GPUS,
-    params:
-        python=python("lmdeploy"),
-        template=config["base"]["chat_template"],
-        samples=config["calibration"]["samples"],
-        length=config["calibration"]["length"],
-        device=config["device"],
-    shell:
-        "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
-        "--chat-template {params.template} --samples {params.samples} --length {params.length} "
-        "--device {params.device} --threads {threads} --out {output} > {log} 2>&1"
+# Makes build/awq (W4A16) and the check awq. With kv_cache.static_parameters also build/calibration
+# (min-max statistics) and build/static_kv (scale and zero point of each layer's keys and values).
 
 
 rule awq:
@@ -51,19 +23,15 @@ rule awq:
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
-        template=config["base"]["chat_template"],
-        samples=config["calibration"]["samples"],
-        length=config["calibration"]["length"],
-        bits=config["awq"]["bits"],
-        group_size=config["awq"]["group_size"],
-        search_scale=flag("--search-scale", config["awq"]["search_scale"]),
-        device=config["device"],
+        template=settings.base.chat_template,
+        calibration=settings.calibration.to_argument(),
+        settings=settings.awq.to_argument(),
+        device=settings.device,
     shell:
         "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
-        "--chat-template {params.template} --samples {params.samples} --length {params.length} "
-        "--bits {params.bits} --group-size {params.group_size} {params.search_scale} "
-        "--device {params.device} "
-        "--threads {threads} --out {output} > {log} 2>&1"
+        "--chat-template {params.template} --calibration {params.calibration:q} "
+        "--settings {params.settings:q} --device {params.device} --threads {threads} "
+        "--out {output} > {log} 2>&1"
 
 
 rule check_awq:
@@ -87,23 +55,50 @@ rule check_awq:
         mem_mb=1500,
     params:
         python=python("lmdeploy"),
-        limit=config["checks"]["awq_scales"],
+        limit=settings.checks.awq_scales,
     shell:
         "{params.python:q} {input.code[0]:q} --merged {input.merged} --awq {input.awq} "
         "--limit {params.limit} --out {output} > {log} 2>&1"
 
 
-rule kv8_parameters:
-    """Turn the cache's statistics into static int8 parameters."""
+rule calibrate:
+    """Collect min-max statistics of keys and values over the training text."""
     input:
-        **tool("lmdeploy", "kv8_parameters.py"),
+        **tool("lmdeploy", "calibrate.py"),
+        model="build/merged",
+        text="build/corpus/train.jsonl",
+    output:
+        directory("build/calibration"),
+    log:
+        "logs/calibrate.log",
+    benchmark:
+        "logs/calibrate.tsv"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        template=settings.base.chat_template,
+        settings=settings.calibration.to_argument(),
+        device=settings.device,
+    shell:
+        "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
+        "--chat-template {params.template} --settings {params.settings:q} "
+        "--device {params.device} --threads {threads} --out {output} > {log} 2>&1"
+
+
+rule static_kv_parameters:
+    """Turn the statistics of keys and values into one scale and zero point for each layer."""
+    input:
+        **tool("lmdeploy", "static_kv_parameters.py"),
         statistics="build/calibration",
     output:
-        directory("build/kv8"),
+        directory("build/static_kv"),
     log:
-        "logs/kv8_parameters.log",
+        "logs/static_kv_parameters.log",
     benchmark:
-        "logs/kv8_parameters.tsv"
+        "logs/static_kv_parameters.tsv"
     resources:
         mem_mb=1000,
     params:

@@ -10,20 +10,20 @@ report: "../report/workflow.rst"
 
 
 CHECKS = sorted(
-    {check for model in MODELS for check in checks(model)}
+    {check for variant in MODELS for check in checks(variant)}
     | set(
         expand(
-            "results/checks/evaluation_{benchmark}_{model}.json",
+            "results/checks/evaluation_{benchmark}_{variant}.json",
             benchmark=BENCHMARKS,
-            model=MODELS,
+            variant=MODELS,
         )
     )
 )
-LOCKS = [lock for tool in USED_TOOLS for lock in locks(tool)]
-SCORES = expand("results/{benchmark}_{model}.csv", benchmark=BENCHMARKS, model=MODELS)
-EFFICIENCY = expand("results/efficiency_{variant}.csv", variant=VARIANTS)
+LOCKS = [lock for tool in TOOLS for lock in locks(tool)]
+SCORES = expand("results/{benchmark}_{variant}.csv", benchmark=BENCHMARKS, variant=MODELS)
+EFFICIENCY = expand("results/efficiency_{variant}.csv", variant=settings.variants)
 ANSWERS = expand(
-    "build/evaluate/{benchmark}_{model}/details.jsonl", benchmark=BENCHMARKS, model=MODELS
+    "build/evaluate/{benchmark}_{variant}/details.jsonl", benchmark=BENCHMARKS, variant=MODELS
 )
 
 
@@ -43,7 +43,7 @@ rule run_config:
     benchmark:
         "logs/run_config.tsv"
     params:
-        config=json.dumps(config, ensure_ascii=False),
+        config=settings.to_argument(),
     shell:
         "python {input.code[0]:q} --config {params.config:q} --out {output} > {log} 2>&1"
 
@@ -53,8 +53,10 @@ rule hashes:
     input:
         code=code("hash_artefacts.py"),
         corpus=rules.corpus.output,
-        models=expand("build/{folder}", folder=["adapter", "awq", "base", "merged"]),
-        workspaces=expand("workspaces/{model}", model=MODELS),
+        models=sorted(
+            {"build/adapter", *(f"build/{one.weights.folder}" for one in MODELS.values())}
+        ),
+        workspaces=expand("workspaces/{variant}", variant=MODELS),
         tables=[*SCORES, *EFFICIENCY, *ANSWERS, *CHECKS],
         run=[
             "build/train/config.py",
@@ -123,20 +125,18 @@ rule report:
     resources:
         mem_mb=1000,
     params:
-        variants=",".join(VARIANTS),
-        benchmarks=",".join(BENCHMARKS),
-        max_loss=config["decision"]["max_loss"],
-        prefer=config["decision"]["prefer"],
-        tokens=config["decision"]["tokens"],
-        cards=config["efficiency"]["cards"],
-        chat_tokens=config["efficiency"]["chat_tokens"],
-        answers=config["report"]["answers"],
+        variants=settings.variants,
+        benchmarks=[f"{name}={one.label or name}" for name, one in BENCHMARKS.items()],
+        rule=settings.decision.to_argument(),
+        cards=settings.efficiency.cards,
+        chat_tokens=settings.efficiency.chat_tokens,
+        answers=settings.report.answers,
     # logs/ is no input: it holds the benchmark files of the jobs that made the inputs, and a run
     # that made none of them anew has nothing to add.
     shell:
         "python {input.code[0]:q} --results results --evaluations build/evaluate "
-        "--variants {params.variants} --benchmarks {params.benchmarks} --base base "
-        "--max-loss {params.max_loss} --prefer {params.prefer} --tokens {params.tokens} "
+        "--variants {params.variants} --benchmarks {params.benchmarks:q} --base base "
+        "--rule {params.rule:q} "
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
         "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "

@@ -1,16 +1,17 @@
-# TurboMind workspaces, and the four variants that can be deployed.
+# TurboMind workspaces, and the variants that can be deployed.
 #
-# Needs build/base, build/merged, build/awq and build/kv8. With `lmdeploy: latest` there are no
-# workspaces: the variants are the model folders themselves.
-# Makes build/workspace/{base,fp16,w4} and, hard-linked from them with the engine's settings,
-# workspaces/{base,fp16,kv8,w4,w4kv8}; the checks workspace_*, template, kv8 and w4kv8.
+# Needs build/base, build/merged and the folders of the other weight schemes. With `lmdeploy: latest`
+# there are no workspaces: the variants are the model folders themselves.
+# Makes build/workspace/{weights} and, hard-linked from them with the engine's settings,
+# workspaces/{variant}; the checks workspace_{weights}, template and, of each quantised KV cache, one
+# by the variant's name. butler/schemes.py lists weights, KV caches and variants.
 
 
 rule workspace:
     """Convert a model folder to a TurboMind workspace."""
     input:
         **tool("lmdeploy", "workspace.py"),
-        model=lambda w: f"build/{SOURCES[w.weights][0]}",
+        model=lambda w: model_folder(w.weights),
     output:
         directory("build/workspace/{weights}"),
     log:
@@ -21,9 +22,9 @@ rule workspace:
         mem_mb=1500,
     params:
         python=python("lmdeploy"),
-        format=lambda w: SOURCES[w.weights][1],
-        group_size=lambda w: config["awq"]["group_size"] if w.weights == "w4" else 0,
-        tp=config["workspace"]["tp"],
+        format=lambda w: WEIGHT_SCHEMES[w.weights].format,
+        group_size=lambda w: (settings.awq.group_size if WEIGHT_SCHEMES[w.weights].quantised else 0),
+        tp=settings.workspace.tp,
     shell:
         "{params.python:q} {input.code[0]:q} --model {input.model} --format {params.format} "
         "--group-size {params.group_size} --tp {params.tp} --out {output} > {log} 2>&1"
@@ -34,7 +35,7 @@ rule check_workspace:
     input:
         **tool("lmdeploy", "check_workspace.py"),
         workspace="build/workspace/{weights}",
-        model=lambda w: f"build/{SOURCES[w.weights][0]}",
+        model=lambda w: model_folder(w.weights),
         held_out="build/corpus/test.jsonl",
     output:
         report(
@@ -52,9 +53,9 @@ rule check_workspace:
         mem_mb=2000,
     params:
         python=python("lmdeploy"),
-        format=lambda w: SOURCES[w.weights][1],
-        template=config["base"]["chat_template"],
-        limit=config["checks"]["workspace_nll"],
+        format=lambda w: WEIGHT_SCHEMES[w.weights].format,
+        template=settings.base.chat_template,
+        limit=settings.checks.workspace_nll,
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} --model {input.model} "
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
@@ -64,7 +65,7 @@ rule check_workspace:
 rule training_prompts:
     """Write down the tokens that XTuner trains on, by XTuner's own code."""
     input:
-        **tool("xtuner", "training_prompts.py", "butler/xtuner/support.py"),
+        **tool("xtuner", "training_prompts.py"),
         config="build/train/config.py",
         data="build/corpus/train.jsonl",
         base="build/base",
@@ -113,37 +114,35 @@ rule variant:
     """Hard-link a workspace and give it the engine's settings of one variant."""
     input:
         **tool("lmdeploy", "variant.py"),
-        weights=lambda w: served_from(MODELS[w.model].weights),
-        kv8=lambda w: "build/kv8" if MODELS[w.model].kv8 and RELEASE.workspaces else [],
+        weights=lambda w: served_from(KNOWN[w.variant].weights.name),
+        kv_parameters=lambda w: static_parameters(w.variant),
     output:
-        directory("workspaces/{model}"),
+        directory("workspaces/{variant}"),
     log:
-        "logs/variant_{model}.log",
+        "logs/variant_{variant}.log",
     benchmark:
-        "logs/variant_{model}.tsv"
+        "logs/variant_{variant}.tsv"
     resources:
         mem_mb=500,
     params:
         python=python("lmdeploy"),
         lmdeploy=RELEASE.name,
         source="--workspace" if RELEASE.workspaces else "--model",
-        kv_parameters=lambda w, input: f"--kv-parameters {input.kv8}" if input.kv8 else "",
-        quant_policy=lambda w: config["kv8"]["quant_policy"] if MODELS[w.model].kv8 else 0,
-        cache=lambda w: config["kv8" if MODELS[w.model].kv8 else "workspace"][
-            "cache_max_entry_count"
-        ],
-        session_len=config["workspace"]["session_len"],
+        kv=lambda w: KNOWN[w.variant].kv.name,
+        kv_parameters=lambda w: option("--kv-parameters", static_parameters(w.variant)),
+        cache=lambda w: cache_share(w.variant),
+        session_len=settings.workspace.session_len,
     shell:
         "{params.python:q} {input.code[0]:q} {params.source} {input.weights} "
-        "--lmdeploy {params.lmdeploy} {params.kv_parameters} "
-        "--quant-policy {params.quant_policy} --cache-max-entry-count {params.cache} "
-        "--session-len {params.session_len} --out {output} > {log} 2>&1"
+        "--lmdeploy {params.lmdeploy} --kv {params.kv} {params.kv_parameters} "
+        "--cache-max-entry-count {params.cache} --session-len {params.session_len} "
+        "--out {output} > {log} 2>&1"
 
 
-rule check_kv8:
-    """Stop if the int8 cache costs too much likelihood on held-out text."""
+rule check_kv_cache:
+    """Stop if a quantised KV cache costs too much likelihood on held-out text."""
     input:
-        **tool("lmdeploy", "check_kv8.py"),
+        **tool("lmdeploy", "check_kv_cache.py"),
         workspace="workspaces/{variant}",
         held_out="build/corpus/test.jsonl",
     output:
@@ -162,8 +161,8 @@ rule check_kv8:
         mem_mb=1500,
     params:
         python=python("lmdeploy"),
-        template=config["base"]["chat_template"],
-        limit=config["checks"]["kv8_nll"],
+        template=settings.base.chat_template,
+        limit=lambda w: settings.checks.kv_nll[KNOWN[w.variant].kv.name],
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--held-out {input.held_out} --chat-template {params.template} --limit {params.limit} "

@@ -35,7 +35,8 @@ class KVScheme:
 
     `bits` a value takes; a quantised one has scale and zero point in fp16 beside each head's
     vector. `policies` says what LMDeploy's `quant_policy` is for it, by the first release for which
-    that holds. `limit` is the default of checks.kv_nll, nats per token.
+    that holds. `limit` is the default of checks.kv_nll, nats per token. `static` says that LMDeploy
+    can also calibrate one scale and zero point for a layer (`lite kv_qparams`).
     """
 
     name: str
@@ -44,6 +45,7 @@ class KVScheme:
     policies: Mapping[tuple[int, ...], int]
     label: Mapping[str, str]
     limit: float | None = None
+    static: bool = False
 
     @property
     def quantised(self) -> bool:
@@ -90,6 +92,7 @@ KV_CACHES = {
             {(0,): 4, (0, 4): 8},  # until LMDeploy 0.3 the number 4 meant int8
             {"zh": "int8 KV 缓存", "en": "int8 KV cache"},
             limit=0.02,
+            static=True,
         ),
         KVScheme(
             "int4",

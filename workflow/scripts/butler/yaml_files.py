@@ -18,6 +18,11 @@ def parse_yaml(content: bytes, name: str) -> Any:
     """
     try:
         value = yaml.safe_load(content.decode("utf-8-sig"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        said = " ".join(str(error.problem or error.context).split())[:200]
+        raise ButlerError(f"{name} is not YAML: {where}{said}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ButlerError(f"{name} is not YAML: {' '.join(str(error).split())[:300]}") from error
     # A tagged or date-like value that is none (`!!float x`, 2001-99-99), or brackets too deep.

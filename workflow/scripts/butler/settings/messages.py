@@ -62,8 +62,7 @@ def _wanted(same: Sequence[ErrorDetails]) -> str:
     if choices:
         words = re.sub(r" or |'", lambda found: ", " if found[0] == " or " else "", choices[0])
         words = re.sub(r"\b(None|True|False)\b", lambda found: _yaml(found[0]), words)
-        null = ", null" if any(one["type"] == "none_required" for one in same) else ""
-        return f"takes one of {words}{null}"
+        return f"takes one of {words}"
     first = same[0]
     kind, context = first["type"], first.get("ctx", {})
     if kind in TYPES:

@@ -38,6 +38,7 @@ def _demo_benchmarks() -> list[BenchmarkSettings]:
     """Return the benchmarks of the demo."""
     ceval = {
         "name": "ceval",
+        "label": "C-Eval",
         "kind": "opencompass",
         "dataset": "ceval_gen",
         "path": "data/demo/ceval",

@@ -1,5 +1,6 @@
 """What all sections of the configuration have in common."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from butler.errors import ButlerError
 from butler.settings.messages import sentence
+from butler.yaml_files import parse_yaml, read_yaml
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -41,15 +43,13 @@ class Section(BaseModel):
 
     @classmethod
     def from_argument(cls, text: str) -> Self:
-        """Return the settings in a command line's argument: a JSON object, or a file that holds one.
+        """Return the settings in a command line's argument, JSON or the name of a file with it.
 
         What it leaves out has its default.
 
         Raises:
             ButlerError: one sentence that names the first wrong key and what it takes.
         """
-        from butler.yaml_files import parse_yaml, read_yaml
-
         given = text.lstrip().startswith("{")
         values = parse_yaml(text.encode(), "--settings") if given else read_yaml(Path(text))
         if not isinstance(values, dict):
@@ -60,7 +60,5 @@ class Section(BaseModel):
 
     def to_argument(self, *without: str) -> str:
         """Return the settings as JSON for a script's --settings, keys sorted, all but some."""
-        import json
-
         kept = self.model_dump(mode="json", exclude=set(without))
         return json.dumps(kept, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,201 @@
+"""What no single key shows: settings against each other, against their files, against this machine.
+
+All of it before the first job, since what is found after a training is found hours late.
+"""
+
+import re
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from butler.benchmarks.registry import KINDS
+from butler.chat_template import ChatTemplate
+from butler.errors import ButlerError
+from butler.lmdeploy.guards import check_split
+from butler.lmdeploy.release import RELEASES, number
+from butler.lmdeploy.served_folder import model_shape
+from butler.model_folder import check_model_folder
+from butler.schemes import KV_CACHES
+from butler.settings.run import Settings
+from butler.xtuner.memory import micro_batches
+
+CLOCK_SKEW_S = 10  # that a file server may be ahead of us
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def check_run(settings: Settings, repository: Path, gpu: bool) -> None:
+    """Check that a run can come to its end, as far as that can be told before the first job.
+
+    Args:
+        repository: where relative input paths start.
+        gpu: whether this machine has a CUDA GPU.
+
+    Raises:
+        ButlerError: one sentence that names the keys that do not go together, or the key and the
+            user's own path.
+    """
+    micro_batches(settings.train.model_dump())
+    check_rooms(settings)
+    check_schemes(settings)
+    check_engine(settings, gpu)
+    check_base(settings, repository)
+    check_corpus(settings, repository)
+    for benchmark in settings.benchmarks:
+        KINDS[benchmark.kind].check(benchmark, repository, settings.corpus.test_size)
+
+
+def check_rooms(settings: Settings) -> None:
+    """Check that a session holds what is asked of it.
+
+    Raises:
+        ButlerError: one sentence that names both keys.
+    """
+    length = settings.workspace.session_len
+    for benchmark in settings.benchmarks:
+        if benchmark.max_new_tokens and benchmark.max_new_tokens >= length:
+            raise ButlerError(
+                f"config: workspace.session_len {length} leaves no room for a question beside "
+                f"max_new_tokens {benchmark.max_new_tokens} of benchmark {benchmark.name}; raise "
+                "the one or lower the other"
+            )
+    measured = settings.efficiency
+    if measured.prompt_tokens + measured.new_tokens > length:
+        raise ButlerError(
+            f"config: efficiency.prompt_tokens {measured.prompt_tokens} and efficiency.new_tokens "
+            f"{measured.new_tokens} do not fit in workspace.session_len {length}; lower them or "
+            "raise it"
+        )
+
+
+def check_schemes(settings: Settings) -> None:
+    """Check that each chosen variant can be made, served and checked.
+
+    Raises:
+        ButlerError: one sentence that names the variant and what lacks.
+    """
+    release = RELEASES[settings.lmdeploy]
+    limits = settings.checks.kv_nll
+    if unknown := sorted(set(limits) - {one.name for one in KV_CACHES.values() if one.quantised}):
+        raise ButlerError(
+            f"config: checks.kv_nll.{unknown[0]} is of no quantised KV cache; known here: "
+            f"{', '.join(one.name for one in KV_CACHES.values() if one.quantised)}"
+        )
+    for variant in settings.chosen().values():
+        if variant.kv.policy(number(release.version)) is None:
+            raise ButlerError(
+                f"config: variants names {variant.name}, but lmdeploy: {settings.lmdeploy} has no "
+                f"{variant.kv.name} KV cache"
+            )
+
+
+def check_engine(settings: Settings, gpu: bool) -> None:
+    """Check that what serves can serve: releases without workspaces and several GPUs need CUDA.
+
+    `gpu` says whether this machine has one; jobs may run elsewhere, where `device: cuda` says so.
+
+    Raises:
+        ButlerError: one sentence that names the keys that do not go together.
+    """
+    tp = settings.workspace.tp
+    needs = [] if RELEASES[settings.lmdeploy].workspaces else [f"lmdeploy: {settings.lmdeploy}"]
+    needs += [f"workspace.tp: {tp}"] if tp > 1 else []
+    for key in needs if settings.engine == "reference" else []:
+        raise ButlerError(
+            f"config: {key} cannot be served with engine: reference; set engine: turbomind and use "
+            "a CUDA machine"
+        )
+    needs += ["engine: turbomind"] if settings.engine == "turbomind" else []
+    for key in needs if not gpu else []:
+        if settings.engine != "turbomind" or settings.device != "cuda":
+            raise ButlerError(
+                f"config: {key} is served on CUDA alone and there is no GPU here; set engine: "
+                "turbomind and device: cuda if the jobs run on a machine that has one"
+            )
+
+
+def check_device(settings: Settings, gpu: bool) -> None:
+    """Check that the jobs of a run on this machine find the GPU that they are told to use.
+
+    Raises:
+        ButlerError: if there is none.
+    """
+    if settings.device == "cuda" and not gpu:
+        raise ButlerError(
+            "config: device is cuda and there is no CUDA GPU here; set device: auto or cpu, or "
+            "give a profile that sends the jobs to a machine that has one"
+        )
+
+
+def check_base(settings: Settings, repository: Path) -> None:
+    """Check the base model: its template, the consent to its code, its folder or its hub id.
+
+    Raises:
+        ButlerError: one sentence that names the key and the user's own path.
+    """
+    base = settings.base
+    ChatTemplate.load(base.chat_template)
+    check_consent(base.model, base.remote_code)
+    folder = repository / base.model
+    if folder.is_dir():
+        check_model_folder(folder)
+        if (folder / "config.json").is_file():
+            check_split(settings.workspace.tp, model_shape(folder), "config: workspace.tp")
+    elif not HUB_ID.fullmatch(base.model):
+        raise ButlerError(
+            f"config: base.model {base.model} is neither a folder nor a hub id such as "
+            "internlm/internlm2-chat-7b"
+        )
+    elif base.revision is None:
+        raise ButlerError(
+            f"config: base.revision is missing; pin the commit of {base.model}, 40 digits"
+        )
+
+
+def check_consent(model: str, remote_code: str | bool) -> None:
+    """Check that a model's own code runs by consent to that model, not by an inherited one.
+
+    Raises:
+        ButlerError: one sentence that says what base.remote_code takes.
+    """
+    if remote_code is True:
+        raise ButlerError(
+            "config: base.remote_code is true, which names no model; set it to the value of "
+            f"base.model ({model}) if you trust the Python code of that model, else to false"
+        )
+    if remote_code and remote_code != model:
+        raise ButlerError(
+            f"config: base.remote_code lets the Python code of {remote_code} run, but base.model "
+            f"is {model}; set it to the latter if you trust its code, else to false"
+        )
+
+
+def check_corpus(settings: Settings, repository: Path) -> None:
+    """Check that the raw records are there.
+
+    Raises:
+        ButlerError: one sentence that names the key and the user's path.
+    """
+    path = settings.corpus.path
+    if not (repository / path).exists():
+        raise ButlerError(
+            f"config: corpus.path {path} is neither a file nor a folder; give your raw records"
+        )
+
+
+def check_clock(paths: Iterable[Path]) -> None:
+    """Check that no input is dated in the future, before anything long starts.
+
+    Snakemake would take what is made from it for older than its input when the job is over, and
+    remove it.
+
+    Raises:
+        ButlerError: one sentence that names the newest file and its date.
+    """
+    dated = [(path.stat().st_mtime, path) for path in paths if path.exists()]
+    newest, path = max(dated, default=(0.0, Path()))
+    if newest > time.time() + CLOCK_SKEW_S:
+        raise ButlerError(
+            f"{path} is dated {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M:%S}, in the future; "
+            "set the clock right, or touch it if the clock is"
+        )
