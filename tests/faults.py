@@ -26,19 +26,19 @@ import yaml
 
 from faults_compare import differences
 from real_tools import ENVIRONMENTS
-from workflow_state import ROOT
+from workflow_state import ROOT, demo_benchmarks
 
 # The same chain, with less of everything that takes time.
 SMALL = {
     "corpus": {"test_size": 30},
     "train": {"max_steps": 12, "max_length": 256, "checkpoint_interval": 3, "log_interval": 1},
     "calibration": {"samples": 4, "length": 128},
-    "benchmarks": {
-        "ceval": {"subjects": ["middle_school_history"]},
-        "recipe": {"questions": 4, "max_new_tokens": 64},
-    },
+    "benchmarks": demo_benchmarks(
+        ceval={"parts": ["ceval-middle_school_history"]},
+        recipe={"questions": 4, "max_new_tokens": 64},
+    ),
     "efficiency": {"prompt_tokens": 64, "new_tokens": 8, "repeats": 1, "concurrency": [1]},
-    "checks": {"kv8_nll": 0.2, "blank_answers": 1.0},
+    "checks": {"kv_nll": {"int8": 0.2}, "blank_answers": 1.0, "cut_samples": 1.0},
     "environments": str(ENVIRONMENTS),
 }
 # Signal, and whether the whole process group gets it: the terminal's Ctrl-C, a service manager's or

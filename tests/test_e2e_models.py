@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from real_tools import SHARED, python_of, read_json, run_chain
-from workflow_state import ROOT
+from workflow_state import ROOT, demo_benchmarks
 
 pytestmark = pytest.mark.e2e
 SHORT = {"max_steps": 12, "batch_size": 1, "log_interval": 1, "max_length": 256}
 SMALL = {
     "calibration": {"samples": 4, "length": 128},
-    "benchmarks": {"recipe": {"questions": 4, "max_new_tokens": 16}},
+    "benchmarks": demo_benchmarks(recipe={"questions": 4, "max_new_tokens": 16}),
 }
 RECIPES = SHARED / "data" / "xiachufang" / "recipes.jsonl"
 CEVAL = SHARED / "data" / "ceval"
@@ -80,10 +80,10 @@ def test_a_slice_of_real_recipes_and_real_ceval(tmp_path):
         },
         train=SHORT,
         calibration=SMALL["calibration"],
-        benchmarks={
-            "ceval": {"path": str(ceval), "subjects": SUBJECTS},
-            "recipe": {"questions": 4, "max_new_tokens": 32},
-        },
+        benchmarks=demo_benchmarks(
+            ceval={"path": str(ceval), "parts": [f"ceval-{subject}" for subject in SUBJECTS]},
+            recipe={"questions": 4, "max_new_tokens": 32},
+        ),
     )
     stats = read_json(tmp_path / "build/corpus/stats.json")
     assert stats["read"] == 300 == stats["kept"] + stats["rejected"]
@@ -91,4 +91,4 @@ def test_a_slice_of_real_recipes_and_real_ceval(tmp_path):
     for subject in SUBJECTS:
         with (CEVAL / "val" / f"{subject}_val.csv").open(encoding="utf-8") as stream:
             questions = sum(1 for _ in csv.DictReader(stream))
-        assert table.questions[subject] == questions
+        assert table.questions[f"ceval-{subject}"] == questions

@@ -13,9 +13,17 @@ import pytest
 import yaml
 
 from butler.imports import code_of
-from workflow_state import ROOT, copy_state, finish, overlay, plan, stale
+from workflow_state import (
+    CONFIG,
+    ROOT,
+    copy_state,
+    demo_benchmarks,
+    finish,
+    overlay,
+    plan,
+    stale,
+)
 
-CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
 VARIANTS = tuple(CONFIG["variants"])
 BENCHMARKS = CONFIG["benchmarks"]
@@ -41,11 +49,6 @@ def state(finished, tmp_path_factory):
 
 def evaluations(benchmark, variants):
     return {f"results/{benchmark}_{variant}.csv" for variant in variants}
-
-
-def with_benchmark(name, **changes):
-    """Return the demo's benchmarks with one of them changed."""
-    return [one | changes if one["name"] == name else one for one in BENCHMARKS]
 
 
 def edited(folder, file, text):
@@ -120,7 +123,7 @@ def of_benchmark(name):
 
 def test_a_changed_choice_of_parts_repeats_that_benchmark_and_the_report_only(state):
     parts = BENCHMARKS[0]["parts"][:2]
-    found = stale(state, *overlay(state, benchmarks=with_benchmark("ceval", parts=parts)))
+    found = stale(state, *overlay(state, benchmarks=demo_benchmarks(ceval={"parts": parts})))
     assert found == of_benchmark("ceval") | CONFIG_COPY
 
 
@@ -131,7 +134,7 @@ def test_a_benchmark_more_asks_its_questions_and_trains_nothing(state):
 
 
 def test_a_label_of_a_benchmark_is_the_reports_alone(state):
-    found = stale(state, *overlay(state, benchmarks=with_benchmark("recipe", label="dishes")))
+    found = stale(state, *overlay(state, benchmarks=demo_benchmarks(recipe={"label": "dishes"})))
     assert found == REPORT | CONFIG_COPY
 
 
@@ -143,7 +146,7 @@ def with_own_data(tmp_path_factory):
     """A finished run whose C-Eval lies in a folder of the user's."""
     folder = tmp_path_factory.mktemp("own_data")
     path = edited(folder, f"val/{SUBJECT}", str)
-    arguments = overlay(folder, benchmarks=with_benchmark("ceval", path=path))
+    arguments = overlay(folder, benchmarks=demo_benchmarks(ceval={"path": path}))
     finish(folder, *arguments)
     return folder, arguments
 
@@ -152,7 +155,7 @@ def changed_data(with_own_data, tmp_path_factory, change):
     folder, _ = with_own_data
     state = copy_state(folder, tmp_path_factory.mktemp("state"))
     path = edited(folder, f"val/{SUBJECT}", change)
-    return stale(state, *overlay(state, benchmarks=with_benchmark("ceval", path=path)))
+    return stale(state, *overlay(state, benchmarks=demo_benchmarks(ceval={"path": path})))
 
 
 def test_a_changed_answer_repeats_the_evaluation_and_not_the_training(

@@ -17,6 +17,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("build/", "workspaces/")
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+def demo_benchmarks(**changes: dict[str, object]) -> list[dict[str, object]]:
+    """Return the demo's benchmarks, some of them changed, by name."""
+    return [one | changes.get(one["name"], {}) for one in CONFIG["benchmarks"]]
 
 
 def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
