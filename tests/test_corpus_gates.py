@@ -287,10 +287,14 @@ def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str
 
 @pytest.mark.parametrize("again", [False, True])
 @settings(max_examples=150, deadline=None)
-@given(records=st.lists(RECORDS, min_size=1, max_size=5))
-@example(records=[{"name": "青菜", "recipeIngredient": ["http://a.cn/1"]}])
-def test_a_chunk_is_its_records_one_by_one(again: bool, records: list[dict[str, object]]) -> None:
-    style = Style(corpus_settings(forms={"的做法": 1.0}), 3)
+@given(
+    records=st.lists(RECORDS, min_size=1, max_size=5), language=st.sampled_from(["zh", "en", None])
+)
+@example(records=[{"name": "青菜", "recipeIngredient": ["http://a.cn/1"]}], language="zh")
+def test_a_chunk_is_its_records_one_by_one(
+    again: bool, records: list[dict[str, object]], language: str | None
+) -> None:
+    style = Style(corpus_settings(forms={"的做法": 1.0}, language=language), 3)
     batch, rejected = make_samples(records * (1 + again), style)
     samples = b"".join(batch.samples).splitlines(keepends=True)
     found = dict(zip(batch.rows, zip(batch.contents, samples, strict=True), strict=True))

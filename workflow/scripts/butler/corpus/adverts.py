@@ -87,7 +87,8 @@ _REACH = re.compile(
     r"|(?<!\d)(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?!\d)|\+\d{1,3}[ -]?\d[\d -]{6,}\d",
     re.IGNORECASE,
 )
-_ANY_SENTENCE = re.compile(r"(?<=[。！？!?；;])|(?<=[.!?]) ")
+# A link may have a question mark or a full stop in it.
+_ANY_SENTENCE = re.compile("(?<=[。！？；])|(?<=[.!?;]) |(?<=[!?;])(?=[\u4e00-\u9fff])")
 
 
 def tells_contact(text: str) -> bool:

@@ -4,8 +4,9 @@ Imports nothing that takes long: the Snakefile asks it before the first job.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,32 +25,61 @@ FIRST = 20  # records that are looked at
 def check_format(path: Path, name: str) -> None:
     """Check that one of the first records of a file or a folder is of format `name`.
 
-    A file that cannot be read is left to the corpus stage, which tells what is wrong with it.
-
     Raises:
         ButlerError: if there is nothing to read, or none of them is: the format that they fit, or
             what was found.
     """
-    for file in _files(path, name):
-        seen, found = 0, "nothing"
-        with suppress(ButlerError):  # a file that breaks off, after what there is
-            for entry in islice(_entries(file, FORMATS[name]), FIRST):
-                if _fits(entry, FORMATS[name]):
-                    return
-                seen, found = seen + 1, _told(entry)
-        others = [other for other in FORMATS if other != name and _some_fit(file, FORMATS[other])]
-        records = f"first {seen} records" if seen > 1 else "first record"
-        if others:
+    files = _files(path, name)
+    own = _look(files, FORMATS[name])
+    if own.fits:
+        return
+    for other in FORMATS:
+        found = _look(files, FORMATS[other])
+        if found.fits:
+            fit = "fits" if found.seen == 1 else "fit"
             raise ButlerError(
-                f"config: corpus.format is {name}, but the {records} of {file} "
-                f"{'fit' if seen > 1 else 'fits'} {others[0]}; set corpus.format: {others[0]}"
+                f"config: corpus.format is {name}, but {found} {fit} {other}; "
+                f"set corpus.format: {other}"
             )
-        if seen:
-            raise ButlerError(
-                f"config: corpus.format is {name}, but the {records} of {file} "
-                f"{'are' if seen > 1 else 'is'} none of it (found: {found}); docs/corpus.md says "
-                "what each format holds"
-            )
+    if not own.seen:
+        raise ButlerError(f"{path}: {own.said}; nothing could be read as corpus.format {name}")
+    raise ButlerError(
+        f"config: corpus.format is {name}, but {own} {'is' if own.seen == 1 else 'are'} none of it "
+        f"(the last is {own.said}); docs/corpus.md says what each format holds"
+    )
+
+
+@dataclass
+class _Look:
+    """What a look at the first records as those of a format found.
+
+    `said` tells the last of them, or what kept from reading any.
+    """
+
+    file: Path
+    seen: int = 0
+    fits: bool = False
+    said: str = ""
+
+    def __str__(self) -> str:
+        first = f"first {self.seen} records" if self.seen > 1 else "first record"
+        return f"the {first} of {self.file}"
+
+
+def _look(files: Sequence[Path], chosen: Format) -> _Look:
+    """Read the first records as those of a format; whether one of them is of it."""
+    look = _Look(files[0])
+    for file in files:
+        if look.seen == FIRST:
+            break
+        try:
+            for entry in islice(_entries(file, chosen), FIRST - look.seen):
+                look.file = look.file if look.seen else file
+                look.seen, look.said = look.seen + 1, _told(entry)
+                look.fits = look.fits or _fits(entry, chosen)
+        except ButlerError as error:  # the file breaks off, after what there is
+            look.said = look.said or str(error)
+    return look
 
 
 def _files(path: Path, name: str) -> list[Path]:
@@ -61,12 +91,6 @@ def _files(path: Path, name: str) -> list[Path]:
             with suppress(ButlerError):
                 return input_files(path, other)
         raise
-
-
-def _some_fit(file: Path, chosen: Format) -> bool:
-    with suppress(ButlerError):
-        return any(_fits(entry, chosen) for entry in islice(_entries(file, chosen), FIRST))
-    return False
 
 
 def _entries(file: Path, chosen: Format) -> Iterator[Any]:
