@@ -39,22 +39,24 @@ WHERE_EN = (
 )
 DAYS_EN = ("How many days can I keep {}?", "For how many days is it fine to eat {}?")
 FIRST_EN = ("How do I prepare {}?", "What do I do with {} before cooking?")
-MEASURE_EN = ("How many {small} are in {number} {large}?", "Convert to {small}.")
+MEASURE_EN = ("How many {small} are in {large}?", "Convert to {small}.")
 
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question and its answer; `given` is what an instruction is to be done with."""
+    """A question on a fact and its answer; `given` is what an instruction is to be done with."""
 
+    fact: str
     question: str
     answer: str
     given: str = ""
 
 
 def _asked(wordings: Sequence[str], key: str, answer: str) -> list[Asked]:
-    return [Asked(wording.format(key), answer) for wording in wordings]
+    fact = f"{wordings[0]} {key}"
+    return [Asked(fact, wording.format(key), answer) for wording in wordings]
 
 
 def chinese_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
@@ -69,8 +71,8 @@ def chinese_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
     for entry in MEASURES_ZH.split():
         large, small, each = entry.split(",")
         for number in range(1, MOST + 1):
-            answer = f"{number * int(each)}{small}。"
-            pairs += [Asked(ask.format(number, large, small), answer) for ask in MEASURE_ZH]
+            fact, answer = f"{number}{large}", f"{number * int(each)}{small}。"
+            pairs += [Asked(fact, ask.format(number, large, small), answer) for ask in MEASURE_ZH]
     random.Random(f"kitchen zh {seed}").shuffle(pairs)
     return pairs
 
@@ -86,12 +88,10 @@ def english_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
     for entry in MEASURES_EN.split():
         small, large, each = entry.split(",")
         for number in range(1, MOST + 1):
-            several = large if number == 1 else f"{large}s"
+            several = f"{number} {large}{'s' * (number > 1)}"
             answer = f"{number * int(each)} {small}."
-            plain, told = (
-                ask.format(small=small, number=number, large=several) for ask in MEASURE_EN
-            )
-            pairs += [Asked(plain, answer), Asked(told, answer, f"{number} {several}")]
+            plain, told = (ask.format(small=small, large=several) for ask in MEASURE_EN)
+            pairs += [Asked(several, plain, answer), Asked(several, told, answer, several)]
     random.Random(f"kitchen en {seed}").shuffle(pairs)
     return pairs
 
