@@ -219,7 +219,7 @@ def _texts_of(value: Any) -> Asked:
             yield from _texts_of(one)
     elif isinstance(value, Mapping):
         told = {name: held for name, held in value.items() if not _is_answer(name)}
-        within = [name for name, held in told.items() if not isinstance(held, str) and _asks(held)]
+        within = [name for name, held in told.items() if _asks_itself(name, held)]
         parts = [
             text
             for name in told
@@ -244,6 +244,14 @@ def _is_answer(name: str) -> bool:
 def _own_number(value: Mapping[str, Any]) -> str | None:
     own = value.get("id", value.get("task_id"))
     return str(own) if isinstance(own, str | int) else None
+
+
+def _asks_itself(name: str, held: Any) -> bool:
+    """Whether what an object holds are texts of their own: questions on it, or many in a list."""
+    question = _QUESTION.fullmatch(_key(name)) is not None
+    if isinstance(held, list):
+        return _asks(held) or question and all(isinstance(one, str) for one in held)
+    return not question and _asks(held)
 
 
 def _asks(value: Any) -> bool:
