@@ -298,6 +298,7 @@ def test_command_line(tmp_path: Path) -> None:
             *("--settings", json.dumps({"recipes": {"question_forms": {"的做法": 0.0}}})),
         ],
         "--settings takes a JSON object": ["--settings", str(source.with_name("stats.json"))],
+        "key 'system' is no text that could be written": ["--settings", '{"system": "\\ud800"}'],
         "--processes must be at least 1": ["--processes", "0"],
     }
     (tmp_path / "stats.json").write_text("[1]")

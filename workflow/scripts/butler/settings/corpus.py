@@ -81,6 +81,15 @@ class CorpusSettings(Section):
     near_duplicates: NearDuplicates = Field(default_factory=NearDuplicates)
     decontaminate: Decontaminate = Field(default_factory=Decontaminate)
 
+    @field_validator("system")
+    @classmethod
+    def _utf8(cls, system: str) -> str:
+        try:
+            system.encode()
+        except UnicodeEncodeError:
+            raise ValueError("is no text that could be written as UTF-8") from None
+        return system
+
     @model_validator(mode="after")
     def _lengths(self) -> Any:
         if self.max_chars < self.min_chars:
