@@ -10,6 +10,7 @@ it and its children together (psutil, every 50 ms; pages that they share count o
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from butler.errors import ButlerError, run_cli
 
 HERE = Path(__file__).resolve().parent
 RIVALS = HERE / "corpus_rivals.py"
-SYSTEM = "你是一个经验丰富的专业厨师，用户提出想要做的菜肴时，你可以精确地回答出原料和做菜的方法"
+SETTINGS = {"test_size": 500, "max_chars": 1500, "recipes": {"min_steps": 1}}
 RUNS = ("ours", "ours_near", "bare", "loop", "pandas", "polars", "duckdb", "datasets", "datajuicer")
 
 
@@ -36,12 +37,11 @@ def command(run: str, source: Path, options: argparse.Namespace) -> list[str]:
     out = options.work / "out"
     if run.startswith("ours"):
         files = [f"--{name}={out / name}" for name in ("train", "test", "rejected", "stats")]
-        near = ["--near-threshold=0.7"] if run == "ours_near" else []
-        benchmark = [str(path) for path in sorted(options.benchmark.glob("*/*.csv"))]
+        near = {"near_duplicates": {"threshold": 0.7}} if run == "ours_near" else {}
         return [
-            sys.executable, str(SCRIPTS / "corpus.py"), f"--input={source}", *files, *near,
-            f"--system={SYSTEM}", "--test-size=500", f"--processes={options.processes}",
-            "--overlap-share=0.6", "--benchmark", *benchmark,
+            sys.executable, str(SCRIPTS / "corpus.py"), f"--input={source}", *files, "--seed=0",
+            f"--settings={json.dumps(SETTINGS | near)}", f"--processes={options.processes}",
+            "--protected", str(options.benchmark),
         ]  # fmt: skip
     chosen = dict(word.split("=", 1) for word in options.python).get(run, sys.executable)
     return [str(chosen), str(RIVALS), run, str(source), str(out), str(options.processes)]
@@ -134,7 +134,12 @@ def main() -> None:
     add("--runs", nargs="+", choices=RUNS, default=["ours", "ours_near", "bare", "loop", "pandas"])
     add("--processes", type=int, default=2)
     add("--work", type=Path, required=True)
-    add("--benchmark", type=Path, default=HERE.parent / "data/demo/ceval", help="C-Eval's folder")
+    add(
+        "--benchmark",
+        type=Path,
+        default=HERE.parent / "data/demo/ceval",
+        help="folder of questions",
+    )
     add("--python", nargs="*", default=[], help="RUN=INTERPRETER, where a run needs its own")
     add("--out", type=Path)
     options = parser.parse_args()

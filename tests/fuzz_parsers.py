@@ -16,21 +16,20 @@ import yaml
 
 from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
 from butler.config import check_config, check_engine, check_inputs
-from butler.corpus.build import Outputs, Settings, build_corpus
-from butler.corpus.contaminate import OverlapRule, benchmark_questions
-from butler.corpus.near import NearRule
+from butler.corpus.build import Outputs, build_corpus
 from butler.errors import ButlerError
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.served_folder import Settings as Served
+from butler.protected_texts import read_protected
 from butler.reference.tokenizer import ChatTokenizer
 from butler.reference.workspace import Workspace
 from butler.yaml_files import parse_yaml
+from corpus_settings import corpus_settings
 from tiny_workspace import TEMPLATE as JINJA
 from tiny_workspace import Tiny, write_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config" / "config.yaml"
-FORMS = {"的做法": 6.0, "怎么做": 2.0}
 FILES = (
     ("xiachufang", "raw.jsonl"),
     ("xiachufang", "raw.jsonl.gz"),
@@ -67,11 +66,9 @@ def corpus(data: bytes) -> None:
         (here / name).write_bytes(data[1:])
         names = ("train.jsonl", "test.jsonl", "rejected.jsonl", "stats.json")
         outputs = Outputs(*(here / "out" / name for name in names))
-        settings = Settings(
-            "你是厨师", 7, 0, 0, FORMS, format=kind, near=NearRule(0.7, 5),
-            overlap=OverlapRule(13, 0.6),
-        )  # fmt: skip
-        stats = build_corpus(here / name, outputs, settings)
+        rules = {"near_duplicates": {"threshold": 0.7}, "decontaminate": {"share": 0.6}}
+        settings = corpus_settings(0, format=kind, **rules)
+        stats = build_corpus(here / name, outputs, settings, 7)
         assert stats["kept"] + stats["rejected"] == stats["read"]
         for path in (outputs.train, outputs.test, outputs.rejected):
             for line in path.read_bytes().split(b"\n")[:-1]:
@@ -86,7 +83,7 @@ def ceval(data: bytes) -> None:
             (here / split / f"law_{split}.csv").write_bytes(data)
         (here / "test.jsonl").write_bytes(data)
         readers: tuple[Callable[[], object], ...] = (
-            lambda: benchmark_questions(sorted(here.glob("*/*.csv"))),
+            lambda: read_protected([here]),
             lambda: plan_ceval(here, ["law"], "val"),
             lambda: plan_recipe(here / "test.jsonl", 0),
         )

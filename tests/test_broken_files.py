@@ -9,7 +9,6 @@ import yaml
 from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
 from butler.chat_template import DEFINITIONS, MARKER, ChatTemplate
 from butler.config import check_config
-from butler.corpus.contaminate import benchmark_questions
 from butler.errors import ButlerError
 from butler.lmdeploy.served_folder import TEMPLATE, Settings, read_folder, write_record
 from butler.reference.tokenizer import ChatTokenizer
@@ -36,8 +35,6 @@ def test_a_benchmark_that_is_no_table_is_one_sentence(tmp_path: Path, content: b
         (tmp_path / split / f"law_{split}.csv").write_bytes(content)
     with pytest.raises(ButlerError, match="law_dev.csv"):
         plan_ceval(tmp_path, ["law"], "val")
-    with pytest.raises(ButlerError, match="law_val.csv"):
-        benchmark_questions([tmp_path / "val" / "law_val.csv"])
 
 
 def test_a_benchmark_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

@@ -13,14 +13,11 @@ from typing import Any
 
 import pytest
 
-from butler.corpus.build import Outputs, Settings, build_corpus
-from butler.corpus.contaminate import OverlapRule
+from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.dish import dish_key
 from butler.errors import ButlerError
+from corpus_settings import SCRIPT, corpus_settings, stage_options
 from test_corpus_text import recipe
-
-SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "corpus.py"
-FORMS = {"的做法": 6.0, "怎么做": 2.0, "的家常做法": 2.0}
 
 
 def raw_lines(records: list[dict[str, object]]) -> bytes:
@@ -39,21 +36,14 @@ def distinct(number: int) -> dict[str, object]:
 
 
 def run(
-    folder: Path, data: bytes, benchmark: Sequence[Path] = (), **changes: object
+    folder: Path, data: bytes, protected: Sequence[Path] = (), seed: int = 7, **changes: Any
 ) -> tuple[dict[str, object], Outputs]:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "raw.jsonl"
     source.write_bytes(data)
     names = ("train.jsonl", "test.jsonl", "rejected.jsonl", "stats.json")
     outputs = Outputs(*(folder / "out" / name for name in names))
-    settings = {
-        "system": "你是厨师",
-        "seed": 7,
-        "test_size": 2,
-        "sample": 0,
-        "forms": FORMS,
-    }
-    return build_corpus(source, outputs, Settings(**(settings | changes)), benchmark), outputs
+    return build_corpus(source, outputs, corpus_settings(**changes), seed, protected), outputs
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
@@ -112,7 +102,7 @@ def test_bad_lines_are_named_and_the_rest_kept(tmp_path: Path) -> None:
         (8, "line_too_long"),
         (9, "no_steps"),
         (10, "chat_marker"),
-        (11, "not_chinese"),
+        (11, "other_language"),
         (12, "too_short"),
     ]
     assert (stats["read"], stats["kept"], stats["train"], stats["test"]) == (
@@ -254,11 +244,15 @@ def test_the_author_is_in_no_output(tmp_path: Path) -> None:
     ("data", "changes", "sentence"),
     [
         (b"", {}, "is empty"),
-        (b"not json\n\n", {}, r"no usable record in 2 lines \(broken_json 2\)"),
+        (
+            b"not json\n\n",
+            {},
+            r"no usable record in 2 lines \(broken_json 2\); is corpus.format xiachufang theirs",
+        ),
         (
             raw_lines([distinct(1), distinct(2)]),
             {},
-            "test_size 2 leaves nothing to train on",
+            "corpus.test_size 2 leaves nothing to train on",
         ),
     ],
 )
@@ -280,9 +274,7 @@ def call(
 def test_a_full_disk_leaves_no_output(tmp_path: Path) -> None:
     source = tmp_path / "raw.jsonl"
     source.write_bytes(raw_lines([distinct(number) for number in range(200)]))
-    command = [sys.executable, SCRIPT, "--input", source, "--system", "你是厨师"]
-    for name in ("train", "test", "rejected", "stats"):
-        command += [f"--{name}", tmp_path / "out" / name]
+    command = [sys.executable, SCRIPT, *stage_options(source, tmp_path / "out")]
     limit = (20_000, 20_000)
     done = call(command, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert done.returncode == 1
@@ -293,19 +285,28 @@ def test_a_full_disk_leaves_no_output(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path) -> None:
     source = tmp_path / "raw.jsonl"
     source.write_bytes(raw_lines([distinct(number) for number in range(5)]))
-    command = [sys.executable, SCRIPT, "--system", "你是厨师", "--test-size", "1"]
-    for name in ("train", "test", "rejected", "stats"):
-        command += [f"--{name}", tmp_path / "out" / name]
-    done = call([*command, "--input", source])
+    command = [sys.executable, SCRIPT, *stage_options(source, tmp_path / "out", test_size=1)]
+    done = call(command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("5 read: 4 to train, 1 to test, 0 rejected")
-    no_weight = ["--question-forms", "的做法"]
-    unseen = ["--question-forms", "的\x7f做法=1"]
-    without = ["--input", tmp_path / "none"]
-    for wrong in (without, ["--input", source, *no_weight], ["--input", source, *unseen]):
-        done = call([*command, *wrong])
+    wrong = {
+        "no such corpus file": ["--input", tmp_path / "none"],
+        "key 'recipes.question_forms' has the ending '的\\x7f做法'": [
+            *("--settings", json.dumps({"recipes": {"question_forms": {"的\x7f做法": 1.0}}})),
+        ],
+        "key 'recipes.question_forms.的做法' takes more than 0": [
+            *("--settings", json.dumps({"recipes": {"question_forms": {"的做法": 0.0}}})),
+        ],
+        "--settings takes a JSON object": ["--settings", str(source.with_name("stats.json"))],
+        "key 'system' is no text that could be written": ["--settings", '{"system": "\\ud800"}'],
+        "--processes must be at least 1": ["--processes", "0"],
+    }
+    (tmp_path / "stats.json").write_text("[1]")
+    for sentence, options in wrong.items():
+        done = call([*command, *options])
         assert done.returncode == 1
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert sentence in done.stderr
 
 
 @pytest.mark.parametrize("dish", ["！", "-", "()", "…", "Unknown", ""])
@@ -318,15 +319,17 @@ def test_a_dish_without_letters_is_none(tmp_path: Path, dish: str) -> None:
 
 def test_a_test_side_that_stays_empty_is_an_error(tmp_path: Path) -> None:
     records = [distinct(number) | {"name": "红烧肉", "dish": "红烧肉"} for number in range(5)]
-    with pytest.raises(ButlerError, match="no dish of .* has so few records that test_size 3"):
+    sentence = "no dish or question of .* has so few records that corpus.test_size 3"
+    with pytest.raises(ButlerError, match=sentence):
         run(tmp_path, raw_lines(records), test_size=3)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_training_side_that_is_all_contaminated_is_an_error(tmp_path: Path) -> None:
     records = [distinct(number) for number in range(10)]
-    with pytest.raises(ButlerError, match="nothing is left to train on; choose a smaller"):
-        run(tmp_path, raw_lines(records), test_size=2, overlap=OverlapRule(4, 0.1))
+    sentence = "nothing is left to train on; choose a smaller corpus.test_size"
+    with pytest.raises(ButlerError, match=sentence):
+        run(tmp_path, raw_lines(records), test_size=2, decontaminate={"share": 0.1, "ngram": 4})
     assert not (tmp_path / "out").exists()
 
 
@@ -335,11 +338,11 @@ def test_dishes_are_counted_of_what_is_left(tmp_path: Path) -> None:
     other = recipe(name="手擀面", dish="", recipeIngredient=["面粉"], recipeInstructions=[
         "面粉加温水揉成团，醒发二十分钟，擀成薄片后切成细条，下锅煮到浮起捞出。"])  # fmt: skip
     for seed in range(20):
-        overlap = OverlapRule(13, 0.1)
+        rule = {"share": 0.1, "ngram": 13}
         folder = tmp_path / str(seed)
         with suppress(ButlerError):  # the noodles were drawn for the test
             stats, _ = run(
-                folder, raw_lines([*records, other]), test_size=1, seed=seed, overlap=overlap
+                folder, raw_lines([*records, other]), test_size=1, seed=seed, decontaminate=rule
             )
             assert stats["dishes"] == {"train": stats["train"], "test": 1}
             if stats["train"] == 1:
@@ -352,15 +355,15 @@ def test_outputs_that_are_no_files_are_left_alone(tmp_path: Path) -> None:
     source.write_bytes(raw_lines([distinct(1)]))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    settings = Settings("x", 7, 0, 0, FORMS)
+    settings = corpus_settings()
     for path, message in ((pipe, "pipe is no ordinary file"), (Path("/dev/stdout"), "no ordinary")):
         outputs = Outputs(tmp_path / "a", tmp_path / "b", path, tmp_path / "d")
         with pytest.raises(ButlerError, match=message):
-            build_corpus(source, outputs, settings)
+            build_corpus(source, outputs, settings, 7)
     assert pipe.is_fifo() and Path("/dev/stdout").exists()
     outputs = Outputs(*(tmp_path / name for name in "abcd"))
-    with pytest.raises(ButlerError, match="--benchmark.* must all differ"):
-        build_corpus(source, outputs, settings, [tmp_path / "d"])
+    with pytest.raises(ButlerError, match="--protected.* must all differ"):
+        build_corpus(source, outputs, settings, 7, [tmp_path / "d"])
 
 
 def test_a_rename_that_fails_leaves_no_statistics_of_other_files(

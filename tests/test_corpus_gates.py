@@ -41,6 +41,7 @@ from butler.corpus.text import (
     tidy,
     tidy_lines,
 )
+from corpus_settings import corpus_settings
 from test_corpus_properties import PIECES, RECORDS, TEXT, UNSEEN
 from test_corpus_text import recipe
 
@@ -116,19 +117,19 @@ from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.near import NearRule
 from butler.corpus.read import Chunk
 from butler.corpus.processes import Processes
-from butler.corpus.sample import Limits
 from butler.corpus.select import Gatherer
 from butler.corpus.worker import Job, compile_loops
+from corpus_settings import corpus_settings
 from test_corpus_gates import loops
 
 protected = Protected(["豆腐切成小块备用，姜切丝，蒜拍碎"], OverlapRule(13, 0.5))
-style = Style("x", 0, {{"的做法": 1.0}}, Limits(min_chars=28))
+style = Style(corpus_settings(min_chars=28), 0)
 job = Job("xiachufang", style, Path({folder!r}), NearRule(0.7, 5), 13, protected)
 compile_loops(job)
 before = [len(loop.signatures) for _, loop in loops()]
 processes = Processes(job, 1)
 outcome, = processes.outcomes([Chunk(0, "x", first=1, entries={lines!r})])
-assert outcome.entries == 2 and len(outcome.names.splitlines()) == 2, outcome
+assert outcome.entries == 2 and len(outcome.names.split(b"\\0")) == 2, outcome
 gatherer = Gatherer()
 gatherer.add(outcome)
 train = job.folder / "train"
@@ -262,7 +263,7 @@ def test_lines_are_respelt_together_as_one_by_one(texts: list[str]) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.from_regex(r'[一é😋"\\\\/,]{0,6}', fullmatch=True),
+            st.from_regex(r'[一é😋"\\\\/,\n]{0,6}', fullmatch=True),
             st.text(st.characters(codec="utf-8"), max_size=6),
             st.from_regex(r'[一二"\\\\/,\n\x00-\x20]{0,6}', fullmatch=True),
         ),
@@ -286,17 +287,21 @@ def test_conversations_hold_what_json_writes_for_each(parts: list[tuple[str, str
 
 @pytest.mark.parametrize("again", [False, True])
 @settings(max_examples=150, deadline=None)
-@given(records=st.lists(RECORDS, min_size=1, max_size=5))
-@example(records=[{"name": "青菜", "recipeIngredient": ["http://a.cn/1"]}])
-def test_a_chunk_is_its_records_one_by_one(again: bool, records: list[dict[str, object]]) -> None:
-    style = Style("系统", 3, {"的做法": 1.0})
+@given(
+    records=st.lists(RECORDS, min_size=1, max_size=5), language=st.sampled_from(["zh", "en", None])
+)
+@example(records=[{"name": "青菜", "recipeIngredient": ["http://a.cn/1"]}], language="zh")
+def test_a_chunk_is_its_records_one_by_one(
+    again: bool, records: list[dict[str, object]], language: str | None
+) -> None:
+    style = Style(corpus_settings(forms={"的做法": 1.0}, language=language), 3)
     batch, rejected = make_samples(records * (1 + again), style)
     samples = b"".join(batch.samples).splitlines(keepends=True)
     found = dict(zip(batch.rows, zip(batch.contents, samples, strict=True), strict=True))
     for row, record in enumerate(records * (1 + again)):
         try:
             recipe = parse(record)
-            judge(recipe, style.limits)
+            judge(recipe, style.settings)
         except Rejected as why:
             assert rejected[row].reason == why.reason
             continue

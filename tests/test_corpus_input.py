@@ -21,24 +21,27 @@ from openpyxl import Workbook
 
 from butler.corpus import processes as run
 from butler.corpus import read
-from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.chunk import Style
 from butler.corpus.formats import FORMATS
 from butler.corpus.read import Chunk
 from butler.corpus.worker import Job, Worker
 from butler.errors import ButlerError
-from test_corpus import FORMS, conversations, distinct, json_lines, kept, raw_lines
+from corpus_settings import SCRIPT, corpus_settings, stage_options
+from test_corpus import conversations, distinct, json_lines, kept, raw_lines
 
 GOOD = raw_lines([distinct(number) for number in range(6)])
 ANSWER = "感冒时多喝温水，注意休息，饮食清淡，可以喝姜汤发汗驱寒。"
 PAIR = ("风寒感冒怎么办？", ANSWER)
 
 
-def build(path: Path, out: Path, **changes: Any) -> tuple[dict[str, Any], Outputs]:
+def build(
+    path: Path, out: Path, test_size: int = 0, processes: int = 1, **changes: Any
+) -> tuple[dict[str, Any], Outputs]:
     names = ("train.jsonl", "test.jsonl", "rejected.jsonl", "stats.json")
     outputs = Outputs(*(out / name for name in names))
-    settings = {"system": "你是厨师", "seed": 7, "test_size": 0, "sample": 0, "forms": FORMS}
-    return build_corpus(path, outputs, Settings(**(settings | changes))), outputs
+    settings = corpus_settings(test_size, **changes)
+    return build_corpus(path, outputs, settings, 7, processes=processes), outputs
 
 
 def reasons(outputs: Outputs) -> list[tuple[str, int, str]]:
@@ -184,7 +187,7 @@ def test_a_chunk_is_freed_with_the_collector_off(tmp_path: Path) -> None:
     ]
     path = tmp_path / "raw.jsonl"
     path.write_text("\n".join(lines * 3) + "\n", encoding="utf-8")
-    own = Worker(Job("xiachufang", Style("系统", 1, {"的做法": 1.0}), tmp_path, ngram=13))
+    own = Worker(Job("xiachufang", Style(corpus_settings(), 1), tmp_path, ngram=13))
     chunk = Chunk(0, str(path), 0, path.stat().st_size)
     own.run(chunk)
     gc.collect()
@@ -350,9 +353,8 @@ def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path)
     source, out = tmp_path / "raw.jsonl", tmp_path / "out"
     source.write_bytes(raw_lines([distinct(number) for number in range(6_000)]))
     names = ("train", "test", "rejected", "stats")
-    script = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "corpus.py"
-    command = [sys.executable, str(script), f"--input={source}", "--system=x", "--test-size=5"]
-    command += [*(f"--{name}={out / name}" for name in names), "--processes=2"]
+    command = [sys.executable, str(SCRIPT)]
+    command += stage_options(source, out, "--processes=2", test_size=5)
     left: list[tuple[str, bytes]] = []
     for begun in ("out/.corpus.*", "out/.corpus.*/samples.*", "out/.stats.*"):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from butler.corpus.build import Outputs, Settings, build_corpus
+from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.drop import body
 from butler.corpus.near import NearRule, drop_near, signatures
@@ -18,12 +19,15 @@ from butler.corpus.ngrams import Runs
 from butler.corpus.sample import INGREDIENTS_HEADER
 from butler.corpus.text import letters
 from butler.errors import ButlerError
-from test_corpus import FORMS, conversations, distinct, json_lines, kept, raw_lines, run
+from corpus_settings import corpus_settings
+from test_corpus import conversations, distinct, json_lines, kept, raw_lines, run
 from test_corpus_gates import grams
 from test_corpus_real import RECORDS, SHARED
 from test_corpus_text import recipe
 
 RULE = NearRule(0.7, 5)
+LIKE = {"threshold": 0.7, "shingle": 5}
+SOUGHT = {"share": 0.6, "ngram": 13}
 STEPS = [
     "青菜洗净切段，豆腐切成小块备用，姜切丝，蒜拍碎，葱打结放在一边。",
     "锅中放少许油，小火煎豆腐到两面金黄，盛出沥油，放在厨房纸上吸干。",
@@ -46,7 +50,7 @@ def test_the_best_of_similar_records_stays_and_the_others_name_it(
         changed("放凉再吃。", dish="Unknown"),
         recipe(name="手擀面", recipeInstructions=OTHER),
     ][::order]
-    stats, outputs = run(tmp_path, raw_lines(records), near=RULE, test_size=0)
+    stats, outputs = run(tmp_path, raw_lines(records), near_duplicates=LIKE, test_size=0)
     assert sorted(turn["input"][:3] for turn in kept(outputs)) == ["好吃的", "手擀面"]
     assert stats["near_duplicates"] == {"groups": 1, "removed": 2}
     assert stats["group_sizes"]["near_duplicate"] == {"3": 1}
@@ -172,12 +176,12 @@ def test_what_stands_in_a_test_recipe_is_not_trained_on(tmp_path: Path) -> None:
         recipe(name="清水煮青", dish="Unknown", recipeIngredient=["一把青菜", "盐"], **same),
         recipe(name="手擀面", dish="Unknown", recipeInstructions=OTHER),
     ]
-    overlap = OverlapRule(13, 0.5)
+    rule = {"share": 0.5}
     for seed in range(8):
         folder = tmp_path / str(seed)
         try:
             stats, outputs = run(
-                folder, raw_lines(records), seed=seed, test_size=1, overlap=overlap
+                folder, raw_lines(records), seed=seed, test_size=1, decontaminate=rule
             )
         except ButlerError:
             continue
@@ -187,6 +191,8 @@ def test_what_stands_in_a_test_recipe_is_not_trained_on(tmp_path: Path) -> None:
             assert reasons == []
         else:
             assert reasons == ["contaminated"]
+            (entry,) = json_lines(outputs.rejected)
+            assert re.fullmatch(rf"holds \d+% of the test record {held['input']}", entry["detail"])
             assert stats["contamination"]["test"]["records"] == 1
         assert stats["kept"] + stats["rejected"] == stats["read"]
 
@@ -199,7 +205,7 @@ def test_short_answers_of_the_test_side_are_not_trained_on(tmp_path: Path) -> No
         for n, text in enumerate(own for one in answers for own in (one, f"先说一句别的话。{one}"))
     ]
     _, outputs = run(
-        tmp_path, raw_lines(pairs), format="alpaca", test_size=50, overlap=OverlapRule(13, 0.6)
+        tmp_path, raw_lines(pairs), format="alpaca", test_size=50, decontaminate=SOUGHT
     )
     trained = "\n".join(turn["output"] for turn in conversations(outputs.train))
     held = [turn["output"][-30:] for turn in conversations(outputs.test)]
@@ -229,8 +235,8 @@ def test_records_too_short_to_compare_are_like_none(tmp_path: Path) -> None:
         (folder / f"{number}.jsonl").write_bytes(raw_lines([distinct(number)]))
     names = ("train.jsonl", "test.jsonl", "rejected.jsonl", "stats.json")
     outputs = Outputs(*(tmp_path / "out" / name for name in names))
-    settings = Settings("x", 7, 0, 0, FORMS, near=NearRule(0.7, 100))
-    assert build_corpus(folder, outputs, settings)["kept"] == 6
+    settings = corpus_settings(0, near_duplicates={"threshold": 0.7, "shingle": 100})
+    assert build_corpus(folder, outputs, settings, 7)["kept"] == 6
 
 
 def test_a_pair_that_begins_like_a_recipe_is_compared_as_it_is(tmp_path: Path) -> None:
@@ -241,7 +247,7 @@ def test_a_pair_that_begins_like_a_recipe_is_compared_as_it_is(tmp_path: Path) -
         {"instruction": f"{name}肉怎么炖", "output": f"{answer}{name * 9}"} for name in "甲乙丙"
     ]
     stats, _ = run(
-        tmp_path, raw_lines(pairs), format="alpaca", test_size=1, overlap=OverlapRule(13, 1.0)
+        tmp_path, raw_lines(pairs), format="alpaca", test_size=1, decontaminate={"share": 1.0}
     )
     assert (stats["train"], stats["test"]) == (2, 1)
 
@@ -260,7 +266,7 @@ def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) 
         recipe(name="手擀面", recipeInstructions=OTHER),
     ]
     stats, outputs = run(
-        tmp_path, raw_lines(records), [exam], test_size=0, overlap=OverlapRule(13, 0.5)
+        tmp_path, raw_lines(records), [exam], test_size=0, decontaminate={"share": 0.5}
     )
     (entry,) = json_lines(outputs.rejected)
     assert (entry["line"], entry["reason"]) == (1, "contaminated")
@@ -272,9 +278,7 @@ def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) 
 @pytest.mark.skipif(not (SHARED / "data" / "ceval").exists(), reason="C-Eval not found")
 def test_real_recipes_hold_no_benchmark_question(tmp_path: Path) -> None:
     paths = sorted((SHARED / "data" / "ceval").glob("*/*.csv"))
-    stats, _ = run(
-        tmp_path, RECORDS.read_bytes(), paths, test_size=200, overlap=OverlapRule(13, 0.6)
-    )
+    stats, _ = run(tmp_path, RECORDS.read_bytes(), paths, test_size=200, decontaminate=SOUGHT)
     assert stats["contamination"]["questions"] > 13_000
     assert stats["contamination"]["benchmark"]["records"] == 0
     assert json.loads((tmp_path / "out" / "stats.json").read_text())["kept"] > 5700

@@ -19,7 +19,8 @@ from butler.corpus import processes as run
 from butler.corpus import worker
 from butler.corpus.pieces import put_pieces
 from butler.errors import ButlerError
-from test_corpus import SCRIPT, distinct, raw_lines
+from corpus_settings import SCRIPT, stage_options
+from test_corpus import distinct, raw_lines
 from test_corpus_input import GOOD, PAIR, build, reasons
 
 
@@ -64,10 +65,7 @@ corpus.run_cli(lambda: corpus.main({arguments!r}))
 def arguments(tmp_path: Path) -> list[str]:
     """What the script is given to work with two processes."""
     (tmp_path / "raw.jsonl").write_bytes(GOOD)
-    given = ["--input", str(tmp_path / "raw.jsonl"), "--system", "x", "--processes", "2"]
-    for name in ("train", "test", "rejected", "stats"):
-        given += [f"--{name}", str(tmp_path / "out" / name)]
-    return given
+    return stage_options(tmp_path / "raw.jsonl", tmp_path / "out", "--processes", "2")
 
 
 def busy(tmp_path: Path, end: str) -> subprocess.Popen[str]:

@@ -15,7 +15,8 @@ import zstandard
 from openpyxl import Workbook
 
 from butler.errors import ButlerError
-from test_corpus import SCRIPT, conversations, distinct, raw_lines
+from corpus_settings import SCRIPT, stage_options
+from test_corpus import conversations, distinct, raw_lines
 from test_corpus_input import ANSWER, GOOD, build, gz, reasons, zst
 
 PAIRS = [(f"{name}菜怎么做？", f"{name}菜洗净，{ANSWER}") for name in "甲乙丙丁戊己庚"]
@@ -37,9 +38,7 @@ def test_a_packed_line_of_400_mebibytes_is_never_held(tmp_path: Path, suffix: st
         for _ in range(400):
             stream.write(b"a" * (1 << 20))
         stream.write(b'"}\n' + b"".join(lines[2:]))
-    command = [sys.executable, SCRIPT, "--input", path, "--system", "x", "--test-size", "0"]
-    for name in ("train", "test", "rejected", "stats"):
-        command += [f"--{name}", tmp_path / "out" / name]
+    command = [sys.executable, SCRIPT, *stage_options(path, tmp_path / "out", test_size=1)]
     code = (
         "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10); sys.exit(code)"
@@ -48,7 +47,7 @@ def test_a_packed_line_of_400_mebibytes_is_never_held(tmp_path: Path, suffix: st
         [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "7 read: 6 to train, 0 to test, 1 rejected {'line_too_long': 1}" in done.stdout
+    assert "7 read: 5 to train, 1 to test, 1 rejected {'line_too_long': 1}" in done.stdout
     assert int(done.stdout.splitlines()[-1]) < 300  # MiB
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from butler.corpus.adverts import has_contact
-from butler.corpus.build import Outputs, Settings, build_corpus
-from butler.corpus.contaminate import OverlapRule
-from butler.corpus.near import NearRule
+from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.sample import MARKER
-from test_corpus import FORMS, conversations, json_lines, run
+from corpus_settings import corpus_settings
+from test_corpus import conversations, json_lines, run
 
 SHARED = Path(os.environ.get("RECIPE_BUTLER_SHARED", Path(__file__).parents[2] / "shared"))
 RECORDS = SHARED / "data" / "xiachufang" / "recipes.jsonl"
@@ -40,7 +39,7 @@ def test_the_published_example_comes_out_byte_for_byte(tmp_path: Path, seed: int
 def test_real_records_are_all_accounted_for(tmp_path: Path) -> None:
     names = ("train", "test", "rejected", "stats")
     outputs = Outputs(*(tmp_path / name for name in names))
-    stats = build_corpus(RECORDS, outputs, Settings("你是厨师", 42, 200, 0, FORMS))
+    stats = build_corpus(RECORDS, outputs, corpus_settings(200), 42)
     assert stats["read"] == 6000 == stats["train"] + stats["test"] + stats["rejected"]
     assert stats["test"] == 200
     # 3 % of these records have no steps but pictures, or hardly a word; more would be a fault.
@@ -58,8 +57,8 @@ def test_the_funnel_adds_up_on_a_random_part(tmp_path: Path, seed: int) -> None:
     part = drawn.sample(lines, drawn.randrange(200, 1200))
     part += drawn.choices(part, k=20) + [b"{broken\n", b"\n", b"[1]\n"]
     drawn.shuffle(part)
-    near, overlap = NearRule(0.7, 5), OverlapRule(13, 0.6)
-    stats, outputs = run(tmp_path, b"".join(part), near=near, overlap=overlap, test_size=30)
+    rules = {"near_duplicates": {"threshold": 0.7}, "decontaminate": {"share": 0.6}}
+    stats, outputs = run(tmp_path, b"".join(part), test_size=30, **rules)
     rejected = json_lines(outputs.rejected)
     assert stats["read"] == len(part)
     assert stats["kept"] == len(conversations(outputs.train) + conversations(outputs.test))

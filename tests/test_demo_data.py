@@ -6,7 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
+from butler.corpus.build import Outputs, build_corpus
+from butler.corpus.format_check import check_format
 from butler.demo import dirt
 from butler.demo.exam import (
     COLUMNS,
@@ -18,10 +21,12 @@ from butler.demo.exam import (
     prompt,
 )
 from butler.demo.facts import RELATIONS, all_facts
+from butler.demo.kitchen import chinese_pairs, english_pairs
 from butler.demo.methods import every_dish
 from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, forbidden, shard, writer
 from butler.demo.raw_records import make_corpus
 from butler.errors import ButlerError
+from butler.settings.run import read_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO = REPOSITORY / "data" / "demo"
@@ -179,3 +184,42 @@ def test_shipped_base_is_complete_and_small():
     for name in ("tokenizer.json", "generation_config.json", "TRAINING.md", "training_log.csv"):
         assert (BASE / name).stat().st_size > 0
     assert not list(BASE.glob("*.py"))
+
+
+KITCHENS = {"zh": chinese_pairs(), "en": english_pairs()}
+
+
+@pytest.mark.parametrize("language", list(KITCHENS))
+def test_the_overlays_keep_every_clean_question_and_no_dirty_one(tmp_path, language):
+    overlay = yaml.safe_load((REPOSITORY / f"config/demo_qa_{language}.yaml").read_text())
+    settings = read_settings(overlay)
+    corpus = settings.corpus
+    check_format(REPOSITORY / corpus.path, corpus.format)
+    outputs = Outputs(*(tmp_path / name for name in ("train", "test", "rejected", "stats")))
+    protected = [DEMO / "ceval"]
+    stats = build_corpus(REPOSITORY / corpus.path, outputs, corpus, settings.seed, protected)
+    assert stats["test"] == corpus.test_size and 300 <= stats["kept"] <= 600
+    sides = {
+        side: {
+            (turn["conversation"][0]["input"], turn["conversation"][0]["output"])
+            for turn in map(json.loads, getattr(outputs, side).read_text().splitlines())
+        }
+        for side in ("train", "test")
+    }
+    facts = {f"{pair.question}\n{pair.given}".strip(): pair for pair in KITCHENS[language]}
+    asked = {side: {question.removesuffix("急！") for question, _ in sides[side]} for side in sides}
+    assert asked["train"] | asked["test"] == facts.keys(), "no clean question is lost"
+    for question, answer in sides["train"] | sides["test"]:
+        assert answer == facts[question.removesuffix("急！")].answer
+    assert set(stats["reasons"]) >= {"advert", "no_question", "no_answer", "duplicate"}
+    assert "contaminated" not in stats["reasons"] and "other_language" not in stats["reasons"]
+    learnt = {facts[question].fact for question in asked["train"]}
+    known = [facts[question].fact in learnt for question in asked["test"]]
+    assert sum(known) / len(known) > 0.9, "what is held out was learnt in other words"
+
+
+def test_all_kitchen_questions_are_small_and_no_two_the_same():
+    assert sum(path.stat().st_size for path in DEMO.glob("kitchen_qa_*")) < 200_000
+    for pairs in KITCHENS.values():
+        assert len({(pair.question, pair.given) for pair in pairs}) == len(pairs)
+        assert min(len(pair.answer) for pair in pairs) < 20

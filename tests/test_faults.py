@@ -16,6 +16,7 @@ import pytest
 import build_environment
 import train
 from butler.errors import ButlerError, run_cli
+from corpus_settings import stage_options
 from workflow_state import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -173,10 +174,9 @@ def test_a_full_disk_is_one_sentence_and_no_half_corpus(free_kib, small_disk):
     state = os.statvfs(small_disk)
     with (small_disk / "ballast").open("wb") as stream:
         os.posix_fallocate(stream.fileno(), 0, state.f_bavail * state.f_bsize - free_kib * 1024)
-    command = [sys.executable, "corpus.py", "--system", "你是厨师", "--processes", "2"]
-    command += ["--input", str(ROOT / "data/demo/recipes.jsonl")]
-    for name in ("train", "test", "rejected", "stats"):
-        command += [f"--{name}", str(small_disk / "corpus" / f"{name}.json")]
+    raw = ROOT / "data/demo/recipes.jsonl"
+    command = [sys.executable, "corpus.py", *stage_options(raw, small_disk / "corpus")]
+    command += ["--processes", "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS)
     assert done.returncode == 1
     assert "error: No space left on device" in done.stderr and "Traceback" not in done.stderr

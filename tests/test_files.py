@@ -139,8 +139,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     arguments = [f"--{name} {path}" for name, path in outputs.items()]
     line = (
         f"ulimit -f 64; exec {sys.executable} {ROOT}/workflow/scripts/corpus.py "
-        f"--input {ROOT}/data/demo/recipes.jsonl --stats {tmp_path}/out/stats.json --system s "
-        + " ".join(arguments)
+        f"--input {ROOT}/data/demo/recipes.jsonl --stats {tmp_path}/out/stats.json "
+        "--seed 7 --settings '{}' " + " ".join(arguments)
     )
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert done.returncode == 1

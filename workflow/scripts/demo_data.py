@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the demo corpus and the demo benchmark that this repository ships.
+"""Write the demo corpora and the demo benchmark that this repository ships.
 
     python workflow/scripts/demo_data.py [--out data/demo] [--pretraining FILE]
 
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from butler.demo.exam import EXAM_SEED, make_benchmark, to_csv
+from butler.demo.kitchen import chinese_csv, english_jsonl
 from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, shard
 from butler.demo.raw_records import CORPUS_SEED, make_corpus
 from butler.errors import run_cli
@@ -20,9 +21,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def write_demo(folder: Path) -> None:
-    """Write recipes.jsonl and ceval/{dev,val,test}/*.csv under `folder`."""
+    """Write recipes.jsonl, kitchen_qa_* and ceval/{dev,val,test}/*.csv under `folder`."""
     corpus = make_corpus(CORPUS_SEED)
     atomic_write_text(folder / "recipes.jsonl", "\n".join(corpus.lines) + "\n")
+    atomic_write_text(folder / "kitchen_qa_zh.csv", chinese_csv())
+    atomic_write_text(folder / "kitchen_qa_en.jsonl", english_jsonl())
     for subject, splits in make_benchmark(EXAM_SEED).items():
         for split, questions in splits.items():
             path = folder / "ceval" / split / f"{subject}_{split}.csv"

@@ -1,10 +1,13 @@
 """Adverts, links and contact details: cut from a line, or the line dropped.
 
-The rule, from the smallest cut to the largest:
+The rule of recipes, from the smallest cut to the largest:
 1. a bracket that holds a link or a contact goes with its brackets;
 2. a clause (up to a comma) with a link or an @name goes;
 3. a sentence that asks for contact (WeChat, QQ, official account, phone, shop, group) goes;
 4. what is left of such a line is kept only if it still speaks of cooking.
+
+Of questions and answers, whatever they are about, only sentences go that tell how to reach
+somebody: 版权, 二维码 or 客服 may be what a corpus teaches.
 """
 
 import re
@@ -72,3 +75,31 @@ def _cut(line: str) -> str:
     line = _BRACKET.sub(lambda match: "" if _is_marked(match[0]) else match[0], line)
     line = "".join(part for part in _SENTENCE.split(line) if not CONTACT.search(part))
     return "".join(part for part in _CLAUSE.split(line) if not _is_marked(part))
+
+
+# How to reach somebody, in a text about anything; the words above may be what it is about.
+_REACH = re.compile(
+    r"(?:https?|ftp)\s?[:：]\s?//|(?<![\w.])www\.\w"
+    r"|[a-z0-9._%+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+"
+    r"|(?:[微薇威徽]信|(?<![a-z])(?:we ?chat|weixin|vx|wx|qq)|扣扣|企鹅)(?:群|号|账号|id)?"
+    r"(?:\s?[:：]\s?[a-z0-9][a-z0-9_-]{4}|\s?(?=[a-z_-]*\d)[a-z0-9_-]{5})"
+    rf"|(?<!\d)1[3-9]\d{_GAP}?\d{{4}}{_GAP}?\d{{4}}(?!\d)|(?<!\d)0\d{{2,3}}-\d{{7,8}}(?!\d)"
+    r"|(?<!\d)(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?!\d)|\+\d{1,3}[ -]?\d[\d -]{6,}\d",
+    re.IGNORECASE,
+)
+# A link may have a question mark or a full stop in it.
+_ANY_SENTENCE = re.compile("(?<=[。！？；])|(?<=[.!?;]) |(?<=[!?;])(?=[\u4e00-\u9fff])")
+
+
+def tells_contact(text: str) -> bool:
+    """Whether a text about anything tells how to reach somebody: a link, a number, an account."""
+    return bool(_REACH.search(text))
+
+
+def without_contact(line: str) -> str:
+    """`line` of a text about anything without the sentences that tell how to reach somebody."""
+    if not tells_contact(line):
+        return line
+    kept = [part for part in _ANY_SENTENCE.split(line) if part and not tells_contact(part)]
+    rest = (" " if " " in line else "").join(kept)
+    return "" if tells_contact(rest) else rest

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,18 @@ import orjson
 
 from butler.corpus import report
 from butler.corpus.chunk import Style
-from butler.corpus.contaminate import OverlapRule, Protected, benchmark_questions
+from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.draw import in_order
 from butler.corpus.drop import Drops, drop_contaminated, drop_exact, drop_like, drop_unsampled
 from butler.corpus.near import NearRule
 from butler.corpus.processes import Processes, Spools
 from butler.corpus.read import Source, find_files
-from butler.corpus.sample import Limits
 from butler.corpus.select import Dishes, Gatherer, Split, Table, Texts, split_by_dish
 from butler.corpus.worker import Job
 from butler.errors import ButlerError
 from butler.files import atomic_path, scratch_dir
+from butler.protected_texts import read_protected
+from butler.settings.corpus import CorpusSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -37,64 +38,87 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the corpus is made by; everything else follows from the input.
+class _Rules:
+    """What chooses among the usable records; None for a step that is skipped."""
 
-    `forms` maps the ending of a question to its weight; `sample` 0 keeps all records; `near` and
-    `overlap` None skip their steps. `processes` changes nothing in what comes out.
-    """
-
-    system: str
+    settings: CorpusSettings
     seed: int
-    test_size: int
-    sample: int
-    forms: Mapping[str, float]
-    limits: Limits = field(default_factory=Limits)
-    format: str = "xiachufang"
-    near: NearRule | None = None
-    overlap: OverlapRule | None = None
-    processes: int = 1
+    near: NearRule | None
+    overlap: OverlapRule | None
+
+
+def _rules(settings: CorpusSettings, seed: int) -> _Rules:
+    near, overlap = settings.near_duplicates, settings.decontaminate
+    return _Rules(
+        settings,
+        seed,
+        NearRule(near.threshold, near.shingle) if near.threshold else None,
+        OverlapRule(overlap.ngram, overlap.share) if overlap.share else None,
+    )
 
 
 def build_corpus(
-    path: Path, outputs: Outputs, settings: Settings, benchmark: Sequence[Path] = ()
+    path: Path,
+    outputs: Outputs,
+    settings: CorpusSettings,
+    seed: int,
+    protected: Sequence[Path] = (),
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Make the four files from `path`, all or none; return the statistics.
 
-    `benchmark` names the files with questions that nothing of may be trained on.
+    Args:
+        path: a file or a folder; that of the settings is not looked at.
+        protected: files and folders with texts that nothing of may be trained on.
+        processes: how many share the work; they change nothing in what comes out.
 
     Raises:
         ButlerError: if the input or an output path is unusable, or nothing could be kept.
     """
     source = find_files(path, settings.format)
-    _check_outputs(path, outputs, benchmark)
-    questions, names = benchmark_questions(benchmark)
-    protected = None
-    if settings.overlap and questions:
-        protected = Protected(questions, settings.overlap)
+    _check_outputs(path, outputs, protected)
+    asked = read_protected(protected)
+    rules = _rules(settings, seed)
+    overlap = rules.overlap
+    sought = None
+    if overlap and asked.texts:
+        sought = Protected([text for _, text in asked.texts], overlap)
     home = outputs.train.parent
     with _made(home), scratch_dir(home / "corpus") as folder:
-        style = Style(settings.system, settings.seed, settings.forms, settings.limits)
-        ngram = settings.overlap.ngram if settings.overlap else 0
-        job = Job(settings.format, style, Path(folder), settings.near, ngram, protected)
-        with Processes(job, settings.processes) as processes:
-            gatherer = _read(source, processes)
+        ngram = overlap.ngram if overlap else 0
+        job = Job(settings.format, Style(settings, seed), Path(folder), rules.near, ngram, sought)
+        with Processes(job, processes) as workers:
+            gatherer = _read(source, workers)
             table = gatherer.table()
             if not len(table):
-                read = sum(gatherer.read.values())
-                reasons = report.reason_list(gatherer)
-                raise ButlerError(f"{path}: no usable record in {read} lines ({reasons})")
+                raise ButlerError(_nothing_usable(path, gatherer, settings))
             with Spools(job, table) as spools:
+                names = [name for name, _ in asked.texts]
                 split, drops, counts = _choose(
-                    source, gatherer, table, spools, processes, settings, names
+                    source, gatherer, table, spools, workers, rules, names
                 )
             stats = report.statistics(source, gatherer, table, split, drops)
-            stats |= counts | {"settings": report.settings(settings)}
-            if protected and settings.overlap:
-                stats["contamination"]["questions"] = len(questions)
-                stats["contamination"]["questions_too_short"] = protected.short
-            _write(outputs, source, gatherer, table, split, drops, stats, processes)
+            stats |= counts | {"settings": settings.model_dump(exclude={"path"}) | {"seed": seed}}
+            stats["unread_protected"] = asked.unread
+            if sought:
+                stats["contamination"]["questions"] = len(asked.texts)
+                stats["contamination"]["questions_too_short"] = sought.short
+            _write(outputs, source, gatherer, table, split, drops, stats, workers)
     return stats
+
+
+def _nothing_usable(path: Path, gatherer: Gatherer, settings: CorpusSettings) -> str:
+    """What to say, and which key to look at, where every record was rejected."""
+    reasons = report.reason_counts(gatherer)
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    advice = {
+        "other_language": f"is corpus.language {settings.language} theirs?",
+        "too_long": f"is corpus.max_chars {settings.max_chars} too small?",
+        "too_short": f"is corpus.min_chars {settings.min_chars} too large?",
+    }.get(next(iter(dict(reasons.most_common(1))), ""))
+    return f"{path}: no usable record in {sum(gatherer.read.values())} lines ({told}); " + (
+        advice or f"is corpus.format {settings.format} theirs?"
+    )
 
 
 def _read(source: Source, processes: Processes) -> Gatherer:
@@ -118,43 +142,49 @@ def _choose(
     table: Table,
     spools: Spools,
     processes: Processes,
-    settings: Settings,
+    rules: _Rules,
     questions: Sequence[str],
 ) -> tuple[Split, Drops, dict[str, Any]]:
     """Drop duplicates and contaminated records, sample, and split; and what was counted on it."""
+    settings, overlap = rules.settings, rules.overlap
     drops = Drops(len(table))
     counts: dict[str, Any] = {}
     kept, exact = drop_exact(gatherer, table, spools, drops)
     counts["duplicates"] = exact
-    if settings.near:
-        kept, counts["near_duplicates"] = drop_like(table, kept, spools, settings.near, drops)
-    if settings.overlap:
+    if rules.near:
+        kept, counts["near_duplicates"] = drop_like(table, kept, spools, rules.near, drops)
+    if overlap:
         kept = drops.benchmark(gatherer, table, kept, questions)
     if settings.sample and settings.sample < len(kept):
-        numbers = processes.draw(table, settings.seed, "sample")
+        numbers = processes.draw(table, rules.seed, "sample")
         drawn = in_order(kept, numbers, table.contents)
         kept = drop_unsampled(drawn, settings.sample, drops)
     if not len(kept):
-        raise ButlerError(f"{source.root}: the benchmark's questions leave no record to train on")
+        raise ButlerError(
+            f"all records of {source.root} hold questions of the benchmarks; give another corpus, "
+            "or a larger corpus.decontaminate.share or ngram"
+        )
     if settings.test_size >= len(kept):
         raise ButlerError(
-            f"test_size {settings.test_size} leaves nothing to train on: {source.root} gives "
-            f"{len(kept)} usable records; choose a smaller test_size"
+            f"corpus.test_size {settings.test_size} leaves nothing to train on: {source.root} "
+            f"gives {len(kept)} usable records; choose a smaller corpus.test_size"
         )
     dishes = Dishes(table, kept, Texts(gatherer, "names"), Texts(gatherer, "dishes"))
-    split = split_by_dish(table, dishes, kept, settings.test_size, settings.seed)
+    split = split_by_dish(table, dishes, kept, settings.test_size, rules.seed)
     if settings.test_size and not len(split.test):
         raise ButlerError(
-            f"no dish of {source.root} has so few records that test_size {settings.test_size} "
-            "holds them, so nothing would be tested; choose a larger test_size"
+            f"no dish or question of {source.root} has so few records that corpus.test_size "
+            f"{settings.test_size} holds them, so nothing would be tested; choose a larger "
+            "corpus.test_size"
         )
-    if settings.overlap:
-        split = drop_contaminated(table, split, spools, settings.overlap, drops)
+    if overlap:
+        split = drop_contaminated(table, split, spools, overlap, drops)
         counts["contamination"] = drops.contamination_counts()
     if not len(split.train):
         raise ButlerError(
             f"all records of {source.root} hold some of the test side's, so nothing is left to "
-            "train on; choose a smaller test_size, or a larger decontaminate.share or ngram"
+            "train on; choose a smaller corpus.test_size, or a larger corpus.decontaminate.share "
+            "or ngram"
         )
     return split, drops, counts
 
@@ -178,12 +208,12 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
-def _check_outputs(source: Path, outputs: Outputs, benchmark: Sequence[Path]) -> None:
-    given = {source.resolve(), *(path.resolve() for path in benchmark)}
+def _check_outputs(source: Path, outputs: Outputs, protected: Sequence[Path]) -> None:
+    given = {source.resolve(), *(path.resolve() for path in protected)}
     paths = [path.resolve() for path in vars(outputs).values()]
     if len(given.union(paths)) < len(given) + len(paths):
         raise ButlerError(
-            "--input, --benchmark, --train, --test, --rejected and --stats must all differ"
+            "--input, --protected, --train, --test, --rejected and --stats must all differ"
         )
     for path in vars(outputs).values():
         if path.is_dir():

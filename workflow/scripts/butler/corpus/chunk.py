@@ -1,6 +1,6 @@
 """A chunk of decoded records to finished samples, and what the choice needs to know of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -10,7 +10,7 @@ import numpy as np
 
 from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.clean import HEADING_ENDS, Columns, clean_records, clean_sections
-from butler.corpus.dish import dish_key
+from butler.corpus.dish import dish_key, question_key
 from butler.corpus.folding import Grams, Letters
 from butler.corpus.formats.base import Pair
 from butler.corpus.gates import (
@@ -26,26 +26,22 @@ from butler.corpus.recipe import Rejected
 from butler.corpus.sample import (
     MAX_NAME,
     Conversations,
-    Limits,
     Questions,
     answer,
     content_key,
     judge,
     judge_pair,
 )
+from butler.corpus.text import LEAST_SHARE
+from butler.settings.corpus import CorpusSettings
 
 
 @dataclass(frozen=True)
 class Style:
-    """What every sample is made by.
+    """What every sample is made by."""
 
-    `forms` maps the ending of a question to its weight.
-    """
-
-    system: str
+    settings: CorpusSettings
     seed: int
-    forms: Mapping[str, float]
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass
@@ -161,7 +157,7 @@ class _Measures:
         """What the records are compared by."""
         return self._letters.grams(self.first_line[places], self.ends[places])
 
-    def suspects(self, names: Sequence[str], limits: Limits) -> Array:
+    def suspects(self, names: Sequence[str], settings: CorpusSettings) -> Array:
         """Whether judge() could reject each record, as bool [records]."""
         lines = self._lines
         marks = np.bitwise_or.reduceat(lines.some, self.first_line)
@@ -174,19 +170,27 @@ class _Measures:
         sizes = lines.ends - lines.starts
         body = np.add.reduceat(sizes, self.first_line)
         told = body - np.add.reduceat(sizes, np.ravel((self.first_line, self.step_line), "F"))[::2]
-        suspects |= (body > limits.max_chars) | (told < limits.min_chars)
+        suspects |= (body > settings.max_chars) | (told < settings.min_chars)
         headings = lines.end_in(HEADING_ENDS).astype(np.int64)
         headings = np.add.reduceat(headings, np.ravel((self.first_line, self.step_line), "F"))[1::2]
-        suspects |= self.line_counts[:, 1] - headings < limits.min_steps
-        han, alphabetic = (
-            np.add.reduceat(counts, self.first_line) for counts in (lines.han, lines.alphabetic)
-        )
-        suspects |= han < limits.min_chinese * np.maximum(alphabetic, 1)
+        suspects |= self.line_counts[:, 1] - headings < settings.recipes.min_steps
+        if settings.language:
+            alphabetic = np.add.reduceat(lines.alphabetic, self.first_line)
+            own = self._letters_of(settings.language)
+            suspects |= own < LEAST_SHARE * np.maximum(alphabetic, 1)
         long_names = np.fromiter(map(len, names), np.int64, len(names)) > MAX_NAME
         joined = "".join(names)
         if any(mark in joined for mark in MARKERS):
             suspects |= np.array([any(mark in name for mark in MARKERS) for name in names])
         return suspects | long_names
+
+    def _letters_of(self, language: str) -> Array:
+        """How many letters each record has of the language's script, or fewer."""
+        if language == "zh":
+            return np.add.reduceat(self._lines.han, self.first_line)
+        # Those without accents: judge() counts the others too.
+        ascii_letters = (self._lines.codes | np.uint32(32)) - np.uint32(97) < 26
+        return np.add.reduceat(ascii_letters.astype(np.int32), self._bounds[0])
 
 
 def _finish(
@@ -202,7 +206,7 @@ def _finish(
         return batch, again
     measures = _Measures(columns)
     gone: set[int] = set()
-    for place in np.flatnonzero(measures.suspects(columns.names, style.limits)).tolist():
+    for place in np.flatnonzero(measures.suspects(columns.names, style.settings)).tolist():
         recipe = columns.recipe(place)
         both = recipe.ingredients + recipe.steps
         marked = [n for n in measures.contacts.get(place, ()) if has_contact(both[n])]
@@ -211,7 +215,7 @@ def _finish(
             gone.add(place)
             continue
         try:
-            judge(recipe, style.limits, searched=place not in measures.contacts)
+            judge(recipe, style.settings, searched=place not in measures.contacts)
         except Rejected as why:
             rejected[columns.rows[place]] = why.bare()
             gone.add(place)
@@ -222,7 +226,9 @@ def _written(columns: Columns, gone: set[int], measures: _Measures, style: Style
     """Write the samples of judged recipes, all but those that are gone."""
     staying = np.delete(np.arange(len(columns.rows)), list(gone))
     columns = columns.without(gone)
-    questions, conversations = _writers(style.system, style.seed, tuple(style.forms.items()))
+    settings = style.settings
+    forms = tuple(settings.recipes.question_forms.items())
+    questions, conversations = _writers(settings.system, style.seed, forms)
     asked = questions.ask(columns.names, columns.keywords)
     samples, sizes = conversations.recipes(asked, *measures.texts(staying))
     dishes = map(_dish_key, columns.dishes)
@@ -260,18 +266,18 @@ def _finish_pairs(columns: Columns, rejected: Rejections, style: Style) -> Batch
     gone: set[int] = set()
     for place, (asked, text) in enumerate(zip(columns.names, columns.steps, strict=True)):
         try:
-            judge_pair(asked, text, style.limits)
+            judge_pair(asked, text, style.settings)
         except Rejected as why:
             rejected[columns.rows[place]] = why.bare()
             gone.add(place)
     staying = np.delete(np.arange(len(columns.rows)), list(gone))
     columns = columns.without(gone)
     batch.rows, batch.names, batch.dishes = columns.rows, columns.names, columns.dishes
-    batch.keys = list(chain.from_iterable((dish_key(name), "") for name in columns.names))
+    batch.keys = list(chain.from_iterable((question_key(name), "") for name in columns.names))
     batch.characters = [np.fromiter(map(len, columns.steps), np.int64, len(columns.steps))]
     codes, bounds = measures.texts(staying)
     bounds[0] = bounds[1] - 1  # the first text is the question, and no part of the answer
-    samples, sizes = Conversations(style.system).lines(columns.names, codes, bounds)
+    samples, sizes = Conversations(style.settings.system).lines(columns.names, codes, bounds)
     batch.samples, batch.sizes = [samples], [sizes]
     batch.contents, batch.letters = measures.contents(staying), [measures.letters(staying)]
     return batch

@@ -7,12 +7,10 @@ record. A record with `share` of them or more is contaminated. A few idioms in c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from butler.ceval import read_rows
 from butler.corpus.compiled import compiled
 from butler.corpus.folding import Grams, Letters
 from butler.corpus.gates import Lines
@@ -111,19 +109,3 @@ def _distinct(numbers: Array) -> Array:
     """Numbers in ascending order, each once; numpy.unique takes ten times as long for so many."""
     ordered = np.sort(numbers)
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(ordered)]]
-
-
-def benchmark_questions(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """The questions of C-Eval's files with their options, and where each stands ("law_val 3").
-
-    Raises:
-        ButlerError: if a file is no table, or has no column named question.
-    """
-    texts, names = [], []
-    for path in paths:
-        table = path.stem
-        for row in read_rows(path, ("question",)):
-            parts = [row.get(key, "") for key in ("question", "A", "B", "C", "D")]
-            texts.append("\n".join(parts))
-            names.append(f"{table} {row.get('id', len(texts))}")
-    return texts, names

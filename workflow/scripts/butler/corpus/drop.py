@@ -59,12 +59,12 @@ class Drops:
 
     def _contaminated(self, record: int, kind: str, name: str, share: float) -> None:
         self.drop(record, "contaminated")
-        what = "question" if kind == "benchmark" else "the test recipe"
+        what = "question" if kind == "benchmark" else "the test record"
         self.details[record] = f"holds {share:.0%} of {what} {name}"
         self._held[kind][name] += 1
 
     def test(self, record: int, name: str, share: float) -> None:
-        """Take out a record that holds a recipe of the test side."""
+        """Take out a record that holds one of the test side."""
         self._contaminated(record, "test", name, share)
 
     def contamination_counts(self) -> dict[str, Any]:
@@ -158,19 +158,23 @@ def drop_unsampled(order: Array, size: int, drops: Drops) -> Array:
 
 
 def body(sample: bytes) -> str:
-    """What a finished sample is compared by: the lines of the answer without its headers."""
-    text = orjson.loads(sample)["conversation"][0]["output"]
-    lines = text.split("\n")
+    """What a finished sample is compared by, on one line.
+
+    Of a recipe that is the answer without its headers, of a pair question and answer: that two
+    questions have the answer in common, such as "In the fridge.", makes neither known.
+    """
+    turn = orjson.loads(sample)["conversation"][0]
+    lines = turn["output"].split("\n")
     if lines[0] == INGREDIENTS_HEADER and STEPS_HEADER in lines:
         lines.remove(STEPS_HEADER)
-        lines = lines[1:]
-    return " ".join(lines)
+        return " ".join(lines[1:])
+    return " ".join((*turn["input"].split("\n"), *lines))
 
 
 def drop_contaminated(
     table: Table, split: Split, spools: Spools, rule: OverlapRule, drops: Drops
 ) -> Split:
-    """Take out training records that hold a recipe of the test side.
+    """Take out training records that hold one of the test side.
 
     First those that have a kept run in common with the test side are found, as any has that holds
     eight runs of a text in one piece; then these are measured by all runs.

@@ -1,12 +1,12 @@
-"""Ready questions and answers: one spelling, no adverts, no contacts; nothing of recipes."""
+"""Ready questions and answers: one spelling, no contacts; nothing of recipes."""
 
 from collections.abc import Mapping
 
-from butler.corpus.adverts import has_contact, scrub
+from butler.corpus.adverts import tells_contact, without_contact
 from butler.corpus.clean import Columns
 from butler.corpus.formats.base import Pair
 from butler.corpus.recipe import Rejected
-from butler.corpus.text import clean_line, letters, split_lines
+from butler.corpus.text import LEAST_SHARE, clean_line, han_share, letters, split_lines
 
 
 def clean_pairs(pairs: Mapping[int, Pair]) -> tuple[Columns, dict[int, Rejected]]:
@@ -24,27 +24,29 @@ def clean_pairs(pairs: Mapping[int, Pair]) -> tuple[Columns, dict[int, Rejected]
         columns.rows.append(row)
         columns.names.append(question)
         columns.dishes.append("")
-        columns.ingredients.append(question)
+        # Ingredients count in any order, the lines of a question do not.
+        columns.ingredients.append(question.replace("\n", " "))
         columns.steps.append(answer)
         columns.keywords.append("")
     return columns, rejected
 
 
 def clean_pair(pair: Pair) -> tuple[str, str]:
-    """The question on one line, and the answer's lines.
+    """The lines of the question, and those of the answer.
 
     Raises:
         Rejected: no_question or no_answer if nothing is there, advert if nothing else was.
     """
-    question = clean_line(" ".join(pair.question.split()))
+    chinese = han_share(pair.question + pair.answer) >= LEAST_SHARE
+    question = "\n".join(split_lines(pair.question, chinese))
     if not letters(question):
         raise Rejected("no_question", "the question is missing or has no letters")
-    if has_contact(question):
+    if tells_contact(question):
         raise Rejected("advert", "the question holds a link or a contact detail")
-    lines = split_lines(pair.answer)
+    lines = split_lines(pair.answer, chinese)
     if not any(map(letters, lines)):
         raise Rejected("no_answer", "the answer is missing or has no letters")
-    kept = [clean for line in lines if (clean := clean_line(scrub(line)))]
+    kept = [clean for line in lines if (clean := clean_line(without_contact(line), chinese))]
     if not any(map(letters, kept)):
-        raise Rejected("advert", "nothing but adverts or contacts (answer)")
+        raise Rejected("advert", "nothing but links or contact details (answer)")
     return question, "\n".join(kept)

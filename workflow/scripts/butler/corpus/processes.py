@@ -114,7 +114,7 @@ class Processes:
         The records are in the drawn order. The spools of samples are emptied.
         """
         tasks: list[list[_Part]] = [[] for _ in SAMPLES]
-        start = Conversations(self.job.style.system).start
+        start = Conversations(self.job.style.settings.system).start
         for records, target in sides:
             places = table.places(records)
             begins = np.append(0, np.cumsum(places.sizes.astype(np.int64) + len(start)))
@@ -180,7 +180,7 @@ class Spools:
 
     def __init__(self, job: Job, table: Table) -> None:
         self._folder, self._table = job.folder, table
-        self._start = Conversations(job.style.system).start
+        self._start = Conversations(job.style.settings.system).start
         self._handles: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> "Spools":

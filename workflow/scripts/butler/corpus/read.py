@@ -5,7 +5,6 @@ is named with what came before the break kept.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,15 +18,15 @@ from butler.corpus.compiled import compiled
 from butler.corpus.formats import FORMATS
 from butler.corpus.formats.base import Format
 from butler.corpus.formats.tables import pairs, tables
+from butler.corpus.inputs import elements, input_files, is_array
 from butler.corpus.recipe import Rejected
-from butler.corpus.unpack import BLOCK, BOM, PACKED, unpacked, whole
+from butler.corpus.unpack import BLOCK, BOM, PACKED, suffix_of, unpacked, whole
 from butler.errors import ButlerError
 
 # The longest real record has 20 kB; a longer line is never held whole in memory.
 MAX_LINE_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 22
 _RUN = 32  # lines decoded at once, while nothing is wrong with them
-_SPACES = re.compile(r"[ \t\n\r]*")
 Lines = list[bytes | None]
 
 
@@ -93,7 +92,7 @@ class Source:
         size = path.stat().st_size
         if not size:
             raise ButlerError("the file is empty")
-        if self.format.kind == "json" and not _is_array(path):
+        if self.format.kind == "json" and not is_array(path):
             if path.suffix not in PACKED:
                 for begin in range(0, size, CHUNK_BYTES):
                     end = min(begin + CHUNK_BYTES, size)
@@ -107,7 +106,7 @@ class Source:
         if self.format.kind == "table":
             yield from self._sheets(number, content, bool(broken))
         elif self.format.kind == "json":
-            for chunk in _grouped(number, str(path), enumerate(_elements(content), 1)):
+            for chunk in _grouped(number, str(path), enumerate(elements(content), 1)):
                 assert chunk.numbers
                 # Without numbers they are decoded as lines are, with all that is looked at there.
                 yield replace(chunk, first=chunk.numbers[0], numbers=None)
@@ -116,7 +115,7 @@ class Source:
 
     def _sheets(self, number: int, content: bytes, cut: bool) -> Iterator[Chunk]:
         path = self.files[number]
-        for sheet, rows in tables(_suffix(path), content, cut):
+        for sheet, rows in tables(suffix_of(path), content, cut):
             own = number
             if sheet:
                 self.sheets.append((number, sheet))
@@ -159,42 +158,7 @@ def find_files(path: Path, name: str) -> Source:
     Raises:
         ButlerError: if there is nothing to read.
     """
-    if name not in FORMATS:
-        raise ButlerError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
-    chosen = FORMATS[name]
-    if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and not file.name.startswith(".") and _suffix(file) in chosen.suffixes
-        )
-        if not files:
-            raise ButlerError(
-                f"{path} holds no {' or '.join(chosen.suffixes)} file, as format {name} needs"
-            )
-    elif path.is_file():
-        files = [path]
-    else:
-        raise ButlerError(f"{path}: no such corpus file; give a file or a folder with --input")
-    if not any(file.stat().st_size for file in files):
-        raise ButlerError(f"{path} is empty; give a corpus in the format {name}")
-    return Source(chosen, path, files)
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
-
-
-def _is_array(path: Path) -> bool:
-    """Whether a .json file is one array, not a value a line."""
-    if _suffix(path) != ".json":
-        return False
-    start = next(unpacked(path)).lstrip()
-    first, _, rest = start.partition(b"\n")
-    # A list on the first line is an array, unless another line begins after it. Within an array,
-    # what follows a list goes on with one of these signs.
-    ends = first.rstrip().endswith(b"]")
-    return start.startswith(b"[") and not (ends and rest.lstrip()[:1] not in b",}]")
+    return Source(FORMATS[name], path, input_files(path, name))
 
 
 def _grouped(
@@ -217,40 +181,6 @@ def _grouped(
         yield Chunk(number, path, entries=entries, numbers=numbers)
     if broken:
         raise ButlerError(broken)
-
-
-def _elements(content: bytes) -> Iterator[bytes]:
-    """The values in a JSON array, as they are written there.
-
-    Raises:
-        ButlerError: after the last value before a fault.
-    """
-    # One character a byte, so that places are the same; only where values end is wanted of it.
-    text = content.decode("latin-1")
-    scan = json.JSONDecoder(parse_int=float).raw_decode
-    at, count = _next(text, _next(text, 0) + 1), 0
-    more = text[at : at + 1] != "]"
-    try:
-        while more:
-            _, end = scan(text, at)
-            yield content[at:end]
-            count += 1
-            at = _next(text, end)
-            if text[at : at + 1] not in (",", "]"):
-                raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
-            more = text[at] == ","
-            at = _next(text, at + 1) if more else at
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ButlerError(f"the JSON array is broken after {count} values: {error}") from error
-    if _next(text, at + 1) < len(text):
-        raise ButlerError("the JSON array is followed by something else")
-
-
-def _next(text: str, at: int) -> int:
-    """Where the white space from `at` on ends."""
-    found = _SPACES.match(text, at)
-    assert found
-    return found.end()
 
 
 def _text(content: bytes) -> Any:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -22,19 +21,13 @@ Array = np.ndarray[Any, Any]
 Place = Callable[[int], tuple[str, int]]
 
 
-def settings(chosen: Any) -> dict[str, Any]:
-    """The settings as stats.json keeps them: all that changes what comes out."""
-    return {key: value for key, value in asdict(chosen).items() if key != "processes"}
-
-
-def reason_list(gatherer: Gatherer) -> str:
-    """The first pass's rejections as "reason count, …"."""
-    counts = Counter(reason for o in gatherer.outcomes for _, reason, _, _ in o.rejected)
-    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+def reason_counts(gatherer: Gatherer) -> Counter[str]:
+    """How often the first pass rejected a record for each reason."""
+    return Counter(reason for o in gatherer.outcomes for _, reason, _, _ in o.rejected)
 
 
 def _reasons(gatherer: Gatherer, drops: Drops) -> dict[str, int]:
-    counts = Counter(reason for o in gatherer.outcomes for _, reason, _, _ in o.rejected)
+    counts = reason_counts(gatherer)
     dropped = np.bincount(drops.reason, minlength=len(REASONS)).tolist()
     counts.update({name: n for name, n in zip(REASONS[1:], dropped[1:], strict=True) if n})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

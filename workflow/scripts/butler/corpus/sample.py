@@ -1,38 +1,24 @@
 """A recipe as a training sample: question, answer, and what rules it out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 import orjson
 
 from butler.chat_template import MARKER
-from butler.corpus.adverts import has_contact
+from butler.corpus.adverts import has_contact, tells_contact
 from butler.corpus.code_points import Array
 from butler.corpus.draw import drawn_for
 from butler.corpus.recipe import Recipe, Rejected, is_heading
-from butler.corpus.text import chinese_share
+from butler.corpus.text import LEAST_SHARE, SCRIPTS
 from butler.corpus.utf8 import MOST, write_conversations
+from butler.settings.corpus import CorpusSettings
 
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
 MAX_NAME = 60  # characters
 _CONTENT = blake2b(digest_size=16)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a usable recipe has.
-
-    `min_steps` counts step lines, `min_chars` the characters of the steps, `max_chars` those of
-    ingredients and steps; `min_chinese` is the share of Han characters among their letters.
-    """
-
-    min_steps: int = 1
-    min_chars: int = 20
-    max_chars: int = 1500
-    min_chinese: float = 0.5
 
 
 def stable_hash(*parts: object) -> int:
@@ -112,13 +98,13 @@ class Conversations:
         An answer is `before`, a text, `between`, and another text.
 
         Args:
-            asked: the questions, none with a line feed.
+            asked: the questions, none with a NUL.
             codes: the code points of the texts, a line feed after each.
             bounds: where in `codes` each first text begins, each second, and what follows it,
                 as int64 [3, records].
         """
         questions = np.frombuffer(
-            "".join(f"{one}\n" for one in asked).encode("utf-32-le"), np.uint32
+            "".join(f"{one}\0" for one in asked).encode("utf-32-le"), np.uint32
         )
         pieces = [
             b'","output":"' + orjson.dumps(before)[1:-1],
@@ -134,63 +120,67 @@ class Conversations:
         ], sizes
 
 
-def judge(recipe: Recipe, limits: Limits, searched: bool = False) -> None:
+def judge(recipe: Recipe, settings: CorpusSettings, searched: bool = False) -> None:
     """Reject a recipe that would teach the wrong thing; one `searched` is known to hold no contact.
 
     Raises:
-        Rejected: chat_marker, contact, too_short, too_long or not_chinese.
+        Rejected: chat_marker, contact, too_short, too_long or other_language.
     """
     text = answer("\n".join(recipe.ingredients), "\n".join(recipe.steps))
-    judge_text(recipe.name, text, searched)
+    _judge_marker(recipe.name, text)
+    if not searched and has_contact(text):
+        raise Rejected("contact", "a contact detail that could not be cut out")
     body = sum(map(len, recipe.ingredients + recipe.steps))
     if len(recipe.name) > MAX_NAME:
         raise Rejected("too_long", f"the name has {len(recipe.name)} characters")
-    if body > limits.max_chars:
+    if body > settings.max_chars:
         raise Rejected("too_long", f"{body} characters")
     told = sum(map(len, recipe.steps))
-    if told < limits.min_chars:
+    if told < settings.min_chars:
         raise Rejected("too_short", f"{told} characters in the steps")
     steps = sum(not is_heading(step) for step in recipe.steps)
-    if steps < limits.min_steps:
+    if steps < settings.recipes.min_steps:
         raise Rejected("too_short", f"{steps} step{'s' * (steps != 1)}")
-    judge_language("".join(recipe.ingredients + recipe.steps), limits)
+    judge_language("".join(recipe.ingredients + recipe.steps), settings.language)
 
 
-def judge_pair(question: str, text: str, limits: Limits) -> None:
+def judge_pair(question: str, text: str, settings: CorpusSettings) -> None:
     """Reject a ready question and its answer by what holds for any text.
 
     Raises:
-        Rejected: chat_marker, contact, too_short, too_long or not_chinese.
+        Rejected: chat_marker, contact, too_short, too_long or other_language.
     """
-    judge_text(question, text)
-    if has_contact(question):
-        raise Rejected("contact", "a contact detail in the question")
+    _judge_marker(question, text)
+    if tells_contact(f"{question}\n{text}"):
+        raise Rejected("contact", "a contact detail that could not be cut out")
     told = len(text.replace("\n", ""))
-    if len(question) + told > limits.max_chars:
+    if len(question) + told > settings.max_chars:
         raise Rejected("too_long", f"{len(question) + told} characters")
-    if told < limits.min_chars:
+    if told < settings.min_chars:
         raise Rejected("too_short", f"{told} characters in the answer")
-    judge_language(question + text, limits)
+    judge_language(question + text, settings.language)
 
 
-def judge_text(name: str, text: str, searched: bool = False) -> None:
-    """Reject what no training text may hold.
+def _judge_marker(name: str, text: str) -> None:
+    """Reject what a chat template would take for its own.
 
     Raises:
-        Rejected: chat_marker or contact.
+        Rejected: chat_marker.
     """
     if marker := MARKER.search(f"{name}\n{text}"):
         raise Rejected("chat_marker", f"the text holds {marker[0]!r}")
-    if not searched and has_contact(text):
-        raise Rejected("contact", "a contact detail that could not be cut out")
 
 
-def judge_language(text: str, limits: Limits) -> None:
-    """Reject a text of another language.
+def judge_language(text: str, language: str | None) -> None:
+    """Reject a text of another language than the configured one; None takes all.
 
     Raises:
-        Rejected: not_chinese.
+        Rejected: other_language.
     """
-    share = chinese_share(text)
-    if share < limits.min_chinese:
-        raise Rejected("not_chinese", f"{share:.0%} of the letters are Chinese")
+    if language is None:
+        return
+    script, share_of = SCRIPTS[language]
+    share = share_of(text)
+    if share < LEAST_SHARE:
+        found = f"{share:.0%} of the letters are {script}, fewer than {LEAST_SHARE:.0%}"
+        raise Rejected("other_language", f"{found} (corpus.language: {language})")

@@ -128,7 +128,7 @@ class Texts:
 
     def _lines(self, blob: int) -> list[str]:
         if self._open[0] != blob:
-            self._open = blob, self._blobs[blob].decode().split("\n")
+            self._open = blob, self._blobs[blob].decode().split("\0")
         return self._open[1]
 
 

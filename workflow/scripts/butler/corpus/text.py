@@ -1,6 +1,8 @@
-"""Characters of a recipe: one spelling for what means the same, nothing that cannot be read.
+"""Characters of a text: one spelling for what means the same, nothing that cannot be read.
 
-Every function here is idempotent: cleaning clean text changes nothing.
+Every function here is idempotent: cleaning clean text changes nothing. `chinese` adds what is
+right between Han characters only: no spaces in quantities and at full-width punctuation, words for
+food emoji, no faces made of letters.
 """
 
 import re
@@ -9,6 +11,8 @@ from collections.abc import Sequence
 
 HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # of characters that no rule of spelling changes
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+_HAN_LETTER = re.compile(f"[{HAN}]")
+_LATIN_LETTER = re.compile("[A-Za-zªº\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]")
 
 # NFKC over everything would turn （ ， ： ！ into ASCII, 1½ into 11⁄2, ① into 1 and m² into m2.
 # It is applied to these ranges only, where it loses nothing: full-width digits, letters and
@@ -112,25 +116,27 @@ _LETTER_FACE = re.compile(
 )
 
 
-def respell(line: str) -> str:
+def respell(line: str, chinese: bool = True) -> str:
     """The characters of a line, or of several, in one spelling, without unseen ones and emoji."""
     if not line.isascii():
         line = unicodedata.normalize("NFC", line)
         if "\u20e3" in line:
             line = _KEYCAP.sub(r"\1. ", line)
         line = _MIXED_NUMBER.sub(r"\1 \2", line)
-    if _FACE_MARK.search(line):
+    if chinese and _FACE_MARK.search(line):
         line = _LETTER_FACE.sub(" ", line)
     line = _UNUSUAL.sub(lambda found: found[0].translate(_SPELLING), line)
     if _PICTURE.search(line):
-        line = _FOOD_WORD.sub(_food_word, line)
+        if chinese:
+            line = _FOOD_WORD.sub(_food_word, line)
         line = _EMOJI_RUN.sub("", _FACE.sub(" ", line))
     return line
 
 
-def tidy(line: str) -> str:
+def tidy(line: str, chinese: bool = True) -> str:
     """A respelt line with single spaces where they belong, and no repeated punctuation."""
-    return _tidied(" ".join(line.split()))
+    line = " ".join(line.split())
+    return _tidied(line) if chinese else _REPEATED.sub(_first, line)
 
 
 def _tidied(line: str) -> str:
@@ -167,16 +173,16 @@ def _food_word(match: re.Match[str]) -> str:
 BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
-def clean_line(line: str) -> str:
+def clean_line(line: str, chinese: bool = True) -> str:
     """One line in one spelling: NFKC where safe, no unseen characters, no emoji, single spaces."""
-    while (cleaned := tidy(respell(line))) != line:
+    while (cleaned := tidy(respell(line, chinese), chinese)) != line:
         line = cleaned
     return line
 
 
-def split_lines(text: str) -> list[str]:
+def split_lines(text: str, chinese: bool = True) -> list[str]:
     """The clean, non-empty lines of `text`, cut at every kind of line break."""
-    return [line for raw in text.splitlines() if (line := clean_line(raw))]
+    return [line for raw in text.splitlines() if (line := clean_line(raw, chinese))]
 
 
 def letters(text: str) -> str:
@@ -185,7 +191,21 @@ def letters(text: str) -> str:
     return folded if folded.isalnum() else _NOT_LETTERS.sub("", folded)
 
 
-def chinese_share(text: str) -> float:
+def han_share(text: str) -> float:
     """Share of Han characters among the letters of `text`, from 0 to 1 (0 without letters)."""
+    return _share(_HAN_LETTER, text)
+
+
+def latin_share(text: str) -> float:
+    """Share of Latin letters among the letters of `text`, from 0 to 1 (0 without letters)."""
+    return _share(_LATIN_LETTER, text)
+
+
+def _share(letter: re.Pattern[str], text: str) -> float:
     alphabetic = sum(map(str.isalpha, text))
-    return len(re.findall(f"[{HAN}]", text)) / alphabetic if alphabetic else 0.0
+    return len(letter.findall(text)) / alphabetic if alphabetic else 0.0
+
+
+# What corpus.language counts, and the least share of it among the letters of a record.
+SCRIPTS = {"zh": ("Han", han_share), "en": ("Latin", latin_share)}
+LEAST_SHARE = 0.5

@@ -17,6 +17,11 @@ MAX_WHOLE_BYTES = 1 << 28  # of a table, a JSON array or a text file, which are 
 _PACKED_PIECE = 1 << 10
 
 
+def suffix_of(path: Path) -> str:
+    """What a file's name ends in, before .gz or .zst."""
+    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+
+
 def whole(path: Path) -> tuple[bytes, str]:
     """The content of a file that must be read whole, and why it breaks off, "" if it does not.
 
@@ -58,10 +63,11 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     held, broken = bytearray(), ""
     try:
         for piece in pieces:
-            held += piece
-            while len(held) >= BLOCK:
-                yield bytes(held[:BLOCK])
-                del held[:BLOCK]
+            for begin in range(0, len(piece), BLOCK):  # a piece may be large, and is not held twice
+                held += piece[begin : begin + BLOCK]
+                if len(held) >= BLOCK:
+                    yield bytes(held[:BLOCK])
+                    del held[:BLOCK]
     except ButlerError as error:
         broken = str(error)
     if held:

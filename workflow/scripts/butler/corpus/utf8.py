@@ -124,15 +124,14 @@ def write_conversations(
     """Write conversations, and how long each is in bytes; return how many bytes they all have.
 
     Args:
-        asked: the questions, a line feed after each; codes, bounds: as Conversations.lines() has
-            them.
+        asked: the questions, a NUL after each; codes, bounds: as Conversations.lines() has them.
         pieces: bytes after the question, between the two texts, and after them.
     """
     before, between, end = pieces
     at = letter = _0
     for record in range(len(sizes)):
         begin = at
-        while asked[letter] != 10:
+        while asked[letter]:
             at = _put_json(asked[letter], written, at)
             letter += _1
         letter += _1

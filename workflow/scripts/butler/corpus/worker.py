@@ -22,7 +22,7 @@ from butler.corpus.ngrams import Runs
 from butler.corpus.pieces import put_pieces
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
-from butler.corpus.sample import Limits
+from butler.settings.corpus import CorpusSettings
 
 SHARES = 64  # of the drawn order, in each of which samples are spooled apart
 SAMPLES = tuple(f"samples.{share}" for share in range(SHARES))
@@ -50,7 +50,7 @@ class Outcome:
     those of the usable records. `drawn` is a record's number in the order of the outputs (uint64),
     `offsets` and `sizes` say where its sample is in the spool of its share of that order, which
     worker `spool` wrote. `key_numbers` has a number of the keys of name and dish, 0 for none,
-    uint64 [records, 2]. `names` and `dishes` hold a line per record.
+    uint64 [records, 2]. `names` and `dishes` hold a text per record, a NUL between two.
     """
 
     chunk: Chunk
@@ -88,8 +88,8 @@ class Worker:
         )
         if not batch.rows:
             return outcome
-        outcome.names = "\n".join(batch.names).encode()
-        outcome.dishes = "\n".join(batch.dishes).encode()
+        outcome.names = "\0".join(batch.names).encode()
+        outcome.dishes = "\0".join(batch.dishes).encode()
         outcome.contents = b"".join(batch.contents)
         sizes = np.concatenate(batch.sizes).astype(np.int32)
         seed = self.job.style.seed
@@ -214,8 +214,9 @@ def _name(record: Any) -> str | None:
 _RECIPE = {
     "name": "青菜",
     "recipeIngredient": ["青菜"],
-    "recipeInstructions": ["青菜洗净切段，放入锅中炒熟，加盐盛出，趁热上桌吃完。"],
+    "recipeInstructions": ["青菜洗净切段，放入锅中炒熟", "加盐盛出，趁热上桌吃完。"],
 }
+_USABLE = CorpusSettings(language=None, min_chars=0)
 
 
 def compile_loops(job: Job) -> None:
@@ -223,7 +224,7 @@ def compile_loops(job: Job) -> None:
 
     Processes forked after it have them.
     """
-    style = replace(job.style, limits=Limits())  # which the recipe is usable by
+    style = replace(job.style, settings=_USABLE)  # by which the recipe is
     with TemporaryDirectory(dir=job.folder) as folder:
         worker = Worker(replace(job, format="xiachufang", style=style, folder=Path(folder)))
         worker.run(Chunk(0, "", first=1, entries=[orjson.dumps(_RECIPE)]))

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from butler.corpus.formats import FORMATS
 from butler.settings.section import Count, Positive, Section, Text
 
 LEAST_ALIKE = 0.1  # below it nearly every pair of records is a near-duplicate of the other
@@ -60,9 +61,7 @@ class CorpusSettings(Section):
 
     path: Text = "data/demo/recipes.jsonl"
     """a file or a folder; plain, .gz or .zst"""
-    format: Literal["xiachufang", "alpaca", "sharegpt", "xtuner", "qa_table", "markdown"] = (
-        "xiachufang"
-    )
+    format: Literal[tuple(FORMATS)] = "xiachufang"  # type: ignore[valid-type]
     language: Literal["zh", "en"] | None = "zh"
     """zh | en | null: records in another language are rejected; null keeps all"""
     system: str = (
@@ -81,6 +80,15 @@ class CorpusSettings(Section):
     """for the formats xiachufang and markdown alone"""
     near_duplicates: NearDuplicates = Field(default_factory=NearDuplicates)
     decontaminate: Decontaminate = Field(default_factory=Decontaminate)
+
+    @field_validator("system")
+    @classmethod
+    def _utf8(cls, system: str) -> str:
+        try:
+            system.encode()
+        except UnicodeEncodeError:
+            raise ValueError("is no text that could be written as UTF-8") from None
+        return system
 
     @model_validator(mode="after")
     def _lengths(self) -> Any:

@@ -14,7 +14,7 @@ from butler.errors import ButlerError
 QUESTION = ("question", "问题", "提问", "input", "instruction", "title", "ask")
 ANSWER = ("answer", "答案", "回答", "output", "response", "reply")
 MAX_CELL = 1 << 20  # characters
-_EXCEL = (".xlsx", ".xls", ".xlsb", ".ods")
+EXCEL = (".xlsx", ".xls", ".xlsb", ".ods")
 _WORKSHEET = SheetTypeEnum.WorkSheet  # the others are charts and programs
 Rows = Iterator[Sequence[Any]]
 
@@ -29,7 +29,7 @@ def tables(suffix: str, content: bytes, cut: bool) -> Iterator[tuple[str, Rows]]
     Raises:
         ButlerError: if the file cannot be read as a table.
     """
-    if suffix not in _EXCEL:
+    if suffix not in EXCEL:
         yield "", _csv(content, cut)
         return
     try:
