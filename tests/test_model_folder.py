@@ -81,8 +81,8 @@ BROKEN = {
 
 
 def test_a_whole_folder_is_taken(model):
-    check_model_folder(model)
-    check_values(model)
+    check_model_folder(model, "the/base")
+    check_values(model, "the/base")
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -90,8 +90,8 @@ def test_a_broken_folder_is_one_sentence(model, name):
     damage, sentence = BROKEN[name]
     damage(model)
     with pytest.raises(ButlerError, match=sentence) as raised:
-        check_model_folder(model)
-    assert "\n" not in str(raised.value)
+        check_model_folder(model, "the/base")
+    assert str(raised.value).startswith("the/base") and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -101,7 +101,7 @@ def test_weights_that_are_no_numbers_are_named(model, value):
     tensors[name].view(-1)[-1] = value
     save_file(tensors, model / SECOND)
     with pytest.raises(ButlerError, match=rf"{SECOND} holds NaN or infinity in {name}"):
-        check_values(model)
+        check_values(model, "the/base")
 
 
 def pickled(model, content):
@@ -127,7 +127,7 @@ def test_pickled_weights_are_converted(model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     to_safetensors.convert(model, out)
-    check_model_folder(out)
+    check_model_folder(out, "out")
     (shard,) = out.glob("*.safetensors")
     assert all(torch.equal(whole[name], tensor) for name, tensor in load_file(shard).items())
     assert not list(out.glob("*.bin"))

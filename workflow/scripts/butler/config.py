@@ -19,7 +19,7 @@ from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.release import RELEASES
 from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import check_model_folder
-from butler.xtuner.memory import micro_batches
+from butler.settings.training import TrainSettings
 from butler.yaml_files import check_size
 
 # JSON Schema takes 60.0 for an integer, and YAML's .nan and .inf for numbers.
@@ -50,7 +50,7 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> None:
     if errors:
         raise ButlerError(f"config: {_sentence(errors[0])} (see config/{schema_path.name})")
     check_consent(config["base"]["model"], config["base"]["remote_code"])
-    micro_batches(config["train"])
+    TrainSettings.check(config["train"])
     check_room(config)
 
 
@@ -146,7 +146,7 @@ def check_inputs(config: Mapping[str, Any], repository: Path) -> None:
         )
     model, revision = config["base"]["model"], config["base"]["revision"]
     if (repository / model).is_dir():
-        check_model_folder(repository / model)
+        check_model_folder(repository / model, model)
     else:
         if not HUB_ID.fullmatch(model):
             raise ButlerError(
