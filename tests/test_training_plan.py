@@ -21,9 +21,7 @@ from butler.xtuner.memory import (
 from render_training import render, schedule
 from workflow_state import ROOT
 
-INTERNLM2_7B = DecoderShape(
-    32, 4096, 14336, 32, 8, 128, 92544, fused_qkv=True, lora_on_head=True
-)
+INTERNLM2_7B = DecoderShape(32, 4096, 14336, 32, 8, 128, 92544, fused_qkv=True, lora_on_head=True)
 H200, CARD_80, CARD_24 = 139 * GIB, 79 * GIB, int(23.5 * GIB)
 
 
