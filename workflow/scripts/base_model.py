@@ -174,8 +174,8 @@ def set_chat_template(folder: Path, shown: str, template: ChatTemplate, remote_c
     stops = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for word in template.stop_words:
         ids = tokenizer.encode(word, add_special_tokens=False)
-        # An unknown word is one token too. Its id does not tell: the unknown token of Qwen2 is the
-        # end of a text, where its chats stop as well. Slow tokenizers decode with a space before.
+        # An unknown word is one token too. Its id does not tell: some models have one token for
+        # what is unknown and for the end of a text. Slow tokenizers decode with a space before.
         if len(ids) != 1 or tokenizer.decode(ids).strip() != word.strip():
             usual = " or ".join(family_of(model, f"{shown}/config.json").templates)
             hint = f", for its architecture usually {usual}" if usual else ""
