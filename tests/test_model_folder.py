@@ -5,6 +5,7 @@ import pickle
 import shutil
 import struct
 import subprocess
+from functools import partial
 
 import pytest
 import torch
@@ -276,14 +277,37 @@ def test_the_weights_of_a_hub_model_come_after_consent_to_its_code(consent, tmp_
         return tmp_path
 
     monkeypatch.setattr(base_model, "_download", download)
-    arguments = ("someone/model", ROOT, "0" * 40, consent)
+    check = partial(base_model.check_consent, shown="someone/model", remote_code=consent)
+    arguments = ("someone/model", ROOT, "0" * 40, check)
     if consent:
         assert base_model.locate(*arguments) == tmp_path
         assert len(asked) == 2 and "*.bin" in asked[1]["ignore_patterns"]
     else:
-        with pytest.raises(ButlerError, match=r"\(configuration_x, t_y.py\); set base.remote_code"):
+        with pytest.raises(
+            ButlerError,
+            match=r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code",
+        ):
             base_model.locate(*arguments)
     assert asked[0] == {"allow_patterns": ["*.json"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((False, None, None), "runs Python code of its own"),
+        ((True, 96, None), "config.json: hidden_size 256 is no multiple of awq.group_size 96"),
+        ((True, 128, "0.7.3"), None),
+    ],
+)
+def test_a_base_that_the_settings_do_not_go_with_is_told_by_its_json_alone(
+    options, sentence, tmp_path
+):
+    for path in TINY.glob("*.json"):
+        shutil.copyfile(path, tmp_path / path.name)
+    if sentence is None:
+        return base_model.check_run(tmp_path, "someone/model", *options)
+    with pytest.raises(ButlerError, match=f"^someone/model.*{sentence}"):
+        base_model.check_run(tmp_path, "someone/model", *options)
 
 
 @pytest.mark.e2e

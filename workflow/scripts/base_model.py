@@ -10,7 +10,8 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,25 @@ from butler.errors import ButlerError, run_cli
 from butler.families import family_of
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
-from butler.model_folder import PICKLES, check_model_folder, check_values
+from butler.model_folder import (
+    PICKLES,
+    check_group_size,
+    check_model_folder,
+    check_served,
+    check_values,
+    model_config,
+)
 
 
-def locate(model: str, repository: Path, revision: str | None, remote_code: bool) -> Path:
+def locate(
+    model: str, repository: Path, revision: str | None, check: Callable[[Path], None]
+) -> Path:
     """Return the local folder of `model`: a path, or a hub id that is downloaded at `revision`.
 
+    Of a hub model `check` is called with its JSON files before its weights are fetched.
+
     Raises:
-        ButlerError: if it is not to be had; of a hub model also if it names code of its own that
-            must not run, before its weights are fetched.
+        ButlerError: if it is not to be had.
     """
     if (repository / model).is_dir():
         return repository / model
@@ -38,7 +49,7 @@ def locate(model: str, repository: Path, revision: str | None, remote_code: bool
         )
     if revision is None:
         raise ButlerError(f"base.revision is missing: pin the commit of hub model '{model}'")
-    check_consent(_download(model, revision, allow_patterns=["*.json"]), model, remote_code)
+    check(_download(model, revision, allow_patterns=["*.json"]))
     # No pickles: they are not taken, and some are as large as the weights.
     return _download(model, revision, ignore_patterns=list(PICKLES))
 
@@ -79,6 +90,29 @@ def check_consent(folder: Path, shown: str, remote_code: bool) -> None:
             f"{shown} runs Python code of its own ({', '.join(sorted(named))}.py); "
             "set base.remote_code to the value of base.model if you trust it"
         )
+
+
+def check_run(
+    folder: Path, shown: str, remote_code: bool, group_size: int | None, release: str | None
+) -> None:
+    """Stop if the run's settings do not go with the folder's configurations.
+
+    Args:
+        folder: with the base's JSON files at least.
+        shown: base.model as the user wrote it.
+        remote_code: whether the model's own code may run.
+        group_size: of 4-bit weights; None if none are made.
+        release: of LMDeploy, as config.yaml names it; None leaves open what serves.
+
+    Raises:
+        ButlerError: one sentence that names the file and what does not go with it.
+    """
+    check_consent(folder, shown, remote_code)
+    config = model_config(folder, shown)
+    if group_size:
+        check_group_size(config, group_size, shown)
+    if release:
+        check_served(config, release, shown)
 
 
 def _configurations(folder: Path, shown: str) -> list[tuple[Path, dict[str, Any]]]:
@@ -198,8 +232,6 @@ def prepare(
     source: Path, shown: str, folder: Path, template: ChatTemplate, remote_code: bool
 ) -> None:
     """Fill `folder` with the base model at `source`, ready for every later stage."""
-    check_model_folder(source, shown)
-    check_consent(source, shown, remote_code)
     check_values(source, shown)
     for path in sorted(source.iterdir()):
         pickled = any(path.match(pattern) for pattern in PICKLES)
@@ -220,10 +252,21 @@ def main() -> None:
     )
     parser.add_argument("--chat-template", required=True, help="name in config/chat_templates.yaml")
     parser.add_argument("--remote-code", action="store_true", help="the model's code may run")
+    parser.add_argument("--group-size", type=int, help="of 4-bit weights, if any are made")
+    parser.add_argument("--lmdeploy", help="the release that serves, as config.yaml names it")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     template = ChatTemplate.load(args.chat_template)
-    source = locate(args.model, args.repository, args.revision, args.remote_code)
+    check = partial(
+        check_run,
+        shown=args.model,
+        remote_code=args.remote_code,
+        group_size=args.group_size,
+        release=args.lmdeploy,
+    )
+    source = locate(args.model, args.repository, args.revision, check)
+    check_model_folder(source, args.model)
+    check(source)
     with atomic_dir(args.out) as folder:
         prepare(source, args.model, folder, template, args.remote_code)
 

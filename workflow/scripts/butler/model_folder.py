@@ -27,11 +27,7 @@ def check_model_folder(folder: Path, shown: str) -> None:
     Raises:
         ButlerError: one sentence that names the file and what to do.
     """
-    if not (folder / "config.json").is_file():
-        raise ButlerError(
-            f"{shown}/config.json is missing; base.model takes a complete Hugging Face folder"
-        )
-    config = _read_json(folder, "config.json", shown)
+    config = model_config(folder, shown)
     family = family_of(config, f"{shown}/config.json")
     _check_tokenizer(folder, shown)
     shapes: dict[str, list[int]] = {}
@@ -39,6 +35,19 @@ def check_model_folder(folder: Path, shown: str) -> None:
         shapes |= read_shapes(shard, f"{shown}/{shard.name}")
     _check_names(folder, shapes, shown)
     _check_ends(config, family, shapes, shown)
+
+
+def model_config(folder: Path, shown: str) -> dict[str, Any]:
+    """Return config.json.
+
+    Raises:
+        ButlerError: if it is missing or no JSON object.
+    """
+    if not (folder / "config.json").is_file():
+        raise ButlerError(
+            f"{shown}/config.json is missing; base.model takes a complete Hugging Face folder"
+        )
+    return _read_json(folder, "config.json", shown)
 
 
 def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> None:
