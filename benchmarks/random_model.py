@@ -226,7 +226,7 @@ def make(out: Path, shape: Shape, awq: bool, seed: int, device: str, context: in
         atomic_write_json(raw / "config.json", config_json(shape, awq, context))
         save_tokenizer(byte_tokenizer(shape.vocab), raw, TEMPLATE)
         with atomic_dir(out) as folder:
-            base_model.prepare(raw, folder, ChatTemplate.load(TEMPLATE), remote_code=True)
+            base_model.prepare(raw, str(raw), folder, ChatTemplate.load(TEMPLATE), remote_code=True)
     return size
 
 

@@ -31,7 +31,8 @@ from training_runs import (
 )
 
 from butler.errors import run_cli
-from butler.xtuner.memory import Shape
+from butler.settings.training import TrainSettings
+from butler.xtuner.memory import DecoderShape
 
 KINDS = {"ddp": None, **{f"zero{n}": f"deepspeed_zero{n}" for n in (1, 2, 3)}}
 
@@ -67,9 +68,10 @@ def difference(stock: list[float], ours: list[float]) -> dict[str, float]:
     }
 
 
-def common_settings(args: argparse.Namespace, **changed: Any) -> dict[str, Any]:
+def common_settings(args: argparse.Namespace, **changed: Any) -> TrainSettings:
     """Return the train section that this run's options ask for."""
-    return settings(max_length=args.tokens, max_steps=args.steps, batch_size=args.packs) | changed
+    asked = {"max_length": args.tokens, "max_steps": args.steps, "batch_size": args.packs}
+    return settings(**asked | changed)
 
 
 def run_speed(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> None:
@@ -95,7 +97,7 @@ def run_steps(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> 
     peak = matmul_peak()
     figures["matmul_tflops"] = round(peak)
     most = max(args.micro_batches + [2])
-    shape = Shape.read(args.model)
+    shape = DecoderShape.read(args.model)
     batch = packs(data, args.model, args.tokens, most)
     share = (batch["labels"] >= 0).float().mean().item()
     figures["labelled_share"] = round(share, 3)
@@ -110,7 +112,7 @@ def run_steps(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> 
         figures["ablation"] = steps.rows
 
 
-def rounding(shape: Shape, tokens: int) -> list[dict[str, float]]:
+def rounding(shape: DecoderShape, tokens: int) -> list[dict[str, float]]:
     """Say how much of a small LoRA product survives, in each of the model's layer sizes."""
     from training_steps import lora_share
 
@@ -227,7 +229,7 @@ def main() -> None:
     if {"peft", "ablation"} & set(args.what):
         run_steps(args, data, figures)
     if "rounding" in args.what:
-        figures["lora_share"] = rounding(Shape.read(args.model), args.tokens)
+        figures["lora_share"] = rounding(DecoderShape.read(args.model), args.tokens)
     run_speed(args, data, figures)
     if "zero" in args.what:
         run_zero(args, data, figures)

@@ -16,9 +16,10 @@ import yaml
 from common import ROOT, SCRIPTS, ButlerError
 
 from butler.chat_template import ChatTemplate
+from butler.settings.training import TrainSettings
 from butler.tools import tool_environment
 from butler.training_log import read_log
-from butler.xtuner.memory import GIB, Plan, Shape, free_memory, make_plan
+from butler.xtuner.memory import GIB, BatchPlan, DecoderShape, free_memory, make_plan
 from render_training import render
 
 TEMPLATE = "internlm2_chat"
@@ -26,19 +27,16 @@ SEED = 42
 PEAK = re.compile(r"Iter\(train\).* memory: (\d+)")
 
 
-def settings(**changed: Any) -> dict[str, Any]:
+def settings(**changed: Any) -> TrainSettings:
     """Return the 7B overlay's train section with what a benchmark changes."""
-    folder = ROOT / "config"
-    parts = [folder / "config.yaml", folder / "internlm2_chat_7b.yaml"]
-    merged = {}
-    for part in parts:
-        merged |= yaml.safe_load(part.read_text(encoding="utf-8"))["train"]
-    return merged | {"log_interval": 1, "checkpoint_interval": 10**6} | changed
+    overlay = (ROOT / "config" / "internlm2_chat_7b.yaml").read_text(encoding="utf-8")
+    every = {"log_interval": 1, "checkpoint_interval": 10**6}
+    return TrainSettings.check(yaml.safe_load(overlay)["train"] | every | changed)
 
 
 def write_config(
-    work: Path, model: Path, data: Path, train: dict[str, Any], limit: float | None
-) -> Plan:
+    work: Path, model: Path, data: Path, train: TrainSettings, limit: float | None
+) -> BatchPlan:
     """Render XTuner's configuration into `work`, as the workflow does; return its plan.
 
     `limit` is the GPU memory to plan for, in GiB, instead of what is free.
@@ -46,8 +44,8 @@ def write_config(
     import torch
 
     cuda = torch.cuda.is_available()
-    free = int(limit * GIB) if limit else free_memory(train["processes"]) if cuda else 0
-    plan = make_plan(train, Shape.read(model), cuda, free)
+    free = int(limit * GIB) if limit else free_memory(train.processes) if cuda else 0
+    plan = make_plan(train, DecoderShape.read(model), cuda, free)
     device = "cuda" if cuda else "cpu"
     template = ChatTemplate.load(TEMPLATE)
     text = render(train, plan, template, device, str(model), str(data), SEED, remote_code=True)
@@ -57,18 +55,18 @@ def write_config(
     return plan
 
 
-def product_command(work: Path, model: Path, data: Path, train: dict[str, Any]) -> list[str]:
+def product_command(work: Path, model: Path, data: Path, train: TrainSettings) -> list[str]:
     """Return the command line of train.py for a configuration that `write_config` made."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "--config", str(work / "config.py")]
     command += ["--plan", str(work / "plan.json"), "--data", str(data), "--base", str(model)]
     command += ["--work", str(work / "work"), "--out", str(work / "checkpoint")]
     command += ["--loss", str(work / "loss.csv"), "--check", str(work / "check.json")]
     command += ["--threads", "8"]
-    return command + (["--deepspeed", train["deepspeed"]] if train["deepspeed"] else [])
+    return command + (["--deepspeed", train.deepspeed] if train.deepspeed else [])
 
 
 def train_product(
-    work: Path, model: Path, data: Path, train: dict[str, Any], limit: float | None = None
+    work: Path, model: Path, data: Path, train: TrainSettings, limit: float | None = None
 ) -> dict[str, Any]:
     """Train through render_training.py and train.py; return speed, peak memory and losses."""
     plan = write_config(work, model, data, train, limit)
@@ -96,7 +94,7 @@ def train_product(
     }
 
 
-def _losses(work: Path, plan: Plan) -> list[dict[str, float]]:
+def _losses(work: Path, plan: BatchPlan) -> list[dict[str, float]]:
     """Return step, loss and tokens per second, also of a training whose check failed."""
     path = work / "loss.csv"
     if path.is_file():
@@ -112,19 +110,19 @@ def _losses(work: Path, plan: Plan) -> list[dict[str, float]]:
 
 
 def summary(
-    plan: Plan, train: dict[str, Any], losses: list[dict[str, float]], log: Path
+    plan: BatchPlan, train: TrainSettings, losses: list[dict[str, float]], log: Path
 ) -> dict[str, Any]:
     """Return a run's figures; the speed is the median of the steps after the first fifth."""
     steady = [row["tokens_per_second"] for row in losses[max(1, len(losses) // 5) :]]
     peaks = PEAK.findall(log.read_text(encoding="utf-8"))
     return {
         "kernels": plan.kernels,
-        "packs_per_update": train["batch_size"],
+        "packs_per_update": train.batch_size,
         "micro_batch": plan.micro_batch,
         "accumulation": plan.accumulation,
         "recompute_layers": plan.recompute_layers,
         "processes": plan.processes,
-        "deepspeed": train["deepspeed"],
+        "deepspeed": train.deepspeed,
         "tokens_per_second": round(statistics.median(steady)) if steady else None,
         "peak_gib": round(max(map(int, peaks)) / 1024, 2) if peaks else None,
         "planned_gib": round(plan.needed / GIB, 2) if plan.needed else None,

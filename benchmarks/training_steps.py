@@ -13,7 +13,7 @@ import torch
 from common import SCRIPTS  # noqa: F401  makes our package importable
 from torch import Tensor, nn
 
-from butler.xtuner.memory import GIB, Shape
+from butler.xtuner.memory import GIB, DecoderShape
 
 SPEED_OF_MATMUL = 8192
 
@@ -101,7 +101,7 @@ def base_options(model: Path, attention: str) -> dict[str, Any]:
 class Steps:
     """Forward and backward passes of one model on the same packs, timed and measured."""
 
-    def __init__(self, batch: dict[str, Tensor], shape: Shape, peak: float) -> None:
+    def __init__(self, batch: dict[str, Tensor], shape: DecoderShape, peak: float) -> None:
         self.batch, self.peak = batch, peak
         self.tokens = batch["input_ids"].shape[1]
         self.flops = shape.flops(64, self.tokens)

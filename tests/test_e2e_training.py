@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from butler.xtuner import FINISHED
 from real_tools import ENVIRONMENTS, SCRIPTS, python_of, script
@@ -50,9 +49,8 @@ def data(tmp_path_factory):
 
 
 def settings(**changed):
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     small = {"max_steps": STEPS, "checkpoint_interval": INTERVAL, "max_length": 128}
-    return config["train"] | small | {"batch_size": 2, "log_interval": 1} | changed
+    return small | {"batch_size": 2, "log_interval": 1} | changed
 
 
 def command(folder, base, data, **changed):
@@ -60,7 +58,7 @@ def command(folder, base, data, **changed):
     done = script(
         "xtuner",
         "render_training.py",
-        *("--train", json.dumps(settings(**changed)), "--chat-template", "internlm2_chat"),
+        *("--settings", json.dumps(settings(**changed)), "--chat-template", "internlm2_chat"),
         *("--remote-code", "--base", base, "--data", data, "--seed", 42),
         *("--out", folder / "config.py", "--plan", folder / "plan.json"),
     )

@@ -5,10 +5,13 @@ import pickle
 import shutil
 import struct
 import subprocess
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 import base_model
 import to_safetensors
@@ -47,6 +50,17 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def drop_tensor(folder, name):
+    """Take a tensor away, from the index too."""
+    index = folder / "model.safetensors.index.json"
+    places = json.loads(index.read_text())["weight_map"]
+    shard = folder / places.pop(name)
+    index.write_text(json.dumps({"weight_map": places}))
+    tensors = load_file(shard)
+    del tensors[name]
+    save_file(tensors, shard)
+
+
 SECOND = "model-00002-of-00002.safetensors"
 BROKEN = {
     "missing shard": (lambda m: (m / SECOND).unlink(), rf"{SECOND} is missing, named in"),
@@ -75,14 +89,30 @@ BROKEN = {
         lambda m: set_config(m, vocab_size=4096),
         r"config.json says vocab_size and hidden_size \[4096, 256\], .* is \[2048, 256\]",
     ),
+    "lost head": (
+        lambda m: drop_tensor(m, "output.weight"),
+        "names architecture InternLM2ForCausalLM, but the weights beside it have no output.weight",
+    ),
+    "no tokenizer": (
+        lambda m: [path.unlink() for path in m.glob("tokenizer*")],
+        "tokenizer_config.json is missing; base.model needs the tokenizer",
+    ),
+    "no vocabulary": (
+        lambda m: (m / "tokenizer.json").unlink(),
+        "holds no vocabulary of a tokenizer, one of tokenizer.json, tokenizer.model, vocab.json",
+    ),
+    "half a vocabulary": (
+        lambda m: (m / "tokenizer.json").rename(m / "vocab.json"),
+        "holds no vocabulary of a tokenizer, .* vocab.json with merges.txt",
+    ),
     "broken config": (lambda m: (m / "config.json").write_text("{"), "config.json is no JSON"),
     "no config": (lambda m: (m / "config.json").unlink(), "config.json is missing"),
 }
 
 
 def test_a_whole_folder_is_taken(model):
-    check_model_folder(model)
-    check_values(model)
+    check_model_folder(model, "the/base")
+    check_values(model, "the/base")
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -90,8 +120,22 @@ def test_a_broken_folder_is_one_sentence(model, name):
     damage, sentence = BROKEN[name]
     damage(model)
     with pytest.raises(ButlerError, match=sentence) as raised:
-        check_model_folder(model)
-    assert "\n" not in str(raised.value)
+        check_model_folder(model, "the/base")
+    assert str(raised.value).startswith("the/base") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("names", [["tokenizer.model"], ["vocab.json", "merges.txt"]])
+def test_the_vocabulary_of_a_slow_tokenizer_is_one(model, names):
+    (model / "tokenizer.json").unlink()
+    for name in names:
+        (model / name).write_text("")
+    check_model_folder(model, "the/base")
+
+
+def test_a_head_that_is_the_embedding_needs_no_tensor_of_its_own(model):
+    drop_tensor(model, "output.weight")
+    set_config(model, tie_word_embeddings=True)
+    check_model_folder(model, "the/base")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -101,7 +145,7 @@ def test_weights_that_are_no_numbers_are_named(model, value):
     tensors[name].view(-1)[-1] = value
     save_file(tensors, model / SECOND)
     with pytest.raises(ButlerError, match=rf"{SECOND} holds NaN or infinity in {name}"):
-        check_values(model)
+        check_values(model, "the/base")
 
 
 def pickled(model, content):
@@ -127,7 +171,7 @@ def test_pickled_weights_are_converted(model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     to_safetensors.convert(model, out)
-    check_model_folder(out)
+    check_model_folder(out, "out")
     (shard,) = out.glob("*.safetensors")
     assert all(torch.equal(whole[name], tensor) for name, tensor in load_file(shard).items())
     assert not list(out.glob("*.bin"))
@@ -180,10 +224,33 @@ def name_own_code(folder):
     set_config(folder, auto_map={"AutoModelForCausalLM": "someone/else--modeling_x.X"})
 
 
+def know_no_stop_word(folder):
+    """Give the folder a tokenizer to which all but two words are the same unknown one."""
+    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "special_tokens_map.json").unlink()
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "eos_token": "</s>"}'
+    )
+
+
 REFUSED = {
+    "unknown stop word": (
+        know_no_stop_word,
+        "stops at '<|im_end|>', which is not one token of the tokenizer of",
+    ),
     "vocabulary": (shrink_embedding, "tokens and the embedding 1000 rows"),
-    "template": (lambda m: None, "stops at '<|endoftext|>', which is not one token"),
-    "code": (name_own_code, "runs Python code of its own (modeling_x.py); set base.remote_code"),
+    "template": (
+        lambda m: None,
+        "stops at '<|endoftext|>', which is not one token of the tokenizer of {model}; set "
+        "base.chat_template to the one that the base model was trained with, for its architecture "
+        "usually llama2_chat",
+    ),
+    "code": (
+        name_own_code,
+        "{model} runs Python code of its own (modeling_x.py); set base.remote_code",
+    ),
     "nan": (
         lambda m: save_file(
             {
@@ -210,14 +277,37 @@ def test_the_weights_of_a_hub_model_come_after_consent_to_its_code(consent, tmp_
         return tmp_path
 
     monkeypatch.setattr(base_model, "_download", download)
-    arguments = ("someone/model", ROOT, "0" * 40, consent)
+    check = partial(base_model.check_consent, shown="someone/model", remote_code=consent)
+    arguments = ("someone/model", ROOT, "0" * 40, check)
     if consent:
         assert base_model.locate(*arguments) == tmp_path
         assert len(asked) == 2 and "*.bin" in asked[1]["ignore_patterns"]
     else:
-        with pytest.raises(ButlerError, match=r"\(configuration_x, t_y.py\); set base.remote_code"):
+        with pytest.raises(
+            ButlerError,
+            match=r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code",
+        ):
             base_model.locate(*arguments)
     assert asked[0] == {"allow_patterns": ["*.json"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((False, None, None), "runs Python code of its own"),
+        ((True, 96, None), "config.json: hidden_size 256 is no multiple of awq.group_size 96"),
+        ((True, 128, "0.7.3"), None),
+    ],
+)
+def test_a_base_that_the_settings_do_not_go_with_is_told_by_its_json_alone(
+    options, sentence, tmp_path
+):
+    for path in TINY.glob("*.json"):
+        shutil.copyfile(path, tmp_path / path.name)
+    if sentence is None:
+        return base_model.check_run(tmp_path, "someone/model", *options)
+    with pytest.raises(ButlerError, match=f"^someone/model.*{sentence}"):
+        base_model.check_run(tmp_path, "someone/model", *options)
 
 
 @pytest.mark.e2e
@@ -229,6 +319,20 @@ def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path,
     template = ["--chat-template", "qwen_chat"] if name == "template" else []
     done = prepare(tmp_path / "model", tmp_path / "out", *template)
     assert done.returncode == 1
-    assert sentence in done.stderr
+    assert sentence.format(model=tmp_path / "model") in done.stderr
+    assert "/out" not in done.stderr and ".out." not in done.stderr, "a temporary copy is named"
     assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.e2e
+def test_an_unknown_token_that_chats_stop_at_is_taken_as_in_qwen2(llama, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(llama, model)
+    path = model / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"unk_token": "<|im_end|>"}))
+    done = prepare(model, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    stops = json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"]
+    words = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
+    assert {word["content"]: word["id"] for word in words}["<|im_end|>"] in stops

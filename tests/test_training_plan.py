@@ -9,27 +9,30 @@ import yaml
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.xtuner.memory import GIB, Plan, Shape, estimate, free_memory, make_plan
+from butler.settings.training import TrainSettings
+from butler.xtuner.memory import (
+    GIB,
+    BatchPlan,
+    DecoderShape,
+    estimate,
+    free_memory,
+    make_plan,
+)
 from render_training import render, schedule
 from workflow_state import ROOT
 
-INTERNLM2_7B = Shape(32, 4096, 14336, 32, 8, 128, 92544, fused_qkv=True)
+INTERNLM2_7B = DecoderShape(32, 4096, 14336, 32, 8, 128, 92544, fused_qkv=True, lora_on_head=True)
 H200, CARD_80, CARD_24 = 139 * GIB, 79 * GIB, int(23.5 * GIB)
 
 
-def settings(name="config.yaml", **changed):
-    train = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))["train"]
-    overlay = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))["train"]
-    return train | overlay | changed
-
-
 def seven_b(**changed):
-    return settings("internlm2_chat_7b.yaml", **changed)
+    overlay = (ROOT / "config" / "internlm2_chat_7b.yaml").read_text(encoding="utf-8")
+    return TrainSettings.check(yaml.safe_load(overlay)["train"] | changed)
 
 
 def test_the_shape_of_the_7b_is_read_from_its_config(tmp_path):
     config = {
-        "model_type": "internlm2",
+        "architectures": ["InternLM2ForCausalLM"],
         "num_hidden_layers": 32,
         "hidden_size": 4096,
         "intermediate_size": 14336,
@@ -38,7 +41,7 @@ def test_the_shape_of_the_7b_is_read_from_its_config(tmp_path):
         "vocab_size": 92544,
     }
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert Shape.read(tmp_path) == INTERNLM2_7B
+    assert DecoderShape.read(tmp_path) == INTERNLM2_7B
     # What InternLM2-7B's model card says: 7.7 billion with embeddings and head.
     embeddings = 2 * 92544 * 4096
     assert 7.7e9 < INTERNLM2_7B.linear_parameters + embeddings < 7.8e9
@@ -46,11 +49,11 @@ def test_the_shape_of_the_7b_is_read_from_its_config(tmp_path):
     del config["vocab_size"]
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ButlerError, match="config.json has no 'vocab_size'"):
-        Shape.read(tmp_path)
+        DecoderShape.read(tmp_path)
 
 
 def test_the_demo_on_a_cpu_trains_as_it_always_did():
-    train = settings()
+    train = TrainSettings()
     plan = make_plan(train, INTERNLM2_7B, on_gpu=False)
     assert (plan.kernels, plan.micro_batch, plan.accumulation) == ("stock", 1, 2)
     assert plan.recompute_layers == 0
@@ -131,7 +134,7 @@ def test_stock_kernels_on_a_gpu_are_xtuners_own_settings():
 )
 def test_packs_that_cannot_be_shared_out_are_named(changed, sentence):
     with pytest.raises(ButlerError, match=sentence):
-        make_plan(seven_b(**changed), INTERNLM2_7B, True, H200)
+        seven_b(**changed)
 
 
 def test_processes_share_an_update():
@@ -145,7 +148,7 @@ def test_the_configuration_says_what_was_planned(kernels, tmp_path):
     train = seven_b(kernels=kernels)
     plan = make_plan(train, INTERNLM2_7B, True, H200)
     plan.write(tmp_path / "plan.json")
-    assert Plan.load(tmp_path / "plan.json") == plan
+    assert BatchPlan.load(tmp_path / "plan.json") == plan
     template = ChatTemplate.load("internlm2_chat")
     text = render(train, plan, template, "cuda", "base", "train.jsonl", 42, remote_code=True)
     compile(text, "config.py", "exec")

@@ -11,6 +11,7 @@ from pathlib import Path
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, discard
 from butler.tools import run_tool, tool_environment
+from butler.xtuner.configuration import check_rendered
 
 WANTED = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--discard", type=Path, help="the training's work folder")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    check_rendered(args.config)
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         environment = tool_environment(
             Path(cache), args.threads, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1"

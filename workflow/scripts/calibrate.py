@@ -18,9 +18,9 @@ from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_dir
 from butler.held_out import rendered
+from butler.hf_folder import keep_old_cache
 from butler.lmdeploy.on_cpu import (
     CALIBRATION_TEXTS,
-    allow_internlm2_cache,
     enough_text,
     fp32_view,
     without_cuda,
@@ -120,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
         without_cuda()
-        allow_internlm2_cache()
+        keep_old_cache(args.model)
         with progress("calibrate", lambda: f"{args.samples} samples of {args.length} tokens"):
             calibrate(args.model, texts, args, folder)
 

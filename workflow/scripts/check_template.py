@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from butler.checks import conclude
-from butler.errors import ButlerError, run_cli
+from butler.errors import run_cli
 from butler.lmdeploy.on_cpu import without_cuda
 from butler.reference.tokenizer import ChatTokenizer
 
 IGNORED = -100
 
 
-def training_prompt(record: dict[str, Any]) -> list[int]:
-    """Return the tokens up to the first that carries loss."""
+def training_prompt(record: dict[str, Any]) -> list[int] | None:
+    """Return the tokens up to the first that carries loss; None if the sample was cut before it."""
     first = next((i for i, label in enumerate(record["labels"]) if label != IGNORED), None)
-    if first is None:
-        raise ButlerError("a record's answer lies beyond train.max_length; raise it")
-    return record["input_ids"][:first]
+    return None if first is None else record["input_ids"][:first]
 
 
 def messages_of(record: dict[str, Any]) -> list[dict[str, str]]:
@@ -40,21 +38,24 @@ def lmdeploy_prompt(path: Path, messages: list[dict[str, str]]) -> str:
     return ChatTemplateConfig.from_json(str(path)).chat_template.messages2prompt(messages)
 
 
-def differences(workspace: Path, records: list[dict[str, Any]]) -> list[str]:
-    """Return a sentence for each record whose prompts are not the same."""
+def differences(workspace: Path, records: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Return how many records hold a whole prompt, and a sentence for each difference in those."""
     without_cuda()
     tokenizer = ChatTokenizer(workspace, trust_remote_code=True)
-    found = []
+    compared, found = 0, []
     for number, record in enumerate(records, start=1):
         messages = messages_of(record)
         trained, served = training_prompt(record), tokenizer.encode_chat(messages)
+        if trained is None:
+            continue
+        compared += 1
         if trained != served:
             found.append(f"record {number} {_first_difference(tokenizer, trained, served)}")
             continue
         found += _lmdeploy_difference(workspace, tokenizer, messages)
         # Benchmarks ask without a system turn; LMDeploy likes to add one.
         found += _lmdeploy_difference(workspace, tokenizer, messages[-1:])
-    return found
+    return compared, found
 
 
 def _lmdeploy_difference(
@@ -91,13 +92,19 @@ def main() -> None:
     args = parser.parse_args()
     lines = args.prompts.read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    wrong = differences(args.workspace, records)
+    compared, wrong = differences(args.workspace, records)
+    cut = len(records) - compared
+    said = f"{compared} prompts are byte for byte those of the training"
+    if cut:
+        said += f"; {cut} more are cut before their answer, at train.max_length"
+    if not compared:
+        said = f"train.max_length cuts each of {cut} prompts before its answer: raise it"
     conclude(
         args.out,
         "template",
-        not wrong,
-        wrong[0] if wrong else f"{len(records)} prompts are byte for byte those of the training",
-        {"prompts": len(records), "different": len(wrong)},
+        compared > 0 and not wrong,
+        wrong[0] if wrong else said,
+        {"prompts": compared, "cut": cut, "different": len(wrong)},
         {"different": 0},
     )
 

@@ -18,9 +18,8 @@ from butler.chat_template import ChatTemplate
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.held_out import rendered
-from butler.hf_folder import model_nll
+from butler.hf_folder import keep_old_cache, model_nll
 from butler.lmdeploy.awq_weights import dequantised_state
-from butler.lmdeploy.on_cpu import allow_internlm2_cache
 from butler.manifest import verify_manifest
 from butler.reference.generate import Engine
 from butler.reference.tokenizer import ChatTokenizer
@@ -88,7 +87,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache
-        allow_internlm2_cache()
+        keep_old_cache(args.model)
         measured = measure(args)
     conclude(
         args.out,

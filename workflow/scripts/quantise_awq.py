@@ -15,21 +15,11 @@ from butler.held_out import rendered
 from butler.hf_folder import carry_over, read_config
 from butler.lmdeploy import auto_awq as lmdeploy_awq
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
+from butler.model_folder import check_group_size
 from butler.progress import progress
 from butler.tools import run_tool, tool_environment
 
 MOST_AT_A_TIME = 8  # samples; more gain nothing
-
-
-def check_group_size(group_size: int, model: Path) -> None:
-    """Raise ButlerError for a group size that does not divide the layers."""
-    config = read_config(model)
-    for key in ("hidden_size", "intermediate_size"):
-        if config.get(key, group_size) % group_size:
-            raise ButlerError(
-                f"the base model's {key} {config[key]} is no multiple of awq.group_size "
-                f"{group_size}: it cannot be quantised"
-            )
 
 
 def samples_at_a_time(free: int, heads: int, length: int) -> int:
@@ -81,7 +71,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    check_group_size(args.group_size, args.model)
+    check_group_size(read_config(args.model), args.group_size, str(args.model))
     device = resolve_device(args.device)
     texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
     with tempfile.TemporaryDirectory() as scratch, atomic_dir(args.out) as folder:

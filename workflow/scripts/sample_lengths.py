@@ -1,12 +1,14 @@
-"""Count the tokens of training samples, by XTuner's own code, and those that it cuts.
+"""Count the tokens of training samples, by XTuner's own code, before any training.
 
-The first --records are measured: the corpus stage has put its records in an order drawn by seed.
+Stops the run if XTuner would cut a larger share of them than --limit. The first --records are
+measured: the corpus stage has put its records in an order drawn by seed.
 """
 
 import argparse
 import json
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ BINS = 40  # at most, in the histogram
 WIDTHS = (10, 20, 50, 100, 200, 500, 1000)
 
 
-def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, object]:
+def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, Any]:
     """Return what the report shows of samples of these lengths in tokens.
 
     Args:
@@ -46,12 +48,31 @@ def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, obje
     }
 
 
+def check_cut(counted: dict[str, Any], limit: float) -> None:
+    """Check that at most the share `limit` of the samples is longer than max_length.
+
+    A sample that is cut teaches an answer without its end, or none at all.
+
+    Raises:
+        ButlerError: naming the keys to change.
+    """
+    share = counted["cut"] / counted["records"]
+    if share > limit:
+        raise ButlerError(
+            f"{counted['cut']:,} of {counted['records']:,} training samples are longer than "
+            f"train.max_length {counted['max_length']} and would be cut, a share of {share:.3f} "
+            f"(checks.cut_samples {limit}; the longest has {counted['longest']:,} tokens): raise "
+            "train.max_length or lower corpus.max_chars"
+        )
+
+
 def main() -> None:
-    """Write the counts as JSON."""
+    """Write the counts as JSON, if few enough samples are cut."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="XTuner's, rendered")
     parser.add_argument("--data", type=Path, required=True, help="train.jsonl")
     parser.add_argument("--max-length", type=int, required=True, help="tokens left of a sample")
+    parser.add_argument("--limit", type=float, required=True, help="share that may be cut")
     parser.add_argument("--records", type=int, default=20_000, help="(%(default)s)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -63,6 +84,7 @@ def main() -> None:
     if not lengths:
         raise ButlerError(f"{args.data} holds no record")
     counted = summary(lengths, trained, args.max_length)
+    check_cut(counted, args.limit)
     atomic_write_text(args.out, json.dumps(counted, indent=2) + "\n")
 
 

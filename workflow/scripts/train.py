@@ -26,8 +26,9 @@ from butler.progress import progress
 from butler.tools import run_tool, tool_environment
 from butler.training_log import judge, read_log, training_status
 from butler.xtuner import FINISHED
+from butler.xtuner.configuration import check_rendered
 from butler.xtuner.launch import free_port, launch
-from butler.xtuner.memory import GIB, Plan, free_memory, require_gpus
+from butler.xtuner.memory import GIB, BatchPlan, free_memory, require_gpus
 
 FINGERPRINT = "fingerprint"
 ARITHMETIC = ("xtuner", "torch", "transformers", "bitsandbytes", "peft", "deepspeed")
@@ -119,7 +120,7 @@ def deepspeed_json(name: str, work: Path, on_gpu: bool) -> Path:
     return path
 
 
-def check_memory(plan: Plan, on_gpu: bool) -> None:
+def check_memory(plan: BatchPlan, on_gpu: bool) -> None:
     """Stop if the GPU has less free memory than the plan was made for.
 
     Raises:
@@ -134,7 +135,7 @@ def check_memory(plan: Plan, on_gpu: bool) -> None:
         )
 
 
-def command(args: argparse.Namespace, plan: Plan, on_gpu: bool) -> list[str]:
+def command(args: argparse.Namespace, plan: BatchPlan, on_gpu: bool) -> list[str]:
     """Return the command line of XTuner's training, resuming where it can."""
     line = launch(plan.nodes, plan.processes, args.threads)
     line += ["-m", "butler.xtuner", str(args.config), "--work-dir", str(args.work)]
@@ -148,7 +149,7 @@ def command(args: argparse.Namespace, plan: Plan, on_gpu: bool) -> list[str]:
     return line
 
 
-def environment(args: argparse.Namespace, plan: Plan, on_gpu: bool) -> dict[str, str]:
+def environment(args: argparse.Namespace, plan: BatchPlan, on_gpu: bool) -> dict[str, str]:
     """Return the environment of the training process."""
     # mmengine's checkpoints hold more than tensors, and they are our own.
     extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
@@ -183,7 +184,7 @@ def finished_checkpoint(work: Path) -> Path:
     return found
 
 
-def publish(args: argparse.Namespace, plan: Plan) -> None:
+def publish(args: argparse.Namespace, plan: BatchPlan) -> None:
     """Judge the training and put its checkpoint and its log where the next stage takes them."""
     checkpoint = finished_checkpoint(args.work)
     steps = read_log(args.work, plan.accumulation, plan.tokens)
@@ -216,7 +217,8 @@ def main() -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    plan = Plan.load(args.plan)
+    check_rendered(args.config)
+    plan = BatchPlan.load(args.plan)
     on_gpu = resolve_device(args.device) == "cuda"
     require_gpus(plan.processes, on_gpu)
     shared = f"{plan.nodes}x{plan.processes}"

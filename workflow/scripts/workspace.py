@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from butler.errors import ButlerError, run_cli
+from butler.families import family_of
 from butler.files import atomic_dir
 from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy.guards import check_split
@@ -22,15 +23,13 @@ BUILT_IN_TEMPLATE = "base"
 def keep_biases(model: Path, readers: dict[str, str]) -> None:
     """Let LMDeploy read the attention's biases where its reader for the architecture drops them.
 
-    Its reader for LLaMA and InternLM writes attn_bias 0 whatever the weights hold; the one for
-    Qwen2 reads the same tensor names with their biases. `readers` is changed in place.
+    Such a reader writes attn_bias 0 whatever the weights hold; the one that the family's record
+    names instead reads the same tensors with their biases. `readers` is changed in place.
     """
-    config = read_config(model)
-    architecture = config["architectures"][0]
-    if readers.get(architecture) == "llama" and any(
-        name.endswith("self_attn.q_proj.bias") for name in ModelTensors(model).names()
-    ):
-        readers[architecture] = "qwen2"
+    family = family_of(read_config(model), str(model / "config.json"))
+    biased = any(name.endswith(family.query_bias) for name in ModelTensors(model).names())
+    if biased and family.bias_reader:
+        readers[family.architecture] = family.bias_reader
 
 
 def convert(model: Path, model_format: str, group_size: int, tp: int, folder: Path) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from butler.errors import ButlerError
+from butler.families import family_of
 
 if TYPE_CHECKING:
     import torch
@@ -61,25 +62,52 @@ def read_config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
-def read_sizes(folder: Path, **more: str) -> dict[str, int]:
-    """Return layers, heads, kv_heads and head_dim of config.json; of `more`, the keys named there.
+def sizes_of(config: Mapping[str, Any], shown: str, **more: str) -> dict[str, int]:
+    """Return layers, heads, kv_heads and head_dim of a config.json, and `more` by their keys there.
+
+    `shown` is what the user calls that file.
 
     Raises:
-        ButlerError: if a size is missing.
+        ButlerError: if a size is missing or no positive whole number.
     """
-    config = read_config(folder)
-    try:
-        heads = config["num_attention_heads"]
-        return {
-            "layers": config["num_hidden_layers"],
-            "heads": heads,
-            "kv_heads": config.get("num_key_value_heads") or heads,
-            "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
-            **{name: config[key] for name, key in more.items()},
-        }
-    except KeyError as error:
-        path = folder / "config.json"
-        raise ButlerError(f"{path} has no {error}; give a complete model folder") from None
+
+    def size(key: str) -> int:
+        if key not in config:
+            raise ButlerError(f"{shown} has no '{key}'; give a complete model folder")
+        if type(config[key]) is not int or config[key] < 1:
+            raise ButlerError(f"{shown} says {key} {config[key]!r}, which is no size")
+        return config[key]
+
+    heads = size("num_attention_heads")
+    return {
+        "layers": size("num_hidden_layers"),
+        "heads": heads,
+        "kv_heads": size("num_key_value_heads") if config.get("num_key_value_heads") else heads,
+        "head_dim": size("head_dim") if config.get("head_dim") else size("hidden_size") // heads,
+        **{name: size(key) for name, key in more.items()},
+    }
+
+
+def read_sizes(folder: Path, **more: str) -> dict[str, int]:
+    """Return the sizes in the config.json of a folder, as `sizes_of` does.
+
+    Raises:
+        ButlerError: if a size is missing or no positive whole number.
+    """
+    return sizes_of(read_config(folder), str(folder / "config.json"), **more)
+
+
+def keep_old_cache(folder: Path) -> None:
+    """Give transformers' cache the method that 4.49 dropped, if the code of a model asks for it.
+
+    Raises:
+        ButlerError: if the model is of no known family.
+    """
+    from transformers import DynamicCache
+
+    family = family_of(read_config(folder), str(folder / "config.json"))
+    if family.old_cache and not hasattr(DynamicCache, "get_max_length"):
+        DynamicCache.get_max_length = lambda self: None  # no bound, as it always said
 
 
 def model_nll(model: Any, sequences: Iterable[Sequence[int]]) -> list[float]:

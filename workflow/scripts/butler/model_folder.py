@@ -1,62 +1,100 @@
 """Whether a Hugging Face folder of others can be taken as base model, told before anything is run.
 
 Only JSON and the headers of safetensors files are read, no code and no pickle: the format is
-https://huggingface.co/docs/safetensors (8 bytes of length, a JSON header, the data).
+https://huggingface.co/docs/safetensors (8 bytes of length, a JSON header, the data). What is read
+may be a download or a copy: sentences name it by `shown`, base.model as the user wrote it.
 """
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from butler.errors import ButlerError
+from butler.families import Family, family_of
+from butler.hf_folder import sizes_of
 
-# The embedding's name by architecture: the families that every stage knows.
-EMBEDDINGS = {
-    "InternLM2ForCausalLM": "model.tok_embeddings.weight",
-    "InternLMForCausalLM": "model.embed_tokens.weight",
-    "LlamaForCausalLM": "model.embed_tokens.weight",
-    "Qwen2ForCausalLM": "model.embed_tokens.weight",
-}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")  # can run code when loaded
 LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+# A tokenizer's vocabulary: that of a fast one, of a SentencePiece one, or of a slow byte-level one.
+VOCABULARIES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 
 
-def check_model_folder(folder: Path) -> None:
-    """Check configuration, architecture, shards and the embedding's shape.
+def check_model_folder(folder: Path, shown: str) -> None:
+    """Check configuration, architecture, tokenizer, shards, and the embedding's and head's tensors.
 
     Raises:
         ButlerError: one sentence that names the file and what to do.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ButlerError(f"{path} is missing; base.model takes a complete Hugging Face folder")
-    config = _read_json(path)
-    architecture = next(iter(config.get("architectures") or []), None)
-    if architecture not in EMBEDDINGS:
-        raise ButlerError(
-            f"{path} names architecture {architecture}, which the stages do not know; take a base "
-            f"model of {', '.join(EMBEDDINGS)}"
-        )
+    config = model_config(folder, shown)
+    family = family_of(config, f"{shown}/config.json")
+    _check_tokenizer(folder, shown)
     shapes: dict[str, list[int]] = {}
-    for shard in weight_files(folder):
-        shapes |= read_shapes(shard)
-    _check_names(folder, shapes)
-    name = EMBEDDINGS[architecture]
-    if name not in shapes:
+    for shard in weight_files(folder, shown):
+        shapes |= read_shapes(shard, f"{shown}/{shard.name}")
+    _check_names(folder, shapes, shown)
+    _check_ends(config, family, shapes, shown)
+
+
+def model_config(folder: Path, shown: str) -> dict[str, Any]:
+    """Return config.json.
+
+    Raises:
+        ButlerError: if it is missing or no JSON object.
+    """
+    if not (folder / "config.json").is_file():
         raise ButlerError(
-            f"{path} names architecture {architecture}, but the weights beside it have no {name}; "
-            "take config.json and weights of one model"
+            f"{shown}/config.json is missing; base.model takes a complete Hugging Face folder"
         )
-    named = [config.get("vocab_size"), config.get("hidden_size")]
-    if shapes[name] != named:
+    return _read_json(folder, "config.json", shown)
+
+
+def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> None:
+    """Check that the inputs of all layers come in whole groups of 4-bit weights.
+
+    Raises:
+        ButlerError: naming the size that does not, if the model cannot be quantised.
+    """
+    path = f"{shown}/config.json"
+    sizes = sizes_of(config, path, hidden="hidden_size", mlp="intermediate_size")
+    inputs = {
+        "hidden_size": sizes["hidden"],
+        "intermediate_size": sizes["mlp"],
+        "attention heads × head size": sizes["heads"] * sizes["head_dim"],
+    }
+    for name, size in inputs.items():
+        if size % group_size:
+            raise ButlerError(
+                f"{path}: {name} {size} is no multiple of awq.group_size {group_size}, so the "
+                "model cannot be quantised to 4 bits; leave the variants with w4 out of variants, "
+                "or take another base.model"
+            )
+
+
+def check_served(config: Mapping[str, Any], release: str, shown: str) -> None:
+    """Check that TurboMind of LMDeploy `release`, as config.yaml names it, serves such a model.
+
+    Raises:
+        ButlerError: naming the architecture or the head size that it does not take.
+    """
+    path = f"{shown}/config.json"
+    family, head = family_of(config, path), sizes_of(config, path)["head_dim"]
+    if release not in family.served_by:
         raise ButlerError(
-            f"{path} says vocab_size and hidden_size {named}, but {name} is {shapes[name]}; take "
-            "config.json and weights of one model"
+            f"{path} names architecture {family.architecture}, which TurboMind does not serve with "
+            f"lmdeploy: {release}; set lmdeploy: {' or '.join(family.served_by)}"
+        )
+    heads = family.served_by[release]
+    if heads and head not in heads:
+        raise ButlerError(
+            f"{path}: heads of {head} values; with lmdeploy: {release} a model of architecture "
+            f"{family.architecture} needs {' or '.join(map(str, heads))}, so take another "
+            "base.model"
         )
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path, shown: str) -> list[Path]:
     """Return the folder's safetensors files, in order.
 
     Raises:
@@ -69,15 +107,15 @@ def weight_files(folder: Path) -> list[Path]:
     pickles += sorted(folder.glob("*.bin.index.json"))
     if pickles:
         raise ButlerError(
-            f"{pickles[0]} stands for pickled weights, which can run code when they are loaded; "
-            "convert the folder with workflow/scripts/to_safetensors.py and give the new one as "
-            "base.model"
+            f"{shown}/{pickles[0].name} stands for pickled weights, which can run code when they "
+            "are loaded; convert the folder with workflow/scripts/to_safetensors.py and give the "
+            "new one as base.model"
         )
-    raise ButlerError(f"{folder} holds no weights; base.model needs its *.safetensors files")
+    raise ButlerError(f"{shown} holds no weights; base.model needs its *.safetensors files")
 
 
-def read_shapes(path: Path) -> dict[str, list[int]]:
-    """Return the shape of each tensor by its name.
+def read_shapes(path: Path, shown: str) -> dict[str, list[int]]:
+    """Return the shape of each tensor by its name; `shown` is what the user calls the file.
 
     Raises:
         ButlerError: if the file is not of the format, or shorter than its header says.
@@ -87,37 +125,22 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
         first = stream.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
         if not 2 <= length <= min(LARGEST_HEADER, size):
-            raise ButlerError(f"{path} is no safetensors file; fetch it again")
+            raise ButlerError(f"{shown} is no safetensors file; fetch it again")
         try:
             header = json.loads(stream.read(length))
             header.pop("__metadata__", None)
             end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
             shapes = {name: list(entry["shape"]) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            raise ButlerError(f"{path} is no safetensors file; fetch it again") from None
+            raise ButlerError(f"{shown} is no safetensors file; fetch it again") from None
     if 8 + length + end > size:
         raise ButlerError(
-            f"{path} is cut short: {size:,} of {8 + length + end:,} bytes; fetch it again"
+            f"{shown} is cut short: {size:,} of {8 + length + end:,} bytes; fetch it again"
         )
     return shapes
 
 
-def _check_names(folder: Path, shapes: dict[str, list[int]]) -> None:
-    """Raise ButlerError unless every shard and tensor that an index names is there."""
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        weights = _read_json(index).get("weight_map") or {}
-        for shard in sorted(set(weights.values())):
-            if not (folder / shard).is_file():
-                raise ButlerError(f"{folder / shard} is missing, named in {index.name}; fetch it")
-        for name in sorted(weights):
-            if name not in shapes:
-                raise ButlerError(
-                    f"{folder / weights[name]} lacks tensor {name}, named in {index.name}; "
-                    "fetch both again"
-                )
-
-
-def check_values(folder: Path) -> None:
+def check_values(folder: Path, shown: str) -> None:
     """Read all weights once (needs torch).
 
     Raises:
@@ -126,21 +149,73 @@ def check_values(folder: Path) -> None:
     import torch
     from safetensors import safe_open
 
-    for path in weight_files(folder):
+    for path in weight_files(folder, shown):
         with safe_open(str(path), framework="pt") as source:
             for name in source.keys():  # noqa: SIM118  no mapping
                 if not bool(torch.isfinite(source.get_tensor(name)).all()):
                     raise ButlerError(
-                        f"{path} holds NaN or infinity in {name}; fetch the file again, or take "
-                        "another base model"
+                        f"{shown}/{path.name} holds NaN or infinity in {name}; fetch the file "
+                        "again, or take another base model"
                     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _check_tokenizer(folder: Path, shown: str) -> None:
+    """Raise ButlerError unless a tokenizer's configuration and vocabulary are there."""
+    if not (folder / "tokenizer_config.json").is_file():
+        raise ButlerError(
+            f"{shown}/tokenizer_config.json is missing; base.model needs the tokenizer that the "
+            "model was trained with"
+        )
+    _read_json(folder, "tokenizer_config.json", shown)
+    if not any(all((folder / name).is_file() for name in names) for names in VOCABULARIES):
+        wanted = ", ".join(" with ".join(names) for names in VOCABULARIES)
+        raise ButlerError(
+            f"{shown} holds no vocabulary of a tokenizer, one of {wanted}; base.model needs that "
+            "of the tokenizer that the model was trained with"
+        )
+
+
+def _check_names(folder: Path, shapes: dict[str, list[int]], shown: str) -> None:
+    """Raise ButlerError unless every shard and tensor that an index names is there."""
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        weights = _read_json(folder, index.name, shown).get("weight_map") or {}
+        for shard in sorted(set(weights.values())):
+            if not (folder / shard).is_file():
+                raise ButlerError(f"{shown}/{shard} is missing, named in {index.name}; fetch it")
+        for name in sorted(weights):
+            if name not in shapes:
+                raise ButlerError(
+                    f"{shown}/{weights[name]} lacks tensor {name}, named in {index.name}; fetch "
+                    "both again"
+                )
+
+
+def _check_ends(
+    config: Mapping[str, Any], family: Family, shapes: dict[str, list[int]], shown: str
+) -> None:
+    """Raise ButlerError unless the embedding and a head of its own are what config.json says."""
+    path = f"{shown}/config.json"
+    own_head = [] if config.get("tie_word_embeddings") else [family.head]
+    named = [config.get("vocab_size"), config.get("hidden_size")]
+    for module in (family.embedding, *own_head):
+        name = f"{module}.weight"
+        if name not in shapes:
+            raise ButlerError(
+                f"{path} names architecture {family.architecture}, but the weights beside it have "
+                f"no {name}; take config.json and weights of one model"
+            )
+        if shapes[name] != named:
+            raise ButlerError(
+                f"{path} says vocab_size and hidden_size {named}, but {name} is {shapes[name]}; "
+                "take config.json and weights of one model"
+            )
+
+
+def _read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ButlerError(f"{path} is no JSON object; fetch the file again")
+        raise ButlerError(f"{shown}/{name} is no JSON object; fetch the file again")
     return found

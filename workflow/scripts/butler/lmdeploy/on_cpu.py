@@ -40,14 +40,6 @@ def without_cuda() -> None:
     torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
 
 
-def allow_internlm2_cache() -> None:
-    """Give transformers' cache the method that InternLM2's code asks for and 4.49 dropped."""
-    from transformers import DynamicCache
-
-    if not hasattr(DynamicCache, "get_max_length"):
-        DynamicCache.get_max_length = lambda self: None
-
-
 def write_calibration_text(texts: list[str], folder: Path) -> None:
     """Lay `texts` where LMDeploy's `ptb` data set is found before any hub is asked.
 

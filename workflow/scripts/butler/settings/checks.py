@@ -18,7 +18,6 @@ from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import check_model_folder
 from butler.schemes import KV_CACHES
 from butler.settings.run import Settings
-from butler.xtuner.memory import micro_batches
 
 CLOCK_SKEW_S = 10  # that a file server may be ahead of us
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -35,7 +34,6 @@ def check_run(settings: Settings, repository: Path, gpu: bool) -> None:
         ButlerError: one sentence that names the keys that do not go together, or the key and the
             user's own path.
     """
-    micro_batches(settings.train.model_dump())
     check_rooms(settings)
     check_schemes(settings)
     check_engine(settings, gpu)

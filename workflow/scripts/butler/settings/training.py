@@ -1,8 +1,8 @@
 """Settings of the base model and of its fine-tuning."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from butler.settings.section import Positive, Section, Text
 
@@ -58,3 +58,28 @@ class TrainSettings(Section):
     """machines of one Slurm job that share the training"""
     processes: Positive = 1
     """on each node, one per GPU"""
+
+    @property
+    def world(self) -> int:
+        """Processes on all nodes together."""
+        return self.nodes * self.processes
+
+    @property
+    def packs_of_a_process(self) -> int:
+        """Packs that each process takes in an update."""
+        return self.batch_size // self.world
+
+    @model_validator(mode="after")
+    def _packs_can_be_shared_out(self) -> Self:
+        if self.batch_size % self.world:
+            raise ValueError(
+                f"train.batch_size {self.batch_size} cannot be shared by {self.world} processes; "
+                "set a multiple of train.nodes x train.processes"
+            )
+        if self.micro_batch != "auto" and self.packs_of_a_process % self.micro_batch:
+            raise ValueError(
+                f"train.micro_batch {self.micro_batch} does not divide the "
+                f"{self.packs_of_a_process} packs that a process takes in an update; set a divisor "
+                "or auto"
+            )
+        return self

@@ -1,7 +1,8 @@
 """Putting the fast path into a Hugging Face model: forwards are replaced, parameters are not.
 
-InternLM2 (its own code), LLaMA and Qwen2 are known; of any other family only what is recognised is
-replaced. Names of parameters and modules stay, so checkpoints and adapters stay what they are.
+What a family's layers are called stands in its record (butler/families.py); of any other model only
+what is recognised is replaced. Names of parameters and modules stay, so checkpoints and adapters
+stay what they are.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,15 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from butler.families import FAMILIES, FastLayers
 from butler.xtuner.kernels import kernels_for
 from butler.xtuner.lora_linear import fused_forward, is_fusable
-
-# A family's gate, up and down projections.
-MLP_PARTS = {
-    "InternLM2MLP": ("w1", "w3", "w2"),
-    "LlamaMLP": ("gate_proj", "up_proj", "down_proj"),
-    "Qwen2MLP": ("gate_proj", "up_proj", "down_proj"),
-}
 
 
 def _rms_norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
@@ -28,12 +23,10 @@ def _rms_norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
     return kernels.rms_norm(hidden_states, self.weight, self.variance_epsilon)
 
 
-def _mlp_forward(names: tuple[str, str, str]) -> Callable[..., Tensor]:
-    gate, up, down = names
-
+def _mlp_forward(layers: FastLayers) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor) -> Tensor:
-        gated = kernels_for(x.device).silu_mul(getattr(self, gate)(x), getattr(self, up)(x))
-        return getattr(self, down)(gated)
+        gate, up = getattr(self, layers.gate)(x), getattr(self, layers.up)(x)
+        return getattr(self, layers.down)(kernels_for(x.device).silu_mul(gate, up))
 
     return forward
 
@@ -87,12 +80,11 @@ def _llama_attention(stock: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-ATTENTION = {
-    "InternLM2SdpaAttention": _internlm2_attention,
-    "LlamaAttention": _llama_attention,
-    "Qwen2Attention": _llama_attention,
-}
-
+# By the `forward` of a family's FastLayers.
+ATTENTION_FORWARDS = {"internlm2": _internlm2_attention, "llama": _llama_attention}
+KNOWN = [family.fast for family in FAMILIES.values() if family.fast]
+MLPS = {layers.mlp: layers for layers in KNOWN}
+ATTENTIONS = {layers.attention: ATTENTION_FORWARDS[layers.forward] for layers in KNOWN}
 
 KINDS = frozenset({"lora", "norm", "mlp", "attention"})
 
@@ -113,10 +105,10 @@ def _replacement(module: nn.Module, config: Any) -> tuple[str, Callable[..., Any
     name = type(module).__name__
     if name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return "norm", _rms_norm_forward
-    if name in MLP_PARTS and config.hidden_act == "silu":
-        return "mlp", _mlp_forward(MLP_PARTS[name])
-    if name in ATTENTION and not getattr(config, "use_sliding_window", False):
-        return "attention", ATTENTION[name](module.forward)
+    if name in MLPS and config.hidden_act == "silu":
+        return "mlp", _mlp_forward(MLPS[name])
+    if name in ATTENTIONS and not getattr(config, "use_sliding_window", False):
+        return "attention", ATTENTIONS[name](module.forward)
     if is_fusable(module):
         return "lora", fused_forward
     return "", module.forward

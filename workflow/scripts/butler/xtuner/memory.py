@@ -6,14 +6,14 @@ tokens at a time 100.4 GiB for 93.4, with 1 pack 20.7 for 18.6.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from butler.errors import ButlerError
+from butler.families import family_of
 from butler.gpu import GpuMemory
 from butler.hf_folder import read_config, read_sizes
+from butler.settings.training import TrainSettings
 
 GIB = 2**30
 BF16 = 2
@@ -26,8 +26,11 @@ TOKENS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A decoder's sizes: widths of the hidden state, the MLP and a head, and their numbers."""
+class DecoderShape:
+    """A decoder's sizes: widths of the hidden state, the MLP and a head, and their numbers.
+
+    `fused_qkv`: query, key and value are one projection; `lora_on_head`: the head has a LoRA pair.
+    """
 
     layers: int
     hidden: int
@@ -36,19 +39,21 @@ class Shape:
     kv_heads: int
     head_dim: int
     vocabulary: int
-    fused_qkv: bool  # InternLM2: one projection, and LoRA on the head `output` as well
+    fused_qkv: bool
+    lora_on_head: bool
 
     @classmethod
-    def read(cls, base: Path) -> "Shape":
+    def read(cls, base: Path) -> "DecoderShape":
         """Read the sizes from a model folder's config.json.
 
         Raises:
-            ButlerError: if a size is missing.
+            ButlerError: if a size is missing, or the model is of no known family.
         """
         sizes = read_sizes(
             base, hidden="hidden_size", mlp="intermediate_size", vocabulary="vocab_size"
         )
-        return cls(**sizes, fused_qkv=read_config(base).get("model_type") == "internlm2")
+        family = family_of(read_config(base), str(base / "config.json"))
+        return cls(**sizes, fused_qkv=family.fused_qkv, lora_on_head=family.lora_on_head)
 
     @property
     def linears(self) -> list[tuple[int, int]]:
@@ -69,7 +74,7 @@ class Shape:
 
     def adapter_parameters(self, r: int) -> int:
         """Parameters of the LoRA pairs of rank `r`."""
-        head = self.hidden + self.vocabulary if self.fused_qkv else 0
+        head = self.hidden + self.vocabulary if self.lora_on_head else 0
         return r * (self.layers * sum(i + o for i, o in self.linears) + head)
 
     def flops(self, r: int, tokens: int) -> float:
@@ -85,7 +90,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How one optimiser update is cut into micro batches; `needed` is bytes, 0 if not estimated."""
 
     kernels: str
@@ -109,12 +114,12 @@ class Plan:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "Plan":
+    def load(cls, path: Path) -> "BatchPlan":
         """Read a plan that `write` made."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def kept_per_token(shape: Shape, r: int, dropout: bool) -> int:
+def kept_per_token(shape: DecoderShape, r: int, dropout: bool) -> int:
     """Bytes that a layer keeps of a token for its backward pass; of dropout a mask of bytes."""
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = 2 * (2 * shape.hidden)  # the hidden state before and after each
@@ -124,25 +129,25 @@ def kept_per_token(shape: Shape, r: int, dropout: bool) -> int:
     return BF16 * values + masks + 4 * shape.heads
 
 
-def fixed_bytes(shape: Shape, train: Mapping[str, Any]) -> float:
+def fixed_bytes(shape: DecoderShape, train: TrainSettings) -> float:
     """Bytes of the frozen base, the adapter and its optimiser."""
-    linear = shape.linear_parameters * (NF4 if train["quantisation"] == "nf4" else BF16)
+    linear = shape.linear_parameters * (NF4 if train.quantisation == "nf4" else BF16)
     embeddings = 2 * shape.vocabulary * shape.hidden * BF16
-    return linear + embeddings + ADAPTER * shape.adapter_parameters(train["lora_r"])
+    return linear + embeddings + ADAPTER * shape.adapter_parameters(train.lora_r)
 
 
-def estimate(shape: Shape, train: Mapping[str, Any], micro_batch: int, recomputed: int) -> int:
+def estimate(shape: DecoderShape, train: TrainSettings, micro_batch: int, recomputed: int) -> int:
     """Bytes of GPU memory at the peak of a step of `micro_batch` packs.
 
     `recomputed` layers keep their input only. The peak is at the head (logits and their gradient
     share one tensor; a LoRA pair on it takes a copy of its weight) or inside the backward pass of
     one layer.
     """
-    tokens = micro_batch * train["max_length"]
-    kept = kept_per_token(shape, train["lora_r"], train["lora_dropout"] > 0)
+    tokens = micro_batch * train.max_length
+    kept = kept_per_token(shape, train.lora_r, train.lora_dropout > 0)
     activations = tokens * ((shape.layers - recomputed) * kept + recomputed * BF16 * shape.hidden)
     head = tokens * BF16 * (shape.vocabulary + 4 * shape.hidden)
-    if shape.fused_qkv:
+    if shape.lora_on_head:
         head += BF16 * shape.vocabulary * shape.hidden
     weight = BF16 * max(i * o for i, o in shape.linears)
     layer = tokens * BF16 * (3 * shape.mlp + 3 * shape.hidden) + weight
@@ -151,32 +156,15 @@ def estimate(shape: Shape, train: Mapping[str, Any], micro_batch: int, recompute
     return int(RESERVE + fixed_bytes(shape, train) + SLACK * (activations + max(head, layer)))
 
 
-def micro_batches(train: Mapping[str, Any]) -> list[int]:
-    """Return the micro batches that are allowed, largest first.
-
-    Raises:
-        ButlerError: if the packs of an update cannot be shared out evenly.
-    """
-    packs, wanted = train["batch_size"], train["micro_batch"]
-    world = train["nodes"] * train["processes"]
-    if packs % world:
-        raise ButlerError(
-            f"train.batch_size {packs} cannot be shared by {world} processes; "
-            "set a multiple of train.nodes x train.processes"
-        )
-    share = packs // world
-    if wanted != "auto":
-        if share % wanted:
-            raise ButlerError(
-                f"train.micro_batch {wanted} does not divide the {share} packs that a process "
-                "takes in an update; set a divisor or auto"
-            )
-        return [wanted]
-    most = max(1, TOKENS_AT_ONCE // train["max_length"])
+def micro_batches(train: TrainSettings) -> list[int]:
+    """Return the micro batches that are allowed, in packs, largest first."""
+    if train.micro_batch != "auto":
+        return [train.micro_batch]
+    most, share = max(1, TOKENS_AT_ONCE // train.max_length), train.packs_of_a_process
     return [n for n in range(min(share, most), 0, -1) if share % n == 0]
 
 
-def make_plan(train: Mapping[str, Any], shape: Shape, on_gpu: bool, free: int = 0) -> Plan:
+def make_plan(train: TrainSettings, shape: DecoderShape, on_gpu: bool, free: int = 0) -> BatchPlan:
     """Cut an update into micro batches for a device with `free` bytes on each GPU.
 
     On a GPU the largest micro batch that fits without recomputation is taken; if none does, the
@@ -184,10 +172,10 @@ def make_plan(train: Mapping[str, Any], shape: Shape, on_gpu: bool, free: int = 
     of memory: one pack at a time and, on a GPU, every layer recomputed, as XTuner's own settings.
 
     Raises:
-        ButlerError: if nothing fits, with the numbers; or if the packs cannot be shared out.
+        ButlerError: if nothing fits, with the numbers.
     """
-    allowed, wanted = micro_batches(train), train["activation_checkpointing"]
-    fast = on_gpu and train["kernels"] == "auto"
+    allowed, wanted = micro_batches(train), train.activation_checkpointing
+    fast = on_gpu and train.kernels == "auto"
     some = {True: [shape.layers], False: [0], "auto": list(range(shape.layers + 1))}[wanted]
     needed = 0
     if fast:
@@ -197,22 +185,21 @@ def make_plan(train: Mapping[str, Any], shape: Shape, on_gpu: bool, free: int = 
         recomputed = some[-1] if on_gpu else some[0]
     if len(allowed) == len(some) == 1:
         needed = 0  # all of it was set by hand: let it try
-    world = train["nodes"] * train["processes"]
-    return Plan(
+    return BatchPlan(
         kernels="fast" if fast else "stock",
-        nodes=train["nodes"],
-        processes=train["processes"],
+        nodes=train.nodes,
+        processes=train.processes,
         micro_batch=micro,
-        accumulation=train["batch_size"] // (micro * world),
+        accumulation=train.packs_of_a_process // micro,
         recompute_layers=recomputed,
         layers=shape.layers,
-        tokens=micro * world * train["max_length"],
+        tokens=micro * train.world * train.max_length,
         needed=needed,
     )
 
 
 def _fit(
-    train: Mapping[str, Any], shape: Shape, allowed: list[int], some: list[int], free: int
+    train: TrainSettings, shape: DecoderShape, allowed: list[int], some: list[int], free: int
 ) -> tuple[int, int, int]:
     """Return the micro batch, the recomputed layers and the bytes of the first choice that fits."""
     tries = [(micro, some[0]) for micro in allowed] + [(allowed[-1], n) for n in some[1:]]
@@ -222,7 +209,7 @@ def _fit(
             return micro, recomputed, needed
     raise ButlerError(
         f"training needs {needed / GIB:.1f} GiB of GPU memory with {allowed[-1]} packs of "
-        f"{train['max_length']} tokens at a time and {some[-1]} of {shape.layers} layers "
+        f"{train.max_length} tokens at a time and {some[-1]} of {shape.layers} layers "
         f"recomputed, but {free / GIB:.1f} GiB are free; lower train.max_length or train.lora_r"
     )
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from butler.xtuner.configuration import check_rendered
+
 
 def encoded(
     config: Path, lines: Iterable[str], max_length: int | None = None
@@ -17,7 +19,11 @@ def encoded(
         config: XTuner's configuration, rendered.
         lines: records of train.jsonl.
         max_length: tokens from which a sample is cut; default: the configuration's own.
+
+    Raises:
+        ButlerError: if the configuration is none of ours.
     """
+    check_rendered(config)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache
         from mmengine.config import Config

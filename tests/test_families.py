@@ -1,0 +1,161 @@
+"""Each family's record, held against what the tools find in a toy model of that architecture."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from butler.errors import ButlerError
+from butler.families import FAMILIES, family_of
+from butler.lmdeploy.release import RELEASES
+from butler.model_folder import check_group_size, check_model_folder, check_served
+from real_tools import python_of, script
+from workflow_state import ROOT
+
+TINY = ROOT / "data" / "base" / "tiny"
+# What tests/make_tiny_model.py calls them; InternLM2 is the shipped base.
+TOYS = {
+    "InternLMForCausalLM": "internlm",
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+}
+
+
+def test_a_record_names_templates_and_releases_that_there_are():
+    templates = yaml.safe_load((ROOT / "config/chat_templates.yaml").read_text(encoding="utf-8"))
+    for family in FAMILIES.values():
+        assert set(family.templates) <= set(templates)
+        assert set(family.served_by) <= set(RELEASES)
+
+
+def test_an_unknown_architecture_is_one_sentence_with_those_known():
+    for named in (["MambaForCausalLM"], [], None, [{}]):
+        with pytest.raises(ButlerError, match=r"mine/config.json names .* InternLM2ForCausalLM, "):
+            family_of({"architectures": named}, "mine/config.json")
+
+
+def config(architecture="LlamaForCausalLM", **changed):
+    sizes = {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_attention_heads": 32,
+        "num_hidden_layers": 2,
+    }
+    return {"architectures": [architecture]} | sizes | changed
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"hidden_size": 2112}, "hidden_size 2112 is no multiple of awq.group_size 128"),
+        ({"intermediate_size": 5461}, "intermediate_size 5461 is no multiple"),
+        ({"num_attention_heads": 5, "head_dim": 64}, "head size 320 is no multiple"),
+        ({"intermediate_size": None}, "says intermediate_size None, which is no size"),
+    ],
+)
+def test_layers_that_are_no_whole_groups_are_named(changed, sentence):
+    check_group_size(config(), 128, "mine")
+    with pytest.raises(ButlerError, match=f"^mine/config.json:? .*{sentence}"):
+        check_group_size(config(**changed), 128, "mine")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "release", "head", "sentence"),
+    [
+        ("InternLMForCausalLM", "latest", 128, "does not serve with lmdeploy: latest; set .*0.7.3"),
+        ("InternLM2ForCausalLM", "0.7.3", 64, "heads of 64 values; .* needs 128"),
+        ("Qwen2ForCausalLM", "0.7.3", 96, "heads of 96 values; .* needs 64 or 128"),
+        ("InternLM2ForCausalLM", "latest", 64, None),
+        ("LlamaForCausalLM", "0.7.3", 64, None),
+    ],
+)
+def test_what_a_release_does_not_serve_is_told(architecture, release, head, sentence):
+    model = config(architecture, head_dim=head)
+    if sentence is None:
+        return check_served(model, release, "mine")
+    with pytest.raises(ButlerError, match=f"^mine/config.json.*{sentence}"):
+        check_served(model, release, "mine")
+
+
+# With the tools themselves
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """A folder of each family: random weights, or the shipped base."""
+    scratch = tmp_path_factory.mktemp("families")
+    made = {name: scratch / name for name in FAMILIES}
+    for name, folder in made.items():
+        if name not in TOYS:
+            arguments = ["--model", TINY, "--remote-code", "--chat-template", "internlm2_chat"]
+            done = script("xtuner", "base_model.py", *arguments, "--out", folder)
+            assert done.returncode == 0, done.stderr
+            continue
+        maker = [python_of("xtuner"), str(ROOT / "tests/make_tiny_model.py"), TOYS[name]]
+        subprocess.run([*maker, str(TINY), str(folder)], check=True, capture_output=True)
+        path = folder / "config.json"
+        # InternLM's own code is on the hub alone; its tensors are named as LLaMA's.
+        named = json.loads(path.read_text(encoding="utf-8")) | {"architectures": [name]}
+        path.write_text(json.dumps(named), encoding="utf-8")
+    return made
+
+
+def looked_at(tool, toys):
+    arguments = [f"{name}={folder}" for name, folder in toys.items()]
+    command = [python_of(tool), str(ROOT / "tests" / "family_check.py"), tool, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def in_xtuner(toys):
+    return looked_at("xtuner", toys)
+
+
+@pytest.fixture(scope="module")
+def in_lmdeploy(toys):
+    return looked_at("lmdeploy", toys)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_toy_of_each_family_passes_the_checks(toys, name):
+    check_model_folder(toys[name], "toy")
+    read = json.loads((toys[name] / "config.json").read_text(encoding="utf-8"))
+    check_group_size(read, 128, "toy")
+    check_served(read, "0.7.3", "toy")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", FAMILIES)
+def test_names_and_lora_are_as_recorded(in_xtuner, name):
+    family, found = FAMILIES[name], in_xtuner[name]
+    assert {f"{family.embedding}.weight", f"{family.head}.weight"} <= set(found["tensors"])
+    assert (family.head.rpartition(".")[2] in found["with_lora"]) == family.lora_on_head
+    fused = not any(tensor.endswith("k_proj.weight") for tensor in found["tensors"])
+    assert fused == family.fused_qkv
+    if family.code:
+        assert f"class {name}(" in found["code"]
+        assert (".get_max_length()" in found["code"]) == family.old_cache
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", [name for name, one in FAMILIES.items() if one.fast])
+def test_layers_of_the_fast_path_are_as_recorded(in_xtuner, name):
+    fast, found = FAMILIES[name].fast, in_xtuner[name]
+    assert {fast.gate, fast.up, fast.down} <= set(found["layers"][fast.mlp])
+    assert fast.attention in found["layers"]
+    assert fast.forward in found["forwards"]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_converted_keeps_the_biases_of_the_attention(in_xtuner, in_lmdeploy, name):
+    family, found = FAMILIES[name], in_lmdeploy[name]
+    assert found["supported"] and found["quantised"]
+    tensors = in_xtuner[name]["tensors"]
+    biased = any(tensor.endswith(family.query_bias) for tensor in tensors)
+    assert biased == any(tensor.endswith(".bias") for tensor in tensors)
+    assert found["reads_biases"] == biased
