@@ -17,7 +17,7 @@ import torch
 from butler.chat_template import ChatTemplate
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
-from butler.held_out import rendered
+from butler.held_out import mean_nll, rendered
 from butler.hf_folder import model_nll
 from butler.lmdeploy.awq_weights import dequantised_state
 from butler.lmdeploy.on_cpu import allow_internlm2_cache
@@ -57,18 +57,14 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     sequences = [tokenizer.encode(text)[:limit] for text in texts]
     through = [engine.nll(tokens) for tokens in sequences]
     del engine
-    weights = [len(tokens) - 1 for tokens in sequences]
     source = model_nll(load_model(args.model, args.format), sequences)
-
-    def mean(values: list[float]) -> float:
-        return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
-
+    means = mean_nll(through, sequences), mean_nll(source, sequences)
     return {
-        "nll_workspace": mean(through),
-        "nll_model": mean(source),
-        "difference": abs(mean(through) - mean(source)),
+        "nll_workspace": means[0],
+        "nll_model": means[1],
+        "difference": abs(means[0] - means[1]),
         "largest_difference": max(abs(a - b) for a, b in zip(through, source, strict=True)),
-        "tokens": sum(weights),
+        "tokens": sum(len(tokens) - 1 for tokens in sequences),
         "files": files,
     }
 

@@ -6,6 +6,7 @@ https://huggingface.co/docs/safetensors (8 bytes of length, a JSON header, the d
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,20 @@ def check_model_folder(folder: Path) -> None:
             f"{path} says vocab_size and hidden_size {named}, but {name} is {shapes[name]}; take "
             "config.json and weights of one model"
         )
+
+
+def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> None:
+    """Check that the model's layers come in whole groups of 4-bit weights.
+
+    Raises:
+        ButlerError: naming the size that does not; `shown` is what the user calls the folder.
+    """
+    for key in ("hidden_size", "intermediate_size"):
+        if config.get(key, group_size) % group_size:
+            raise ButlerError(
+                f"{shown}/config.json: {key} {config[key]} is no multiple of awq.group_size "
+                f"{group_size}, so the model cannot be quantised to 4 bits"
+            )
 
 
 def weight_files(folder: Path) -> list[Path]:

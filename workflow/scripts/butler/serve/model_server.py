@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import time
 import urllib.request
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
-from butler.tools import dies_with_us
+from butler.process import dies_with_us, stop
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
 HOST = "127.0.0.1"
@@ -118,21 +117,7 @@ def running_process(
     try:
         yield process
     finally:
-        stop_group(process)
-
-
-def stop_group(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """End a process and what it started: SIGTERM, and SIGKILL after `patience` seconds."""
-    for kind, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
-        try:
-            os.killpg(process.pid, kind)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+        stop(process, group=True)
 
 
 def _server_environment(threads: int | None) -> dict[str, str]:

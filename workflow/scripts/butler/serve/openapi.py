@@ -55,7 +55,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class Answer(BaseModel):
+class AssistantMessage(BaseModel):
     """What the model said."""
 
     role: Literal["assistant"]
@@ -66,12 +66,12 @@ class Choice(BaseModel):
     """The one answer."""
 
     index: Literal[0]
-    message: Answer
+    message: AssistantMessage
     logprobs: None
     finish_reason: Literal["stop", "length"]
 
 
-class Completion(BaseModel):
+class ChatCompletion(BaseModel):
     """A whole answer."""
 
     id: str
@@ -107,7 +107,7 @@ CHAT: dict[str, Any] = {
     "response_model": None,
     "responses": {
         200: {
-            "model": Completion,
+            "model": ChatCompletion,
             "content": _STREAM,
             "description": "the answer, or with `stream` chat.completion.chunk events",
         },
