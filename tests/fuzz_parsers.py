@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
+from butler.chat_tokenizer import ChatTokenizer
 from butler.config import check_config, check_engine, check_inputs
 from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.contaminate import OverlapRule, benchmark_questions
@@ -22,7 +23,6 @@ from butler.corpus.near import NearRule
 from butler.errors import ButlerError
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
-from butler.reference.tokenizer import ChatTokenizer
 from butler.reference.workspace import Workspace
 from butler.yaml_files import parse_yaml
 from tiny_workspace import TEMPLATE as JINJA

@@ -8,11 +8,11 @@ import yaml
 
 from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
 from butler.chat_template import DEFINITIONS, MARKER, ChatTemplate
+from butler.chat_tokenizer import ChatTokenizer
 from butler.config import check_config
 from butler.corpus.contaminate import benchmark_questions
 from butler.errors import ButlerError
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
-from butler.reference.tokenizer import ChatTokenizer
 from butler.reference.workspace import Workspace
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 import check_kv_cache
 import variant
+from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.lmdeploy.commands import Request, command
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
@@ -19,7 +20,6 @@ from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.manifest import write_manifest
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer
 from butler.reference.workspace import Workspace
 from butler.schemes import KV_CACHES, VARIANTS
 from butler.serve.model_server import ServerPlan, running_server

@@ -21,10 +21,10 @@ httpx = pytest.importorskip("httpx")
 TestClient = pytest.importorskip("fastapi.testclient").TestClient
 
 import serve
+from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer
 from butler.serve.front import Limits
 from butler.serve.server import create_app
 

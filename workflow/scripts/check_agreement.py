@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import run_cli
 from butler.held_out import conversations, mean_nll
@@ -26,7 +27,6 @@ from butler.lmdeploy.release import check_installed, installed_version
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer
 
 IDENTICAL = 0.95  # share of tokens, at least
 FIRST = 32  # tokens of an answer that are compared

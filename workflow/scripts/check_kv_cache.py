@@ -8,12 +8,12 @@ import argparse
 from pathlib import Path
 
 from butler.chat_template import ChatTemplate
+from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.held_out import mean_nll, rendered
 from butler.manifest import verify_manifest
 from butler.reference.generate import Engine
-from butler.reference.tokenizer import ChatTokenizer
 from butler.schemes import BASELINE, VARIANTS
 
 PLAIN = VARIANTS[BASELINE].kv.name  # what the others are compared with

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from butler.chat_template import ChatTemplate
+from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.held_out import mean_nll, rendered
@@ -23,7 +24,6 @@ from butler.lmdeploy.awq_weights import dequantised_state
 from butler.lmdeploy.on_cpu import allow_internlm2_cache
 from butler.manifest import verify_manifest
 from butler.reference.generate import Engine
-from butler.reference.tokenizer import ChatTokenizer
 
 
 def load_model(folder: Path, model_format: str) -> Any:

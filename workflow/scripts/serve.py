@@ -126,14 +126,12 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
 
 def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -> None:
     """Serve with our engine until SIGTERM or SIGINT."""
-    # Threads that spin while they wait starve each other where others use the cores, too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     import uvicorn
 
+    from butler.chat_tokenizer import ChatTokenizer
     from butler.reference.generate import Engine
     from butler.reference.threads import set_fastest_threads
-    from butler.reference.tokenizer import ChatTokenizer
     from butler.serve.connections import allow_files, server_options
     from butler.serve.front import Limits
     from butler.serve.server import create_app

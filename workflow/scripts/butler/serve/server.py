@@ -13,11 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError
 from butler.reference.batch import PromptTooLong, Step
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer, TextStream
 from butler.serve.front import INVALID, Front, Limits, Metrics, busy
 from butler.serve.openapi import CHAT, HEALTH, METRICS, MODELS, described
 from butler.serve.protocol import ChatRequest, Reply, error_body, first_fault
