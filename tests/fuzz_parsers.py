@@ -23,7 +23,7 @@ from butler.corpus.near import NearRule
 from butler.errors import ButlerError
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 from butler.yaml_files import parse_yaml
 from tiny_workspace import TEMPLATE as JINJA
 from tiny_workspace import Tiny, write_tokenizer

@@ -13,7 +13,7 @@ from butler.config import check_config
 from butler.corpus.contaminate import benchmark_questions
 from butler.errors import ButlerError
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite
 from tiny_workspace import Tiny, write_tokenizer

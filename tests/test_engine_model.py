@@ -10,10 +10,10 @@ from tiny_workspace import HEAD, Tiny
 torch = pytest.importorskip("torch")
 
 from butler.errors import ButlerError
-from butler.reference.config import Rope
 from butler.reference.generate import Engine
 from butler.reference.model import inverse_frequencies
 from butler.reference.sampling import SamplingParams
+from butler.reference.workspace_config import Rope
 
 SHAPES = {
     "internlm2": Tiny(),

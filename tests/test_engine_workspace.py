@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from butler.errors import ButlerError
 from butler.reference.generate import Engine
-from butler.reference.workspace import WEIGHTS, Workspace
+from butler.reference.workspace_reader import WEIGHTS, Workspace
 
 
 @pytest.fixture

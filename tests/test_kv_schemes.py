@@ -20,7 +20,7 @@ from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.manifest import write_manifest
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 from butler.schemes import KV_CACHES, VARIANTS
 from butler.serve.model_server import ServerPlan, running_server
 from real_tools import read_json

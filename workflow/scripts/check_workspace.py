@@ -24,6 +24,9 @@ from butler.lmdeploy.awq_weights import dequantised_state
 from butler.lmdeploy.on_cpu import allow_internlm2_cache
 from butler.manifest import verify_manifest
 from butler.reference.generate import Engine
+from butler.schemes import WEIGHTS
+
+FORMATS = sorted({one.format for one in WEIGHTS.values()})
 
 
 def load_model(folder: Path, model_format: str) -> Any:
@@ -74,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True, help="folder that it was made from")
-    parser.add_argument("--format", choices=["hf", "awq"], required=True)
+    parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--samples", type=int, default=8)

@@ -26,7 +26,7 @@ from butler.lmdeploy.release import FACES, check_installed, installed_version
 from butler.lmdeploy.served_folder import is_workspace, read_folder
 from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 from butler.serve.model_server import port_number
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
@@ -133,7 +133,7 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     from butler.reference.generate import Engine
     from butler.reference.threads import set_fastest_threads
     from butler.serve.connections import allow_files, server_options
-    from butler.serve.front import Limits
+    from butler.serve.front import ServerLimits
     from butler.serve.server import create_app
 
     class Server(uvicorn.Server):
@@ -147,8 +147,8 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     sock = listen(args.host, args.port)
     port = sock.getsockname()[1]
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
-    files = allow_files(Limits.connections)
-    limits = Limits(args.queue, args.timeout, api_key=args.api_key or None, connections=files)
+    files = allow_files(ServerLimits.connections)
+    limits = ServerLimits(args.queue, args.timeout, api_key=args.api_key or None, connections=files)
     engine = Engine(workspace, args.kv, args.max_batch)
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -42,7 +42,7 @@ class Step:
     finish: str | None
 
 
-class Batch:
+class RunningBatch:
     """The running batch. Not thread-safe: one thread calls its methods.
 
     Args:

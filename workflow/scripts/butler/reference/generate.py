@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from butler.errors import ButlerError
-from butler.reference.batch import Batch, Generation, prefill_chunks
+from butler.reference.batch import Generation, RunningBatch, prefill_chunks
 from butler.reference.cache import KINDS, KVCache, make_codecs
 from butler.reference.model import Decoder
 from butler.reference.sampling import SamplingParams
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 
 GREEDY = SamplingParams()
 
@@ -79,9 +79,11 @@ class Engine:
         config = self.workspace.config
         return KVCache(self._codecs, config.kv_heads, config.head_dim)
 
-    def new_batch(self) -> Batch:
+    def new_batch(self) -> RunningBatch:
         """Return an empty batch on a cache of its own."""
-        return Batch(self.decoder, self.new_cache(), self.workspace.session_len, self.max_batch)
+        return RunningBatch(
+            self.decoder, self.new_cache(), self.workspace.session_len, self.max_batch
+        )
 
     @torch.inference_mode()
     def logits(self, tokens: Sequence[int]) -> torch.Tensor:

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from butler.serve.front import OPEN, Limits
+from butler.serve.front import OPEN, ServerLimits
 
 
 class ErrorDetail(BaseModel):
@@ -31,7 +31,7 @@ class Health(BaseModel):
     answers: int | None = None
 
 
-class Model(BaseModel):
+class ModelCard(BaseModel):
     """The model served."""
 
     id: str
@@ -44,7 +44,7 @@ class ModelList(BaseModel):
     """The one model served."""
 
     object: Literal["list"]
-    data: list[Model]
+    data: list[ModelCard]
 
 
 class Usage(BaseModel):
@@ -135,7 +135,7 @@ METRICS: dict[str, Any] = {
 }
 
 
-def described(app: FastAPI, limits: Limits) -> dict[str, Any]:
+def described(app: FastAPI, limits: ServerLimits) -> dict[str, Any]:
     """Return the description: without FastAPI's 422, which is a 400 here, and with the key."""
     if app.openapi_schema:
         return app.openapi_schema

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from butler.reference.batch import Batch, Generation, Step
+from butler.reference.batch import Generation, RunningBatch, Step
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
 
@@ -21,7 +21,7 @@ class Scheduler:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._batch: Batch = engine.new_batch()
+        self._batch: RunningBatch = engine.new_batch()
         self._listeners: dict[Generation, Listener] = {}
         self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._running = True

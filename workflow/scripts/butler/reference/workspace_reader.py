@@ -8,8 +8,8 @@ import torch
 
 from butler.errors import ButlerError
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS, weight_bytes
-from butler.reference.config import WEIGHT_TYPES, read_config
 from butler.reference.quant import dequantise_w4
+from butler.reference.workspace_config import WEIGHT_TYPES, read_config
 
 KV_SCALES = "layers.{}.past_kv_scale.0.weight"  # of a layer, the same for every GPU
 
