@@ -14,6 +14,7 @@ import check_kv_cache
 import variant
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
+from butler.held_out import mean_nll
 from butler.lmdeploy.commands import Request, command
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
@@ -23,6 +24,7 @@ from butler.reference.sampling import SamplingParams
 from butler.reference.workspace_reader import Workspace
 from butler.schemes import KV_CACHES, VARIANTS
 from butler.serve.model_server import ServerPlan, running_server
+from check_agreement import identical_share
 from real_tools import read_json
 from tiny_workspace import HEAD, Tiny
 
@@ -113,6 +115,16 @@ def test_fewer_bits_cost_more_likelihood(converted, held_out, tmp_path):
         workspace = make(converted["fp16"], tmp_path / kv, kv)
         costs[kv] = read_json(check(workspace, held_out, limit=1.0))["measured"]["difference"]
     assert costs["int8"] < costs["int4"]
+
+
+def test_each_token_counts_the_same_in_a_mean():
+    # The first token of a text is predicted by nothing: 1 and 3 tokens are.
+    assert mean_nll([1.0, 3.0], [[7, 7], [7, 7, 7, 7]]) == (1 * 1.0 + 3 * 3.0) / 4
+
+
+def test_what_is_longer_in_one_answer_is_no_agreement():
+    assert identical_share([[1, 2, 3], [4]], [[1, 9, 3, 5], [4]]) == (3 / 5, 5)
+    assert identical_share([list(range(40))], [[*range(32), 0]]) == (1.0, 32)
 
 
 def test_a_plain_cache_has_nothing_to_be_checked(converted, held_out, tmp_path):

@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -30,6 +31,31 @@ def dies_with_us() -> Callable[[], None] | None:
     return ask
 
 
+@contextmanager
+def running_process(
+    command: Sequence[str | os.PathLike[str]],
+    log: Path,
+    environment: dict[str, str],
+    cwd: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in a process group of its own, output to `log`; leave none of the group."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=dies_with_us(),
+        )
+    try:
+        yield process
+    finally:
+        stop(process, group=True)
+
+
 def stop(process: subprocess.Popen[Any], patience: float = PATIENCE_S, group: bool = False) -> None:
     """End a process: SIGTERM, and SIGKILL after `patience` seconds; then its exit code is there.
 
@@ -48,3 +74,13 @@ def stop(process: subprocess.Popen[Any], patience: float = PATIENCE_S, group: bo
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
     process.wait()
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    """Return the last lines of a log as one line, for an error message."""
+    if not log.exists():
+        return "(no log)"
+    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+    # Progress bars redraw one line over and over; they say nothing about the end.
+    said = [line.strip() for line in lines if line.strip() and "%|" not in line]
+    return " | ".join(said[-count:])[-800:] or "(empty)"
