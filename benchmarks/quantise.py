@@ -30,6 +30,7 @@ from butler.gpu import GpuMemory, Peak
 from butler.held_out import rendered
 from butler.hf_folder import ModelTensors
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, write_calibration_text
+from butler.settings.serving import AwqSettings, CalibrationSettings
 from butler.tools import tool_environment
 
 RUNS = ("ours", "lmdeploy")
@@ -107,21 +108,23 @@ def timed(
 def quantise(name: str, work: Path, model: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Run `ours` or `lmdeploy` into a folder of that name."""
     text, out = work / "text.jsonl", work / name
-    sizes = {"samples": args.samples, "length": args.length}
+    calibration = CalibrationSettings(samples=args.samples, length=args.length)
+    awq = AwqSettings()
     environment = tool_environment(work / f"cache-{name}", os.cpu_count() or 1)
     cwd = work / f"cwd-{name}"
     cwd.mkdir(exist_ok=True)
     if name == "ours":
         command = [sys.executable, SCRIPTS / "quantise_awq.py", "--model", model, "--text", text]
-        command += ["--chat-template", TEMPLATE, "--bits", 4, "--group-size", 128]
+        command += ["--chat-template", TEMPLATE, "--settings", awq.to_argument()]
+        command += ["--calibration", calibration.to_argument()]
         command += ["--threads", os.cpu_count() or 1, "--device", args.device, "--out", out]
-        command += [part for k, v in sizes.items() for part in (f"--{k}", v)]
         command += ["--batch-size", args.batch_size] if args.batch_size else []
     else:
         write_calibration_text(rendered(text, CALIBRATION_TEXTS, ChatTemplate.load(TEMPLATE)), cwd)
         command = [sys.executable, "-m", "lmdeploy", "lite", "auto_awq", model]
-        command += ["--calib-dataset", "ptb", "--calib-samples", args.samples]
-        command += ["--calib-seqlen", args.length, "--w-bits", 4, "--w-group-size", 128]
+        command += ["--calib-dataset", "ptb", "--calib-samples", calibration.samples]
+        command += ["--calib-seqlen", calibration.length]
+        command += ["--w-bits", awq.bits, "--w-group-size", awq.group_size]
         command += ["--device", args.device, "--work-dir", out]
     return timed(command, environment, cwd, work / f"{name}.log", args.device)
 

@@ -22,6 +22,7 @@ import base_model
 from butler.chat_template import ChatTemplate
 from butler.errors import run_cli
 from butler.files import atomic_dir
+from butler.settings.serving import AwqSettings
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
 TEMPLATE = "internlm2_chat"
 STD = 0.02
-GROUP = 128
+GROUP = AwqSettings().group_size
 UNIFORM_STD = (255 / 12) ** 0.5  # of the whole numbers 0 to 15
 HEAD_DIM = 128  # LMDeploy's converter knows no other for InternLM2
 WRITERS = 4
 
 
 @dataclass(frozen=True)
-class Shape:
+class InternLM2Shape:
     """Sizes of an InternLM2; the defaults are the 7B's."""
 
     hidden: int = 4096
@@ -63,7 +64,7 @@ class Shape:
         return self.layers * layer + self.vocab * self.hidden
 
 
-def check(shape: Shape) -> None:
+def check(shape: InternLM2Shape) -> None:
     """Raise ButlerError for a shape that the chain does not take."""
     if shape.heads * HEAD_DIM != shape.hidden:
         raise ButlerError(f"--hidden must be {HEAD_DIM} × --heads: the head size is {HEAD_DIM}")
@@ -73,7 +74,7 @@ def check(shape: Shape) -> None:
         )
 
 
-def config_json(shape: Shape, awq: bool, context: int) -> dict[str, Any]:
+def config_json(shape: InternLM2Shape, awq: bool, context: int) -> dict[str, Any]:
     """Return config.json as InternLM2-7B has it."""
     from butler.demo.tiny_model import internlm2_config
 
@@ -92,15 +93,15 @@ def config_json(shape: Shape, awq: bool, context: int) -> dict[str, Any]:
         config["quantization_config"] = {
             "quant_method": "awq",
             "version": "gemm",
-            "bits": 4,
+            "bits": AwqSettings().bits,
             "group_size": GROUP,
             "zero_point": True,
         }
     return config
 
 
-class Weights:
-    """Random tensors on a device, handed over on the CPU."""
+class RandomTensors:
+    """Makes tensors on a device and hands them over on the CPU."""
 
     def __init__(self, seed: int, device: str) -> None:
         import torch
@@ -142,7 +143,9 @@ class Weights:
         }
 
 
-def layer(shape: Shape, index: int, awq: bool, weights: Weights) -> dict[str, "torch.Tensor"]:
+def layer(
+    shape: InternLM2Shape, index: int, awq: bool, weights: RandomTensors
+) -> dict[str, "torch.Tensor"]:
     """Return the tensors of one layer."""
     start = f"model.layers.{index}"
     found = {
@@ -157,11 +160,11 @@ def layer(shape: Shape, index: int, awq: bool, weights: Weights) -> dict[str, "t
     return found
 
 
-def shards(shape: Shape, awq: bool, seed: int, device: str) -> Iterator[Any]:
+def shards(shape: InternLM2Shape, awq: bool, seed: int, device: str) -> Iterator[Any]:
     """Yield a function for each shard that makes its tensors: ends, then layer by layer."""
 
     def ends() -> dict[str, "torch.Tensor"]:
-        weights = Weights(seed, device)
+        weights = RandomTensors(seed, device)
         return {
             "model.tok_embeddings.weight": weights.normal(shape.vocab, shape.hidden),
             "model.norm.weight": weights.ones(shape.hidden),
@@ -170,10 +173,10 @@ def shards(shape: Shape, awq: bool, seed: int, device: str) -> Iterator[Any]:
 
     yield ends
     for index in range(shape.layers):
-        yield lambda index=index: layer(shape, index, awq, Weights(seed + 1 + index, device))
+        yield lambda index=index: layer(shape, index, awq, RandomTensors(seed + 1 + index, device))
 
 
-def write_weights(folder: Path, shape: Shape, awq: bool, seed: int, device: str) -> int:
+def write_weights(folder: Path, shape: InternLM2Shape, awq: bool, seed: int, device: str) -> int:
     """Write the shards and their index; return the bytes of all tensors."""
     from safetensors.torch import save_file
 
@@ -214,7 +217,7 @@ def byte_tokenizer(vocab: int) -> "Tokenizer":
     return tokenizer
 
 
-def make(out: Path, shape: Shape, awq: bool, seed: int, device: str, context: int) -> int:
+def make(out: Path, shape: InternLM2Shape, awq: bool, seed: int, device: str, context: int) -> int:
     """Write the whole folder; return the bytes of its tensors."""
     from butler.demo.tiny_tokenizer import save_tokenizer
 
@@ -232,13 +235,13 @@ def make(out: Path, shape: Shape, awq: bool, seed: int, device: str, context: in
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     """Add the options of a shape."""
-    for name, value in Shape().__dict__.items():
+    for name, value in InternLM2Shape().__dict__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
 
 
-def shape_of(args: argparse.Namespace) -> Shape:
+def shape_of(args: argparse.Namespace) -> InternLM2Shape:
     """Return the shape that the options give."""
-    return Shape(**{name: getattr(args, name) for name in Shape().__dict__})
+    return InternLM2Shape(**{name: getattr(args, name) for name in InternLM2Shape().__dict__})
 
 
 def main() -> None:

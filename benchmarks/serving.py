@@ -1,4 +1,4 @@
-"""Memory and speed of the four variants at real size on this GPU, beside a rival and the limits.
+"""Memory and speed of the variants at real size on this GPU, beside a rival and the limits.
 
 Makes a random InternLM2 (7B by default), converts it as the workflow does, measures each variant
 as the efficiency stage does, all at equal room for tokens; then the rates of matrix products and
@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, ButlerError, atomic_write_json, markdown, publish, python_of, record
-from random_model import Shape, add_shape, check, shape_of
+from random_model import InternLM2Shape, add_shape, check, shape_of
 from serving_capacity import check_card
 from serving_models import make_all, run
 
 from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
 from butler.efficiency.measure_turbomind import measure
 from butler.errors import run_cli
-from butler.variants import VARIANTS
-
-BASELINE = "fp16"
+from butler.schemes import BASELINE, VARIANTS
+from butler.settings.judging import EfficiencySettings
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,14 +35,15 @@ def parse_args() -> argparse.Namespace:
     add("--work", type=Path, required=True, help="folder for the models: 42 GB for a 7B")
     add("--environments", type=Path, default=ROOT / ".envs")
     add("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    add("--concurrency", type=int, nargs="+", default=[1, 64, 256], help="requests at a time")
-    add("--prompt-tokens", type=int, default=512)
-    add("--new-tokens", type=int, default=256)
+    add(
+        "--settings",
+        type=EfficiencySettings.from_argument,
+        default=EfficiencySettings(new_tokens=256),
+        help="JSON of the config's section efficiency, or a file of it; default: 256 new tokens, "
+        "else the config's own",
+    )
     add("--room-tokens", type=int, default=896, help="room of a request in the cache")
-    add("--repeats", type=int, default=3)
     add("--session-len", type=int, default=2048)
-    add("--cards", type=int, nargs="+", default=[24, 48, 80, 141], help="GB")
-    add("--chat-tokens", type=int, default=2048)
     add("--check", help="VARIANT:GB, a card to try the computed number of chats on")
     add("--check-new-tokens", type=int, default=256, help="of the chats that --check runs")
     add("--no-rival", action="store_true")
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def shape_options(shape: Shape) -> list[str]:
+def shape_options(shape: InternLM2Shape) -> list[str]:
     """Return the shape as options of another script."""
     return [
         part for k, v in shape.__dict__.items() for part in (f"--{k.replace('_', '-')}", str(v))
@@ -70,7 +70,7 @@ def other(script: str, options: Sequence[object], key: str, work: Path) -> dict[
 
 
 def shares(
-    values: dict[str, float], shape: Shape, limits: dict[str, float], prefill: int
+    values: dict[str, float], shape: InternLM2Shape, limits: dict[str, float], prefill: int
 ) -> dict[str, float]:
     """Return how much of the GPU's limits a variant uses, 0 to 1.
 
@@ -91,7 +91,7 @@ def shares(
 def speed_table(report: dict[str, Any], args: argparse.Namespace) -> str:
     """Return memory and speed of each variant as Markdown."""
     measured, rooms = report["variants"], sorted(report["rooms"])
-    counts, base = sorted(set(args.concurrency)), measured.get(BASELINE)
+    counts, base = sorted(set(args.settings.concurrency)), measured.get(BASELINE)
     header = ["variant", "weights MiB", "KV B/token"]
     header += [f"GPU MiB, {n} × {args.room_tokens}" for n in rooms]
     header += [f"of {BASELINE}" for _ in rooms if base]
@@ -115,7 +115,8 @@ def speed_table(report: dict[str, Any], args: argparse.Namespace) -> str:
 def tables(report: dict[str, Any], args: argparse.Namespace) -> str:
     """Return the Markdown tables of a report."""
     chats = [[name, *counts.values()] for name, counts in report["chats"].items()]
-    header = [f"chats of {args.chat_tokens} tokens", *(f"{card} GB" for card in args.cards)]
+    settings = args.settings
+    header = [f"chats of {settings.chat_tokens} tokens", *(f"{card} GB" for card in settings.cards)]
     text = f"{speed_table(report, args)}\n{markdown(header, chats)}"
     text += f"\nComputed; {RESERVE_BYTES / GB:.2f} GB of each card stay free.\n"
     for key in ("limits", "rival", "check"):
@@ -142,7 +143,8 @@ class Journal:
 
 def compute(report: dict[str, Any], args: argparse.Namespace) -> None:
     """Add what follows from the variants' figures: rooms, shares of the limits, chats by card."""
-    measured, limits, largest = report["variants"], report["limits"], max(args.concurrency)
+    measured, limits, settings = report["variants"], report["limits"], args.settings
+    largest = max(settings.concurrency)
     names = next(iter(measured.values()))
     start = "peak_memory_bytes_"
     report["rooms"] = [int(name.removeprefix(start)) for name in names if name.startswith(start)]
@@ -151,7 +153,7 @@ def compute(report: dict[str, Any], args: argparse.Namespace) -> None:
         {name: shares(v, shape, limits, largest) for name, v in measured.items()} if limits else {}
     )
     report["chats"] = {
-        name: {f"{card}": chats_on_card(v, card, args.chat_tokens) for card in args.cards}
+        name: {f"{card}": chats_on_card(v, card, settings.chat_tokens) for card in settings.cards}
         for name, v in measured.items()
     }
 
@@ -178,7 +180,9 @@ def main() -> None:
     shape, work = shape_of(args), args.work.resolve()
     check(shape)
     card = card_to_check(args)
-    if max(args.prompt_tokens + args.new_tokens, args.room_tokens) > args.session_len:
+    settings = args.settings
+    tokens = (settings.prompt_tokens, settings.new_tokens)
+    if max(sum(tokens), args.room_tokens) > args.session_len:
         raise ButlerError("--room-tokens and the requests must fit --session-len")
     xtuner, options = python_of("xtuner", args.environments), shape_options(shape)
     journal = Journal(args.out, shape=shape.__dict__)
@@ -190,18 +194,17 @@ def main() -> None:
         return
     limits = {} if args.no_limits else other("device_limits.py", [], "limits", work)
     journal.add("limits", limits)
-    tokens = (args.prompt_tokens, args.new_tokens)
     for name in args.variants:
         path = work / "workspaces" / name
-        found = measure(path, args.concurrency, *tokens, args.repeats, args.room_tokens)
+        found = measure(path, settings, args.room_tokens)
         journal.add(name, {metric: value for metric, value, _ in found}, report["variants"])
     compute(report, args)
     if card is not None:
         path, values = work / "workspaces" / card[0], report["variants"][card[0]]
-        found = check_card(path, values, card[1], args.chat_tokens, args.check_new_tokens)
+        found = check_card(path, values, card[1], settings.chat_tokens, args.check_new_tokens)
         journal.add("check", {"variant": card[0], **found})
     if not args.no_rival:
-        batches = ["--batches", *sorted({1, min(max(args.concurrency), 64)})]
+        batches = ["--batches", *sorted({1, min(max(settings.concurrency), 64)})]
         same = ["--prompt-tokens", tokens[0], "--new-tokens", tokens[1], *options]
         rival = other("generate_rival.py", [*batches, *same], "generate", work)
         journal.add("rival", {"transformers generate": rival})

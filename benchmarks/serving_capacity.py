@@ -14,9 +14,10 @@ from typing import Any
 
 from common import ButlerError
 
-from butler.efficiency.figures import GB, RESERVE_BYTES, Room, Session, chats_on_card, most_at_once
-from butler.efficiency.measure_turbomind import Plan, Workspace, run_session
+from butler.efficiency.figures import GB, RESERVE_BYTES, Session, chats_on_card, most_at_once
+from butler.efficiency.measure_turbomind import MeasuredFolder, Workload, run_session
 from butler.gpu import GpuMemory
+from butler.lmdeploy.cache_room import Room
 
 START_SECONDS = 120
 
@@ -58,18 +59,18 @@ def ballast(leave: int) -> Iterator[None]:
         holder.join(START_SECONDS)
 
 
-def run_chats(workspace: Workspace, chats: int, chat_tokens: int, new_tokens: int) -> Session:
+def run_chats(folder: MeasuredFolder, chats: int, chat_tokens: int, new_tokens: int) -> Session:
     """Answer `chats` chats of `chat_tokens` tokens at once, `new_tokens` of them new."""
     room = Room(chats, chat_tokens)
-    plan = Plan(workspace, room, chat_tokens - new_tokens, new_tokens, (chats,), rounds=1)
-    return run_session(plan)
+    asked = chat_tokens - new_tokens
+    return run_session(Workload(folder, room, asked, new_tokens, (chats,), rounds=1))
 
 
 def check_card(
     path: Path, values: Mapping[str, float], card_gb: float, chat_tokens: int, new_tokens: int
 ) -> dict[str, Any]:
     """Return predicted and held chats on a card of `card_gb` GB, and what a tenth more did."""
-    workspace = Workspace.read(path)
+    folder = MeasuredFolder.read(path)
     chats = chats_on_card(values, card_gb, chat_tokens)
     if chats < 1:
         raise ButlerError(f"no chat fits a card of {card_gb} GB; choose a larger one for --check")
@@ -79,12 +80,12 @@ def check_card(
     found: dict[str, Any] = {"card_gb": card_gb, "predicted": chats, "tried_beyond": more}
     with ballast(int(card_gb * GB)):
         found["free_gb"] = round(GpuMemory().free() / GB, 3)
-        session = run_chats(workspace, chats, chat_tokens, new_tokens)
+        session = run_chats(folder, chats, chat_tokens, new_tokens)
         found["held_at_once"] = most_at_once(session.loads[0].answers)
         found["tokens_per_s"] = round(session.loads[0].tokens_per_s, 1)
         found["memory_gb"] = round(session.taken / GB, 3)
         try:
-            over = run_chats(workspace, more, chat_tokens, new_tokens)
+            over = run_chats(folder, more, chat_tokens, new_tokens)
         except ButlerError as error:
             found["beyond"] = f"refused: {error}"
         else:

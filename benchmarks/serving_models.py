@@ -1,4 +1,4 @@
-"""What the serving benchmark measures: random models, converted to the four workspaces."""
+"""What the serving benchmark measures: random models, converted to the variants' workspaces."""
 
 import json
 import subprocess
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from common import ROOT, SCRIPTS, ButlerError
 
+from butler.schemes import VARIANTS, WEIGHTS
+from butler.settings.serving import AwqSettings, KVCacheSettings, WorkspaceSettings
 from butler.tools import tool_environment
-from butler.variants import VARIANTS
 
-FORMATS = {"fp16": "hf", "w4": "awq"}  # by kind of weights, in the converter's words
 MARK = "made.json"
 
 
@@ -50,12 +50,10 @@ def make_all(
     `shape` is given to random_model.py as it stands. A workspace of another shape is made anew.
     """
     wanted = {"shape": list(shape), "session_len": session_len}
-    kinds = sorted({VARIANTS[name].weights for name in variants})
-    layers = int(shape[shape.index("--layers") + 1]) if "--layers" in shape else 32
-    write_kv_parameters(work / "kv8", layers)
+    kinds = sorted({VARIANTS[name].weights.name for name in variants})
 
     def chain(kind: str) -> dict[str, float]:
-        names = [name for name in variants if VARIANTS[name].weights == kind]
+        names = [name for name in variants if VARIANTS[name].weights.name == kind]
         marks = [work / "workspaces" / f"{name}.json" for name in names]
         if all(m.is_file() and json.loads(m.read_text()) == wanted for m in marks):
             return {}
@@ -83,21 +81,21 @@ def _chain(
         run(command, work, name)
         times[name] = round(time.perf_counter() - start, 1)
 
-    model, workspace = work / "models" / FORMATS[kind], work / "converted" / kind
-    awq = ["--awq"] if kind == "w4" else []
+    weights = WEIGHTS[kind]
+    model, workspace = work / "models" / weights.format, work / "converted" / kind
+    awq = ["--awq"] if weights.quantised else []
     make = [xtuner, ROOT / "benchmarks" / "random_model.py", "--out", model, *awq, *shape]
     step(f"random_{kind}", make)
     convert = [sys.executable, SCRIPTS / "workspace.py", "--model", model, "--out", workspace]
-    group = ["--group-size", 128] if kind == "w4" else []
-    step(f"convert_{kind}", [*convert, "--format", FORMATS[kind], *group])
+    group = ["--group-size", AwqSettings().group_size] if weights.quantised else []
+    step(f"convert_{kind}", [*convert, "--format", weights.format, *group])
     if not keep_models:
         _remove(model)
     for name in names:
-        policy, extra = 0, []
-        if VARIANTS[name].kv8:
-            policy, extra = 8, ["--kv-parameters", work / "kv8"]
-        variant = [sys.executable, SCRIPTS / "variant.py", "--workspace", workspace, *extra]
-        variant += ["--quant-policy", policy, "--cache-max-entry-count", 0.5]
+        kv = VARIANTS[name].kv
+        share = (KVCacheSettings() if kv.quantised else WorkspaceSettings()).cache_max_entry_count
+        variant = [sys.executable, SCRIPTS / "variant.py", "--workspace", workspace]
+        variant += ["--kv", kv.name, "--cache-max-entry-count", share]
         variant += ["--session-len", session_len, "--out", work / "workspaces" / name]
         step(f"variant_{name}", variant)
         (work / "workspaces" / f"{name}.json").write_text(json.dumps(wanted))
@@ -109,14 +107,3 @@ def _remove(model: Path) -> None:
     for path in model.iterdir():
         path.unlink()
     model.rmdir()
-
-
-def write_kv_parameters(folder: Path, layers: int) -> None:
-    """Write the static parameters that variant.py asks for; no engine since 0.4 reads them."""
-    import numpy as np
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(layers):
-        np.array([1, 0, 1, 0], dtype="<f4").tofile(
-            folder / f"layers.{index}.past_kv_scale.0.weight"
-        )

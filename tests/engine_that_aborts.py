@@ -11,7 +11,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from butler.efficiency import measure_turbomind as measured
-from butler.efficiency.figures import CacheShape, Room
+from butler.lmdeploy.cache_room import Room
 
 
 class Instance:
@@ -44,7 +44,8 @@ def start(plan, memory, marks):
 messages = SimpleNamespace(GenerationConfig=SimpleNamespace)
 sys.modules |= {"lmdeploy": SimpleNamespace(messages=messages), "lmdeploy.messages": messages}
 measured.GpuMemory, measured.start_engine = Memory, start
-cache = CacheShape(layers=1, kv_heads=1, head_dim=128, quant_policy=0)
-workspace = measured.Workspace("here", cache, 100, 1, 64, 0)
-plan = measured.Plan(workspace, Room(2, 16), 8, 4, loads=(1, 2))
-measured._child(plan, sys.argv[1], sys.argv[1] + ".log")
+folder = measured.MeasuredFolder(
+    "here", quant_policy=0, per_token=512, vocab=100, tp=1, session_len=64, weight_bytes=0
+)
+workload = measured.Workload(folder, Room(2, 16), 8, 4, loads=(1, 2))
+measured._child(workload, sys.argv[1], sys.argv[1] + ".log")

@@ -15,14 +15,14 @@ from pathlib import Path
 import yaml
 
 from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
+from butler.chat_tokenizer import ChatTokenizer
 from butler.config import check_config, check_engine, check_inputs
 from butler.corpus.build import Outputs, build_corpus
 from butler.errors import ButlerError
+from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
-from butler.lmdeploy.served_folder import Settings as Served
 from butler.protected_texts import read_protected
-from butler.reference.tokenizer import ChatTokenizer
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 from butler.yaml_files import parse_yaml
 from corpus_settings import corpus_settings
 from tiny_workspace import TEMPLATE as JINJA
@@ -119,7 +119,7 @@ class WorkspaceParser:
         config = yaml.safe_load((weights / "config.yaml").read_text(encoding="utf-8"))
         config["engine_config"] = engine
         (weights / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        write_record(self.path, "0.7.3", Served(8, 0.5, 640))
+        write_record(self.path, "0.7.3", EngineSettings(**engine))
         (self.path / TEMPLATE).write_text("{}", encoding="utf-8")
         (weights / "layers.0.past_kv_scale.0.weight").write_bytes(struct.pack("<4f", 1, 0, 1, 0))
         self.files = [

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from butler.errors import ButlerError
+import quantise_awq
+from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.auto_awq import pack
 from butler.lmdeploy.awq_weights import unpack
 from quantise_awq import samples_at_a_time
@@ -59,3 +60,27 @@ def test_phases_are_told_by_what_is_printed(quantising):
     }
     with pytest.raises(ButlerError, match="no line of its smoothing"):
         quantising.phases(lines[:4], 57.0)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "settings", "sentence"),
+    [
+        ("{}", '{"group_size": 64}', "--settings: key 'group_size' takes one of 128, found 64"),
+        ('{"samples": 0}', "{}", "--calibration: key 'samples' takes at least 1, found 0"),
+        ("[1]", "{}", "[1]"),
+        ("{}", "{}", r"hidden_size 200 is no multiple of awq.group_size 128"),
+    ],
+)
+def test_what_cannot_be_quantised_is_one_sentence(
+    calibration, settings, sentence, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "config.json").write_text('{"hidden_size": 200, "intermediate_size": 256}')
+    words = ["--model", tmp_path, "--text", tmp_path / "train.jsonl", "--out", tmp_path / "awq"]
+    words += ["--chat-template", "internlm2_chat", "--calibration", calibration]
+    arguments = ["quantise_awq.py", *map(str, words), "--settings", settings]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        run_cli(quantise_awq.main)
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("error: ") and said.count("\n") == 1
+    assert not (tmp_path / "awq").exists()

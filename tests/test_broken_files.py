@@ -8,11 +8,11 @@ import yaml
 
 from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
 from butler.chat_template import DEFINITIONS, MARKER, ChatTemplate
+from butler.chat_tokenizer import ChatTokenizer
 from butler.config import check_config
 from butler.errors import ButlerError
-from butler.lmdeploy.served_folder import TEMPLATE, Settings, read_folder, write_record
-from butler.reference.tokenizer import ChatTokenizer
-from butler.reference.workspace import Workspace
+from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
+from butler.reference.workspace_reader import Workspace
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite
 from tiny_workspace import Tiny, write_tokenizer
@@ -73,7 +73,7 @@ def test_yaml_that_is_none_is_one_sentence(content: bytes) -> None:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     path = Tiny(hidden=128, heads=1, layers=1, inter=128, vocab=264).build(tmp_path / "ws")
-    write_record(path, "0.7.3", Settings(8, 0.5, 640))
+    write_record(path, "0.7.3")
     (path / TEMPLATE).write_text("{}", encoding="utf-8")
     return path
 

@@ -16,10 +16,10 @@ pytest.importorskip("torch")
 
 import chat as chat_script
 from butler.chat_template import trained_system
+from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import run_cli
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer
 
 
 @pytest.fixture(scope="module")

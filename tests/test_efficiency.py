@@ -13,10 +13,8 @@ from butler.efficiency.figures import (
     GB,
     MIB,
     RESERVE_BYTES,
-    Answer,
-    CacheShape,
     Load,
-    Room,
+    RequestTiming,
     Session,
     chats_on_card,
     check_fits,
@@ -28,8 +26,12 @@ from butler.efficiency.figures import (
 from butler.efficiency.load import at_once, one_by_one, random_prompts
 from butler.errors import ButlerError
 from butler.gpu import visible_gpus
+from butler.lmdeploy.cache_room import Room
+from butler.lmdeploy.served_folder import ModelShape
+from butler.schemes import KV_CACHES
 
-SEVEN_B = CacheShape(layers=32, kv_heads=8, head_dim=128, quant_policy=0)
+SHAPE = ModelShape(layers=32, heads=32, kv_heads=8, head_dim=128)  # InternLM2-7B's
+SEVEN_B = SHAPE.kv_bytes_per_token(KV_CACHES["fp16"])
 VOCAB = 92544
 WEIGHTS = 15_480_000_000
 
@@ -38,17 +40,17 @@ def session(chats, per_token, taken=None, tokens=896, buffers=1_500_000):
     """An engine that takes weights, 2 GB, `buffers` for each request and its cache."""
     room = Room(chats, tokens)
     own = WEIGHTS + 2 * GB + buffers * chats + per_token * room.held
-    single = [Answer(0.0, 0.1, 0.1 + 255 / rate, 256) for rate in (150.0, 200.0, 400.0)]
-    load = Load(chats, [Answer(0.0, 0.5, 8.0, 256), Answer(1.0, 2.5, 8.0, 256)])
+    single = [RequestTiming(0.0, 0.1, 0.1 + 255 / rate, 256) for rate in (150.0, 200.0, 400.0)]
+    load = Load(chats, [RequestTiming(0.0, 0.5, 8.0, 256), RequestTiming(1.0, 2.5, 8.0, 256)])
     peak = 7_000 + (own if taken is None else taken)
     return Session(room, 7_000, 8_000, 8_000 + WEIGHTS, peak, single, [load], [load])
 
 
 def test_a_cache_token_has_the_size_that_was_measured_on_a_gpu():
-    assert SEVEN_B.bytes_per_token() == 131_072
-    int8 = CacheShape(layers=32, kv_heads=8, head_dim=128, quant_policy=8)
+    assert SEVEN_B == 131_072
+    int8 = SHAPE.kv_bytes_per_token(KV_CACHES["int8"])
     # 21,113 against 24,569 MiB at 64 × 896 tokens, to the MiB.
-    saved = 57_344 * (131_072 - int8.bytes_per_token()) / MIB
+    saved = 57_344 * (131_072 - int8) / MIB
     assert saved == pytest.approx(24_569 - 21_113, rel=0.01)
 
 
@@ -66,14 +68,14 @@ def test_two_rooms_are_measured(concurrency, sizes):
 
 
 def test_an_engine_that_holds_its_room_passes():
-    per_token = SEVEN_B.bytes_per_token()
+    per_token = SEVEN_B
     wanted = (256 - 64) * 896 * per_token
     check_room(session(64, per_token), session(256, per_token), wanted, VOCAB)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.52, 0.94, 1.1, 2.0])
 def test_an_engine_with_another_room_is_refused(share):
-    per_token = SEVEN_B.bytes_per_token()
+    per_token = SEVEN_B
     small = session(64, per_token)
     wanted = (256 - 64) * 896 * per_token
     large = session(256, per_token, taken=small.taken + int(share * wanted))
@@ -88,7 +90,7 @@ def test_a_gpu_that_is_too_small_is_named_before_the_engine_starts():
 
 
 def test_rows_tell_what_the_sessions_measured():
-    per_token = SEVEN_B.bytes_per_token()
+    per_token = SEVEN_B
     found = rows(session(64, per_token), session(256, per_token), WEIGHTS, per_token, 512)
     values = {metric: value for metric, value, _ in found}
     assert len(values) == len(found)
@@ -116,9 +118,9 @@ def test_chats_fill_a_card_to_the_last_one():
 
 
 def test_requests_that_overlap_are_counted():
-    answers = [Answer(0, 1, 5, 8), Answer(0, 2, 6, 8), Answer(0, 6, 9, 8)]
+    answers = [RequestTiming(0, 1, 5, 8), RequestTiming(0, 2, 6, 8), RequestTiming(0, 6, 9, 8)]
     assert most_at_once(answers) == 2
-    assert most_at_once([Answer(0, 1, 2, 8), Answer(0, 3, 4, 8)]) == 1
+    assert most_at_once([RequestTiming(0, 1, 2, 8), RequestTiming(0, 3, 4, 8)]) == 1
 
 
 class Engine:

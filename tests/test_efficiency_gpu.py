@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from butler.settings.judging import EfficiencySettings
 from real_tools import python_of, script
 from workflow_state import ROOT
 
@@ -24,12 +25,16 @@ def engine_here():
         pytest.skip("needs the demo's workspaces: run `snakemake all` first")
 
 
+def settings(concurrency):
+    asked = {"prompt_tokens": 128, "new_tokens": 16, "repeats": 2, "concurrency": concurrency}
+    return EfficiencySettings(**asked).to_argument()
+
+
 def measured(variant, tmp_path, concurrency):
     out = tmp_path / f"{variant}.csv"
     done = script(
         "lmdeploy", "measure_efficiency.py", "--workspace", WORKSPACES / variant, "--out", out,
-        "--engine", "turbomind", "--concurrency", *concurrency, "--prompt-tokens", 128,
-        "--new-tokens", 16, "--repeats", 2,
+        "--engine", "turbomind", "--settings", settings(concurrency),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     with out.open(encoding="utf-8") as stream:
@@ -38,7 +43,7 @@ def measured(variant, tmp_path, concurrency):
 
 def test_turbomind_is_measured_at_the_room_that_was_asked_for(tmp_path):
     # 1,024 requests of 144 tokens, 3 blocks each: 805 MB of cache, enough to be seen.
-    fp16, int8 = (measured(v, tmp_path, (1, 8, 1024)) for v in ("fp16", "kv8"))
+    fp16, int8 = (measured(v, tmp_path, [1, 8, 1024]) for v in ("fp16", "kv8"))
     assert fp16["room_tokens"] == int8["room_tokens"] == 1024 * 3 * 64
     assert fp16["kv_bytes_per_token_by_memory"] == pytest.approx(
         fp16["kv_bytes_per_token"], rel=0.25
@@ -53,8 +58,8 @@ def test_turbomind_is_measured_at_the_room_that_was_asked_for(tmp_path):
 def test_a_room_that_no_gpu_holds_is_refused(tmp_path):
     done = script(
         "lmdeploy", "measure_efficiency.py", "--workspace", WORKSPACES / "fp16",
-        "--out", tmp_path / "out.csv", "--engine", "turbomind", "--concurrency", 10_000_000,
-        "--prompt-tokens", 128, "--new-tokens", 16,
+        "--out", tmp_path / "out.csv", "--engine", "turbomind",
+        "--settings", settings([10_000_000]),
     )  # fmt: skip
     assert done.returncode == 1
     assert "lower efficiency.concurrency" in done.stderr and "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """The efficiency measurement of a workspace, run as the command line."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,23 +28,28 @@ METRICS = {
 
 def command(workspace: Path, out: Path, *more: str) -> list[str]:
     words = [measure_efficiency.__file__, "--workspace", str(workspace), "--out", str(out)]
-    words += ["--prompt-tokens", "32", "--new-tokens", "8", "--repeats", "2", "--threads", "1"]
-    return [*words, *more]
+    settings = {"prompt_tokens": 32, "new_tokens": 8, "repeats": 2}
+    return [*words, "--settings", json.dumps(settings), "--threads", "1", *more]
 
 
-def test_one_row_per_metric_with_real_sizes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "policy", "vector"), [("w4kv8", 8, HEAD + 4), ("w4kv4", 4, HEAD // 2 + 4)]
+)
+def test_one_row_per_metric_with_real_sizes(
+    tmp_path: Path, name: str, policy: int, vector: int
+) -> None:
     tiny = Tiny(layers=3, w4=True)
-    workspace = tiny.build(tmp_path / "w4kv8", quant_policy=8)
+    workspace = tiny.build(tmp_path / name, quant_policy=policy)
     out = tmp_path / "efficiency.csv"
     line = [sys.executable, *command(workspace, out)]
     result = subprocess.run(line, check=False, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(out.open()))
     assert {row["metric"]: row["unit"] for row in rows} == METRICS
-    assert {(row["variant"], row["engine"]) for row in rows} == {("w4kv8", "reference")}
+    assert {(row["variant"], row["engine"]) for row in rows} == {(name, "reference")}
     values = {row["metric"]: float(row["value"]) for row in rows}
     assert values["weight_bytes"] == sum(array.nbytes for array in tiny.files.values())
-    assert values["kv_bytes_per_token"] == 3 * 2 * tiny.kv_heads * (HEAD + 4)
+    assert values["kv_bytes_per_token"] == 3 * 2 * tiny.kv_heads * vector
     assert values["peak_memory_bytes"] > 50e6
     assert all(value > 0 for value in values.values())
 
@@ -56,7 +62,9 @@ def test_one_row_per_metric_with_real_sizes(tmp_path: Path) -> None:
             "engine: turbomind needs a CUDA GPU",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU"),
         ),
-        (("--prompt-tokens", "640"), "exceed the session of 640"),
+        (("--settings", '{"prompt_tokens": 640}'), "exceed the session of 640 tokens"),
+        (("--settings", '{"new_tokens": 1}'), "'new_tokens' takes at least 2, found 1"),
+        (("--settings", '{"concurrency": [0]}'), "takes at least 1, found 0"),
     ],
 )
 def test_what_cannot_be_measured_leaves_no_file(

@@ -10,10 +10,10 @@ from tiny_workspace import HEAD, Tiny
 torch = pytest.importorskip("torch")
 
 from butler.errors import ButlerError
-from butler.reference.config import Rope
 from butler.reference.generate import Engine
 from butler.reference.model import inverse_frequencies
 from butler.reference.sampling import SamplingParams
+from butler.reference.workspace_config import Rope
 
 SHAPES = {
     "internlm2": Tiny(),
@@ -83,7 +83,7 @@ def test_prompt_longer_than_a_chunk_is_run_as_one(grouped: tuple[Tiny, Path]) ->
 
 
 # A last-bit difference of a key can move its stored code by one step.
-@pytest.mark.parametrize(("kv", "atol"), [("fp32", 1e-4), ("fp16", 2e-3), ("online", 2e-2)])
+@pytest.mark.parametrize(("kv", "atol"), [("fp32", 1e-4), ("fp16", 2e-3), ("int8", 2e-2)])
 def test_decoding_step_by_step_gives_the_logits_of_one_pass(
     grouped: tuple[Tiny, Path], kv: str, atol: float
 ) -> None:
@@ -103,17 +103,30 @@ def test_decoding_step_by_step_gives_the_logits_of_one_pass(
     )
 
 
-def test_int8_cache_costs_little_and_is_really_used(grouped: tuple[Tiny, Path]) -> None:
+@pytest.mark.parametrize(
+    ("kv", "vector", "most"), [("int8", HEAD + 4, 0.05), ("int4", HEAD // 2 + 4, 0.3)]
+)
+def test_a_quantised_cache_costs_little_and_is_really_used(
+    grouped: tuple[Tiny, Path], kv: str, vector: int, most: float
+) -> None:
     tiny, path = grouped
     prompt = tokens(200)
-    exact = Engine.load(path, kv="fp32").nll(prompt)
-    online = Engine.load(path, kv="online").nll(prompt)
-    assert 0 < abs(online - exact) < 0.05
-    wide, narrow = (
-        Engine.load(path, kv=k).new_cache().bytes_per_token() for k in ("fp16", "online")
-    )
+    engine = Engine.load(path, kv="fp32")
+    exact, quantised = engine.nll(prompt), engine.with_kv(kv)
+    assert 0 < abs(quantised.nll(prompt) - exact) < most
+    wide = engine.with_kv("fp16").new_cache().bytes_per_token()
     assert wide == tiny.layers * 2 * tiny.kv_heads * HEAD * 2
-    assert narrow == tiny.layers * 2 * tiny.kv_heads * (HEAD + 4)
+    # TurboMind's: codes, and two numbers in fp16 for each head's vector.
+    narrow = quantised.new_cache().bytes_per_token()
+    assert narrow == tiny.layers * 2 * tiny.kv_heads * vector
+
+
+def test_another_cache_is_taken_on_the_same_weights(grouped: tuple[Tiny, Path]) -> None:
+    engine, prompt = Engine.load(grouped[1], kv="fp16"), tokens(60)
+    other = engine.with_kv("int4")
+    assert other.decoder is engine.decoder
+    assert torch.equal(other.logits(prompt), Engine.load(grouped[1], kv="int4").logits(prompt))
+    assert torch.equal(engine.logits(prompt), Engine.load(grouped[1], kv="fp16").logits(prompt))
 
 
 def test_static_scales_are_used_and_too_narrow_ones_hurt(tmp_path: Path) -> None:
@@ -142,7 +155,7 @@ def test_stream_yields_the_same_answer_token_by_token(grouped: tuple[Tiny, Path]
 def test_session_length_ends_an_answer(tmp_path: Path) -> None:
     path = Tiny().build(tmp_path / "ws", quant_policy=8, session_len=24)
     engine = Engine.load(path)
-    assert engine.kv == "online"
+    assert engine.kv == "int8"
     [answer] = engine.generate([tokens(20)])
     assert (len(answer.tokens), answer.finish) == (4, "length")
     with pytest.raises(ButlerError, match="24 tokens and the session holds 24"):

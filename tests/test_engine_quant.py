@@ -1,4 +1,4 @@
-"""Quantised numbers: W4 unpacking and the two int8 definitions of the KV cache."""
+"""Quantised numbers: W4 unpacking and the definitions of the KV cache."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,13 @@ from butler.reference.quant import (
     dequantise_online,
     dequantise_static,
     dequantise_w4,
+    pack_codes,
     quantise_online,
     quantise_static,
+    unpack_codes,
     unpack_u4,
 )
+from butler.schemes import KV_CACHES
 
 
 def test_w4_matches_the_definition_number_by_number() -> None:
@@ -40,35 +43,85 @@ def test_nibbles_of_a_word_are_consecutive_columns() -> None:
     assert unpack_u4(torch.tensor([[-1]], dtype=torch.int32)).tolist() == [[15] * 8]
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), spread=st.floats(1e-3, 1e3), offset=st.floats(-4, 4))
-def test_online_int8_errs_by_half_a_step_at_most(seed: int, spread: float, offset: float) -> None:
+BITS = sorted(one.bits for one in KV_CACHES.values() if one.quantised)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    bits=st.sampled_from(BITS),
+    seed=st.integers(0, 10**6),
+    spread=st.floats(1e-3, 1e3),
+    offset=st.floats(-4, 4),
+)
+def test_an_online_code_errs_by_half_a_step_at_most(
+    bits: int, seed: int, spread: float, offset: float
+) -> None:
     x = (torch.randn(5, HEAD, generator=torch.Generator().manual_seed(seed)) + offset) * spread
-    codes, params = quantise_online(x)
-    assert codes.dtype == torch.uint8
+    codes, params = quantise_online(x, bits)
+    assert codes.dtype == torch.uint8 and int(codes.max()) <= 2**bits - 1
     assert params.dtype == torch.float16
     step = params[:, :1].float()
     # Beyond half a step: what fp16 loses of the zero point, of the step, and fp32 rounding.
-    slack = step * 0.13 + params[:, 1:].float().abs() * 2**-11
+    slack = step * 2**bits * 2**-11 + params[:, 1:].float().abs() * 2**-11
     error = (dequantise_online(codes, params) - x).abs()
     assert (error <= step / 2 + slack).all()
 
 
-def test_online_int8_takes_min_and_max_per_token_and_head() -> None:
+@pytest.mark.parametrize("bits", BITS)
+def test_an_online_code_takes_min_and_max_per_token_and_head(bits: int) -> None:
+    largest = 2**bits - 1
     x = torch.zeros(2, 3, HEAD)
-    x[0, 1, 0], x[1, 2, 5] = 255.0, -51.0
-    codes, params = quantise_online(x)
+    x[0, 1, 0], x[1, 2, 5] = largest, -51.0
+    codes, params = quantise_online(x, bits)
     assert params[0, 1].tolist() == [1.0, 0.0]
-    assert codes[0, 1, 0] == 255
-    assert params[1, 2].tolist() == [pytest.approx(0.2, rel=1e-3), -51.0]
-    assert codes[1, 2, 5] == 0
-    assert torch.equal(dequantise_online(codes, params)[0, 0], x[0, 0])
+    assert codes[0, 1, 0] == largest
+    assert params[1, 2].tolist() == [pytest.approx(51 / largest, rel=1e-3), -51.0]
+    assert codes[1, 2, 5] == 0 and codes[1, 2, 6] == largest
+
+
+@settings(max_examples=40, deadline=None)
+@given(bits=st.sampled_from(BITS), value=st.floats(-60_000, 60_000, width=16))
+def test_equal_features_come_back_as_they_are(bits: int, value: float) -> None:
+    x = torch.full((2, HEAD), value)
+    codes, params = quantise_online(x, bits)
+    assert not codes.any() and not params[:, 0].any()
+    assert torch.equal(dequantise_online(codes, params), x)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_code_beyond_what_fp16_keeps_of_the_range_saturates(bits: int) -> None:
+    # fp16 rounds the smallest feature down to 2048 and the step of 1 stays: the largest feature
+    # would have a code above the last one.
+    x = torch.full((1, HEAD), 2049.0)
+    x[0, 0] = 2049.0 + 2**bits - 1
+    codes, params = quantise_online(x, bits)
+    assert params.tolist() == [[1.0, 2048.0]]
+    assert codes[0, 0] == 2**bits - 1 and codes[0, 1] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bits=st.sampled_from([1, 2, 4, 8]),
+    heads=st.integers(1, 3),
+    half=st.integers(1, 40),
+    seed=st.integers(0, 10**6),
+)
+def test_codes_are_packed_without_a_gap_and_come_back(
+    bits: int, heads: int, half: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(2**bits, (2, heads, 8 * half), generator=generator).to(torch.uint8)
+    packed = pack_codes(codes, bits)
+    assert packed.dtype == torch.uint8
+    assert packed.numel() * 8 == codes.numel() * bits
+    assert torch.equal(unpack_codes(packed, bits), codes)
 
 
 def test_ties_round_to_even() -> None:
-    x = torch.zeros(1, HEAD)
-    x[0, :5] = torch.tensor([255.0, 0.5, 1.5, 2.5, 3.5])
-    assert quantise_online(x)[0][0, 1:5].tolist() == [0, 2, 2, 4]
+    for bits in BITS:
+        x = torch.zeros(1, HEAD)
+        x[0, :5] = torch.tensor([2**bits - 1, 0.5, 1.5, 2.5, 3.5])
+        assert quantise_online(x, bits)[0][0, 1:5].tolist() == [0, 2, 2, 4]
     static = quantise_static(torch.tensor([0.5, 1.5, -0.5, -1.5]), 1.0, 0.0)
     assert static.tolist() == [0, 2, 0, -2]
 
@@ -103,7 +156,8 @@ def filled(kind: str, tokens: int) -> tuple[KVCache, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tolerance"), [("fp32", 0), ("fp16", 2e-3), ("online", 0.03), ("static", 0.017)]
+    ("kind", "tolerance"),
+    [("fp32", 0), ("fp16", 2e-3), ("int8", 0.03), ("int4", 0.28), ("static", 0.017)],
 )
 def test_cache_returns_what_was_written_while_it_grows(kind: str, tolerance: float) -> None:
     cache, x = filled(kind, 3 * CHUNK)
@@ -122,5 +176,5 @@ def test_closing_a_slot_moves_the_last_sequence_into_it() -> None:
 
 
 def test_unknown_cache_kind_is_refused() -> None:
-    with pytest.raises(ButlerError, match="'int4' is none of fp16, fp32, online, static"):
-        make_codecs("int4", 1)
+    with pytest.raises(ButlerError, match="'int2' is none of fp16, int8, int4, fp32, static"):
+        make_codecs("int2", 1)

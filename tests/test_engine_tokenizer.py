@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from butler.chat_tokenizer import MARK, ChatTokenizer, TextStream
 from butler.errors import ButlerError
-from butler.reference.tokenizer import MARK, ChatTokenizer, TextStream
 from tiny_workspace import SPECIAL, write_tokenizer
 
 

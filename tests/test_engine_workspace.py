@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from butler.errors import ButlerError
 from butler.reference.generate import Engine
-from butler.reference.workspace import WEIGHTS, Workspace
+from butler.reference.workspace_reader import WEIGHTS, Workspace
 
 
 @pytest.fixture
@@ -94,16 +94,38 @@ def test_config_the_engine_cannot_run(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"quant_policy": 4}, "means int4 since LMDeploy 0.4"),
-        ({"quant_policy": 3}, "quant_policy is 3; write 0 or 8"),
-        ({"cache_max_entry_count": 1.5}, "cache_max_entry_count is 1.5"),
-        ({"session_len": 0}, "session_len is 0"),
-        ({"quant_polcy": 8}, "must be a mapping with keys"),
+        (
+            {"quant_policy": 3},
+            r"3 means nothing to LMDeploy 0\.7\.3; write one of 0 \(fp16\), 8 \(int8\), 4 \(int4\)",
+        ),
+        ({"quant_policy": "8"}, "key 'quant_policy' takes integer, found '8'"),
+        ({"cache_max_entry_count": 1.5}, "'cache_max_entry_count' takes less than 1, found 1.5"),
+        ({"session_len": 0}, "key 'session_len' takes at least 1, found 0"),
+        ({"session_len": None}, "key 'session_len' takes integer, found None"),
+        ({"quant_polcy": 8}, "unknown key 'quant_polcy'; did you mean 'quant_policy'"),
     ],
 )
 def test_engine_settings_out_of_range(path: Path, settings: dict, message: str) -> None:
-    edit(path, lambda c: c.__setitem__("engine_config", settings))
-    with pytest.raises(ButlerError, match=message):
+    whole = {"quant_policy": 8, "cache_max_entry_count": 0.5, "session_len": 320}
+    edit(path, lambda c: c.__setitem__("engine_config", whole))
+    assert (Workspace(path).kv.name, Workspace(path).session_len) == ("int8", 320)
+    edit(path, lambda c: c["engine_config"].update(settings))
+    with pytest.raises(ButlerError, match=message) as refused:
+        Workspace(path)
+    assert "config.yaml: engine_config: " in str(refused.value)
+
+
+def test_a_workspace_that_is_no_variant_yet_has_the_models_session(path: Path) -> None:
+    assert (Workspace(path).kv.name, Workspace(path).session_len) == ("fp16", 640)
+    edit(path, lambda c: c.__setitem__("engine_config", {"quant_policy": 4}))
+    with pytest.raises(ButlerError, match="'cache_max_entry_count' is missing; make the variant"):
+        Workspace(path)
+
+
+def test_a_head_whose_codes_fill_no_whole_bytes_is_refused(path: Path) -> None:
+    edit(path, lambda c: c["model_config"].update(size_per_head=127))
+    edit(path, lambda c: c["attention_config"].update(rotary_embedding=127))
+    with pytest.raises(ButlerError, match=r"model_config\.size_per_head is impossible"):
         Workspace(path)
 
 

@@ -21,11 +21,11 @@ httpx = pytest.importorskip("httpx")
 TestClient = pytest.importorskip("fastapi.testclient").TestClient
 
 import serve
+from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer
-from butler.serve.front import Limits
+from butler.serve.front import ServerLimits
 from butler.serve.server import create_app
 
 SCRIPTS = Path(serve.__file__).parent
@@ -293,7 +293,7 @@ def front(workspace: Path, engine: Engine):
     with ExitStack() as stack:
 
         def serve_with(**limits: object) -> TestClient:
-            app = create_app(engine, ChatTokenizer(workspace), "tiny", Limits(**limits))
+            app = create_app(engine, ChatTokenizer(workspace), "tiny", ServerLimits(**limits))
             return stack.enter_context(TestClient(app))
 
         yield serve_with
@@ -386,7 +386,7 @@ def test_requests_and_tokens_are_counted(front) -> None:
 
 def test_openais_own_client_is_served(workspace: Path, engine: Engine) -> None:
     openai = pytest.importorskip("openai")
-    app = create_app(engine, ChatTokenizer(workspace), "tiny", Limits(api_key="key"))
+    app = create_app(engine, ChatTokenizer(workspace), "tiny", ServerLimits(api_key="key"))
     with TestClient(app) as http:
         client = openai.OpenAI(
             base_url="http://testserver/v1", api_key="key", http_client=http, max_retries=0

@@ -17,7 +17,7 @@ import uvicorn
 
 import serve
 from butler.serve.connections import allow_files, server_options
-from butler.serve.front import Limits
+from butler.serve.front import ServerLimits
 from hostile import CHAT, MIB, Server, quietly, readable, served
 from test_server import body, wait_until_idle
 
@@ -73,7 +73,7 @@ async def endless(scope: dict, receive: Callable, send: Callable) -> None:
 
 
 @contextmanager
-def guarded(limits: Limits) -> Iterator[tuple[uvicorn.Server, tuple[str, int]]]:
+def guarded(limits: ServerLimits) -> Iterator[tuple[uvicorn.Server, tuple[str, int]]]:
     """Serve `endless` behind the guard; yield the server and its address."""
     listening = serve.listen("127.0.0.1", 0)
     config = uvicorn.Config(endless, log_level="error", lifespan="off", **server_options(limits))
@@ -99,7 +99,7 @@ def wait_until_alone(made: uvicorn.Server) -> None:
 
 def test_a_client_that_takes_nothing_of_its_answer_is_dropped() -> None:
     with (
-        guarded(Limits(send_seconds=0.5)) as (made, address),
+        guarded(ServerLimits(send_seconds=0.5)) as (made, address),
         socket.create_connection(address, 5) as client,
     ):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -110,7 +110,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_dropped() -> None:
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_a_client_that_sends_no_whole_head_is_dropped(head: bytes) -> None:
     with (
-        guarded(Limits(head_seconds=0.5)) as (made, address),
+        guarded(ServerLimits(head_seconds=0.5)) as (made, address),
         socket.create_connection(address, 5) as client,
     ):
         end = time.monotonic() + 10

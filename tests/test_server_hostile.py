@@ -12,8 +12,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from butler.chat_tokenizer import ChatTokenizer
 from butler.reference.generate import Engine
-from butler.reference.tokenizer import ChatTokenizer
 from butler.serve.server import create_app
 from hostile import CHAT, MIB, Server, post, quietly, raw, readable, served
 from test_server import body

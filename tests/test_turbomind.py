@@ -21,8 +21,10 @@ from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.lmdeploy import guards
 from butler.lmdeploy.commands import Request, command, environment
-from butler.lmdeploy.release import RELEASES, check_installed, check_quant_policy, release_of
-from butler.lmdeploy.served_folder import Settings, Shape, read_folder, write_record
+from butler.lmdeploy.engine_settings import EngineSettings
+from butler.lmdeploy.release import RELEASES, check_installed, kv_scheme, release_of
+from butler.lmdeploy.served_folder import ModelShape, read_folder, write_record
+from butler.schemes import KV_CACHES
 from real_tools import SCRIPTS, python_of, script
 from tiny_workspace import Tiny
 
@@ -46,16 +48,25 @@ def model(tmp_path: Path) -> Path:
     atomic_write_json(path / "config.json", config | {"hidden_size": 1024})
     (path / "pytorch_model.bin").write_bytes(bytes(1000))
     (path / "chat_template.json").write_text("{}")
-    write_record(path, "0.18.0", Settings(**SETTINGS))
+    write_record(path, "0.18.0", EngineSettings(**SETTINGS))
     return path
+
+
+def edit_settings(workspace: Path, **changes: object) -> None:
+    """Change the engine's settings of a workspace; None takes a key away."""
+    path = workspace / "triton_models" / "weights" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    changed = config["engine_config"] | changes
+    config["engine_config"] = {key: value for key, value in changed.items() if value is not None}
+    path.write_text(yaml.safe_dump(config))
 
 
 def test_a_workspace_and_a_model_folder_are_read_alike(workspace: Path, model: Path) -> None:
     for path, release, tp in ((workspace, "0.7.3", 1), (model, "latest", None)):
         folder = read_folder(path)
         assert (folder.release.name, folder.tp) == (release, tp)
-        assert folder.settings == Settings(**SETTINGS)
-    assert folder.shape == Shape(layers=4, heads=8, kv_heads=2, head_dim=128)
+        assert folder.settings == EngineSettings(**SETTINGS)
+    assert folder.shape == ModelShape(layers=4, heads=8, kv_heads=2, head_dim=128)
     assert folder.weight_bytes == 1000
 
 
@@ -94,19 +105,23 @@ def test_a_folder_without_its_papers_is_refused(workspace: Path, file: str, sent
 
 
 @pytest.mark.parametrize(
-    ("policy", "version", "sentence"),
+    ("version", "policies"),
     [
-        (4, "0.7.3", "quant_policy 4 means an int4 cache since 0.4 to LMDeploy 0.7.3; write 8"),
-        (8, "0.3.0", "quant_policy 8 means nothing before 0.4 to LMDeploy 0.3.0; write 4"),
-        (42, "0.18.0", "write 8 for an int8 KV cache or 0 for none"),
+        ("0.3.0", {0: "fp16", 4: "int8"}),
+        ("0.7.3", {0: "fp16", 8: "int8", 4: "int4"}),
+        ("0.18.0", {0: "fp16", 8: "int8", 4: "int4"}),
     ],
 )
 def test_the_meaning_of_quant_policy_goes_by_version(
-    policy: int, version: str, sentence: str
+    version: str, policies: dict[int, str]
 ) -> None:
-    with pytest.raises(ButlerError, match=sentence):
-        check_quant_policy(policy, version)
-    check_quant_policy(0, version)
+    assert {policy: kv_scheme(policy, version).name for policy in policies} == policies
+    choice = ", ".join(f"{policy} ({name})" for policy, name in policies.items())
+    for policy in {8, 42} - set(policies):
+        with pytest.raises(ButlerError) as refused:
+            kv_scheme(policy, version)
+        said = f"quant_policy {policy} means nothing to LMDeploy {version}; write one of {choice}"
+        assert str(refused.value) == said
 
 
 def test_the_installed_release_must_be_the_folders() -> None:
@@ -124,12 +139,12 @@ def test_the_installed_release_must_be_the_folders() -> None:
 @pytest.mark.parametrize(
     ("tp", "shape", "sentence"),
     [
-        (3, Shape(1, 12, 12, 128), "takes 1, 2, 4, 8"),
-        (8, Shape(1, 28, 4, 128), "8 does not divide the model's 28 attention heads"),
-        (4, Shape(1, 24, 6, 128), "4 does not divide the model's 6 key-value heads"),
+        (3, ModelShape(1, 12, 12, 128), "takes 1, 2, 4, 8"),
+        (8, ModelShape(1, 28, 4, 128), "8 does not divide the model's 28 attention heads"),
+        (4, ModelShape(1, 24, 6, 128), "4 does not divide the model's 6 key-value heads"),
     ],
 )
-def test_gpus_must_divide_the_heads(tp: int, shape: Shape, sentence: str) -> None:
+def test_gpus_must_divide_the_heads(tp: int, shape: ModelShape, sentence: str) -> None:
     with pytest.raises(ButlerError, match=sentence):
         guards.check_split(tp, shape)
 
@@ -146,9 +161,9 @@ def test_a_model_is_measured_on_as_many_gpus_as_it_is_served_on(
 ) -> None:
     config = json.loads((model / "config.json").read_text())
     atomic_write_json(model / "config.json", config | {"vocab_size": 300})
-    assert efficiency_turbomind.Workspace.read(model, tp=2).tp == 2
+    assert efficiency_turbomind.MeasuredFolder.read(model, tp=2).tp == 2
     with pytest.raises(ButlerError, match="--tp 2 is not what"):
-        efficiency_turbomind.Workspace.read(workspace, tp=2)
+        efficiency_turbomind.MeasuredFolder.read(workspace, tp=2)
 
 
 def test_gpus_that_are_not_there_are_missed() -> None:
@@ -165,6 +180,8 @@ def test_memory_counts_weights_and_the_cache_of_a_session(workspace: Path) -> No
     needed = 4 * guards.GIB + guards.RUNTIME_BYTES + int(cache / 0.4)
     assert guards.needed_bytes(folder, 1, 320) == needed
     guards.check_memory(folder, 1, 320, needed)
+    int4 = replace(folder, kv=KV_CACHES["int4"])
+    assert needed - guards.needed_bytes(int4, 1, 320) == 320 * 2 * 64 / 0.4
     with pytest.raises(ButlerError, match=r"needs at least 4.50 GiB .* but 4.00 GiB are free"):
         guards.check_memory(folder, 1, 320, 4 * guards.GIB)
 
@@ -212,20 +229,22 @@ def test_a_model_folder_becomes_a_variant_by_links(model: Path, tmp_path: Path) 
     (model / "lmdeploy.json").unlink()
     out = tmp_path / "w4kv8"
     latest = ("--model", model, "--lmdeploy", "latest", "--out", out)
-    assert variant(*latest, "--quant-policy", 8).returncode == 0
-    assert read_folder(out).settings == Settings(**SETTINGS)
+    assert variant(*latest, "--kv", "int8").returncode == 0
+    assert read_folder(out).settings == EngineSettings(**SETTINGS)
     assert (out / "pytorch_model.bin").samefile(model / "pytorch_model.bin")
-    done = variant(*latest, "--quant-policy", 4)
-    assert "means an int4 cache since 0.4" in done.stderr
-    done = variant("--model", model, "--quant-policy", 0, "--out", out)
+    assert variant(*latest, "--kv", "int4").returncode == 0
+    assert read_folder(out).settings.quant_policy == 4
+    assert read_folder(out).kv_bytes_per_token == 4 * 2 * 2 * (64 + 4)
+    done = variant("--model", model, "--kv", "fp16", "--out", out)
     assert "LMDeploy 0.7.3 serves what --workspace takes" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("share", "length", "out", "sentence"),
     [
-        (5, 320, "out", "--cache-max-entry-count takes a share between 0 and 1"),
-        (0.4, -3, "out", "--session-len at least 1 token"),
+        (5, 320, "out", "key 'cache_max_entry_count' takes less than 1, found 5.0"),
+        (0, 320, "out", "key 'cache_max_entry_count' takes more than 0, found 0.0"),
+        (0.4, -3, "out", "key 'session_len' takes at least 1, found -3"),
         (0.4, 320, "awq", "is what the variant is made of; name another folder"),
         (0.4, 320, "/dev/shm/out", "name an --out on the same disk"),
     ],
@@ -233,7 +252,7 @@ def test_a_model_folder_becomes_a_variant_by_links(model: Path, tmp_path: Path) 
 def test_a_variant_that_cannot_be_made_is_one_sentence(
     model: Path, tmp_path: Path, share: float, length: int, out: str, sentence: str
 ) -> None:
-    words = ["--model", model, "--lmdeploy", "latest", "--quant-policy", 8, "--out", tmp_path / out]
+    words = ["--model", model, "--lmdeploy", "latest", "--kv", "int8", "--out", tmp_path / out]
     words += ["--cache-max-entry-count", share, "--session-len", length]
     before = sorted(model.iterdir())
     command = [sys.executable, SCRIPTS / "variant.py", *map(str, words)]
@@ -253,15 +272,17 @@ print(json.dumps({k: v for k, v in parsed.items() if isinstance(v, (str, int, fl
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("policy", [8, 4])
 @pytest.mark.parametrize("face", ["api", "chat", "gradio"])
-def test_lmdeploy_understands_its_command_line(workspace: Path, face: str) -> None:
+def test_lmdeploy_understands_its_command_line(workspace: Path, face: str, policy: int) -> None:
+    edit_settings(workspace, quant_policy=policy)
     words = command(read_folder(workspace), replace(REQUEST, face=face))
     assert words[1:4] == ["-P", "-m", "lmdeploy"]
     call = [python_of("lmdeploy"), "-c", PARSE, json.dumps(words[4:])]
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     parsed = json.loads(done.stdout.splitlines()[-1])
-    wanted = {"backend": "turbomind", "tp": 1, "session_len": 320, "quant_policy": 8}
+    wanted = {"backend": "turbomind", "tp": 1, "session_len": 320, "quant_policy": policy}
     wanted |= {"cache_max_entry_count": 0.4}
     wanted["chat_template"] = str(workspace / "chat_template.json")
     if face != "chat":
@@ -274,11 +295,8 @@ def test_lmdeploy_understands_its_command_line(workspace: Path, face: str) -> No
 
 def test_the_engines_settings_have_one_place(workspace: Path) -> None:
     assert json.loads((workspace / "lmdeploy.json").read_text()) == {"version": "0.7.3"}
-    path = workspace / "triton_models" / "weights" / "config.yaml"
-    config = yaml.safe_load(path.read_text())
-    del config["engine_config"]["session_len"]
-    path.write_text(yaml.safe_dump(config))
-    with pytest.raises(ButlerError, match="engine_config must have the keys"):
+    edit_settings(workspace, session_len=None)
+    with pytest.raises(ButlerError, match="engine_config: key 'session_len' is missing; make"):
         read_folder(workspace)
 
 
@@ -358,9 +376,6 @@ def test_a_broken_record_is_one_sentence(workspace, text):
 
 
 def test_a_cache_share_of_nothing_is_refused(workspace):
-    path = workspace / "triton_models" / "weights" / "config.yaml"
-    config = yaml.safe_load(path.read_text())
-    config["engine_config"]["cache_max_entry_count"] = 0
-    path.write_text(yaml.safe_dump(config))
-    with pytest.raises(ButlerError, match="cache_max_entry_count must lie between 0 and 1"):
+    edit_settings(workspace, cache_max_entry_count=0)
+    with pytest.raises(ButlerError, match="'cache_max_entry_count' takes more than 0, found 0"):
         read_folder(workspace)

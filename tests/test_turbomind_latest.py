@@ -6,10 +6,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from butler.efficiency.figures import Room
 from butler.errors import ButlerError
+from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.cache_share import PAGE, base_bytes, region_bytes, slab
-from butler.lmdeploy.turbomind_engine import Counted, Start, cache_bytes, start_engine
+from butler.lmdeploy.turbomind_engine import Counted, EngineStart, cache_bytes, start_engine
 
 GIB, MIB = 2**30, 2**20
 SEVEN_B, SEVEN_B_INT8 = 131_072, 67_584  # bytes of a token in InternLM2-7B's cache
@@ -52,7 +52,7 @@ def start(**changes):
         "room": Room(256, 640), "per_token": SEVEN_B, "weight_bytes": 15 * GIB,
         "trust_remote_code": True,
     }  # fmt: skip
-    return Start(**(values | changes))
+    return EngineStart(**(values | changes))
 
 
 class Gpu:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from butler import schemes
+from butler.settings.judging import EfficiencySettings
 from real_tools import SCRIPTS, python_of, script
 from workflow_state import ROOT
 
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.gpu
 
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 TOOL = "lmdeploy-latest"
-MODELS = {"fp16": ("merged", 0), "w4kv8": ("awq", 8)}  # model folder, quant_policy
+VARIANTS = {name: schemes.VARIANTS[name] for name in ("fp16", "w4kv8", "w4kv4")}
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -32,9 +34,9 @@ def why_not() -> str | None:
         return "no NVIDIA GPU here"
     if not Path(python_of(TOOL)).exists():
         return f"{python_of(TOOL)} is missing: run `snakemake environments`, lmdeploy: latest"
-    for folder, _ in MODELS.values():
-        if not (RUN / "build" / folder / "config.json").is_file():
-            return f"{RUN}/build/{folder} is missing: run `snakemake all` first"
+    for folder in (RUN / "build" / one.weights.folder for one in VARIANTS.values()):
+        if not (folder / "config.json").is_file():
+            return f"{folder} is missing: run `snakemake all` first"
     return None
 
 
@@ -47,15 +49,16 @@ def served(tmp_path_factory):
     """Return the variants, made as the workflow makes them, by name."""
     # On the file system of the models: variant.py links.
     out = tmp_path_factory.mktemp("served")
-    for name, (folder, policy) in MODELS.items():
-        model = out / folder
-        subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(model)], check=True)
+    for folder in {one.weights.folder for one in VARIANTS.values()}:
+        subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(out / folder)], check=True)
+    for name, one in VARIANTS.items():
+        model = out / one.weights.folder
         done = script(
-            TOOL, "variant.py", "--model", model, "--lmdeploy", "latest", "--quant-policy", policy,
+            TOOL, "variant.py", "--model", model, "--lmdeploy", "latest", "--kv", one.kv.name,
             "--cache-max-entry-count", 0.05, "--session-len", 1024, "--out", out / name,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-    return {name: out / name for name in MODELS}
+    return {name: out / name for name in VARIANTS}
 
 
 def wait_for_port(process: subprocess.Popen, folder: Path, seconds: float = 240) -> str:
@@ -68,7 +71,7 @@ def wait_for_port(process: subprocess.Popen, folder: Path, seconds: float = 240)
     raise AssertionError("not up in time: " + (folder / "log").read_text()[-4000:])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_model_folder_is_served(served, tmp_path, name):
     command = [python_of(TOOL), str(SCRIPTS / "serve.py"), "--workspace", str(served[name])]
     command += ["--engine", "turbomind", "--port", "0", "--port-file", str(tmp_path / "port")]
@@ -105,10 +108,12 @@ def test_a_model_folder_is_served(served, tmp_path, name):
 def measured(served, name, folder):
     out = folder / f"{name}.csv"
     # 1,024 requests of 144 tokens, 3 blocks each: enough of a cache to be seen in the memory.
+    settings = EfficiencySettings(
+        prompt_tokens=128, new_tokens=16, repeats=2, concurrency=[1, 8, 1024]
+    )
     done = script(
         TOOL, "measure_efficiency.py", "--workspace", served[name], "--out", out,
-        "--engine", "turbomind", "--concurrency", 1, 8, 1024, "--prompt-tokens", 128,
-        "--new-tokens", 16, "--repeats", 2, "--trust-remote-code",
+        "--engine", "turbomind", "--settings", settings.to_argument(), "--trust-remote-code",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     with out.open(encoding="utf-8") as stream:
@@ -116,7 +121,7 @@ def measured(served, name, folder):
 
 
 def test_a_model_folder_is_measured_at_the_room_that_was_asked_for(served, tmp_path, capsys):
-    found = {name: measured(served, name, tmp_path) for name in MODELS}
+    found = {name: measured(served, name, tmp_path) for name in VARIANTS}
     with capsys.disabled():
         print("\n" + json.dumps(found))
     for name, values in found.items():
@@ -125,5 +130,5 @@ def test_a_model_folder_is_measured_at_the_room_that_was_asked_for(served, tmp_p
             values["kv_bytes_per_token"], rel=0.25
         ), name
         assert values["throughput_1024"] > values["throughput_8"] > 0
-    assert found["w4kv8"]["kv_bytes_per_token"] < found["fp16"]["kv_bytes_per_token"]
-    assert found["w4kv8"]["peak_memory_bytes"] < found["fp16"]["peak_memory_bytes"]
+    for figure in ("kv_bytes_per_token", "peak_memory_bytes"):
+        assert found["w4kv4"][figure] < found["w4kv8"][figure] < found["fp16"][figure]

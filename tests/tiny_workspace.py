@@ -43,7 +43,11 @@ class Tiny:
     files: dict[str, np.ndarray] = field(default_factory=dict)
 
     def build(self, path: Path, **engine_config: float) -> Path:
-        """Make the weights and write the workspace to `path`."""
+        """Make the weights and write the workspace to `path`.
+
+        A variant's if a key of `engine_config` is given; what it leaves out has a value that
+        changes nothing here.
+        """
         generator = torch.Generator().manual_seed(self.seed)
 
         def normal(*shape: int, std: float) -> torch.Tensor:
@@ -171,7 +175,8 @@ class Tiny:
             array.tofile(folder / name)
         config = self.config()
         if engine_config:
-            config["engine_config"] = engine_config
+            plain = {"quant_policy": 0, "cache_max_entry_count": 0.5}
+            config["engine_config"] = plain | {"session_len": self.session_len} | engine_config
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         write_tokenizer(path, self.vocab)
 

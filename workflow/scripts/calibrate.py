@@ -1,7 +1,7 @@
-"""Collect min-max statistics over the recipe text with `lmdeploy lite calibrate`.
+"""Collect min-max statistics over the training text with `lmdeploy lite calibrate`.
 
 LMDeploy observes the linear layers' inputs and outputs. Up to 0.3 it also observed the KV cache,
-for the int8 parameters of that time; here the cache is observed over the same samples, keys after
+for the static parameters of that time; here the cache is observed over the same samples, keys after
 the rotary embedding, and written in the form that `lmdeploy.lite.apis.kv_qparams` reads.
 """
 
@@ -28,6 +28,7 @@ from butler.lmdeploy.on_cpu import (
     write_calibration_text,
 )
 from butler.progress import progress
+from butler.settings.serving import CalibrationSettings
 
 
 class CacheObserver:
@@ -72,31 +73,32 @@ def observe_cache(
     return keys, values
 
 
-def calibrate(model: Path, texts: list[str], args: argparse.Namespace, out: Path) -> None:
+def calibrate(
+    model: Path, texts: list[str], settings: CalibrationSettings, device: str, out: Path
+) -> None:
     """Run LMDeploy's calibration over `texts` and write its statistics and the cache's."""
     from lmdeploy.lite.apis.calibrate import calibrate as lmdeploy_calibrate
     from lmdeploy.lite.utils import get_calib_loaders
     from transformers import AutoTokenizer
 
-    device = resolve_device(args.device)
     with tempfile.TemporaryDirectory() as scratch:
         source = model if device == "cuda" else fp32_view(model, Path(scratch) / "model")
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=True)
-        enough_text(tokenizer, texts, args.length)
+        enough_text(tokenizer, texts, settings.length)
         write_calibration_text(texts, Path(scratch))
         source, out = source.resolve(), out.resolve()
         with working_directory(Path(scratch)):
             _, loaded, tokenizer, _ = lmdeploy_calibrate(
                 str(source),
                 calib_dataset="ptb",
-                calib_samples=args.samples,
-                calib_seqlen=args.length,
+                calib_samples=settings.samples,
+                calib_seqlen=settings.length,
                 work_dir=str(out),
                 device=device,
             )
             # The loader draws by seed: these are the samples that LMDeploy has just seen.
             samples, _ = get_calib_loaders(
-                "ptb", tokenizer, nsamples=args.samples, seqlen=args.length
+                "ptb", tokenizer, nsamples=settings.samples, seqlen=settings.length
             )
     keys, values = observe_cache(loaded, [sample[0] for sample in samples], device)
     torch.save(keys.statistics(), out / "key_stats.pth")
@@ -109,20 +111,26 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="merged model")
     parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--samples", type=int, required=True)
-    parser.add_argument("--length", type=int, required=True, help="tokens of a sample")
+    parser.add_argument(
+        "--settings",
+        type=CalibrationSettings.from_argument,
+        required=True,
+        help="JSON of the config's section calibration, or a file of it",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    settings, device = args.settings, resolve_device(args.device)
     torch.set_num_threads(args.threads)
     texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
         without_cuda()
         keep_old_cache(args.model)
-        with progress("calibrate", lambda: f"{args.samples} samples of {args.length} tokens"):
-            calibrate(args.model, texts, args, folder)
+        task = f"{settings.samples} samples of {settings.length} tokens"
+        with progress("calibrate", lambda: task):
+            calibrate(args.model, texts, settings, device, folder)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from butler.chat_template import ChatTemplate, trained_system
+from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import is_workspace
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer, TextStream
 
 RECIPE = "recipe"
 

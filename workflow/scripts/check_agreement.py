@@ -17,18 +17,17 @@ from typing import Any
 
 import torch
 
+from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import run_cli
-from butler.held_out import conversations
+from butler.held_out import conversations, mean_nll
 from butler.lmdeploy.commands import engine_options
 from butler.lmdeploy.guards import check_machine, resolve_tp
 from butler.lmdeploy.release import check_installed, installed_version
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer
 
-NLL_LIMITS = {0: 0.002, 8: 0.01}  # nats per token, by quant_policy
 IDENTICAL = 0.95  # share of tokens, at least
 FIRST = 32  # tokens of an answer that are compared
 
@@ -47,10 +46,9 @@ def render(
 
 
 def by_reference(
-    args: argparse.Namespace, sequences: list[Tokens], prompts: list[Tokens], stops: list[int]
+    engine: Engine, sequences: list[Tokens], prompts: list[Tokens], stops: list[int]
 ) -> tuple[list[float], list[Tokens]]:
     """Return each sequence's mean NLL and each prompt's greedy answer from our engine."""
-    engine = Engine.load(args.workspace, threads=args.threads)
     nll = [engine.nll(tokens) for tokens in sequences]
     answers = engine.generate(prompts, SamplingParams(max_new_tokens=FIRST), stops)
     return nll, [answer.tokens for answer in answers]
@@ -117,12 +115,6 @@ def identical_share(ours: Sequence[Tokens], theirs: Sequence[Tokens]) -> tuple[f
     return equal / total if total else 1.0, total
 
 
-def mean(values: Sequence[float], sequences: Sequence[Tokens]) -> float:
-    """Return the mean per token."""
-    weights = [len(tokens) - 1 for tokens in sequences]
-    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
-
-
 def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]:
     """Return the figures and the limits that hold for the workspace's KV cache."""
     folder = read_folder(args.workspace)
@@ -133,11 +125,12 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]
     sequences, prompts = render(
         tokenizer, args.held_out, args.texts, args.questions, folder.settings.session_len
     )
-    ours = by_reference(args, sequences, prompts, stops)
+    engine = Engine.load(args.workspace, threads=args.threads)
+    ours = by_reference(engine, sequences, prompts, stops)
     theirs = by_turbomind(folder, sequences, prompts, stops)
-    nll = mean(ours[0], sequences), mean(theirs[0], sequences)
+    nll = mean_nll(ours[0], sequences), mean_nll(theirs[0], sequences)
     share, compared = identical_share(ours[1], theirs[1])
-    limits = {"difference": NLL_LIMITS[folder.settings.quant_policy], "identical_share": IDENTICAL}
+    limits = {"difference": folder.kv.agreement, "identical_share": IDENTICAL}
     return {
         "nll_reference": nll[0],
         "nll_turbomind": nll[1],
@@ -151,6 +144,9 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]
         ),
         "answers": len(prompts),
         "answer_tokens": compared,
+        "kv": engine.kv,
+        # Of our cache's tensors; measure_efficiency.py has what TurboMind's takes by GPU memory.
+        "kv_bytes_per_token": engine.new_cache().bytes_per_token(),
         **provenance(),
     }, limits
 
@@ -185,7 +181,8 @@ def main() -> None:
         f"mean NLL {measured['nll_turbomind']:.5f} in TurboMind, {measured['nll_reference']:.5f} "
         f"in the reference engine (difference {measured['difference']:.5f}, limit "
         f"{limits['difference']}); {measured['identical_share']:.1%} of the first {FIRST} tokens "
-        f"of {measured['answers']} answers are identical (limit {IDENTICAL:.0%})"
+        f"of {measured['answers']} answers are identical (limit {IDENTICAL:.0%}); the "
+        f"{measured['kv']} cache takes {measured['kv_bytes_per_token']:,} bytes a token"
     )
     print(json.dumps(measured, ensure_ascii=False))
     conclude(args.out, f"agreement_{args.workspace.name}", passed, sentence, measured, limits)

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import run_cli
 from butler.lmdeploy.on_cpu import without_cuda
-from butler.reference.tokenizer import ChatTokenizer
 
 IGNORED = -100
 

@@ -15,14 +15,17 @@ from typing import Any
 import torch
 
 from butler.chat_template import ChatTemplate
+from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
-from butler.held_out import rendered
+from butler.held_out import mean_nll, rendered
 from butler.hf_folder import keep_old_cache, model_nll
 from butler.lmdeploy.awq_weights import dequantised_state
 from butler.manifest import verify_manifest
 from butler.reference.generate import Engine
-from butler.reference.tokenizer import ChatTokenizer
+from butler.schemes import WEIGHTS
+
+FORMATS = sorted({one.format for one in WEIGHTS.values()})
 
 
 def load_model(folder: Path, model_format: str) -> Any:
@@ -56,18 +59,14 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     sequences = [tokenizer.encode(text)[:limit] for text in texts]
     through = [engine.nll(tokens) for tokens in sequences]
     del engine
-    weights = [len(tokens) - 1 for tokens in sequences]
     source = model_nll(load_model(args.model, args.format), sequences)
-
-    def mean(values: list[float]) -> float:
-        return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
-
+    means = mean_nll(through, sequences), mean_nll(source, sequences)
     return {
-        "nll_workspace": mean(through),
-        "nll_model": mean(source),
-        "difference": abs(mean(through) - mean(source)),
+        "nll_workspace": means[0],
+        "nll_model": means[1],
+        "difference": abs(means[0] - means[1]),
         "largest_difference": max(abs(a - b) for a, b in zip(through, source, strict=True)),
-        "tokens": sum(weights),
+        "tokens": sum(len(tokens) - 1 for tokens in sequences),
         "files": files,
     }
 
@@ -77,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True, help="folder that it was made from")
-    parser.add_argument("--format", choices=["hf", "awq"], required=True)
+    parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--samples", type=int, default=8)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from butler.devices import cpu_name, resolve_engine
+from butler.efficiency.figures import check_session
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open, spreadsheet_safe
 from butler.gpu import GpuMemory
@@ -24,6 +25,7 @@ from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
 from butler.progress import progress
 from butler.reference.cache import KINDS
+from butler.settings.judging import EfficiencySettings
 
 if TYPE_CHECKING:
     from butler.reference.generate import Engine
@@ -66,11 +68,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument(
-        "--concurrency", type=int, nargs="+", default=[1], help="requests at a time (turbomind)"
+        "--settings",
+        type=EfficiencySettings.from_argument,
+        default=EfficiencySettings(),
+        help="JSON of the config's section efficiency, or a file of it; default: the config's own",
     )
-    parser.add_argument("--prompt-tokens", type=int, default=512)
-    parser.add_argument("--new-tokens", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
         "--trust-remote-code",
@@ -78,11 +80,8 @@ def parse_args() -> argparse.Namespace:
         help="run the code in a model folder, if LMDeploy needs any (turbomind)",
     )
     args = parser.parse_args()
-    for name, least in (("prompt_tokens", 1), ("new_tokens", 2), ("repeats", 1), ("threads", 1)):
-        if getattr(args, name) < least:
-            parser.error(f"--{name.replace('_', '-')} must be {least} or more")
-    if min(args.concurrency) < 1:
-        parser.error("--concurrency must be 1 or more")
+    if args.threads < 1:
+        parser.error("--threads must be 1 or more")
     return args
 
 
@@ -111,13 +110,7 @@ def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, 
         )
     check_installed(read_folder(args.workspace).release, installed_version())
     return measure(
-        args.workspace,
-        args.concurrency,
-        args.prompt_tokens,
-        args.new_tokens,
-        args.repeats,
-        trust_remote_code=args.trust_remote_code,
-        tp=args.tp,
+        args.workspace, args.settings, trust_remote_code=args.trust_remote_code, tp=args.tp
     )
 
 
@@ -133,22 +126,18 @@ def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, 
 
     from butler.reference.generate import Engine
 
-    engine = Engine.load(args.workspace, args.kv, args.threads)
-    session, config = engine.workspace.session_len, engine.workspace.config
-    if args.prompt_tokens + args.new_tokens > session:
-        raise ButlerError(
-            f"{args.prompt_tokens} prompt and {args.new_tokens} new tokens exceed the session of "
-            f"{session}; lower --prompt-tokens or --new-tokens"
-        )
+    settings, engine = args.settings, Engine.load(args.workspace, args.kv, args.threads)
+    check_session(settings, engine.workspace.session_len)
     generator = torch.Generator().manual_seed(PROMPT_SEED)
-    prompt = torch.randint(config.vocab, (args.prompt_tokens,), generator=generator).tolist()
-    time_once(engine, prompt, min(args.new_tokens, 4))  # the first run pays for allocations
-    timings = [time_once(engine, prompt, args.new_tokens) for _ in range(args.repeats)]
+    size = (settings.prompt_tokens,)
+    prompt = torch.randint(engine.workspace.config.vocab, size, generator=generator).tolist()
+    time_once(engine, prompt, min(settings.new_tokens, 4))  # the first run pays for allocations
+    timings = [time_once(engine, prompt, settings.new_tokens) for _ in range(settings.repeats)]
     return [
         ("weight_bytes", engine.workspace.weight_bytes(), "B"),
         ("kv_bytes_per_token", engine.new_cache().bytes_per_token(), "B"),
         ("peak_memory_bytes", peak_memory_bytes(), "B"),
-        *speeds(timings, args.prompt_tokens, args.new_tokens),
+        *speeds(timings, settings.prompt_tokens, settings.new_tokens),
     ]
 
 

@@ -1,9 +1,10 @@
-"""Quantise the merged model to 4 bits with LMDeploy's auto_awq, calibrated on recipe text."""
+"""Quantise the merged model to 4 bits with LMDeploy's auto_awq, calibrated on the training text."""
 
 import argparse
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from butler.chat_template import ChatTemplate
@@ -17,6 +18,7 @@ from butler.lmdeploy import auto_awq as lmdeploy_awq
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.model_folder import check_group_size
 from butler.progress import progress
+from butler.settings.serving import AwqSettings, CalibrationSettings
 from butler.tools import run_tool, tool_environment
 
 MOST_AT_A_TIME = 8  # samples; more gain nothing
@@ -61,37 +63,45 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="merged model")
     parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--samples", type=int, required=True)
-    parser.add_argument("--length", type=int, required=True, help="tokens of a sample")
-    parser.add_argument("--bits", type=int, required=True)
-    parser.add_argument("--group-size", type=int, required=True)
-    parser.add_argument("--search-scale", action="store_true", help="search for each scale")
+    parser.add_argument(
+        "--calibration",
+        type=partial(CalibrationSettings.from_argument, option="--calibration"),
+        required=True,
+        help="JSON of the config's section calibration, or a file of it",
+    )
+    parser.add_argument(
+        "--settings",
+        type=AwqSettings.from_argument,
+        required=True,
+        help="JSON of the config's section awq, or a file of it",
+    )
     parser.add_argument("--batch-size", type=int, help="samples at a time; default: by memory")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    check_group_size(read_config(args.model), args.group_size, str(args.model))
+    text, awq = args.calibration, args.settings
+    check_group_size(read_config(args.model), awq.group_size, str(args.model))
     device = resolve_device(args.device)
     texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
     with tempfile.TemporaryDirectory() as scratch, atomic_dir(args.out) as folder:
         work = Path(scratch)
         write_calibration_text(texts, work)
         source = args.model if device == "cuda" else fp32_view(args.model, work / "model")
-        settings = {
+        arguments = {
             "model": str(source.resolve()),
             "work_dir": str(folder.resolve()),
             "calib_dataset": "ptb",
-            "calib_samples": args.samples,
-            "calib_seqlen": args.length,
-            "batch_size": args.batch_size or batch_size(args.model, args.length, device),
-            "w_bits": args.bits,
-            "w_group_size": args.group_size,
-            "search_scale": args.search_scale,
+            "calib_samples": text.samples,
+            "calib_seqlen": text.length,
+            "batch_size": args.batch_size or batch_size(args.model, text.length, device),
+            "w_bits": awq.bits,
+            "w_group_size": awq.group_size,
+            "search_scale": awq.search_scale,
             "device": device,
         }
-        command = [sys.executable, "-m", lmdeploy_awq.__name__, json.dumps(settings)]
-        with progress("awq", lambda: f"quantising to {args.bits} bits"):
+        command = [sys.executable, "-m", lmdeploy_awq.__name__, json.dumps(arguments)]
+        with progress("awq", lambda: f"quantising to {awq.bits} bits"):
             run_tool(command, tool_environment(work / "cache", args.threads), cwd=work)
         finish(args.model, folder)
 

@@ -6,7 +6,6 @@ folder; a folder of a release without workspaces is served just so.
 """
 
 import argparse
-import dataclasses
 import http.client
 import os
 import signal
@@ -25,14 +24,14 @@ from butler.lmdeploy import guards
 from butler.lmdeploy.commands import Request, command, environment
 from butler.lmdeploy.release import FACES, check_installed, installed_version
 from butler.lmdeploy.served_folder import is_workspace, read_folder
+from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 from butler.serve.model_server import port_number
-from butler.tools import dies_with_us
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
-STOP_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 10.0
 MAX_THREADS = 1024  # more than any machine here serves well
 ANSWERS_AT = {"api": "/v1/models", "gradio": "/"}  # once it is up
 
@@ -121,23 +120,20 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
                 f"--session-len {args.session_len} is more than {args.workspace} is made for "
                 f"({workspace.session_len}); raise workspace.session_len"
             )
-        settings = dataclasses.replace(workspace.settings, session_len=args.session_len)
-        workspace.settings = settings
+        workspace.session_len = args.session_len
     return workspace
 
 
 def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -> None:
     """Serve with our engine until SIGTERM or SIGINT."""
-    # Threads that spin while they wait starve each other where others use the cores, too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     import uvicorn
 
+    from butler.chat_tokenizer import ChatTokenizer
     from butler.reference.generate import Engine
     from butler.reference.threads import set_fastest_threads
-    from butler.reference.tokenizer import ChatTokenizer
     from butler.serve.connections import allow_files, server_options
-    from butler.serve.front import Limits
+    from butler.serve.front import ServerLimits
     from butler.serve.server import create_app
 
     class Server(uvicorn.Server):
@@ -151,8 +147,8 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
     sock = listen(args.host, args.port)
     port = sock.getsockname()[1]
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
-    files = allow_files(Limits.connections)
-    limits = Limits(args.queue, args.timeout, api_key=args.api_key or None, connections=files)
+    files = allow_files(ServerLimits.connections)
+    limits = ServerLimits(args.queue, args.timeout, api_key=args.api_key or None, connections=files)
     engine = Engine(workspace, args.kv, args.max_batch)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -231,7 +227,7 @@ def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
                 atomic_write_text(args.port_file, f"{port}\n")
         code = process.wait()
     finally:
-        stop(process)
+        stop(process, STOP_TIMEOUT_S)
         if args.port_file:
             args.port_file.unlink(missing_ok=True)
     sys.exit(code if code >= 0 else 128 - code)
@@ -257,18 +253,6 @@ def answers(process: subprocess.Popen[bytes], url: str) -> bool:
         except (OSError, http.client.HTTPException):
             time.sleep(0.5)
     return False
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process if it still runs: SIGTERM, and SIGKILL after STOP_TIMEOUT_S."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Static KV int8 parameters of each layer with `lmdeploy.lite.apis.kv_qparams`.
+"""Static KV parameters of each layer, 8 bits, with `lmdeploy.lite.apis.kv_qparams`.
 
 Writes `layers.{i}.past_kv_scale.{rank}.weight`, fp32 [k_scale, k_zp, v_scale, v_zp] with
 scale = (max − min)/255, zp = (min + max)/2, q = round((x − zp)/scale) and x = q·scale + zp
 (LMDeploy up to 0.3). TurboMind quantises online since 0.4 and does not read them; the reference
-engine can (`--kv static`), so that the two schemes can be compared.
+engine can (`--kv static`), so that the two can be compared.
 """
 
 import argparse

@@ -6,18 +6,19 @@ Of a TurboMind workspace for LMDeploy 0.7.3, or of a model folder for a release 
 import argparse
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_text
-from butler.lmdeploy.release import RELEASES, check_quant_policy
-from butler.lmdeploy.served_folder import Settings, write_record
+from butler.lmdeploy.engine_settings import EngineSettings
+from butler.lmdeploy.release import RELEASES, quant_policy
+from butler.lmdeploy.served_folder import write_record
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import verify_manifest, write_manifest
+from butler.schemes import KV_CACHES
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -36,12 +37,12 @@ def link_tree(source: Path, target: Path) -> None:
         ) from None
 
 
-def write_settings(folder: Path, settings: Settings) -> None:
+def write_settings(folder: Path, settings: EngineSettings) -> None:
     """Put the engine's settings into the workspace's configuration, cutting it off its link."""
     path = folder / CONFIG
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["model_config"]["session_len"] = settings.session_len
-    config["engine_config"] = asdict(settings)
+    config["engine_config"] = settings.model_dump()
     atomic_write_text(path, yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
 
 
@@ -52,8 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--workspace", type=Path, help="fp16 or W4 workspace")
     source.add_argument("--model", type=Path, help="model folder, for --lmdeploy latest")
     parser.add_argument("--lmdeploy", choices=RELEASES, default="0.7.3", help="what will serve it")
-    parser.add_argument("--kv-parameters", type=Path, help="folder of kv8_parameters.py")
-    parser.add_argument("--quant-policy", type=int, required=True)
+    parser.add_argument("--kv-parameters", type=Path, help="folder of static_kv_parameters.py")
+    parser.add_argument("--kv", choices=KV_CACHES, required=True, help="how the KV cache is held")
     parser.add_argument("--cache-max-entry-count", type=float, required=True)
     parser.add_argument("--session-len", type=int, required=True, help="tokens")
     parser.add_argument("--out", type=Path, required=True)
@@ -63,21 +64,24 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Make one variant."""
     args = parse_arguments()
-    release = RELEASES[args.lmdeploy]
-    check_quant_policy(args.quant_policy, release.version)
+    release, kv = RELEASES[args.lmdeploy], KV_CACHES[args.kv]
+    settings = EngineSettings.check(
+        {
+            "quant_policy": quant_policy(kv, release),
+            "cache_max_entry_count": args.cache_max_entry_count,
+            "session_len": args.session_len,
+        },
+        "engine settings",
+    )
     if release.workspaces != bool(args.workspace):
         wanted = "--workspace" if release.workspaces else "--model"
         raise ButlerError(f"LMDeploy {release.version} serves what {wanted} takes; give that")
-    if args.workspace and args.quant_policy and not args.kv_parameters:
-        raise ButlerError(f"--quant-policy {args.quant_policy} needs --kv-parameters")
-    if not 0 < args.cache_max_entry_count < 1 or args.session_len < 1:
-        raise ButlerError(
-            "--cache-max-entry-count takes a share between 0 and 1, --session-len at least 1 token"
-        )
+    if args.kv_parameters and not (args.workspace and kv.static):
+        known = ", ".join(one.name for one in KV_CACHES.values() if one.static)
+        raise ButlerError(f"--kv-parameters are for a workspace with --kv {known}; leave them out")
     sources = [path for path in (args.workspace, args.model, args.kv_parameters) if path]
     if args.out.resolve() in [path.resolve() for path in sources]:
         raise ButlerError(f"--out {args.out} is what the variant is made of; name another folder")
-    settings = Settings(args.quant_policy, args.cache_max_entry_count, args.session_len)
     if args.workspace:
         verify_manifest(args.workspace)
     with atomic_dir(args.out) as folder:

@@ -15,9 +15,11 @@ from butler.lmdeploy.on_cpu import without_cuda
 from butler.lmdeploy.release import CONVERTER, check_installed, installed_version
 from butler.lmdeploy.served_folder import is_workspace, model_shape, write_record
 from butler.manifest import write_manifest
+from butler.schemes import WEIGHTS
 
 # LMDeploy's plain template: chats take the workspace's own chat_template.json.
 BUILT_IN_TEMPLATE = "base"
+FORMATS = sorted({one.format for one in WEIGHTS.values()})
 
 
 def keep_biases(model: Path, readers: dict[str, str]) -> None:
@@ -60,7 +62,7 @@ def main() -> None:
     """Convert one model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--format", choices=["hf", "awq"], required=True)
+    parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--group-size", type=int, default=0, help="of AWQ; 0 for hf")
     parser.add_argument("--tp", type=int, default=1, help="GPUs that share the tensors")
     parser.add_argument("--out", type=Path, required=True)

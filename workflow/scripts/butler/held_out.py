@@ -1,6 +1,7 @@
 """The held-out text that the checks measure on."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from butler.chat_template import ChatTemplate
@@ -30,3 +31,12 @@ def rendered(path: Path, limit: int, template: ChatTemplate) -> list[str]:
     """Return the first `limit` conversations as the text that a model is trained on."""
     chats = conversations(path, limit)
     return [template.render(messages, add_generation_prompt=False) for messages in chats]
+
+
+def mean_nll(nll: Sequence[float], sequences: Sequence[Sequence[int]]) -> float:
+    """Return the mean over all predicted tokens from the mean of each sequence, in nats.
+
+    A sequence of n tokens predicts n - 1 of them.
+    """
+    weights = [len(tokens) - 1 for tokens in sequences]
+    return sum(value * weight for value, weight in zip(nll, weights, strict=True)) / sum(weights)

@@ -7,6 +7,8 @@ inputs, the engine's setting, the bytes of a token, the limit of its check, its 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+PARAMETER_BYTES = 4  # scale and zero point of a quantised vector, in fp16 each
+
 
 @dataclass(frozen=True)
 class WeightScheme:
@@ -35,8 +37,9 @@ class KVScheme:
 
     `bits` a value takes; a quantised one has scale and zero point in fp16 beside each head's
     vector. `policies` says what LMDeploy's `quant_policy` is for it, by the first release for which
-    that holds. `limit` is the default of checks.kv_nll, nats per token. `static` says that LMDeploy
-    can also calibrate one scale and zero point for a layer (`lite kv_qparams`).
+    that holds. `agreement` is how far the reference engine may be from TurboMind, and `limit` the
+    default of checks.kv_nll, how far from the fp16 cache; both in nats per token. `static` says
+    that LMDeploy up to 0.3 had one scale and zero point for a whole layer of it.
     """
 
     name: str
@@ -44,6 +47,7 @@ class KVScheme:
     bits: int
     policies: Mapping[tuple[int, ...], int]
     label: Mapping[str, str]
+    agreement: float
     limit: float | None = None
     static: bool = False
 
@@ -53,8 +57,8 @@ class KVScheme:
         return self.bits < 16
 
     def vector_bytes(self, head_dim: int) -> int:
-        """Return the bytes of one head's key or value of one token."""
-        return head_dim * self.bits // 8 + (4 if self.quantised else 0)
+        """Return the bytes of one head's key or value of one token; `head_dim` is even."""
+        return head_dim * self.bits // 8 + (PARAMETER_BYTES if self.quantised else 0)
 
     def policy(self, version: tuple[int, ...]) -> int | None:
         """Return LMDeploy's quant_policy for it in that release, None where it has none."""
@@ -84,13 +88,21 @@ WEIGHTS = {
 KV_CACHES = {
     one.name: one
     for one in (
-        KVScheme("fp16", "", 16, {(0,): 0}, {"zh": "fp16 KV 缓存", "en": "fp16 KV cache"}),
+        KVScheme(
+            "fp16",
+            "",
+            16,
+            {(0,): 0},
+            {"zh": "fp16 KV 缓存", "en": "fp16 KV cache"},
+            agreement=0.002,
+        ),
         KVScheme(
             "int8",
             "kv8",
             8,
             {(0,): 4, (0, 4): 8},  # until LMDeploy 0.3 the number 4 meant int8
             {"zh": "int8 KV 缓存", "en": "int8 KV cache"},
+            agreement=0.01,
             limit=0.02,
             static=True,
         ),
@@ -100,6 +112,7 @@ KV_CACHES = {
             4,
             {(0, 4): 4},
             {"zh": "int4 KV 缓存", "en": "int4 KV cache"},
+            agreement=0.02,
             limit=0.1,
         ),
     )

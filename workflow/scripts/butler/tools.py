@@ -1,18 +1,17 @@
 """Running another tool as a process that never outlives us."""
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from butler.errors import ButlerError
+from butler.process import dies_with_us, stop
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SUPPORTED_PYTHON = ((3, 11), (3, 12))
 SCRIPTS = Path(__file__).resolve().parents[1]
 
@@ -63,24 +62,7 @@ def tool_environment(cache: Path, threads: int, **extra: str) -> dict[str, str]:
     return environment
 
 
-def dies_with_us() -> Callable[[], None] | None:
-    """Return what a new process calls first (`preexec_fn`) to get SIGTERM whenever we end.
-
-    A process group of its own is not reached by what kills ours, and SIGKILL leaves us no time to
-    end it. To be called in the thread that starts the process; None where there is no Linux.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def ask() -> None:
-        if prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) or os.getppid() != parent:
-            os._exit(1)
-
-    return ask
-
-
-def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+def _exit(signum: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + signum)
 
 
@@ -92,7 +74,7 @@ def run_tool(
     Raises:
         ButlerError: if it exits with another code than 0.
     """
-    previous = signal.signal(signal.SIGTERM, _stop)
+    previous = signal.signal(signal.SIGTERM, _exit)
     process = subprocess.Popen(
         list(command),
         env=environment,
@@ -103,13 +85,7 @@ def run_tool(
     try:
         code = process.wait()
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        stop(process, group=True)
         signal.signal(signal.SIGTERM, previous)
     if code != 0:
         raise ButlerError(f"{Path(command[0]).name} {' '.join(command[1:4])} … exited with {code}")

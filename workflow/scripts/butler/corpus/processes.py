@@ -22,7 +22,7 @@ from butler.corpus.sample import Conversations
 from butler.corpus.select import Places, Table
 from butler.corpus.worker import SAMPLES, SHARES, Job, Outcome, Worker, spool_path
 from butler.errors import ButlerError
-from butler.tools import dies_with_us
+from butler.process import dies_with_us
 
 Array = np.ndarray[Any, Any]
 _AHEAD = 3  # chunks handed out per process: enough that none waits, few enough for memory

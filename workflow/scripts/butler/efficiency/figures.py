@@ -1,4 +1,4 @@
-"""Arithmetic of the efficiency stage: room in the KV cache, figures from timings, chats on a card.
+"""Arithmetic of the efficiency stage: figures from timings and memory, chats on a card.
 
 Nothing here touches a GPU or an engine.
 """
@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from butler.errors import ButlerError
+from butler.lmdeploy.cache_room import Room
+from butler.settings.judging import EfficiencySettings
 
-BLOCK_TOKENS = 64  # TurboMind's cache_block_seq_len
 MIB = 2**20
 GB = 10**9  # what a card's name promises; its GiB are seldom all there
 RESERVE_BYTES = 512 * MIB  # of a card that the count of chats leaves alone
@@ -23,43 +24,7 @@ Row = tuple[str, int | float, str]  # metric, value, unit
 
 
 @dataclass(frozen=True)
-class CacheShape:
-    """What decides the size of a KV cache."""
-
-    layers: int
-    kv_heads: int
-    head_dim: int
-    quant_policy: int  # 0: fp16, 8: int8
-
-    def bytes_per_token(self) -> int:
-        """Return the bytes of one token's keys and values.
-
-        Int8 keeps scale and zero point in fp16 beside each head's vector.
-        """
-        head = self.head_dim + 4 if self.quant_policy == 8 else 2 * self.head_dim
-        return 2 * self.layers * self.kv_heads * head
-
-
-@dataclass(frozen=True)
-class Room:
-    """A cache that holds `chats` chats of `tokens` tokens each at once."""
-
-    chats: int
-    tokens: int
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of BLOCK_TOKENS tokens; no block is shared between chats."""
-        return self.chats * -(-self.tokens // BLOCK_TOKENS)
-
-    @property
-    def held(self) -> int:
-        """Tokens that the blocks hold."""
-        return self.blocks * BLOCK_TOKENS
-
-
-@dataclass(frozen=True)
-class Answer:
+class RequestTiming:
     """One request, in seconds of one clock."""
 
     sent: float
@@ -70,10 +35,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """All the answers of one run at a fixed number of requests at a time."""
+    """All the requests of one run at a fixed number of requests at a time."""
 
     concurrency: int
-    answers: Sequence[Answer]
+    answers: Sequence[RequestTiming]
 
     @property
     def seconds(self) -> float:
@@ -104,7 +69,7 @@ class Session:
     context: int
     loaded: int
     peak: int
-    single: Sequence[Answer] = ()
+    single: Sequence[RequestTiming] = ()
     loads: Sequence[Load] = ()
     prefills: Sequence[Load] = ()
 
@@ -114,7 +79,7 @@ class Session:
         return self.peak - self.before
 
 
-def most_at_once(answers: Sequence[Answer]) -> int:
+def most_at_once(answers: Sequence[RequestTiming]) -> int:
     """Return how many requests were being answered at the same moment at most."""
     events = sorted(
         [(a.first, 1) for a in answers] + [(a.last, -1) for a in answers],
@@ -152,6 +117,16 @@ def check_room(small: Session, large: Session, wanted: int, vocab: int) -> None:
             f"the engine was given room for {large.room.held:,} tokens after "
             f"{small.room.held:,}, a difference of {wanted / MIB:,.0f} MiB, but its memory "
             f"differs by {found / MIB:,.0f} MiB: the figures would not be at equal room"
+        )
+
+
+def check_session(settings: EfficiencySettings, session_len: int) -> None:
+    """Raise ButlerError if a request is longer than a session of `session_len` tokens."""
+    if settings.prompt_tokens + settings.new_tokens > session_len:
+        raise ButlerError(
+            f"efficiency.prompt_tokens {settings.prompt_tokens} and efficiency.new_tokens "
+            f"{settings.new_tokens} exceed the session of {session_len} tokens; lower them or "
+            "raise workspace.session_len"
         )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-from butler.efficiency.figures import Answer, Load
+from butler.efficiency.figures import Load, RequestTiming
 from butler.errors import ButlerError
 
 PROMPT_SEED = 0
@@ -30,7 +30,7 @@ def random_prompts(count: int, tokens: int, vocab: int) -> list[list[int]]:
     return [[generator.randrange(vocab) for _ in range(tokens)] for _ in range(count)]
 
 
-async def ask(instance: Instance, number: int, prompt: list[int], setting: Any) -> Answer:
+async def ask(instance: Instance, number: int, prompt: list[int], setting: Any) -> RequestTiming:
     """Time one answer of at least `setting.max_new_tokens` tokens; `number` is the request's own.
 
     Raises:
@@ -57,12 +57,12 @@ async def ask(instance: Instance, number: int, prompt: list[int], setting: Any) 
         raise ButlerError(
             f"the engine ended a request after {tokens} of {setting.max_new_tokens} new tokens"
         )
-    return Answer(sent, first, last, tokens)
+    return RequestTiming(sent, first, last, tokens)
 
 
 async def one_by_one(
     instance: Instance, prompts: Sequence[list[int]], setting: Any
-) -> list[Answer]:
+) -> list[RequestTiming]:
     """Answer each prompt when the one before has ended."""
     return [await ask(instance, n + 1, prompt, setting) for n, prompt in enumerate(prompts)]
 
@@ -73,7 +73,7 @@ async def at_once(
     """Answer all prompts, one at each instance at a time."""
     waiting = iter(enumerate(prompts, start=1))
 
-    async def work(instance: Instance) -> list[Answer]:
+    async def work(instance: Instance) -> list[RequestTiming]:
         return [await ask(instance, number, prompt, setting) for number, prompt in waiting]
 
     found = await asyncio.gather(*(work(instance) for instance in instances))

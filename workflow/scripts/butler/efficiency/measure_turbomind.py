@@ -14,26 +14,32 @@ from typing import Any
 
 import yaml
 
-from butler.efficiency import figures as efficiency
-from butler.efficiency.figures import Answer, CacheShape, Load, Room, Session
+from butler.efficiency import figures
+from butler.efficiency.figures import Load, RequestTiming, Session
 from butler.efficiency.load import at_once, one_by_one, random_prompts
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
+from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
-from butler.lmdeploy.turbomind_engine import Start, cache_bytes, start_engine
+from butler.lmdeploy.turbomind_engine import EngineStart, cache_bytes, start_engine
 from butler.lmdeploy.workspace_files import CONFIG
+from butler.settings.judging import EfficiencySettings
 
 ROUNDS = 2  # requests are this many times those that run at once
 WARM_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """What the measurement needs to know of a served folder; `plain` says it is a model folder."""
+class MeasuredFolder:
+    """What the measurement needs to know of a served folder; `plain` says it is a model folder.
+
+    `per_token` is the bytes of a token in the cache, on all `tp` GPUs together.
+    """
 
     path: str
-    cache: CacheShape
+    quant_policy: int
+    per_token: int
     vocab: int
     tp: int
     session_len: int
@@ -44,7 +50,7 @@ class Workspace:
     @classmethod
     def read(
         cls, path: Path, trust_remote_code: bool = False, tp: int | None = None
-    ) -> "Workspace":
+    ) -> "MeasuredFolder":
         """Read it from the folder's record, configuration and files; `tp` GPUs are to share it.
 
         Raises:
@@ -54,7 +60,8 @@ class Workspace:
         plain = not folder.release.workspaces
         return cls(
             path=str(path),
-            cache=folder.cache,
+            quant_policy=folder.settings.quant_policy,
+            per_token=folder.kv_bytes_per_token,
             vocab=_vocab(path, plain),
             tp=resolve_tp(folder, tp),
             session_len=folder.settings.session_len,
@@ -72,14 +79,14 @@ def _vocab(path: Path, plain: bool) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """What one engine is asked: prompts of `prompt_tokens`, answers of `new_tokens` tokens.
 
     `room.chats` is the most requests that it takes at once, `loads` how many at a time, `single`
     how many one after another, and `prefills` whether reading alone is timed too.
     """
 
-    workspace: Workspace
+    folder: MeasuredFolder
     room: Room
     prompt_tokens: int
     new_tokens: int
@@ -89,23 +96,23 @@ class Plan:
     rounds: int = ROUNDS
 
     @property
-    def start(self) -> Start:
+    def start(self) -> EngineStart:
         """What engine to start for it."""
-        one = self.workspace
-        return Start(
+        one = self.folder
+        return EngineStart(
             path=one.path,
             workspaces=not one.plain,
             tp=one.tp,
             session_len=max(one.session_len, self.room.tokens),
-            quant_policy=one.cache.quant_policy,
+            quant_policy=one.quant_policy,
             room=self.room,
-            per_token=one.cache.bytes_per_token(),
+            per_token=one.per_token,
             weight_bytes=one.weight_bytes,
             trust_remote_code=one.trust_remote_code,
         )
 
 
-def run_session(plan: Plan) -> Session:
+def run_session(workload: Workload) -> Session:
     """Start an engine in a new process, measure it and end it: the memory starts from nothing.
 
     Raises:
@@ -114,7 +121,7 @@ def run_session(plan: Plan) -> Session:
     with tempfile.TemporaryDirectory() as scratch:
         out, log = Path(scratch) / "session.json", Path(scratch) / "log"
         process = multiprocessing.get_context("spawn").Process(
-            target=_child, args=(plan, str(out), str(log)), daemon=True
+            target=_child, args=(workload, str(out), str(log)), daemon=True
         )
         process.start()
         process.join()
@@ -123,8 +130,8 @@ def run_session(plan: Plan) -> Session:
         if not out.is_file():
             lines = [line.strip() for line in written.splitlines() if line.strip()]
             raise ButlerError(
-                f"TurboMind ended with {process.exitcode} on {plan.workspace.path} with room for "
-                f"{plan.room.chats} requests of {plan.room.tokens} tokens: {_cause(lines)}"
+                f"TurboMind ended with {process.exitcode} on {workload.folder.path} with room for "
+                f"{workload.room.chats} requests of {workload.room.tokens} tokens: {_cause(lines)}"
             )
         return _session(json.loads(out.read_text(encoding="utf-8")))
 
@@ -138,21 +145,21 @@ def _cause(lines: Sequence[str]) -> str:
 def _session(record: Mapping[str, Any]) -> Session:
     def loads(name: str) -> list[Load]:
         return [
-            Load(one["concurrency"], [Answer(**answer) for answer in one["answers"]])
-            for one in record[name]
+            Load(load["concurrency"], [RequestTiming(**one) for one in load["answers"]])
+            for load in record[name]
         ]
 
     return Session(
         **{name: record[name] for name in ("before", "context", "loaded", "peak")},
         room=Room(**record["room"]),
-        single=[Answer(**answer) for answer in record["single"]],
+        single=[RequestTiming(**one) for one in record["single"]],
         loads=loads("loads"),
         prefills=loads("prefills"),
     )
 
 
-def _child(plan: Plan, out: str, log: str) -> None:
-    """Run the plan in this process and leave the session in `out`, then go at once.
+def _child(workload: Workload, out: str, log: str) -> None:
+    """Run the workload in this process and leave the session in `out`, then go at once.
 
     The engine is never taken down: TurboMind 0.7.3's threads do not always end, or end the process
     with "Resource deadlock avoided", and the figures would go with it.
@@ -163,7 +170,7 @@ def _child(plan: Plan, out: str, log: str) -> None:
     os.dup2(stream, 2)
     code = 1
     try:
-        session = asyncio.run(_measure(plan, kept))
+        session = asyncio.run(_measure(workload, kept))
         Path(out).write_text(json.dumps(asdict(session)), encoding="utf-8")
         code = 0
     except BaseException:  # the process ends here whatever it was; the log says what
@@ -174,75 +181,71 @@ def _child(plan: Plan, out: str, log: str) -> None:
         os._exit(code)
 
 
-async def _measure(plan: Plan, kept: list[Any]) -> Session:
+async def _measure(workload: Workload, kept: list[Any]) -> Session:
     """Measure an engine; it and its instances outlive this call in `kept`."""
-    memory = GpuMemory(plan.workspace.tp)
+    memory = GpuMemory(workload.folder.tp)
     marks = {"before": memory.used()}
-    engine = start_engine(plan.start, memory, marks)
+    engine = start_engine(workload.start, memory, marks)
     from lmdeploy.messages import GenerationConfig
 
     def setting(tokens: int) -> GenerationConfig:
         return GenerationConfig(max_new_tokens=tokens, top_k=1, temperature=1.0, ignore_eos=True)
 
-    answer, vocab = setting(plan.new_tokens), plan.workspace.vocab
-    most = max((1, *plan.loads))
+    answer, vocab = setting(workload.new_tokens), workload.folder.vocab
+    most = max((1, *workload.loads))
     instances = [engine.create_instance() for _ in range(most)]
     kept += [engine, instances]
-    warm, reading = setting(min(WARM_TOKENS, plan.new_tokens)), setting(1)
-    single: list[Answer] = []
+    warm, reading = setting(min(WARM_TOKENS, workload.new_tokens)), setting(1)
+    single: list[RequestTiming] = []
     loads, prefills = [], []
     with Peak(memory) as peak:
-        for count in sorted({1, *plan.loads}):
-            await at_once(instances[:count], random_prompts(count, plan.prompt_tokens, vocab), warm)
-        if plan.single:
-            prompts = random_prompts(plan.single, plan.prompt_tokens, vocab)
+        for count in sorted({1, *workload.loads}):
+            await at_once(
+                instances[:count], random_prompts(count, workload.prompt_tokens, vocab), warm
+            )
+        if workload.single:
+            prompts = random_prompts(workload.single, workload.prompt_tokens, vocab)
             single = await one_by_one(instances[0], prompts, answer)
-        for count in plan.loads:
-            if plan.prefills:
-                prompts = random_prompts(count, plan.prompt_tokens, vocab)
+        for count in workload.loads:
+            if workload.prefills:
+                prompts = random_prompts(count, workload.prompt_tokens, vocab)
                 prefills.append(await at_once(instances[:count], prompts, reading))
-            prompts = random_prompts(plan.rounds * count, plan.prompt_tokens, vocab)
+            prompts = random_prompts(workload.rounds * count, workload.prompt_tokens, vocab)
             loads.append(await at_once(instances[:count], prompts, answer))
     return Session(
-        plan.room, **marks, peak=peak.bytes, single=single, loads=loads, prefills=prefills
+        workload.room, **marks, peak=peak.bytes, single=single, loads=loads, prefills=prefills
     )
 
 
 def measure(
     path: Path,
-    concurrency: Sequence[int],
-    prompt_tokens: int,
-    new_tokens: int,
-    repeats: int,
+    settings: EfficiencySettings,
     room_tokens: int = 0,
     trust_remote_code: bool = False,
     tp: int | None = None,
-) -> list[efficiency.Row]:
-    """Return the rows of one workspace; `room_tokens` is the room of a request, if not its need.
+) -> list[figures.Row]:
+    """Return the rows of one served folder; `room_tokens` is the room of a request, if more than it
+    needs.
 
     Raises:
         ButlerError: if there is no GPU or too little memory, a request does not fit the session,
             or the engine does not hold the room it was given.
     """
-    workspace = Workspace.read(path, trust_remote_code, tp)
-    per_request = max(room_tokens, prompt_tokens + new_tokens)
-    if per_request > workspace.session_len:
-        raise ButlerError(
-            f"{prompt_tokens} prompt and {new_tokens} new tokens exceed the session of "
-            f"{workspace.session_len}; lower --prompt-tokens or --new-tokens"
-        )
-    per_token = workspace.cache.bytes_per_token()
-    sizes = efficiency.session_sizes(concurrency)
+    folder = MeasuredFolder.read(path, trust_remote_code, tp)
+    figures.check_session(settings, folder.session_len)
+    sizes = figures.session_sizes(settings.concurrency)
+    per_request = max(room_tokens, settings.prompt_tokens + settings.new_tokens)
     rooms = [Room(chats, per_request) for chats in sizes]
-    efficiency.check_fits(
-        workspace.weight_bytes, rooms[1], per_token, GpuMemory(workspace.tp).free()
+    free = GpuMemory(folder.tp).free()
+    figures.check_fits(folder.weight_bytes, rooms[1], folder.per_token, free)
+    own = tuple(c for c in settings.concurrency if c == sizes[0])
+    rest = tuple(c for c in settings.concurrency if c != sizes[0])
+    smaller = Workload(
+        folder, rooms[0], settings.prompt_tokens, settings.new_tokens, own, prefills=True
     )
-    plan = Plan(workspace, rooms[0], prompt_tokens, new_tokens, prefills=True)
-    own = tuple(c for c in concurrency if c == sizes[0])
-    small = run_session(replace(plan, loads=own))
-    rest = tuple(c for c in concurrency if c != sizes[0])
-    large = run_session(replace(plan, room=rooms[1], loads=rest, single=repeats + 1))
+    larger = replace(smaller, room=rooms[1], loads=rest, single=settings.repeats + 1)
+    small, large = run_session(smaller), run_session(larger)
     large = replace(large, single=large.single[1:])  # the first still pays for allocations
-    more = cache_bytes(replace(plan, room=rooms[1]).start) - cache_bytes(plan.start)
-    efficiency.check_room(small, large, more, workspace.vocab)
-    return efficiency.rows(small, large, workspace.weight_bytes, per_token, prompt_tokens)
+    more = cache_bytes(larger.start) - cache_bytes(smaller.start)
+    figures.check_room(small, large, more, folder.vocab)
+    return figures.rows(small, large, folder.weight_bytes, folder.per_token, settings.prompt_tokens)

@@ -4,8 +4,8 @@ LMDeploy 0.18 takes one region of memory and cuts it into pages, those into slab
 and these into blocks; what a slab has left over holds nothing.
 """
 
-from butler.efficiency.figures import BLOCK_TOKENS, Room
 from butler.errors import ButlerError
+from butler.lmdeploy.cache_room import BLOCK_TOKENS, Room
 
 PAGE = 2**25  # bytes; the region is used from the first multiple of it
 LARGEST_SLAB = 2**30

@@ -1,15 +1,15 @@
 """What must hold before TurboMind is started: each refusal is one sentence, and comes at once."""
 
-from butler.efficiency.figures import Room
 from butler.errors import ButlerError
-from butler.lmdeploy.served_folder import ServedFolder, Shape
+from butler.lmdeploy.cache_room import Room
+from butler.lmdeploy.served_folder import ModelShape, ServedFolder
 
 GIB = 2**30
 RUNTIME_BYTES = GIB // 2  # of one GPU: CUDA's context, the libraries and the smallest buffers
 CHAT_ANSWER = 1024  # tokens that `lmdeploy chat` of 0.7.3 keeps free for an answer
 
 
-def check_split(tp: int, shape: Shape, what: str = "tensor parallelism") -> None:
+def check_split(tp: int, shape: ModelShape, what: str = "tensor parallelism") -> None:
     """Check that `tp` GPUs can share a model's attention heads.
 
     LMDeploy repeats the key-value heads where there are fewer than GPUs, but fails to for AWQ.
@@ -82,7 +82,7 @@ def check_gpus(tp: int, present: int) -> None:
 
 def needed_bytes(folder: ServedFolder, tp: int, session_len: int) -> int:
     """Return the least bytes of GPU memory, on all `tp` GPUs together, to serve one session."""
-    cache = Room(1, session_len).held * folder.cache.bytes_per_token()
+    cache = Room(1, session_len).held * folder.kv_bytes_per_token
     # The cache gets its share of what the weights leave.
     room = cache / folder.settings.cache_max_entry_count
     return int(folder.weight_bytes + tp * RUNTIME_BYTES + room)

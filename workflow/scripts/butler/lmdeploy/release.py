@@ -1,4 +1,4 @@
-"""The two releases of LMDeploy that serve, and what each can do."""
+"""The two releases of LMDeploy that serve, what each can do, and what its settings mean."""
 
 import importlib.util
 import re
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
+from butler.schemes import KV_CACHES, KVScheme
 
 FACES = ("api", "chat", "gradio")
 
@@ -88,22 +89,29 @@ def check_installed(release: Release, installed: str | None) -> None:
         )
 
 
-def int8_policy(version: str) -> int:
-    """Return the quant_policy that means an int8 KV cache: 4 until LMDeploy 0.3, 8 since 0.4."""
-    return 4 if number(version) < (0, 4) else 8
-
-
-def check_quant_policy(policy: int, version: str) -> None:
-    """Check that a quant_policy means what we mean by it: no quantisation or int8.
+def kv_scheme(policy: int, version: str) -> KVScheme:
+    """Return how a release of LMDeploy holds its KV cache with that quant_policy.
 
     Raises:
-        ButlerError: if it means something else in that version.
+        ButlerError: if the number means nothing to it.
     """
-    int8 = int8_policy(version)
-    if policy in (0, int8):
-        return
-    meaning = {4: "an int4 cache since 0.4", 8: "nothing before 0.4"}.get(policy, "nothing")
-    raise ButlerError(
-        f"quant_policy {policy} means {meaning} to LMDeploy {version}; "
-        f"write {int8} for an int8 KV cache or 0 for none"
-    )
+    known = {one.policy(number(version)): one for one in KV_CACHES.values()}
+    policies = {code: one for code, one in known.items() if code is not None}
+    if policy not in policies:
+        choice = ", ".join(f"{code} ({one.name})" for code, one in policies.items())
+        raise ButlerError(
+            f"quant_policy {policy} means nothing to LMDeploy {version}; write one of {choice}"
+        )
+    return policies[policy]
+
+
+def quant_policy(scheme: KVScheme, release: Release) -> int:
+    """Return the quant_policy that has a release hold its KV cache so.
+
+    Raises:
+        ButlerError: if it cannot.
+    """
+    policy = scheme.policy(number(release.version))
+    if policy is None:
+        raise ButlerError(f"LMDeploy {release.version} has no {scheme.name} KV cache")
+    return policy

@@ -5,16 +5,17 @@ model folder, the engine's settings (a workspace has them in its config.yaml, wh
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from butler.efficiency.figures import CacheShape
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.hf_folder import read_sizes
-from butler.lmdeploy.release import Release, check_quant_policy, release_of
+from butler.lmdeploy.engine_settings import EngineSettings
+from butler.lmdeploy.release import Release, release_of
 from butler.lmdeploy.workspace_files import CONFIG, weight_bytes
+from butler.schemes import KVScheme
 from butler.yaml_files import read_yaml
 
 RECORD = "lmdeploy.json"
@@ -22,24 +23,17 @@ TEMPLATE = "chat_template.json"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How the engine is to serve: `session_len` in tokens, `cache_max_entry_count` a share of the
-    free GPU memory.
-    """
-
-    quant_policy: int
-    cache_max_entry_count: float
-    session_len: int
-
-
-@dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """What of a model decides how it can be shared between GPUs and how large its cache is."""
 
     layers: int
     heads: int
     kv_heads: int
     head_dim: int
+
+    def kv_bytes_per_token(self, kv: KVScheme) -> int:
+        """Return the bytes of one token's keys and values in all layers."""
+        return 2 * self.layers * self.kv_heads * kv.vector_bytes(self.head_dim)
 
 
 @dataclass(frozen=True)
@@ -53,23 +47,23 @@ class ServedFolder:
     path: Path
     release: Release
     version: str
-    settings: Settings
-    shape: Shape
+    settings: EngineSettings
+    kv: KVScheme
+    shape: ModelShape
     tp: int | None
     weight_bytes: int
 
     @property
-    def cache(self) -> CacheShape:
-        """The shape of its KV cache."""
-        s = self.shape
-        return CacheShape(s.layers, s.kv_heads, s.head_dim, self.settings.quant_policy)
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of one token's keys and values in all layers."""
+        return self.shape.kv_bytes_per_token(self.kv)
 
 
-def write_record(folder: Path, version: str, settings: Settings | None = None) -> None:
+def write_record(folder: Path, version: str, settings: EngineSettings | None = None) -> None:
     """Write down for which LMDeploy a folder is and, of a model folder, how to serve it."""
     record: dict[str, Any] = {"version": version}
     if settings is not None:
-        record["engine_config"] = asdict(settings)
+        record["engine_config"] = settings.model_dump()
     atomic_write_json(folder / RECORD, record)
 
 
@@ -99,9 +93,9 @@ def read_folder(path: Path) -> ServedFolder:
     if not (path / TEMPLATE).is_file():
         raise ButlerError(f"{path / TEMPLATE} is missing: TurboMind would guess the chat template")
     read = _read_workspace if workspace else _read_model
-    settings, shape, tp, size = read(path, record)
-    check_quant_policy(settings.quant_policy, version)
-    return ServedFolder(path, release, version, settings, shape, tp, size)
+    raw, file, shape, tp, size = read(path, record)
+    settings, kv = EngineSettings.read(raw, str(file), version)
+    return ServedFolder(path, release, version, settings, kv, shape, tp, size)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -122,24 +116,8 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-Read = tuple[Settings, Shape, int | None, int]
-
-
-def _settings(raw: Any, where: Path) -> Settings:
-    known = Settings.__dataclass_fields__
-    if not isinstance(raw, dict) or set(raw) != set(known):
-        raise ButlerError(
-            f"{where}: engine_config must have the keys {', '.join(known)}; make the variant with "
-            "variant.py"
-        )
-    share, length = raw["cache_max_entry_count"], raw["session_len"]
-    numbers = isinstance(share, int | float) and type(length) is type(raw["quant_policy"]) is int
-    if not numbers or not 0 < share < 1 or length < 1:
-        raise ButlerError(
-            f"{where}: cache_max_entry_count must lie between 0 and 1, session_len be 1 or more "
-            "and quant_policy a number; make the variant with variant.py"
-        )
-    return Settings(**raw)
+# What stands under engine_config and in which file, shape, GPUs, bytes of the weights.
+Read = tuple[Any, Path, ModelShape, int | None, int]
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
@@ -153,22 +131,22 @@ def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
             f"{file}: model_config must say {', '.join(keys)}, each 1 or more; make {path} again"
         )
     layers, heads, kv_heads, head_dim, tp = sizes
-    settings = _settings(config.get("engine_config"), file)
-    return settings, Shape(layers, heads, kv_heads, head_dim), tp, weight_bytes(path)
+    shape = ModelShape(layers, heads, kv_heads, head_dim)
+    return config.get("engine_config"), file, shape, tp, weight_bytes(path)
 
 
 def _read_model(path: Path, record: dict[str, Any]) -> Read:
     weights = [*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")]
     if not weights:
         raise ButlerError(f"{path} holds no weights (*.safetensors or pytorch_model*.bin)")
-    settings = _settings(record.get("engine_config"), path / RECORD)
-    return settings, model_shape(path), None, sum(f.stat().st_size for f in weights)
+    size = sum(file.stat().st_size for file in weights)
+    return record.get("engine_config"), path / RECORD, model_shape(path), None, size
 
 
-def model_shape(folder: Path) -> Shape:
+def model_shape(folder: Path) -> ModelShape:
     """Return the shape of the Hugging Face model in a folder.
 
     Raises:
         ButlerError: if its config.json lacks a size.
     """
-    return Shape(**read_sizes(folder))
+    return ModelShape(**read_sizes(folder))

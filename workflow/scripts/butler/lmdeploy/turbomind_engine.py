@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from butler.efficiency.figures import BLOCK_TOKENS, Room
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory
+from butler.lmdeploy.cache_room import BLOCK_TOKENS, Room
 from butler.lmdeploy.cache_share import base_bytes, region_bytes
 
 
 @dataclass(frozen=True)
-class Start:
+class EngineStart:
     """What is started: a folder, and the most it is to hold.
 
     `room.chats` is also the most requests at once; `per_token` bytes of a token in the cache and
@@ -33,14 +33,14 @@ class Start:
     trust_remote_code: bool
 
 
-def cache_bytes(start: Start) -> int:
+def cache_bytes(start: EngineStart) -> int:
     """Return the bytes of GPU memory, on all GPUs together, that the cache is to take."""
     if start.workspaces:
         return start.room.held * start.per_token
     return start.tp * region_bytes(start.room, start.per_token // start.tp)
 
 
-def start_engine(start: Start, memory: GpuMemory, marks: dict[str, int]) -> Any:
+def start_engine(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) -> Any:
     """Return an engine that holds the room; note the memory of each stage in `marks`.
 
     Its instances yield answers so far, with `num_token` new tokens.
@@ -84,7 +84,7 @@ def _synchronise(tp: int) -> None:
         torch.cuda.synchronize(device)  # CUDA's own memory is taken here
 
 
-def _of_workspace(start: Start, config: Any, memory: GpuMemory, marks: dict[str, int]) -> Any:
+def _of_workspace(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[str, int]) -> Any:
     """Start 0.7.3 with a number of blocks.
 
     `cache_max_entry_count` is a share of the free memory below 1, and a number of blocks from 1
@@ -103,7 +103,7 @@ def _of_workspace(start: Start, config: Any, memory: GpuMemory, marks: dict[str,
     return Measured.from_pretrained(start.path, tokenizer=None, engine_config=config)
 
 
-def _of_model(start: Start, config: Any, memory: GpuMemory, marks: dict[str, int]) -> Any:
+def _of_model(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[str, int]) -> Any:
     """Start a release of model folders, whose cache is a share of what is free when it is taken.
 
     So that the share is an exact number of bytes, torch holds the rest for as long.
@@ -146,8 +146,8 @@ def _of_model(start: Start, config: Any, memory: GpuMemory, marks: dict[str, int
 
 
 @dataclass(frozen=True)
-class Progress:
-    """An answer so far."""
+class PartialAnswer:
+    """An answer so far, as 0.7.3's own outputs count it."""
 
     num_token: int
 
@@ -160,9 +160,9 @@ class Counted:
 
     async def async_stream_infer(
         self, session_id: int, input_ids: list[int], **options: Any
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncIterator[PartialAnswer]:
         """Yield the answer so far as it grows."""
         tokens = 0
         async for output in self._instance.async_stream_infer(session_id, input_ids, **options):
             tokens += len(output.token_ids)
-            yield Progress(tokens)
+            yield PartialAnswer(tokens)

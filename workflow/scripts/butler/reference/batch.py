@@ -20,7 +20,7 @@ class PromptTooLong(ButlerError):
 
 
 @dataclass(eq=False)
-class Answer:
+class Generation:
     """One prompt and the answer growing on it, in token ids."""
 
     prompt: list[int]
@@ -37,12 +37,12 @@ class Answer:
 class Step:
     """One new token of an answer; `finish` is None, "stop" (a stop token) or "length"."""
 
-    answer: Answer
+    answer: Generation
     token: int
     finish: str | None
 
 
-class Batch:
+class RunningBatch:
     """The running batch. Not thread-safe: one thread calls its methods.
 
     Args:
@@ -57,8 +57,8 @@ class Batch:
         self._cache = cache
         self._session_len = session_len
         self._max_size = max_size
-        self._waiting: deque[Answer] = deque()
-        self._running: list[Answer] = []
+        self._waiting: deque[Generation] = deque()
+        self._running: list[Generation] = []
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
@@ -83,17 +83,17 @@ class Batch:
 
     def submit(
         self, prompt: Sequence[int], params: SamplingParams, stop_ids: frozenset[int]
-    ) -> Answer:
+    ) -> Generation:
         """Queue a prompt; the answer is cut where the session is full."""
         self.check(prompt)
         room = self._session_len - len(prompt)
         limit = min(params.max_new_tokens or room, room)
-        answer = Answer(list(prompt), params, stop_ids, limit)
+        answer = Generation(list(prompt), params, stop_ids, limit)
         self._waiting.append(answer)
         return answer
 
     @torch.inference_mode()
-    def cancel(self, answer: Answer) -> None:
+    def cancel(self, answer: Generation) -> None:
         """Drop an answer, waiting or running; nothing happens if it has ended."""
         if answer in self._waiting:
             self._waiting.remove(answer)
@@ -115,7 +115,7 @@ class Batch:
                 self._leave(self._running.index(step.answer))
         return steps
 
-    def _join(self, answer: Answer) -> Step:
+    def _join(self, answer: Generation) -> Step:
         row = self._cache.add()
         self._running.append(answer)
         hidden = prefill(self._decoder, self._cache, row, answer.prompt)
@@ -134,7 +134,7 @@ class Batch:
         )
         return [self._accept(a, token) for a, token in zip(self._running, tokens, strict=True)]
 
-    def _accept(self, answer: Answer, token: int) -> Step:
+    def _accept(self, answer: Generation, token: int) -> Step:
         answer.tokens.append(token)
         finish = None
         if token in answer.stop_ids:

@@ -9,12 +9,15 @@ from butler.errors import ButlerError
 from butler.reference.quant import (
     dequantise_online,
     dequantise_static,
+    pack_codes,
     quantise_online,
     quantise_static,
+    unpack_codes,
 )
+from butler.schemes import KV_CACHES
 
 CHUNK = 256
-KINDS = ("fp16", "fp32", "online", "static")
+KINDS = (*KV_CACHES, "fp32", "static")  # the schemes that are served, and two for the checks
 
 
 class Codec(Protocol):
@@ -41,17 +44,22 @@ class FloatCodec:
 
 
 class OnlineCodec:
-    """TurboMind's int8: uint8 codes with fp16 scale and zero per token and head."""
+    """TurboMind's: packed codes of `bits` bits, with fp16 scale and zero per token and head."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return quantise_online(x)
+        codes, params = quantise_online(x, self.bits)
+        return pack_codes(codes, self.bits), params
 
     def decode(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        return dequantise_online(*parts)
+        packed, params = parts
+        return dequantise_online(unpack_codes(packed, self.bits), params)
 
 
 class StaticCodec:
-    """int8 codes with one scale and zero point for a whole layer."""
+    """Codes of 8 bits with one scale and zero point for a whole layer."""
 
     def __init__(self, scale: float, zero_point: float) -> None:
         self.scale, self.zero_point = scale, zero_point
@@ -73,11 +81,12 @@ def make_codecs(
         layers: number of layers.
         kv_scales: fp32 [layers, 4] (k_scale, k_zp, v_scale, v_zp), for `static` only.
     """
-    if kind in ("fp16", "fp32"):
-        codec = FloatCodec(torch.float16 if kind == "fp16" else torch.float32)
+    if kind == "fp32":
+        return [(FloatCodec(torch.float32),) * 2] * layers
+    if kind in KV_CACHES:
+        scheme = KV_CACHES[kind]
+        codec = OnlineCodec(scheme.bits) if scheme.quantised else FloatCodec(torch.float16)
         return [(codec, codec)] * layers
-    if kind == "online":
-        return [(OnlineCodec(), OnlineCodec())] * layers
     if kind == "static" and kv_scales is not None:
         return [
             (StaticCodec(k_scale, k_zp), StaticCodec(v_scale, v_zp))

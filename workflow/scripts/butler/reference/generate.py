@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from butler.errors import ButlerError
-from butler.reference.batch import Answer, Batch, prefill_chunks
+from butler.reference.batch import Generation, RunningBatch, prefill_chunks
 from butler.reference.cache import KINDS, KVCache, make_codecs
 from butler.reference.model import Decoder
 from butler.reference.sampling import SamplingParams
-from butler.reference.workspace import Workspace
+from butler.reference.workspace_reader import Workspace
 
 GREEDY = SamplingParams()
 
@@ -31,20 +31,29 @@ class Engine:
 
     Args:
         workspace: the opened workspace.
-        kv: cache kind, `fp16`, `fp32`, `online` (TurboMind's int8) or `static` (the int8 of the
+        kv: how the cache is held: a KV scheme as TurboMind has it, `fp32`, or `static` (by the
             past_kv_scale files); None takes what the workspace's engine_config says.
         max_batch: most sequences that `generate` runs at once.
+        decoder: the workspace's model, if it is loaded already.
     """
 
-    def __init__(self, workspace: Workspace, kv: str | None = None, max_batch: int = 32) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        kv: str | None = None,
+        max_batch: int = 32,
+        decoder: Decoder | None = None,
+    ) -> None:
         self.workspace = workspace
-        self.kv = kv or ("online" if workspace.settings.quant_policy == 8 else "fp16")
+        self.kv = kv or workspace.kv.name
         self.max_batch = max_batch
         if self.kv not in KINDS:
             raise ButlerError(f"KV cache kind '{self.kv}' is none of {', '.join(KINDS)}")
         scales = workspace.load_kv_scales() if self.kv == "static" else None
         self._codecs = make_codecs(self.kv, workspace.config.layers, scales)
-        self.decoder = Decoder(workspace.config, workspace.load_weights(), workspace.session_len)
+        self.decoder = decoder or Decoder(
+            workspace.config, workspace.load_weights(), workspace.session_len
+        )
 
     @classmethod
     def load(
@@ -61,14 +70,20 @@ class Engine:
             torch.set_num_threads(threads)
         return cls(Workspace(Path(path)), kv, max_batch)
 
+    def with_kv(self, kv: str) -> "Engine":
+        """Return an engine on the same weights in memory, its KV cache of another kind."""
+        return Engine(self.workspace, kv, self.max_batch, self.decoder)
+
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this engine's kind."""
         config = self.workspace.config
         return KVCache(self._codecs, config.kv_heads, config.head_dim)
 
-    def new_batch(self) -> Batch:
+    def new_batch(self) -> RunningBatch:
         """Return an empty batch on a cache of its own."""
-        return Batch(self.decoder, self.new_cache(), self.workspace.session_len, self.max_batch)
+        return RunningBatch(
+            self.decoder, self.new_cache(), self.workspace.session_len, self.max_batch
+        )
 
     @torch.inference_mode()
     def logits(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -90,11 +105,11 @@ class Engine:
         params: SamplingParams = GREEDY,
         stop_ids: Sequence[int] = (),
     ) -> list[Completion]:
-        """Answer all prompts (token ids), batched; results are in the order of the prompts."""
+        """Generation all prompts (token ids), batched; results are in the order of the prompts."""
         batch = self.new_batch()
         stops = frozenset(stop_ids)
         answers = [batch.submit(prompt, params, stops) for prompt in prompts]
-        finished: dict[Answer, str] = {}
+        finished: dict[Generation, str] = {}
         while len(batch):
             finished |= {s.answer: s.finish for s in batch.step() if s.finish}
         return [Completion(_without_stop(a), finished[a]) for a in answers]
@@ -118,6 +133,6 @@ class Engine:
             raise ButlerError(f"a token lies outside the vocabulary of {config.vocab}")
 
 
-def _without_stop(answer: Answer) -> list[int]:
+def _without_stop(answer: Generation) -> list[int]:
     stopped = answer.tokens and answer.tokens[-1] in answer.stop_ids
     return answer.tokens[:-1] if stopped else answer.tokens

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from butler.reference.cache import KVCache
-from butler.reference.config import ModelConfig, Rope
-from butler.reference.workspace import LayerWeights, Weights
+from butler.reference.workspace_config import ModelConfig, Rope
+from butler.reference.workspace_reader import LayerWeights, Weights
 
 
 def inverse_frequencies(rope: Rope, head_dim: int) -> torch.Tensor:

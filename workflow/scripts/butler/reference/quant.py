@@ -1,8 +1,7 @@
-"""Quantised numbers as TurboMind stores them: W4 weights and the int8 KV cache."""
+"""Quantised numbers as TurboMind stores them: W4 weights and the KV cache."""
 
 import torch
 
-U8_MAX = 255
 I8_MIN, I8_MAX = -128, 127
 
 
@@ -30,26 +29,35 @@ def dequantise_w4(packed: torch.Tensor, scales: torch.Tensor, zeros: torch.Tenso
     return ((grouped - zeros.unsqueeze(1)) * scales.unsqueeze(1)).view(-1, columns)
 
 
-def quantise_online(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Quantise over the last axis as TurboMind does with quant_policy 8.
+def quantise_online(x: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Quantise over the last axis as TurboMind does its KV cache: each token and kv head by itself.
 
-    s = (max - min) / 255, zero = min, q = (x - zero) / s rounded half to even, saturated to u8.
-    s and zero are kept in fp16, the type of TurboMind's cache. Where all features are equal, s
-    is 0 and every code is 0.
+    s = (max - min) / (2^bits - 1), zero = min, q = (x - zero) / s rounded half to even and
+    saturated to 0 .. 2^bits - 1; keys after the rotary embedding. int4 (quant_policy 4) and int8
+    (8) differ in `bits` alone. s and zero are kept in fp16 and as they stand here: the int4 variant
+    that stores zero - 64 s for a faster way back (kFuseU4F16Dequant) is switched off in 0.7.3.
+    Where all features are equal, s is 0 and every code is 0.
+
+    TurboMind computes x - zero, its product with fp16's 1 / s and the way back in fp16, and in a
+    bfloat16 model keeps s and zero in bfloat16; here all is fp32 but the stored parameters, so
+    that a code beside a tie may be its neighbour.
 
     Args:
         x: fp32 [..., head_dim].
+        bits: 1 to 8.
 
     Returns:
         Codes, uint8 [..., head_dim], and parameters, fp16 [..., 2] (s, zero).
 
-    Source: lmdeploy 0.7.3, turbomind/kernels/attention/quantization.h.
+    Source: lmdeploy 0.7.3, turbomind/kernels/attention/quantization.h, warp_stats, ConvertKvCache
+    and quant; the layout, bits × head_dim / 8 + 4 bytes a vector, is block.h beside it.
     """
     low, high = x.amin(-1), x.amax(-1)
-    params = torch.stack([(high - low) / U8_MAX, low], dim=-1).half()
+    largest = 2**bits - 1
+    params = torch.stack([(high - low) / largest, low], dim=-1).half()
     scale, zero = params.float().unsqueeze(-2).unbind(-1)
     steps = torch.where(scale > 0, (x - zero) / scale, torch.zeros_like(x))
-    return steps.round().clamp(0, U8_MAX).to(torch.uint8), params
+    return steps.round().clamp(0, largest).to(torch.uint8), params
 
 
 def dequantise_online(codes: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
@@ -58,8 +66,28 @@ def dequantise_online(codes: torch.Tensor, params: torch.Tensor) -> torch.Tensor
     return torch.addcmul(zero, codes.float(), scale)
 
 
+def pack_codes(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Pack uint8 [..., n] of `bits` bits, which divide 8, to uint8 [..., n * bits / 8].
+
+    The axis is cut into 8 / bits equal parts and a byte holds one code of each, the first part's in
+    its lowest bits. TurboMind's order within a byte is another; no value depends on it.
+    """
+    first, *more = codes.chunk(8 // bits, dim=-1)
+    for place, part in enumerate(more, start=1):
+        first = first | part << bits * place
+    return first
+
+
+def unpack_codes(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """Undo `pack_codes`."""
+    shifts = range(0, 8, bits)
+    if len(shifts) == 1:
+        return packed
+    return torch.cat([packed >> shift & 2**bits - 1 for shift in shifts], dim=-1)
+
+
 def quantise_static(x: torch.Tensor, scale: float, zero_point: float) -> torch.Tensor:
-    """Return int8 codes: (x - zp) / scale rounded half to even, saturated.
+    """Return codes of 8 bits with a sign: (x - zp) / scale rounded half to even, saturated.
 
     Source: lmdeploy's kv_qparams (zp = (min + max) / 2, scale = (max - min) / 255).
     """

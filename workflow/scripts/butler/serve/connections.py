@@ -10,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from butler.serve.front import Limits
+from butler.serve.front import ServerLimits
 
 TICK_S = 1.0
 OWN_FILES = 128  # that the server has open beside its connections
@@ -35,7 +35,7 @@ class Guarded(H11Protocol):
     """uvicorn's HTTP/1.1, but for a client that sends no whole head in `head_seconds` or takes
     nothing of its answer for `send_seconds`: it is dropped."""
 
-    limits = Limits()
+    limits = ServerLimits()
     _waiting_since = 0.0  # for the head of a request
     _stuck_since: float | None = None  # with an answer that the client does not take
     _tick: asyncio.TimerHandle | None = None
@@ -81,7 +81,7 @@ class Guarded(H11Protocol):
         return waiting and now - self._waiting_since > self.limits.head_seconds
 
 
-def server_options(limits: Limits) -> dict[str, Any]:
+def server_options(limits: ServerLimits) -> dict[str, Any]:
     """Return what uvicorn.Config takes for it; the bound of the head is h11's, 64 KiB."""
     protocol = type("Guarded", (Guarded,), {"limits": limits})
     return {"http": protocol, "ws": "none", "timeout_graceful_shutdown": 5}

@@ -30,7 +30,7 @@ OPEN = {"/health"}  # without the key: whoever watches the server has none
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What one server takes on.
 
     `chats` answers run or wait at a time; an answer takes `answer_seconds` at most, waiting
@@ -79,7 +79,7 @@ class Metrics:
 class Front:
     """ASGI middleware that reads the body itself, so that a request costs bounded memory."""
 
-    def __init__(self, app: Any, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, app: Any, limits: ServerLimits, metrics: Metrics) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
         self._held = 0  # bytes of all bodies whose requests are not answered yet
 
@@ -194,7 +194,7 @@ def _too_large(limit: int) -> Response:
     return _refuse(413, f"the body has more than {limit} bytes", None, _CLOSE)
 
 
-def busy(limits: Limits) -> Response:
+def busy(limits: ServerLimits) -> Response:
     """Return the answer to one chat too many."""
     message = f"{limits.chats} chats run or wait already; ask again in a moment"
     return _refuse(429, message, "rate_limit_exceeded", {"Retry-After": "1"})

@@ -2,18 +2,17 @@
 
 import json
 import os
-import signal
 import subprocess
 import time
 import urllib.request
 from argparse import ArgumentTypeError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
-from butler.tools import dies_with_us
+from butler.process import last_lines, running_process
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
 HOST = "127.0.0.1"
@@ -71,16 +70,6 @@ class RunningServer:
             )
 
 
-def last_lines(log: Path, count: int = 3) -> str:
-    """Return the last lines of a log as one line, for an error message."""
-    if not log.exists():
-        return "(no log)"
-    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
-    # Progress bars redraw one line over and over; they say nothing about the end.
-    said = [line.strip() for line in lines if line.strip() and "%|" not in line]
-    return " | ".join(said[-count:])[-800:] or "(empty)"
-
-
 @contextmanager
 def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
     """Serve a workspace; its log and port file lie in `folder`.
@@ -94,45 +83,6 @@ def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
     command = _command(plan, port_file)
     with running_process(command, log, _server_environment(plan.threads)) as process:
         yield _wait_until_ready(plan, process, log, port_file)
-
-
-@contextmanager
-def running_process(
-    command: Sequence[str | os.PathLike[str]],
-    log: Path,
-    environment: dict[str, str],
-    cwd: Path | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` in a process group of its own, output to `log`; leave none of the group."""
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=cwd,
-            start_new_session=True,
-            preexec_fn=dies_with_us(),
-        )
-    try:
-        yield process
-    finally:
-        stop_group(process)
-
-
-def stop_group(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """End a process and what it started: SIGTERM, and SIGKILL after `patience` seconds."""
-    for kind, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
-        try:
-            os.killpg(process.pid, kind)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
 
 
 def _server_environment(threads: int | None) -> dict[str, str]:

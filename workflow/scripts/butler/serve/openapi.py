@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from butler.serve.front import OPEN, Limits
+from butler.serve.front import OPEN, ServerLimits
 
 
 class ErrorDetail(BaseModel):
@@ -31,7 +31,7 @@ class Health(BaseModel):
     answers: int | None = None
 
 
-class Model(BaseModel):
+class ModelCard(BaseModel):
     """The model served."""
 
     id: str
@@ -44,7 +44,7 @@ class ModelList(BaseModel):
     """The one model served."""
 
     object: Literal["list"]
-    data: list[Model]
+    data: list[ModelCard]
 
 
 class Usage(BaseModel):
@@ -55,7 +55,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class Answer(BaseModel):
+class AssistantMessage(BaseModel):
     """What the model said."""
 
     role: Literal["assistant"]
@@ -66,12 +66,12 @@ class Choice(BaseModel):
     """The one answer."""
 
     index: Literal[0]
-    message: Answer
+    message: AssistantMessage
     logprobs: None
     finish_reason: Literal["stop", "length"]
 
 
-class Completion(BaseModel):
+class ChatCompletion(BaseModel):
     """A whole answer."""
 
     id: str
@@ -107,7 +107,7 @@ CHAT: dict[str, Any] = {
     "response_model": None,
     "responses": {
         200: {
-            "model": Completion,
+            "model": ChatCompletion,
             "content": _STREAM,
             "description": "the answer, or with `stream` chat.completion.chunk events",
         },
@@ -135,7 +135,7 @@ METRICS: dict[str, Any] = {
 }
 
 
-def described(app: FastAPI, limits: Limits) -> dict[str, Any]:
+def described(app: FastAPI, limits: ServerLimits) -> dict[str, Any]:
     """Return the description: without FastAPI's 422, which is a 400 here, and with the key."""
     if app.openapi_schema:
         return app.openapi_schema

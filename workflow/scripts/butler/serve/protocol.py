@@ -226,7 +226,7 @@ def _same(value: Any, other: Any) -> bool:
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
 
 
-class Reply:
+class ChatReply:
     """Builds the JSON objects of one answer."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:

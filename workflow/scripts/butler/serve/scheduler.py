@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from butler.reference.batch import Answer, Batch, Step
+from butler.reference.batch import Generation, RunningBatch, Step
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
 
@@ -21,8 +21,8 @@ class Scheduler:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._batch: Batch = engine.new_batch()
-        self._listeners: dict[Answer, Listener] = {}
+        self._batch: RunningBatch = engine.new_batch()
+        self._listeners: dict[Generation, Listener] = {}
         self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._running = True
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -57,7 +57,7 @@ class Scheduler:
             ButlerError: if the prompt cannot be run.
         """
         self._batch.check(prompt)
-        answers: list[Answer] = []
+        answers: list[Generation] = []
 
         def begin() -> None:
             answers.append(self._batch.submit(prompt, params, stop_ids))

@@ -13,14 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError
 from butler.reference.batch import PromptTooLong, Step
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-from butler.reference.tokenizer import ChatTokenizer, TextStream
-from butler.serve.front import INVALID, Front, Limits, Metrics, busy
+from butler.serve.front import INVALID, Front, Metrics, ServerLimits, busy
 from butler.serve.openapi import CHAT, HEALTH, METRICS, MODELS, described
-from butler.serve.protocol import ChatRequest, Reply, error_body, first_fault
+from butler.serve.protocol import ChatReply, ChatRequest, error_body, first_fault
 from butler.serve.scheduler import Scheduler
 
 DISCONNECT_EVERY = 16
@@ -43,7 +43,7 @@ class ChatService:
     """What the endpoints do: from a request to pieces of text."""
 
     def __init__(
-        self, engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: Limits
+        self, engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: ServerLimits
     ) -> None:
         self.tokenizer = tokenizer
         self.model_name = model_name
@@ -111,10 +111,10 @@ class ChatService:
 
 
 def create_app(
-    engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: Limits | None = None
+    engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: ServerLimits | None = None
 ) -> FastAPI:
     """Return the application that serves `engine` as model `model_name`."""
-    service = ChatService(engine, tokenizer, model_name, limits or Limits())
+    service = ChatService(engine, tokenizer, model_name, limits or ServerLimits())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -164,7 +164,7 @@ async def _chat(service: ChatService, request: ChatRequest, http: Request) -> Re
     except BaseException:
         service.open -= 1
         raise
-    reply = Reply(name, len(prompt))
+    reply = ChatReply(name, len(prompt))
     pieces = service.answer(prompt, params, stops)
     if not request.stream:
         return await _collect(pieces, reply, http)
@@ -174,7 +174,7 @@ async def _chat(service: ChatService, request: ChatRequest, http: Request) -> Re
     return StreamingResponse(_events(first, pieces, reply, usage), media_type="text/event-stream")
 
 
-async def _collect(pieces: AsyncIterator[Piece], reply: Reply, http: Request) -> Response:
+async def _collect(pieces: AsyncIterator[Piece], reply: ChatReply, http: Request) -> Response:
     """Return the whole answer, unless the client has gone."""
     text = ""
     async for piece in pieces:
@@ -188,7 +188,7 @@ async def _collect(pieces: AsyncIterator[Piece], reply: Reply, http: Request) ->
 
 
 async def _events(
-    first: Piece, pieces: AsyncIterator[Piece], reply: Reply, usage: bool
+    first: Piece, pieces: AsyncIterator[Piece], reply: ChatReply, usage: bool
 ) -> AsyncIterator[str]:
     """Yield the server-sent events of an answer."""
     yield _event(reply.chunk({"role": "assistant", "content": ""}))

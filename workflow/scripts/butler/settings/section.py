@@ -42,21 +42,19 @@ class Section(BaseModel):
             raise ButlerError(f"{where}: {sentence(error, values, cls)}") from None
 
     @classmethod
-    def from_argument(cls, text: str) -> Self:
+    def from_argument(cls, text: str, option: str = "--settings") -> Self:
         """Return the settings in a command line's argument, JSON or the name of a file with it.
 
-        What it leaves out has its default.
+        What it leaves out has its default; `option` is what an error calls the argument.
 
         Raises:
             ButlerError: one sentence that names the first wrong key and what it takes.
         """
         given = text.lstrip().startswith("{")
-        values = parse_yaml(text.encode(), "--settings") if given else read_yaml(Path(text))
+        values = parse_yaml(text.encode(), option) if given else read_yaml(Path(text))
         if not isinstance(values, dict):
-            raise ButlerError(
-                "--settings takes a JSON object, or the name of a file that holds one"
-            )
-        return cls.check(values, "--settings")
+            raise ButlerError(f"{option} takes a JSON object, or the name of a file that holds one")
+        return cls.check(values, option)
 
     def to_argument(self, *without: str) -> str:
         """Return the settings as JSON for a script's --settings, keys sorted, all but some."""

@@ -2,13 +2,16 @@
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from butler.errors import ButlerError
+from butler.lmdeploy.engine_settings import EngineSettings
+from butler.lmdeploy.release import CONVERTER
+from butler.schemes import BASELINE, VARIANTS, KVScheme
 from butler.yaml_files import read_yaml
 
 # What `lmdeploy convert` 0.7.3 writes. Later versions have other keys (and another orientation of
@@ -119,20 +122,20 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class EngineSettings:
-    """The `engine_config` of a variant: how it is to be served.
+class WorkspaceConfig:
+    """A config.yaml: the model, and how the engine is told to serve it.
 
-    `quant_policy` is 0 (KV cache in fp16) or 8 (int8); `cache_max_entry_count` is TurboMind's
-    share of free GPU memory, in (0, 1); `session_len` in tokens.
+    `session_len` is the longest prompt + answer in tokens. A workspace that is no variant yet has
+    no engine_config: the KV cache is fp16 and a session as long as the model allows.
     """
 
-    quant_policy: int = 0
-    cache_max_entry_count: float = 0.8
-    session_len: int | None = None
+    model: ModelConfig
+    kv: KVScheme
+    session_len: int
 
 
-def read_config(workspace: Path, file: Path) -> tuple[ModelConfig, EngineSettings]:
-    """Return the model and the engine settings that a workspace's config.yaml describes.
+def read_config(workspace: Path, file: Path) -> WorkspaceConfig:
+    """Return what a workspace's config.yaml describes.
 
     Raises:
         ButlerError: if the file is missing, is not of LMDeploy 0.7.3, or describes a model that
@@ -148,9 +151,15 @@ class _Reader:
         self._workspace = workspace
         self._config_file = file
 
-    def read(self) -> tuple[ModelConfig, EngineSettings]:
+    def read(self) -> WorkspaceConfig:
         raw = self._read_config()
-        return self._model_config(raw), self._settings(raw.get("engine_config"))
+        model = self._model_config(raw)
+        if raw.get("engine_config") is None:
+            return WorkspaceConfig(model, VARIANTS[BASELINE].kv, model.session_len)
+        settings, kv = EngineSettings.read(
+            raw["engine_config"], str(self._config_file), CONVERTER.version
+        )
+        return WorkspaceConfig(model, kv, min(settings.session_len, model.session_len))
 
     def _read_config(self) -> Mapping[str, Any]:
         if not self._config_file.is_file():
@@ -248,32 +257,6 @@ class _Reader:
                     "other values; convert the model again"
                 )
         return c
-
-    def _settings(self, raw: Any) -> EngineSettings:
-        where = f"{self._config_file}: engine_config"
-        if raw is None:
-            return EngineSettings()
-        known = {f.name for f in fields(EngineSettings)}
-        if not isinstance(raw, dict) or not set(raw) <= known:
-            raise ButlerError(f"{where} must be a mapping with keys {', '.join(sorted(known))}")
-        settings = EngineSettings(**raw)
-        if settings.quant_policy == 4:
-            raise ButlerError(
-                f"{where}.quant_policy is 4, which means int4 since LMDeploy 0.4; "
-                "write 8 for an int8 KV cache or 0 for none"
-            )
-        if settings.quant_policy not in (0, 8):
-            found = reprlib.repr(settings.quant_policy)
-            raise ButlerError(f"{where}.quant_policy is {found}; write 0 or 8")
-        share = settings.cache_max_entry_count
-        if not isinstance(share, int | float) or not 0 < share < 1:
-            found = reprlib.repr(share)
-            raise ButlerError(f"{where}.cache_max_entry_count is {found}; it is a share in (0,1)")
-        length = settings.session_len
-        if length is not None and (not isinstance(length, int) or length < 1):
-            found = reprlib.repr(length)
-            raise ButlerError(f"{where}.session_len is {found}; write a number of tokens")
-        return settings
 
 
 def _rope(a: Mapping[str, Any]) -> Rope:

@@ -8,8 +8,10 @@ import torch
 
 from butler.errors import ButlerError
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS, weight_bytes
-from butler.reference.config import WEIGHT_TYPES, read_config
 from butler.reference.quant import dequantise_w4
+from butler.reference.workspace_config import WEIGHT_TYPES, read_config
+
+KV_SCALES = "layers.{}.past_kv_scale.0.weight"  # of a layer, the same for every GPU
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,9 @@ class Workspace:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.folder = self.path / WEIGHTS
-        self.config, self.settings = read_config(self.path, self.path / CONFIG)
-
-    @property
-    def session_len(self) -> int:
-        """Longest prompt + answer, in tokens: the engine setting if there is one."""
-        return min(self.settings.session_len or self.config.session_len, self.config.session_len)
+        found = read_config(self.path, self.path / CONFIG)
+        self.config, self.kv = found.model, found.kv
+        self.session_len = found.session_len  # longest prompt + answer, in tokens
 
     def weight_bytes(self) -> int:
         """Return the size of all weight files together, in bytes."""
@@ -77,6 +76,10 @@ class Workspace:
             output=self._joined("output.{}.weight", 0, rows(c.vocab), c.hidden)[: c.vocab],
         )
 
+    def has_kv_scales(self) -> bool:
+        """Say whether static KV parameters lie beside the weights."""
+        return (self.folder / KV_SCALES.format(0)).is_file()
+
     def load_kv_scales(self) -> torch.Tensor:
         """Return the static KV parameters, fp32 [layers, 4]: k_scale, k_zp, v_scale, v_zp.
 
@@ -85,12 +88,13 @@ class Workspace:
         """
         rows = []
         for i in range(self.config.layers):
-            name = f"layers.{i}.past_kv_scale.0.weight"
+            name = KV_SCALES.format(i)
             row = self._read(name, torch.float32, (4,))
             if not (torch.isfinite(row).all() and row[0] > 0 and row[2] > 0):
                 raise ButlerError(
                     f"{self.folder / name} holds no usable KV scales ({row.tolist()}): "
-                    "they must be finite and the scales above 0; make the kv8 stage again"
+                    "they must be finite and the scales above 0; make them again with "
+                    "static_kv_parameters.py"
                 )
             rows.append(row)
         return torch.stack(rows)
