@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from butler.errors import ButlerError
 from butler.settings.messages import sentence
-from butler.yaml_files import parse_yaml, read_yaml
+from butler.yaml_files import read_yaml
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -42,21 +42,24 @@ class Section(BaseModel):
             raise ButlerError(f"{where}: {sentence(error, values, cls)}") from None
 
     @classmethod
-    def from_argument(cls, text: str) -> Self:
+    def from_argument(cls, text: str, option: str = "--settings") -> Self:
         """Return the settings in a command line's argument, JSON or the name of a file with it.
 
-        What it leaves out has its default.
+        What it leaves out has its default; `option` is what an error calls it.
 
         Raises:
             ButlerError: one sentence that names the first wrong key and what it takes.
         """
-        given = text.lstrip().startswith("{")
-        values = parse_yaml(text.encode(), "--settings") if given else read_yaml(Path(text))
+        if text.lstrip().startswith("{"):
+            try:
+                values = json.loads(text)  # not as YAML, to which JSON's 2e-05 is a text
+            except ValueError as error:
+                raise ButlerError(f"{option} is not JSON: {error}") from None
+        else:
+            values = read_yaml(Path(text))
         if not isinstance(values, dict):
-            raise ButlerError(
-                "--settings takes a JSON object, or the name of a file that holds one"
-            )
-        return cls.check(values, "--settings")
+            raise ButlerError(f"{option} takes a JSON object, or the name of a file that holds one")
+        return cls.check(values, option)
 
     def to_argument(self, *without: str) -> str:
         """Return the settings as JSON for a script's --settings, keys sorted, all but some."""
