@@ -20,7 +20,7 @@ from butler.report_sections import run_section as run
 from butler.report_sections.accuracy_section import accuracy_section, by_group, flips, score_rows
 from butler.report_sections.answers_section import answers, answers_section, differences
 from butler.report_sections.findings import Findings
-from butler.report_sections.html_page import _check_name, both, render
+from butler.report_sections.html_page import both, check_name, render
 from butler.results import Evaluation
 from butler.texts import phrase, say
 
@@ -253,10 +253,10 @@ def test_scores_that_are_all_the_same_still_have_a_scale() -> None:
 
 
 def test_the_check_of_a_cache_is_told_by_its_scheme() -> None:
-    assert "the int4 KV cache hardly changes likelihoods" in _check_name("w4kv4")
-    assert "int8 KV 缓存几乎不改变似然" in _check_name("kv8")
-    assert "every question was asked" in _check_name("evaluation_any.name_kv8")
-    assert _check_name("<b>") == "&lt;b&gt;"
+    assert "the int4 KV cache hardly changes likelihoods" in check_name("w4kv4")
+    assert "int8 KV 缓存几乎不改变似然" in check_name("kv8")
+    assert "every question was asked" in check_name("evaluation_any.name_kv8")
+    assert check_name("<b>") == "&lt;b&gt;"
 
 
 def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from butler.schemes import BASELINE
 Kind = Literal["same", "added", "removed"]
 _WORDS = re.compile(r"\d+(?:\.\d+)?|[A-Za-z]+|\s+|.", re.DOTALL)
 _SENTENCES = re.compile(r"[^\n。！？.!?]*[\n。！？.!?]+|[^\n。！？.!?]+")
-# SequenceMatcher goes through all pairs of equal units, time and again: some 0.1 s for so many.
-MOST_PAIRS = 200_000
+# SequenceMatcher goes through all pairs of equal units, time and again: some 0.05 s for so many.
+MOST_PAIRS = 100_000
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ there, everything else is shown where it is. The lengths in tokens are those of 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from butler.errors import ButlerError
 from butler.report_sections import charts
@@ -14,6 +14,7 @@ from butler.report_sections.charts import Charts, FunnelStep
 from butler.texts import named
 
 NEEDED = ("read", "kept", "train", "test", "reasons")
+Fields = TypeVar("Fields", "Removed", "SampleLengths")
 HISTOGRAMS = ("characters", "tokens")
 
 
@@ -160,6 +161,6 @@ def corpus_section(stats: Mapping[str, Any], lengths: Mapping[str, Any]) -> Corp
     )
 
 
-def _fields(kind: type[Any], values: Mapping[str, Any]) -> Any:
+def _fields(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     """Return a record of that class; what it has no field for is left out."""
     return kind(**{field.name: values[field.name] for field in fields(kind)})

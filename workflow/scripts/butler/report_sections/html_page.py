@@ -79,7 +79,7 @@ def render(page: ReportPage) -> str:
         "name_of": named,
         "named": lambda kind, name: both(named(kind, name)),
         "variant_label": lambda name: both(variant_label(name)),
-        "check_name": _check_name,
+        "check_name": check_name,
         "baseline": BASELINE,
         "mib": MIB,
         "style": _source("report.css"),
@@ -104,7 +104,7 @@ def _spans(said: Mapping[str, str]) -> Markup:
     return Markup("").join(spans)
 
 
-def _check_name(name: str) -> Markup:
+def check_name(name: str) -> Markup:
     """Say what a check proves; those made per model, benchmark or KV cache share a text."""
     if name in VARIANTS:
         return both(phrase("check.kv_cache", cache=VARIANTS[name].kv.label))
