@@ -204,8 +204,12 @@ def test_a_script_takes_its_own_slice_and_refuses_what_the_configuration_would(t
     path.write_text("lora_r: 8\n", encoding="utf-8")
     assert TrainSettings.from_argument(str(path)) == TrainSettings.from_argument('{"lora_r": 8}')
     assert TrainSettings.from_argument(TrainSettings(lora_r=8).to_argument()).lora_r == 8
+    small = TrainSettings(learning_rate=2e-5)  # JSON's 2e-05, which YAML takes for a text
+    assert TrainSettings.from_argument(small.to_argument()) == small
     with pytest.raises(ButlerError, match="key 'lora_r' takes at least 1, found 0"):
         TrainSettings.from_argument('{"lora_r": 0}')
+    with pytest.raises(ButlerError, match="--rule is not JSON"):
+        TrainSettings.from_argument('{"lora_r": ', "--rule")
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)

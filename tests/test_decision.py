@@ -4,12 +4,25 @@ import json
 
 import pytest
 
-from butler.decision import Candidate, Change, Rule, caveats, decide
+from butler import decision
+from butler.decision import Candidate, Change, Decision
 from butler.errors import ButlerError
 from butler.intervals import mcnemar, paired_change
-from butler.texts import say
+from butler.settings.judging import DecisionSettings
+from butler.texts import Phrase, say
 
-RULE = Rule(max_loss=2.0, prefer="memory", tokens=1000)
+RULE = DecisionSettings(max_loss=2.0, prefer="memory", tokens=1000)
+LABELS = {"ceval": "C-Eval", "recipe": "recipes"}
+
+
+def decide(
+    rule: DecisionSettings, candidates: list[Candidate], known: tuple[Phrase, ...] = ()
+) -> Decision:
+    return decision.decide(rule, candidates, LABELS, known)
+
+
+def caveats(scores: dict[str, float], since_base: dict[str, Change]) -> list[Phrase]:
+    return decision.caveats(scores, since_base, LABELS)
 
 
 def english(text: object) -> str:
@@ -40,7 +53,7 @@ def test_a_loss_of_just_the_limit_is_allowed() -> None:
 
 
 def test_speed_may_be_preferred() -> None:
-    rule = Rule(2.0, "speed", 1000)
+    rule = DecisionSettings(max_loss=2.0, prefer="speed", tokens=1000)
     found = decide(rule, [FP16, candidate("kv8", 0, 100, 90), candidate("w4", 0, 200, 300)])
     assert found.variant == "w4"
     assert "100.0 tokens/s against 300.0 tokens/s" in english(found.verdicts[0].reason)
@@ -120,13 +133,17 @@ def test_missing_results_are_one_sentence(candidates: list[Candidate], message: 
 
 
 def test_unknown_preference_is_refused() -> None:
-    with pytest.raises(ButlerError, match="memory or speed"):
-        Rule(2.0, "beauty", 1)
+    with pytest.raises(ButlerError, match="'prefer' takes one of memory, speed"):
+        DecisionSettings.from_argument('{"prefer": "beauty"}', "--rule")
 
 
 def test_a_limit_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ButlerError, match="max_loss must be at least 0"):
-        Rule(float("nan"), "memory", 1)
+    with pytest.raises(ButlerError, match="--rule: key 'max_loss' takes number, found nan"):
+        DecisionSettings.from_argument('{"max_loss": NaN}', "--rule")
+    with pytest.raises(ButlerError, match="--rule: key 'max_loss' takes at least 0"):
+        DecisionSettings.from_argument('{"max_loss": -1}', "--rule")
+    with pytest.raises(ButlerError, match="--rule: key 'tokens' takes at least 1"):
+        DecisionSettings.from_argument('{"tokens": 0}', "--rule")
 
 
 def test_decision_as_json_keeps_rule_reasons_and_intervals() -> None:
@@ -204,5 +221,36 @@ def test_a_fine_tuned_model_that_scores_nothing_or_forgot_is_said_first():
     assert english(found[0]).startswith("fp16 itself scores 0 on recipes")
     assert english(found[1]).startswith("Fine-tuning cost 12.00 points on C-Eval")
     assert caveats({"ceval": 40.0}, {"ceval": Change(-1.0, -3.0, 1.0)}) == []
-    decision = decide(RULE, [FP16, candidate("w4", 0.0, 200)], found)
-    assert list(decision.remarks)[:2] == found
+    made = decide(RULE, [FP16, candidate("w4", 0.0, 200)], found)
+    assert list(made.remarks)[:2] == found
+
+
+def test_a_run_of_the_baseline_alone_ships_it_and_blames_no_other() -> None:
+    alone = Candidate("fp16", {"ceval": Change(0.0), "recipe": Change(0.0)}, 400.0, 100.0)
+    found = decide(RULE, [alone])
+    assert found.variant == "fp16" and found.remarks == []
+    assert english(found.sentence) == "Ship fp16: this run has no other variant."
+    assert "只有这一个变体" in say(found.sentence, "zh")
+
+
+def test_of_six_variants_and_three_benchmarks_the_smallest_within_the_limit_is_chosen() -> None:
+    labels = {"gsm8k-0.1": "Sums", "qa.en": "Cooking & more", "recipe": "recipes"}
+    memory = {"fp16": 400, "kv8": 300, "kv4": 250, "w4": 200, "w4kv8": 150, "w4kv4": 100}
+    worst = {"w4kv4": -2.5, "w4kv8": -1.5}
+    made = [
+        Candidate(
+            name,
+            {one: Change(0.0 if place < 2 else worst.get(name, 0.0)) for place, one in
+             enumerate(labels)},
+            size,
+            100.0,
+        )
+        for name, size in memory.items()
+    ]  # fmt: skip
+    found = decision.decide(RULE, made, labels)
+    assert found.variant == "w4kv8"
+    assert "-1.50 points on recipes" in english(found.sentence)
+    assert "+0.00 points on Cooking & more" in english(found.sentence)
+    refused = [verdict.variant for verdict in found.verdicts if not verdict.eligible]
+    assert refused == ["w4kv4"]
+    assert set(found.to_json()["verdicts"][5]["changes"]) == set(labels)

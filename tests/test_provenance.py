@@ -14,10 +14,14 @@ import pytest
 import yaml
 
 import hash_artefacts
+import keep_config
 import provenance as scripts_provenance
 import verify as scripts_verify
+from butler.artefact_records import Roots, read_records, script_of
 from butler.errors import ButlerError, run_cli
-from butler.provenance import Roots, read_records, script_of
+from butler.settings.run import Settings, read_settings
+from butler.settings.training import TrainSettings
+from butler.yaml_files import read_yaml
 from workflow_state import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -71,14 +75,18 @@ def record(folder: Path, name: str, rule: str, inputs: list[str], command: str =
 def finished(tmp_path: Path) -> Path:
     """A run in a folder of its own: a report from a model from a corpus outside of both."""
     folder, data = tmp_path / "run", tmp_path / "my data" / "recipes.jsonl"
-    for path in (data, folder / MODEL / "sub/w.bin", folder / TARGET, folder / "one.lock"):
+    exam = tmp_path / "an exam" / "val.csv"
+    for path in (data, exam, folder / MODEL / "sub/w.bin", folder / TARGET, folder / "one.lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)
     config = {
         "environments": ".envs",
         "corpus": {"path": str(data)},
         "base": {"model": "data/base/tiny", "revision": None, "remote_code": False},
-        "benchmarks": {"ceval": {"path": "data/demo/ceval"}},
+        "benchmarks": [
+            {"name": "exam.v-1", "path": str(tmp_path / "an exam")},
+            {"name": "own", "path": None},
+        ],
     }
     (folder / CONFIG).write_text(yaml.safe_dump(config))
     hashed = run_script(
@@ -86,7 +94,7 @@ def finished(tmp_path: Path) -> Path:
     )
     assert hashed.returncode == 0, hashed.stderr
     (folder / MODEL / ".snakemake_timestamp").touch()
-    record(folder, MODEL, "base_model", [str(data)])
+    record(folder, MODEL, "base_model", [str(data), str(exam)])
     record(folder, CONFIG, "run_config", [])
     record(folder, "results/sha256.txt", "hashes", [MODEL, CONFIG])
     record(folder, TARGET, "report", [SCRIPT, MODEL], f"python {SCRIPT} --out {TARGET}")
@@ -104,13 +112,28 @@ def test_each_artefact_has_its_rule_script_inputs_and_hashes(finished: Path) -> 
     assert report["script"] == "repository:workflow/scripts/report.py"
     assert report["inputs"] == ["repository:workflow/scripts/report.py", MODEL]
     assert list(found["artefacts"][MODEL]["files"]) == ["sub/w.bin"]
-    assert found["artefacts"][MODEL]["inputs"] == ["corpus.path:."]
-    assert set(found["sources"]) == {"corpus.path:.", "repository:workflow/scripts/report.py"}
+    assert found["artefacts"][MODEL]["inputs"] == [
+        "corpus.path:.",
+        "benchmarks.exam.v-1.path:val.csv",
+    ]
+    assert set(found["sources"]) == {
+        "corpus.path:.",
+        "benchmarks.exam.v-1.path:val.csv",
+        "repository:workflow/scripts/report.py",
+    }
     ((lock, sha256),) = found["environments"][0]["lock_sha256"].items()
     assert lock == "one.lock" and len(sha256) == 64
     # Nothing of this machine, though the corpus lies elsewhere.
     assert str(finished.parent) not in text and str(ROOT) not in text
     assert verify(finished, "--inputs").returncode == 0
+
+
+def test_the_kept_configuration_is_read_as_it_was_and_repeats_the_run(tmp_path: Path) -> None:
+    settings = Settings(train=TrainSettings(learning_rate=2e-5))  # JSON's 2e-05 is a text in YAML
+    kept = ["--config", settings.to_argument(), "--out", "config.yaml"]
+    assert run_script(tmp_path, keep_config, *kept).returncode == 0
+    assert read_settings(read_yaml(tmp_path / "config.yaml")) == settings
+    assert settings.corpus.system in (tmp_path / "config.yaml").read_text(encoding="utf-8")
 
 
 def test_a_run_as_it_was_made_is_one_line(finished: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import runpy
 import subprocess
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
@@ -41,6 +41,7 @@ def right(share: float, key: str) -> bool:
 
 def write_evaluation(folder: Path, benchmark: str, variant: str, share: float) -> None:
     datasets = {"ceval": ["law", "tax"], "recipe": ["recipe"]}[benchmark]
+    low, high = {"ceval": (0.0, 100.0), "recipe": (10.0, 90.0)}[benchmark]
     records = [
         {
             "dataset": dataset,
@@ -48,7 +49,7 @@ def write_evaluation(folder: Path, benchmark: str, variant: str, share: float) -
             "question": f"{dataset}的做法{index} <b>&",
             "reference": "您需要准备以下食材:\n盐\n白菜\n按以下方法制作:\n拌匀",
             "prediction": f"{variant}的答案\n<script>alert(1)</script>",
-            "score": 100.0 * right(share, f"{dataset}{index}"),
+            "score": high if right(share, f"{dataset}{index}") else low,
         }
         for dataset in datasets
         for index in range(25)
@@ -56,9 +57,11 @@ def write_evaluation(folder: Path, benchmark: str, variant: str, share: float) -
     write_records(folder, benchmark, variant, records)
 
 
-def write_records(folder: Path, benchmark: str, variant: str, records: list[Any]) -> None:
+def write_records(
+    folder: Path, benchmark: str, variant: str, records: list[Any], metric: str | None = None
+) -> None:
     """Write the table and the details of the questions in `records`."""
-    metric = {"ceval": "accuracy", "recipe": "ingredient_f1"}[benchmark]
+    metric = metric or {"ceval": "accuracy", "recipe": "ingredient_f1"}[benchmark]
     scores: dict[str, list[float]] = {}
     for record in records:
         scores.setdefault(record["dataset"], []).append(record["score"])
@@ -75,8 +78,10 @@ def write_records(folder: Path, benchmark: str, variant: str, records: list[Any]
     details.write_text(text + "\n", encoding="utf-8")
 
 
-def write_efficiency(folder: Path, variant: str) -> None:
-    _, weights, per_token, speed = MADE[variant]
+def write_efficiency(
+    folder: Path, variant: str, made: tuple[float, int, int, float] | None = None
+) -> None:
+    _, weights, per_token, speed = made or MADE[variant]
     values = {
         "weight_bytes": weights,
         "kv_bytes_per_token": per_token,
@@ -122,18 +127,18 @@ def stages(tmp_path: Path) -> Path:
     return make_stages(tmp_path)
 
 
-def run(folder: Path, more: Sequence[str] = (), **changes: str) -> subprocess.CompletedProcess[str]:
-    options = {
+def options_of(folder: Path) -> dict[str, str | list[str]]:
+    """Return the command line's options for what `make_stages` left."""
+    return {
         "results": str(folder / "results"),
         "evaluations": str(folder / "evaluate"),
-        "variants": ",".join(VARIANTS),
-        "benchmarks": "ceval,recipe",
+        "variants": list(VARIANTS),
+        "benchmarks": ["ceval=C-Eval", "recipe=Dishes & more"],
         "base": "base",
-        "max-loss": "4",
-        "prefer": "memory",
-        "tokens": "16384",
+        "rule": json.dumps({"max_loss": 4, "prefer": "memory", "tokens": 16384}),
         "cards": "24",
         "chat-tokens": "2048",
+        "answers": "20",
         "checks": str(folder / "merge.json"),
         "corpus-stats": str(folder / "stats.json"),
         "sample-lengths": str(folder / "lengths.json"),
@@ -143,9 +148,23 @@ def run(folder: Path, more: Sequence[str] = (), **changes: str) -> subprocess.Co
         "summary": str(folder / "out" / "summary.csv"),
         "decision": str(folder / "out" / "decision.json"),
         "report": str(folder / "out" / "report.html"),
-    } | {name.replace("_", "-"): value for name, value in changes.items()}
-    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return report([*arguments, *more])
+    }
+
+
+def run(
+    folder: Path, more: Sequence[str] = (), **changes: str | list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the script on what `make_stages` left, with other options or more of them."""
+    named = {name.replace("_", "-"): value for name, value in changes.items()}
+    return report([*arguments_of(options_of(folder) | named), *more])
+
+
+def arguments_of(options: Mapping[str, str | list[str]]) -> list[str]:
+    """Return the words of a command line."""
+    words = []
+    for name, value in options.items():
+        words += [f"--{name}", *([value] if isinstance(value, str) else value)]
+    return words
 
 
 def report(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -254,8 +273,8 @@ def test_worst_regression_comes_first(stages: Path) -> None:
     path = stages / "evaluate" / "recipe_fp16" / "details.jsonl"
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     write_records(stages, "recipe", "w4kv8", records)
-    worst = max(index for index, record in enumerate(records) if record["score"] == 100)
-    records[worst]["score"] -= 100
+    worst = max(index for index, record in enumerate(records) if record["score"] == 90)
+    records[worst]["score"] -= 90
     write_records(stages, "recipe", "w4", records)
     assert run(stages).returncode == 0
     html = (stages / "out" / "report.html").read_text(encoding="utf-8")
@@ -264,25 +283,23 @@ def test_worst_regression_comes_first(stages: Path) -> None:
 
 
 def test_report_without_the_optional_parts(stages: Path) -> None:
-    arguments = run(stages, benchmarks="ceval").args
-    cut = []
+    options = options_of(stages) | {"benchmarks": "ceval=C-Eval"}
     optional = (
-        "--base",
-        "--checks",
-        "--corpus-stats",
-        "--sample-lengths",
-        "--training-log",
-        "--config",
-        "--locks",
+        "base",
+        "checks",
+        "corpus-stats",
+        "sample-lengths",
+        "training-log",
+        "config",
+        "locks",
     )
-    for name, value in zip(arguments[1::2], arguments[2::2], strict=True):
-        if name not in optional:
-            cut += [name, value]
-    done = report(cut)
+    cut = {name: value for name, value in options.items() if name not in optional}
+    done = report(arguments_of(cut))
     assert done.returncode == 0, done.stderr
     html = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert 'id="training"' not in html and 'id="answers"' not in html
-    assert 'id="corpus"' not in html and "recipes" not in html.split("</header>")[0]
+    assert 'id="corpus"' not in html and "Dishes" not in html
+    assert '"#answers"' not in html and '"#corpus"' not in html
 
 
 def test_figures_of_a_gpu_show_loads_and_how_many_chats_fit(stages: Path) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from browser import chromium
-from test_report import make_stages, run
+from butler.schemes import VARIANTS
+from test_report import arguments_of, make_stages, run
+from test_report import report as report_of
+from test_report_lists import HOSTILE, exam, graded, make
 
 WIDTHS = {"desktop": 1280, "phone": 360}
 
@@ -81,14 +84,14 @@ def test_a_click_sorts_the_answers_by_one_variant(browser: Any, report: Path) ->
     reader.wait("en")
     page = reader.page
     page.locator("[data-sort=w4]").click()
-    texts = page.locator("#answer-list details").evaluate_all(
+    texts = page.locator("#answers .item").evaluate_all(
         "items => items.map(item => JSON.parse(item.dataset.changes).w4)"
     )
     assert len(texts) == 20 and texts == sorted(texts)
     page.locator("[data-sort=w4kv8]").click()
     assert page.locator("[data-sort=w4kv8]").get_attribute("aria-pressed") == "true"
-    worst = page.locator("#answer-list details").first.get_attribute("data-changes")
-    assert json.loads(worst)["w4kv8"] == -100
+    worst = page.locator("#answers .item").first.get_attribute("data-changes")
+    assert json.loads(worst)["w4kv8"] == -80
     assert reader.troubles == []
 
 
@@ -105,3 +108,24 @@ def test_all_is_printed_and_in_one_language(browser: Any, report: Path, tmp_path
     assert page.locator(".en:visible").count() == 0 < page.locator(".zh:visible").count()
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("variants", [["fp16"], list(VARIANTS)], ids=["one", "all"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_any_number_of_variants_and_odd_names_are_drawn(
+    browser: Any, tmp_path: Path, variants: list[str], width: str
+) -> None:
+    def asked(variant: str, number: int) -> dict[str, Any]:
+        own = exam(variant, number)
+        return own | {"dataset": own["dataset"] + HOSTILE[1] * 3}
+
+    options = make(tmp_path, variants, **{"exam-0.1": (HOSTILE[0], asked), "qa": ("chrf", graded)})
+    options["benchmarks"] = [f"exam-0.1={HOSTILE[0]}", "qa=" + "a long name " * 9]
+    assert report_of(arguments_of(options)).returncode == 0
+    reader = Reader(browser, tmp_path / "out" / "report.html", WIDTHS[width], "en")
+    reader.wait("en")
+    # two against memory, one of groups, one of the data sets of each group
+    assert reader.page.locator(".chart svg").count() == 5
+    reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert reader.overflow() <= 0
+    assert reader.troubles == []

@@ -35,6 +35,16 @@ def stages(tmp_path: Path) -> Path:
             "line 1, is no rec",
         ),
         ("evaluate/ceval_w4/details.jsonl", ('"prediction"', '"said"'), "line 1, is no record"),
+        (
+            "evaluate/recipe_w4/details.jsonl",
+            ('"score": 10.0', '"score": 10.0, "metrics": {"chrf": "?"}'),
+            "is no record of a question",
+        ),
+        (
+            "evaluate/recipe_w4/details.jsonl",
+            ('"score": 10.0', '"score": 10.0, "group": ["a"]'),
+            "is no record of a question",
+        ),
         ("evaluate/ceval_w4/details.jsonl", b"[1]\n", "line 1, is no record of a question"),
         ("evaluate/ceval_w4/details.jsonl", b"\n", "details.jsonl has no question"),
         ("evaluate/ceval_w4/details.jsonl", b"\xff", "details.jsonl is not UTF-8 text"),

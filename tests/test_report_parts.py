@@ -1,32 +1,36 @@
 """The parts of the report, each on its own: figures worked out by hand."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
+from time import perf_counter
 from typing import Any
 
 import pandas as pd
 import pytest
+from jinja2 import UndefinedError
 
 from butler.benchmarks.opencompass.verify import to_csv
-from butler.ceval import UNLISTED, categories, subject_name
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
-from butler.report import charts
-from butler.report import corpus_section as corpus
-from butler.report import provenance_section as run
-from butler.report.page import both, render
-from butler.report.side_by_side import answers, differences, flips
-from butler.report.summary import by_category
+from butler.report_sections import charts
+from butler.report_sections import corpus_section as corpus
+from butler.report_sections import run_section as run
+from butler.report_sections.accuracy_section import accuracy_section, by_group, flips, score_rows
+from butler.report_sections.answers_section import answers, answers_section, differences
+from butler.report_sections.findings import Findings
+from butler.report_sections.html_page import both, check_name, render
 from butler.results import Evaluation
-from butler.texts import phrase
+from butler.texts import phrase, say
 
 STATS: dict[str, Any] = {"read": 100, "kept": 70, "train": 60, "test": 10,
                          "reasons": {"duplicate": 20, "too_short": 10}}  # fmt: skip
 
 
 def test_funnel_says_what_is_left_after_each_reason() -> None:
-    steps = [(step["step"], step["left"], step["gone"]) for step in corpus.funnel(STATS)]
-    assert steps == [("read", 100, 0), ("duplicate", 80, 20), ("too_short", 70, 10),
+    steps = [(say(step.name, "en"), step.left, step.gone) for step in corpus.funnel(STATS)]
+    assert steps == [("read", 100, 0), ("duplicate", 80, 20), ("too short", 70, 10),
                      ("kept", 70, 0)]  # fmt: skip
 
 
@@ -34,7 +38,7 @@ def test_statistics_that_do_not_add_up_or_lack_a_count_are_one_sentence() -> Non
     with pytest.raises(ButlerError, match="71 kept of 100, their reasons leave 70"):
         corpus.funnel(STATS | {"kept": 71})
     with pytest.raises(ButlerError, match="lack kept, reasons"):
-        corpus.section({"read": 1, "train": 1, "test": 0}, {})
+        corpus.corpus_section({"read": 1, "train": 1, "test": 0}, {})
 
 
 def test_histogram_fills_the_gaps() -> None:
@@ -47,15 +51,19 @@ def test_histogram_fills_the_gaps() -> None:
 
 
 def test_what_the_corpus_stage_tells_beyond_the_counts_is_shown() -> None:
-    plain = corpus.section(STATS, {})
-    assert plain["histograms"] == {} and plain["examples"] == {} and not plain["group_sizes"]
+    plain = corpus.corpus_section(STATS, {})
+    assert plain.histograms == [] and plain.examples == [] and plain.group_sizes == []
+    assert list(plain.charts) == ["funnel"]
     example = {"duplicate": [{"name": "粥", "detail": "same as 白粥"}]}
     more = {"characters": {"0": 70}, "examples": example,
             "group_sizes": {"duplicate": {"2": 20}, "near_duplicate": {}}}  # fmt: skip
-    full = corpus.section(STATS | more, {"tokens": {"0": 70}})
-    assert list(full["histograms"]) == ["characters", "tokens"]
-    assert full["group_sizes"] == {"duplicate": {"2": 20}}
-    assert full["examples"] == example
+    lengths = {"records": 60, "median": 9, "p95": 9, "max_length": 9, "cut": 0,
+               "trained_share": 0.5, "tokens": {"0": 70}}  # fmt: skip
+    full = corpus.corpus_section(STATS | more, lengths)
+    assert full.histograms == ["characters", "tokens"]
+    assert list(full.charts) == ["funnel", "lengths/characters", "lengths/tokens"]
+    assert full.group_sizes == [corpus.GroupSize("duplicate", "2", 20)]
+    assert full.examples == [corpus.RejectedExample("duplicate", "粥", "same as 白粥")]
 
 
 def test_pareto_front_drops_what_another_beats_in_both() -> None:
@@ -77,7 +85,7 @@ def test_charts_say_their_axes_in_both_languages_and_mark_the_chosen() -> None:
         charts.Point("fp16", 80 * 2**20, 60.0, None, None),
         charts.Point("w4", 40 * 2**20, 59.0, 57.5, 60.5),
     ]
-    drawn = charts.accuracy_against_memory(found, "w4", 16384)
+    drawn = charts.accuracy_against_memory(found, "w4", 16384, {"fp16": "#111", "w4": "#222"})
     values = {value["variant"]: value for value in drawn["en"]["data"]["values"]}
     assert values["w4"]["chosen"] and not values["fp16"]["chosen"]
     assert (values["w4"]["memory"], values["w4"]["low"], values["w4"]["high"]) == (40, 57.5, 60.5)
@@ -101,68 +109,154 @@ def test_differences_by_hand() -> None:
     ]
 
 
-def evaluation(benchmark: str, variant: str, scores: list[float]) -> Evaluation:
-    metric = {"ceval": "accuracy", "recipe": "ingredient_f1"}[benchmark]
-    mean = sum(scores) / len(scores)
+def test_long_answers_are_compared_in_no_time_and_lose_nothing() -> None:
+    draw = Random(0)
+    few = ["".join(draw.choices("盐糖", k=12_000)) for _ in range(2)]
+    looping = ["盐\n" * 6000, "盐\n" * 5000 + "糖\n" * 900]
+    sentences = ["".join(draw.choices("盐糖油米面", k=9)) + "。" for _ in range(1200)]
+    edited = [*sentences[:600], "加一勺盐。", *sentences[601:]]
+    for before, after in (few, looping, ("".join(sentences), "".join(edited))):
+        began = perf_counter()
+        parts = differences(before, after)
+        assert perf_counter() - began < 2
+        assert "".join(text for kind, text in parts if kind != "added") == before
+        assert "".join(text for kind, text in parts if kind != "removed") == after
+    # of the last pair all but the one sentence is the same
+    changed = "".join(text for kind, text in parts if kind != "same")
+    assert 0 < len(changed) <= 16
+
+
+def evaluation(
+    variant: str,
+    scores: Sequence[float],
+    datasets: Sequence[str] = ("law",),
+    groups: Mapping[str, str] | None = None,
+    metric: str = "accuracy",
+) -> Evaluation:
+    """Return an evaluation of as many questions in each data set, with these scores."""
+    each = len(scores) // len(datasets)
+    names = [name for name in datasets for _ in range(each)]
+    own = {name: scores[place * each :][:each] for place, name in enumerate(datasets)}
+    rows = [(name, sum(some) / each, each) for name, some in own.items()]
+    rows.append(("average", sum(mean for _, mean, _ in rows) / len(rows), len(scores)))
     table = pd.DataFrame(
-        [[benchmark, variant, "average", metric, mean, len(scores)]],
+        [["exam", variant, name, metric, mean, count] for name, mean, count in rows],
         columns=["benchmark", "variant", "dataset", "metric", "score", "questions"],
     )
     details = [
         {
-            "dataset": "law",
+            "dataset": name,
             "index": n,
             "question": f"题{n}",
             "reference": "A",
             "score": score,
             "prediction": f"{variant}{score}",
-        }  # fmt: skip
-        for n, score in enumerate(scores)
+        }
+        | ({"group": groups[name]} if groups and name in groups else {})
+        for n, (name, score) in enumerate(zip(names, scores, strict=True))
     ]
-    return Evaluation(benchmark, variant, table, details)
+    return Evaluation("exam", variant, table, details)
+
+
+def findings(*evaluations: Evaluation, base: str | None = None) -> Findings:
+    variants = [one.variant for one in evaluations if one.variant != base]
+    found = {("exam", one.variant): one for one in evaluations}
+    return Findings({"exam": "An exam"}, variants, base, found, {})
 
 
 def test_answers_come_worst_first_with_the_change_of_each_variant() -> None:
     made = {"base": [0, 0, 0], "fp16": [80, 50, 60], "kv8": [80, 55, 60], "w4": [70, 10, 60]}
     found = answers(
-        {("recipe", name): evaluation("recipe", name, scores) for name, scores in made.items()},
-        "recipe", ["kv8", "w4"], most=2,
-    )  # fmt: skip
-    assert [item["question"] for item in found] == ["题1", "题0"]
-    assert found[0]["changes"] == {"kv8": 5, "w4": -40} and found[0]["change"] == -40
-    assert [one["variant"] for one in found[0]["answers"]] == ["base", "fp16", "kv8", "w4"]
+        findings(*(evaluation(*one) for one in made.items()), base="base"), "exam", most=2
+    )
+    assert [item.question for item in found] == ["题1", "题0"]
+    assert found[0].changes == {"kv8": 5, "w4": -40}
+    assert [one.model for one in found[0].answers] == ["base", "fp16", "kv8", "w4"]
     # base is another model: nothing in its answer is marked as changed
-    assert found[0]["answers"][0]["parts"] == [("same", "base0")]
+    assert found[0].answers[0].parts == [("same", "base0")]
+
+
+def test_the_metrics_beside_the_main_one_are_told_of_each_model() -> None:
+    pair = [evaluation(name, [80.0, 50.0], metric="rougeL") for name in ("fp16", "kv4")]
+    pair[0].details[0]["metrics"] = {"rougeL": 80.0, "repetition": 3.0}
+    (asked, other) = answers(findings(*pair), "exam", most=2)
+    assert [(one.metric, one.values) for one in asked.others] == [("repetition", [3.0, None])]
+    assert other.others == []
+
+
+def test_right_or_wrong_goes_by_the_scores_and_not_by_the_metric() -> None:
+    sides = findings(evaluation("fp16", [100, 0], metric="exact_match"))
+    graded = findings(evaluation("fp16", [100, 0.5], metric="accuracy"))
+    # every model counts: one without a half does not make a graded benchmark one of sides
+    mixed = findings(evaluation("fp16", [100, 0.5]), evaluation("w4", [0, 0]))
+    assert sides.right_or_wrong("exam") and answers_section(sides, 5) is None
+    for one in (graded, mixed):
+        assert not one.right_or_wrong("exam")
+        assert accuracy_section(one, charts.colours(one)).benchmarks[0].flips == []
+        shown = answers_section(one, 5)
+        assert shown is not None and shown.benchmarks[0].label == "An exam"
 
 
 def test_flips_are_the_questions_that_changed_sides_most_lost_first() -> None:
     made = {"fp16": [100, 100, 0, 100], "kv8": [100, 100, 100, 0], "w4": [100, 0, 0, 0]}
     found = flips(
-        {("ceval", name): evaluation("ceval", name, scores) for name, scores in made.items()},
-        "ceval", ["kv8", "w4"],
-    )  # fmt: skip
-    assert [row["question"] for row in found] == ["题3", "题1", "题2"]
-    assert found[0]["said"] == [("fp16100", True), ("kv80", False), ("w40", False)]
+        findings(*(evaluation(*one) for one in made.items())), "exam", ["fp16", "kv8", "w4"]
+    )
+    assert [flip.question for flip in found] == ["题3", "题1", "题2"]
+    assert [(one.text, one.right) for one in found[0].said] == [
+        ("fp16100", True), ("kv80", False), ("w40", False)
+    ]  # fmt: skip
 
 
-def test_categories_are_plain_means_over_their_subjects() -> None:
-    rows = [
-        {"dataset": "law", "questions": 10, "scores": [50.0]},
-        {"dataset": "high_school_physics", "questions": 20, "scores": [40.0]},
-        {"dataset": "college_physics", "questions": 10, "scores": [20.0]},
-        {"dataset": "average", "questions": 40, "scores": [36.67]},
+def test_groups_are_plain_means_over_their_data_sets_and_the_others_come_last() -> None:
+    groups = {"exam-physics": "exam-stem", "exam-sums": "exam-stem", "exam-law": "exam-law_all"}
+    names = ["exam-cooking", *groups]
+    one = evaluation("fp16", [0, 100, 0, 0, 100, 100, 0, 100], names, groups)
+    found = by_group([one])
+    assert [say(group.name, "en") for group in found] == [
+        "exam-stem",
+        "exam-law_all",
+        "in no group",
     ]
-    found = {one["category"]: one for one in by_category({"rows": rows})}
-    assert found["stem"]["scores"] == [30.0] and found["stem"]["questions"] == 30
-    assert found["humanities"]["scores"] == [50.0] and set(found) == {"stem", "humanities"}
+    assert [part.name for part in found[0].datasets] == ["exam-physics", "exam-sums"]
+    assert found[0].total.scores == [50.0] and found[0].total.questions == 4
+    (ungrouped,) = by_group([evaluation("fp16", [0, 100, 0, 0], ["a", "b"])])
+    assert ungrouped.name is None and [part.scores for part in ungrouped.datasets] == [[50], [0]]
 
 
-def test_all_52_subjects_have_a_category_and_a_name() -> None:
-    found = categories(["law", "cooking"])
-    assert found == {"humanities": ["law"], UNLISTED: ["cooking"]}
-    assert subject_name("high_school_physics", "zh") == "高中物理"
-    assert subject_name("high_school_physics", "en") == "high school physics"
-    assert subject_name("cooking", "zh") == "cooking"
+def test_one_data_set_has_no_chart_and_no_average() -> None:
+    one = findings(evaluation("fp16", [10.0, 60.0], ["only"], metric="rougeL"))
+    (shown,) = accuracy_section(one, charts.colours(one)).benchmarks
+    assert not shown.several and shown.dataset_charts == [] and shown.group_chart is None
+    assert [(row.dataset, row.main) for row in shown.rows] == [("only", True)]
+    several = score_rows([evaluation("fp16", [0, 100, 0, 0], ["a", "b"])])
+    assert [(row.dataset, row.main) for row in several] == [
+        ("a", False), ("b", False), (None, True)
+    ]  # fmt: skip
+
+
+def test_every_variant_has_a_colour_of_its_own_and_the_base_is_grey() -> None:
+    names = ["fp16", "kv8", "kv4", "w4", "w4kv8", "w4kv4"]
+    both_kinds = findings(*(evaluation(name, [0.0]) for name in ["base", *names]), base="base")
+    found = charts.colours(both_kinds)
+    assert list(found) == ["base", *names] and found["base"] == charts.BASE_COLOUR
+    assert len(set(found.values())) == 7
+    without = findings(*(evaluation(name, [0.0]) for name in names))
+    assert charts.colours(without)["kv8"] == found["kv8"]
+
+
+def test_scores_that_are_all_the_same_still_have_a_scale() -> None:
+    for score in (0.0, 50.0, 100.0):
+        drawn = charts.dots([charts.Dots("a", 1, [score])], {"fp16": "#111"})
+        low, high = drawn["en"]["encoding"]["x"]["scale"]["domain"]
+        assert 0 <= low <= score <= high <= 100 and high - low >= 10
+
+
+def test_the_check_of_a_cache_is_told_by_its_scheme() -> None:
+    assert "the int4 KV cache hardly changes likelihoods" in check_name("w4kv4")
+    assert "int8 KV 缓存几乎不改变似然" in check_name("kv8")
+    assert "every question was asked" in check_name("evaluation_any.name_kv8")
+    assert check_name("<b>") == "&lt;b&gt;"
 
 
 def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> None:
@@ -170,13 +264,15 @@ def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> No
     (tmp_path / "train.tsv").write_text(header + "357.6\t0:05:57\t3867.02\t1\n")
     (tmp_path / "merge.tsv").write_text(header + "0.4\t0:00:00\t-\t-\n")
     (tmp_path / "report.tsv").write_text(header + "5\t0:00:05\t99\t1\n")
-    found = run.stages(tmp_path)
-    assert [stage["job"] for stage in found] == ["train", "merge"]
-    assert found[0]["peak_bytes"] == pytest.approx(3867.02 * 2**20)
-    assert found[1]["peak_bytes"] is None
+    found = run.job_costs(tmp_path)
+    assert [job.job for job in found] == ["train", "merge"]
+    assert found[0].peak_bytes == pytest.approx(3867.02 * 2**20)
+    assert found[1].peak_bytes is None
+    whole = run.run_section([], tmp_path, [], None, None)
+    assert whole.seconds == pytest.approx(358) and whole.largest == found[0]
     (tmp_path / "odd.tsv").write_text("a\n1\n")
     with pytest.raises(ButlerError, match="odd.tsv is not a benchmark file"):
-        run.stages(tmp_path)
+        run.job_costs(tmp_path)
 
 
 def test_a_broken_list_of_hashes_names_its_line(tmp_path: Path) -> None:
@@ -185,7 +281,7 @@ def test_a_broken_list_of_hashes_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(ButlerError, match="line 2 is not a hash"):
         run.read_hashes(path)
     path.write_text(f"{'a' * 64}  one file\n")
-    assert run.read_hashes(path) == [{"sha256": "a" * 64, "path": "one file"}]
+    assert run.read_hashes(path) == [run.ListedHash("a" * 64, "one file")]
 
 
 def test_outside_git_there_is_no_commit(tmp_path: Path) -> None:
@@ -215,5 +311,5 @@ def test_values_in_texts_are_escaped() -> None:
 
 
 def test_a_value_that_the_page_lacks_is_an_error() -> None:
-    with pytest.raises(Exception, match="undefined"):
-        render({})
+    with pytest.raises(UndefinedError, match="no attribute 'decision'"):
+        render({})  # type: ignore[arg-type]

@@ -3,14 +3,17 @@
 import re
 import string
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from butler.benchmarks.qa import QuestionAnswerSettings
 from butler.benchmarks.recipe.metrics import METRICS
 from butler.corpus.drop import REASONS
-from butler.decision import PREFERENCES
-from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts
-from butler.variants import BENCHMARKS, VARIANTS
+from butler.schemes import BASELINE, VARIANTS
+from butler.settings.judging import DecisionSettings
+from butler.settings.run import Settings
+from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts, variant_label
 
 ROOT = Path(__file__).resolve().parents[1] / "workflow"
 
@@ -35,8 +38,10 @@ def test_every_text_that_a_template_asks_for_is_there() -> None:
 
 
 def test_every_name_that_code_puts_together_has_a_text() -> None:
-    made = [f"metric.{name}" for name in METRICS] + [f"name.{name}" for name in BENCHMARKS]
-    made += [f"step.{name}" for name in VARIANTS] + [f"rule.{name}" for name in PREFERENCES]
+    chosen = get_args(QuestionAnswerSettings.model_fields["metric"].annotation)
+    made = [f"metric.{name}" for name in (*METRICS, *chosen, "accuracy", "repetition")]
+    preferences = get_args(DecisionSettings.model_fields["prefer"].annotation)
+    made += [f"rule.{name}" for name in preferences]
     made += [f"forgetting.{kind}" for kind in ("lost", "gained", "noise", "unknown")]
     corpus = [path.read_text("utf-8") for path in (ROOT / "scripts/butler/corpus").rglob("*.py")]
     rejected = {why for text in corpus for why in re.findall(r'Rejected\(\s*"(\w+)"', text)}
@@ -47,9 +52,29 @@ def test_every_name_that_code_puts_together_has_a_text() -> None:
 
 def test_lists_and_phrases_within_a_phrase_are_said_in_its_language() -> None:
     said = phrase("remark.noise", variant="w4", baseline="fp16",
-                  benchmarks=[named("name", "ceval"), named("name", "recipe")])  # fmt: skip
-    assert "C-Eval、菜谱" in say(said, "zh")
-    assert "C-Eval, recipes" in say(said, "en")
-    assert named("name", "unheard_of") == "unheard_of"
+                  benchmarks=["C-Eval", named("metric", "accuracy")])  # fmt: skip
+    assert "C-Eval、准确率" in say(said, "zh")
+    assert "C-Eval, accuracy" in say(said, "en")
+    assert named("metric", "unheard_of") == "unheard_of"
     with pytest.raises(KeyError):
         say(Phrase("no.such.text"), "en")
+
+
+def test_a_variant_is_called_by_its_weights_and_its_cache() -> None:
+    assert say(variant_label("w4kv8"), "en") == "4-bit weights, int8 KV cache"
+    assert say(variant_label("w4kv8"), "zh") == "4 位权重、int8 KV 缓存"
+    assert say(variant_label(BASELINE), "en") == "baseline: fp16 weights, fp16 KV cache"
+    assert len({say(variant_label(name), "en") for name in VARIANTS}) == len(VARIANTS)
+
+
+def test_no_text_and_no_code_of_the_report_names_a_benchmark_or_a_variant() -> None:
+    demo = [one.name for one in Settings().benchmarks]
+    words = [*demo, "C-Eval", *(name for name in VARIANTS if name != BASELINE)]
+    named_here = re.compile(rf"\b({'|'.join(words)})s?\b|菜谱(?!小管家)")
+    butler = ROOT / "scripts" / "butler"
+    files = [path for path in (ROOT / "report").iterdir() if path.suffix != ".rst"]
+    files += [*(butler / "report_sections").glob("*.py"), ROOT / "scripts" / "report.py"]
+    files += [butler / f"{name}.py" for name in ("decision", "results", "texts", "intervals")]
+    assert len(files) > 20
+    found = {path.name: named_here.findall(path.read_text("utf-8")) for path in files}
+    assert {name: words for name, words in found.items() if words} == {}

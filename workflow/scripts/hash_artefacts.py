@@ -7,10 +7,10 @@ import argparse
 import json
 from pathlib import Path
 
+from butler.artefact_records import files_of
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 from butler.manifest import NAME, hashes
-from butler.provenance import files_of
 
 
 def parse_arguments() -> argparse.Namespace:

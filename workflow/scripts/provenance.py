@@ -6,16 +6,16 @@ those of the list of hashes are taken over, the others made here. `verify.py` co
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from butler.artefact_records import Roots, digests, files_of, read_records, script_of, trace
 from butler.errors import run_cli
 from butler.files import atomic_write_json
 from butler.manifest import hashes
-from butler.provenance import Roots, digests, files_of, read_records, script_of, trace
-from butler.report import provenance_section as run
+from butler.report_sections import run_section as run
+from butler.yaml_files import read_yaml
 
 FORMAT = 1
 
@@ -36,12 +36,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Trace, hash and write."""
     arguments = parse_arguments()
-    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+    config = read_yaml(arguments.config)
     roots = Roots.of(Path(), config)
     records = read_records(arguments.records)
     outputs, sources = trace([*arguments.targets, str(arguments.hashes)], records, Path())
     files = {name: files_of(Path(name)) for name in [*outputs, *sources]}
-    listed = {Path(item["path"]): item["sha256"] for item in run.read_hashes(arguments.hashes)}
+    listed = {Path(one.path): one.sha256 for one in run.read_hashes(arguments.hashes)}
     known = digests({file for found in files.values() for file in found}, listed)
     artefacts = {
         roots.label(name): artefact(name, records[name], files[name], known, roots)
@@ -87,7 +87,7 @@ def contents(name: str, files: list[Path], known: dict[Path, str]) -> dict[str, 
 
 def environments(locks: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the versions that each environment has, and the SHA-256 of each of its locks."""
-    found: list[dict[str, Any]] = [dict(item) for item in run.versions(locks)]
+    found: list[dict[str, Any]] = [asdict(one) for one in run.versions(locks)]
     hashed = list(zip(locks, hashes(locks), strict=True))
     for item in found:
         name = item["environment"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from butler.artefact_records import Roots, digests, files_of
 from butler.errors import ButlerError, run_cli
-from butler.provenance import Roots, digests, files_of
 from butler.yaml_files import read_yaml
 
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from butler.errors import ButlerError
-from butler.texts import Phrase, named, phrase, say
+from butler.schemes import BASELINE
+from butler.settings.judging import DecisionSettings
+from butler.texts import Phrase, phrase, say
 
-BASELINE = "fp16"
-PREFERENCES = ("memory", "speed")
 MIB = 2**20
+Labels = Mapping[str, str]  # how a benchmark is called in a sentence, by its name
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Change:
     """Score of a variant minus that of the baseline on one benchmark, in points of 0 to 100.
 
     `low` and `high` bound the 95 % interval of the paired difference; None where it cannot be
-    given (a subject with fewer than two questions). Where each question is right or wrong,
+    given (a data set with fewer than two questions). Where each question is right or wrong,
     `lost` counts those that the baseline alone had right, `gained` those that the variant alone
     has, and `p` is McNemar's for the two; elsewhere all three are None.
     """
@@ -51,31 +52,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """The rule: of the variants that lose at most `max_loss` points against the baseline on every
-    benchmark, the one with the least memory, or the fastest decoding (`prefer`).
-
-    Ties go to the other quantity, then to the smaller loss, then to the order given.
-    """
-
-    max_loss: float
-    prefer: str
-    tokens: int
-
-    def __post_init__(self) -> None:
-        if self.prefer not in PREFERENCES:
-            raise ButlerError(f"decision.prefer takes memory or speed, found {self.prefer!r}")
-        if not 0 <= self.max_loss < float("inf") or self.tokens < 1:
-            raise ButlerError("decision.max_loss must be at least 0, decision.tokens at least 1")
-
-    @property
-    def text(self) -> Phrase:
-        """The rule as one sentence."""
-        aim = phrase(f"rule.{self.prefer}", tokens=self.tokens)
-        return phrase("rule.text", max_loss=self.max_loss, baseline=BASELINE, aim=aim)
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the rule says of one variant, and why."""
 
@@ -94,7 +70,7 @@ class Decision:
     variant: str
     sentence: Phrase
     remarks: Sequence[Phrase]
-    rule: Rule
+    rule: DecisionSettings
     verdicts: Sequence[Verdict]
 
     def to_json(self) -> dict[str, Any]:
@@ -103,9 +79,15 @@ class Decision:
         record |= _said("sentence", self.sentence)
         record["remarks"] = [say(remark, "en") for remark in self.remarks]
         record["remarks_zh"] = [say(remark, "zh") for remark in self.remarks]
-        record["rule"] = asdict(self.rule) | _said("text", self.rule.text)
+        record["rule"] = self.rule.model_dump() | _said("text", rule_text(self.rule))
         record["verdicts"] = [_plain(verdict) for verdict in self.verdicts]
         return record
+
+
+def rule_text(rule: DecisionSettings) -> Phrase:
+    """Return the rule as one sentence."""
+    aim = phrase(f"rule.{rule.prefer}", tokens=rule.tokens)
+    return phrase("rule.text", max_loss=rule.max_loss, baseline=BASELINE, aim=aim)
 
 
 def _said(name: str, text: Phrase) -> dict[str, str]:
@@ -127,27 +109,39 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def caveats(baseline_scores: Mapping[str, float], since_base: Mapping[str, Change]) -> list[Phrase]:
+def caveats(
+    baseline_scores: Mapping[str, float], since_base: Mapping[str, Change], labels: Labels
+) -> list[Phrase]:
     """Return what a reader must know of the fine-tuned model before trusting a comparison.
 
     Args:
         baseline_scores: score of the baseline by benchmark, 0 to 100.
         since_base: change of the baseline against the model before fine-tuning, by benchmark.
+        labels: display name of each benchmark.
     """
     found = [
-        phrase("remark.baseline_zero", baseline=BASELINE, benchmark=named("name", name))
+        phrase("remark.baseline_zero", baseline=BASELINE, benchmark=labels[name])
         for name, score in baseline_scores.items()
         if score == 0
     ]
     for name, change in since_base.items():
         if change.points < 0 and change.within_noise is False:
-            lost = -change.points
-            found.append(phrase("remark.forgot", lost=lost, benchmark=named("name", name)))
+            found.append(phrase("remark.forgot", lost=-change.points, benchmark=labels[name]))
     return found
 
 
-def decide(rule: Rule, candidates: Sequence[Candidate], known: Sequence[Phrase] = ()) -> Decision:
-    """Apply the rule; the baseline itself always qualifies. `known` are remarks to put first.
+def decide(
+    rule: DecisionSettings,
+    candidates: Sequence[Candidate],
+    labels: Labels,
+    known: Sequence[Phrase] = (),
+) -> Decision:
+    """Apply the rule: of the candidates that lose at most `max_loss` points against the baseline on
+    every benchmark, the one with the least memory, or the fastest decoding (`prefer`).
+
+    Ties go to the other quantity, then to the smaller loss, then to the order given. The baseline
+    itself always qualifies. `known` are remarks to put first, `labels` the benchmarks' display
+    names.
 
     Raises:
         ButlerError: if the baseline is missing, a name comes twice, or a candidate lacks a
@@ -159,10 +153,10 @@ def decide(rule: Rule, candidates: Sequence[Candidate], known: Sequence[Phrase] 
     baseline = next(one for one in candidates if one.name == BASELINE)
     return Decision(
         variant=winner.name,
-        sentence=_sentence(rule, winner, baseline, len(eligible)),
-        remarks=[*known, *_remarks(rule, winner, candidates)],
+        sentence=_sentence(rule, winner, baseline, len(candidates), len(eligible), labels),
+        remarks=[*known, *_remarks(rule, winner, candidates, labels)],
         rule=rule,
-        verdicts=[_verdict(rule, one, winner) for one in candidates],
+        verdicts=[_verdict(rule, one, winner, labels) for one in candidates],
     )
 
 
@@ -186,13 +180,22 @@ def _worst(candidate: Candidate) -> float:
     return min(round(change.points, 6) for change in candidate.changes.values())
 
 
-def _order(rule: Rule, candidate: Candidate) -> tuple[float, float, float]:
+def _order(rule: DecisionSettings, candidate: Candidate) -> tuple[float, float, float]:
     memory, speed = candidate.memory_bytes, -candidate.decode_tokens_per_s
     first, second = (memory, speed) if rule.prefer == "memory" else (speed, memory)
     return first, second, -_worst(candidate)
 
 
-def _sentence(rule: Rule, winner: Candidate, baseline: Candidate, eligible: int) -> Phrase:
+def _sentence(
+    rule: DecisionSettings,
+    winner: Candidate,
+    baseline: Candidate,
+    candidates: int,
+    eligible: int,
+    labels: Labels,
+) -> Phrase:
+    if candidates == 1:
+        return phrase("sentence.alone", variant=BASELINE)
     if winner.name == BASELINE:
         why = "sentence.all_lossy" if eligible == 1 else "sentence.none_better"
         return phrase(why, variant=BASELINE, max_loss=rule.max_loss)
@@ -202,30 +205,31 @@ def _sentence(rule: Rule, winner: Candidate, baseline: Candidate, eligible: int)
         share=winner.memory_bytes / baseline.memory_bytes,
         baseline=BASELINE,
         speed=winner.decode_tokens_per_s / baseline.decode_tokens_per_s,
-        changes=_changes(winner),
+        changes=_changes(winner, labels),
     )
 
 
-def _remarks(rule: Rule, winner: Candidate, candidates: Sequence[Candidate]) -> list[Phrase]:
+def _remarks(
+    rule: DecisionSettings, winner: Candidate, candidates: Sequence[Candidate], labels: Labels
+) -> list[Phrase]:
     remarks = []
     others = [one for one in candidates if one.name != BASELINE]
     if others and all(change.within_noise for one in others for change in one.changes.values()):
         remarks.append(phrase("remark.all_noise", baseline=BASELINE))
     elif winner.name != BASELINE:
-        noisy = [name for name, change in winner.changes.items() if change.within_noise]
+        noisy = [labels[name] for name, change in winner.changes.items() if change.within_noise]
         if noisy:
-            names = [named("name", name) for name in noisy]
-            values = {"variant": winner.name, "baseline": BASELINE, "benchmarks": names}
+            values = {"variant": winner.name, "baseline": BASELINE, "benchmarks": noisy}
             remarks.append(phrase("remark.noise", **values))
     unsure = {name for one in others for name, it in one.changes.items() if it.low is None}
     if unsure:
-        names = [named("name", name) for name in sorted(unsure)]
+        names = [labels[name] for name in sorted(unsure)]
         remarks.append(phrase("remark.no_interval", benchmarks=names))
     open_ends = [
         phrase(
             "remark.open_end",
             variant=one.name,
-            benchmark=named("name", benchmark),
+            benchmark=labels[benchmark],
             low=change.low,
             high=change.high,
         )
@@ -238,24 +242,24 @@ def _remarks(rule: Rule, winner: Candidate, candidates: Sequence[Candidate]) -> 
     return remarks
 
 
-def _straddles(change: Change, rule: Rule) -> bool:
+def _straddles(change: Change, rule: DecisionSettings) -> bool:
     if change.low is None or change.high is None:
         return False
     return change.low < -rule.max_loss <= change.high
 
 
-def _verdict(rule: Rule, one: Candidate, winner: Candidate) -> Verdict:
+def _verdict(rule: DecisionSettings, one: Candidate, winner: Candidate, labels: Labels) -> Verdict:
     over = {k: c for k, c in one.changes.items() if round(c.points, 6) < -rule.max_loss}
     if over:
         lost = [
-            phrase("reason.lost", lost=-change.points, benchmark=named("name", name))
+            phrase("reason.lost", lost=-change.points, benchmark=labels[name])
             for name, change in over.items()
         ]
         reason = phrase("reason.over", lost=lost, max_loss=rule.max_loss)
     elif one.name == winner.name == BASELINE:
         reason = phrase("reason.chosen_baseline", own=_quantity(rule, one))
     elif one.name == winner.name:
-        reason = phrase("reason.chosen", own=_quantity(rule, one), changes=_changes(one))
+        reason = phrase("reason.chosen", own=_quantity(rule, one), changes=_changes(one, labels))
     else:
         own, best = _quantity(rule, one), _quantity(rule, winner)
         reason = phrase("reason.within", own=own, best=best)
@@ -264,14 +268,14 @@ def _verdict(rule: Rule, one: Candidate, winner: Candidate) -> Verdict:
     )
 
 
-def _quantity(rule: Rule, candidate: Candidate) -> Phrase:
+def _quantity(rule: DecisionSettings, candidate: Candidate) -> Phrase:
     if rule.prefer == "memory":
         return phrase("quantity.memory", mib=candidate.memory_bytes / MIB)
     return phrase("quantity.speed", speed=candidate.decode_tokens_per_s)
 
 
-def _changes(candidate: Candidate) -> list[Phrase]:
+def _changes(candidate: Candidate, labels: Labels) -> list[Phrase]:
     return [
-        phrase("change.points", points=change.points, benchmark=named("name", name))
+        phrase("change.points", points=change.points, benchmark=labels[name])
         for name, change in candidate.changes.items()
     ]

@@ -1,8 +1,8 @@
 """Reading what the stages left, for the report; every gap is one sentence."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -21,7 +21,7 @@ EFFICIENCY_METRICS = (
     "decode_tokens_per_s",
     "time_to_first_token_s",
 )
-CHECK_KEYS = {"check", "passed", "sentence", "measured", "limits"}
+AVERAGE = "average"  # the row of a table that is no data set
 ROUNDED = 0.02  # points: a table's scores and the mean over them have two digits
 CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
 
@@ -38,12 +38,12 @@ class Evaluation:
     @property
     def average(self) -> float:
         """Score of the `average` row, 0 to 100."""
-        return float(self.table.loc[self.table["dataset"] == "average", "score"].iloc[0])
+        return float(self.table.loc[self.table["dataset"] == AVERAGE, "score"].iloc[0])
 
     @property
     def metric(self) -> str:
         """Metric of the `average` row."""
-        return str(self.table.loc[self.table["dataset"] == "average", "metric"].iloc[0])
+        return str(self.table.loc[self.table["dataset"] == AVERAGE, "metric"].iloc[0])
 
     @property
     def questions(self) -> int:
@@ -52,8 +52,8 @@ class Evaluation:
 
     @property
     def right_or_wrong(self) -> bool:
-        """Whether a question is either right or wrong, with nothing between."""
-        return self.metric == "accuracy"
+        """Whether each question scored 0 or 100, nothing between."""
+        return all(record["score"] in (0, 100) for record in self.details)
 
     @property
     def by_dataset(self) -> dict[str, list[float]]:
@@ -62,6 +62,14 @@ class Evaluation:
         for record in self.details:
             scores.setdefault(record["dataset"], []).append(record["score"])
         return scores
+
+    @property
+    def groups(self) -> dict[str | None, list[str]]:
+        """Data sets by the group that they are summed up in, None for those in no group."""
+        groups: dict[str | None, list[str]] = {}
+        for dataset, group in {r["dataset"]: r.get("group") for r in self.details}.items():
+            groups.setdefault(group, []).append(dataset)
+        return groups
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,17 @@ class Efficiency:
         }
 
 
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What a check found: figures in `measured`, how much is allowed in `limits`."""
+
+    check: str
+    passed: bool
+    sentence: str
+    measured: Mapping[str, Any]
+    limits: Mapping[str, Any]
+
+
 def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: str) -> Evaluation:
     """Read `{benchmark}_{variant}.csv` and its details.jsonl.
 
@@ -124,11 +143,11 @@ def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: s
     twice = table.loc[table.duplicated(["dataset", "metric"]), "dataset"]
     if len(twice):
         raise ButlerError(f"{path}: {twice.iloc[0]} comes twice; {again}")
-    if (table["dataset"] == "average").sum() != 1:
+    if (table["dataset"] == AVERAGE).sum() != 1:
         raise ButlerError(f"{path} has not one average row; {again}")
     details_path = evaluations / f"{benchmark}_{variant}" / "details.jsonl"
     evaluation = Evaluation(benchmark, variant, table, _details(details_path, again))
-    asked = int(table.loc[table["dataset"] == "average", "questions"].iloc[0])
+    asked = int(table.loc[table["dataset"] == AVERAGE, "questions"].iloc[0])
     if evaluation.questions != asked:
         raise ButlerError(
             f"{details_path} has {evaluation.questions} questions, {path.name} {asked}"
@@ -151,8 +170,12 @@ def _details(path: Path, again: str) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
             texts = [record[name] for name in ("dataset", "question", "reference", "prediction")]
-            right = 0 <= record["score"] <= 100 and record["index"] >= 0
-        except (ValueError, KeyError, TypeError):
+            texts += [record["group"]] if record.get("group") is not None else []
+            others = record.get("metrics", {}).values()
+            # A product of roots may end a hair above 100.
+            right = all(-ROUNDED <= other <= 100 + ROUNDED for other in others)
+            right &= 0 <= record["score"] <= 100 and record["index"] >= 0
+        except (AttributeError, ValueError, KeyError, TypeError):
             texts, right = [], False
         if not right or not all(isinstance(text, str) for text in texts):
             raise ButlerError(f"{path}, line {number}, is no record of a question; {again}")
@@ -231,16 +254,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_check(path: Path) -> dict[str, Any]:
+def read_check(path: Path) -> CheckOutcome:
     """Read the outcome of a check, as butler/checks.py writes it.
 
     Raises:
         ButlerError: if the file is missing or is none.
     """
     found = read_json(path)
-    if missing := sorted(CHECK_KEYS - found.keys()):
+    keys = [field.name for field in fields(CheckOutcome)]
+    if missing := [key for key in keys if key not in found]:
         raise ButlerError(f"{path} is no outcome of a check, it lacks {missing[0]}; make it again")
-    return found
+    return CheckOutcome(**{key: found[key] for key in keys})
 
 
 def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from butler.schemes import BASELINE, VARIANTS
+
 LANGUAGES = ("zh", "en")
 TEXTS = Path(__file__).resolve().parents[2] / "report" / "texts.yaml"
 _SEPARATORS = {"zh": "、", "en": ", "}
@@ -17,7 +19,8 @@ _SEPARATORS = {"zh": "、", "en": ", "}
 class Phrase:
     """A text by its key, with the values that go into it.
 
-    A value may be a phrase itself or a list; a list is joined as the language does it.
+    A value may be a phrase itself, a text by language, or a list of them; a list is joined as the
+    language does it.
     """
 
     key: str
@@ -41,8 +44,15 @@ def named(kind: str, name: str) -> Phrase | str:
     return Phrase(key) if key in texts() else name
 
 
+def variant_label(name: str) -> Phrase | list[Mapping[str, str]]:
+    """Return how a variant holds weights and KV cache, and which one is the baseline."""
+    one = VARIANTS[name]
+    held = [one.weights.label, one.kv.label]
+    return phrase("variant.baseline", held=held) if name == BASELINE else held
+
+
 def say(value: Any, language: str) -> str:
-    """Return a phrase, a list of them or a plain value as text.
+    """Return a phrase, a text by language, a list of them or a plain value as text.
 
     Raises:
         KeyError: if there is no such text or a value for it is missing; a fault of ours.
@@ -50,6 +60,8 @@ def say(value: Any, language: str) -> str:
     if isinstance(value, Phrase):
         filled = {name: _filling(one, language) for name, one in value.values.items()}
         return texts()[value.key][language].format(**filled)
+    if isinstance(value, Mapping):
+        return str(value[language])
     if isinstance(value, list | tuple):
         return _SEPARATORS[language].join(say(one, language) for one in value)
     return str(value)
@@ -57,4 +69,4 @@ def say(value: Any, language: str) -> str:
 
 def _filling(value: Any, language: str) -> Any:
     """Numbers stay numbers, so that the text says how to write them."""
-    return say(value, language) if isinstance(value, Phrase | list | tuple) else value
+    return say(value, language) if isinstance(value, Phrase | Mapping | list | tuple) else value

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from butler.errors import ButlerError
 from butler.settings.messages import sentence
-from butler.yaml_files import parse_yaml, read_yaml
+from butler.yaml_files import read_yaml
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -50,8 +50,13 @@ class Section(BaseModel):
         Raises:
             ButlerError: one sentence that names the first wrong key and what it takes.
         """
-        given = text.lstrip().startswith("{")
-        values = parse_yaml(text.encode(), option) if given else read_yaml(Path(text))
+        if text.lstrip().startswith("{"):
+            try:
+                values = json.loads(text)  # not as YAML, to which JSON's 2e-05 is a text
+            except ValueError as error:
+                raise ButlerError(f"{option} is not JSON: {error}") from None
+        else:
+            values = read_yaml(Path(text))
         if not isinstance(values, dict):
             raise ButlerError(f"{option} takes a JSON object, or the name of a file that holds one")
         return cls.check(values, option)

@@ -1,22 +1,59 @@
 """The report's page: what its templates get, and what they may call."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from butler.ceval import subject_name
-from butler.texts import LANGUAGES, named, phrase, say
+from butler.report_sections.accuracy_section import AccuracySection
+from butler.report_sections.answers_section import AnswersSection
+from butler.report_sections.charts import Charts, library
+from butler.report_sections.corpus_section import CorpusSection
+from butler.report_sections.decision_section import DecisionSection
+from butler.report_sections.run_section import RunSection
+from butler.report_sections.speed_section import SpeedSection
+from butler.report_sections.training_section import TrainingSection
+from butler.schemes import BASELINE, VARIANTS
+from butler.texts import LANGUAGES, named, phrase, say, variant_label
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "report"
 MIB = 2**20
 _TAGS = {"zh": "zh-CN", "en": "en"}
+_HAN = re.compile(r"[\u3400-\u9fff]")
 
 
-def render(context: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class ReportPage:
+    """The sections in their order; one that has nothing to show is None."""
+
+    decision: DecisionSection
+    accuracy: AccuracySection
+    speed: SpeedSection
+    training: TrainingSection | None
+    answers: AnswersSection | None
+    corpus: CorpusSection | None
+    run: RunSection
+
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The sections that there are, by name."""
+        return {name: section for name, section in vars(self).items() if section is not None}
+
+    @property
+    def charts(self) -> Charts:
+        """The charts of all sections."""
+        found: Charts = {}
+        for section in (self.decision, self.accuracy, self.speed, self.training, self.corpus):
+            found |= section.charts if section else {}
+        return found
+
+
+def render(page: ReportPage) -> str:
     """Fill the template; every value is escaped, a missing one is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -35,18 +72,21 @@ def render(context: Mapping[str, Any]) -> str:
         "duration": _duration,
         "embedded": _embedded,
         "both": both,
+        "language": lambda text: "zh-CN" if _HAN.search(text) else "",
     }
     environment.globals |= {
         "t": lambda key, **values: both(phrase(key, **values)),
         "name_of": named,
         "named": lambda kind, name: both(named(kind, name)),
-        "subject": lambda name: _spans({one: subject_name(name, one) for one in LANGUAGES}),
-        "check_name": _check_name,
+        "variant_label": lambda name: both(variant_label(name)),
+        "check_name": check_name,
+        "baseline": BASELINE,
         "mib": MIB,
-        "style": _source("style.css"),
-        "script": _source("page.js"),
+        "style": _source("report.css"),
+        "script": _source("report.js"),
+        "library": Markup(library()),
     }
-    return environment.get_template("report.html.j2").render(context)
+    return environment.get_template("report.html.j2").render(page=page)
 
 
 def both(value: Any) -> Markup:
@@ -64,8 +104,10 @@ def _spans(said: Mapping[str, str]) -> Markup:
     return Markup("").join(spans)
 
 
-def _check_name(name: str) -> Markup:
-    """Say what a check proves; those made per model or benchmark share a text."""
+def check_name(name: str) -> Markup:
+    """Say what a check proves; those made per model, benchmark or KV cache share a text."""
+    if name in VARIANTS:
+        return both(phrase("check.kv_cache", cache=VARIANTS[name].kv.label))
     kind = name.split("_")[0]
     for key in (name, kind):
         text = named("check", key)

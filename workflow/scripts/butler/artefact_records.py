@@ -30,15 +30,23 @@ class Roots:
 
     @classmethod
     def of(cls, run: Path, config: Mapping[str, Any], repository: Path = REPOSITORY) -> "Roots":
-        """Return a run's roots: environments start at the run, other inputs at the repository."""
+        """Return a run's roots: environments start at the run, other inputs at the repository.
+
+        Raises:
+            KeyError, TypeError: if `config` is no whole configuration.
+        """
         run = run.resolve()
         named = {
             "repository": repository,
             "environments": run / config["environments"],
             "corpus.path": repository / config["corpus"]["path"],
             "base.model": repository / config["base"]["model"],
-            "benchmarks.ceval.path": repository / config["benchmarks"]["ceval"]["path"],
         }
+        for entry in config["benchmarks"]:
+            # Some benchmarks ask what the run itself held out.
+            name, path = entry["name"], entry.get("path")
+            if path:
+                named[f"benchmarks.{name}.path"] = repository / path
         return cls(run, named)
 
     def label(self, path: str) -> str:

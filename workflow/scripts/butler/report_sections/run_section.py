@@ -5,12 +5,15 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import yaml
 
 from butler.errors import ButlerError
+from butler.results import CheckOutcome, read_check
+from butler.yaml_files import read_yaml
 
 _TOOLS = ("xtuner", "lmdeploy", "opencompass", "torch", "transformers", "bitsandbytes")
 _MAIN_PACKAGES = ("snakemake", "pandas", "scipy", "vl-convert-python", "jinja2")
@@ -18,7 +21,89 @@ ROOT = Path(__file__).resolve().parents[4]
 MIB = 2**20
 
 
-def versions(locks: Sequence[Path]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class JobCost:
+    """Wall time in s and peak memory in bytes of a job, None where it was too short to be told."""
+
+    job: str
+    seconds: float
+    peak_bytes: float | None
+
+
+@dataclass(frozen=True)
+class EnvironmentVersions:
+    """An environment, and the versions in it that matter, as one text."""
+
+    environment: str
+    versions: str
+
+
+@dataclass(frozen=True)
+class ListedHash:
+    """A file of the run and its SHA-256."""
+
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """What the run was; the longest job first, `commit` None outside git."""
+
+    checks: Sequence[CheckOutcome]
+    jobs: Sequence[JobCost]
+    versions: Sequence[EnvironmentVersions]
+    commit: str | None
+    config: str | None
+    hashes: Sequence[ListedHash]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all jobs together."""
+        return sum(one.seconds for one in self.jobs)
+
+    @property
+    def largest(self) -> JobCost | None:
+        """The job with the most memory, None where none could be told."""
+        told = [one for one in self.jobs if one.peak_bytes is not None]
+        return max(told, key=lambda one: one.peak_bytes or 0, default=None)
+
+
+def run_section(
+    checks: Sequence[Path],
+    logs: Path | None,
+    locks: Sequence[Path],
+    config: Path | None,
+    hashes: Path | None,
+) -> RunSection:
+    """Return the section from the files that there are.
+
+    Args:
+        checks: the checks' outcomes, as butler/checks.py writes them.
+        logs: folder of Snakemake's benchmark files.
+        locks: lock files of the tools.
+        config: YAML of the run's configuration.
+        hashes: SHA-256 of the artefacts, as sha256sum writes them.
+
+    Raises:
+        ButlerError: if one of them is broken.
+    """
+    return RunSection(
+        checks=[read_check(path) for path in sorted(checks)],
+        jobs=job_costs(logs) if logs else [],
+        versions=versions(locks),
+        commit=commit(),
+        config=_block_yaml(config) if config else None,
+        hashes=read_hashes(hashes) if hashes else [],
+    )
+
+
+def _block_yaml(path: Path) -> str:
+    """Return the configuration as block YAML, keys in the order given."""
+    return yaml.safe_dump(read_yaml(path), allow_unicode=True, sort_keys=False, width=100)
+
+
+def versions(locks: Sequence[Path]) -> list[EnvironmentVersions]:
     """Return what the tools' lock files pin, and the versions of this environment."""
     pins: dict[str, dict[str, str]] = {}
     for lock in locks:
@@ -27,10 +112,10 @@ def versions(locks: Sequence[Path]) -> list[dict[str, str]]:
     found = []
     for environment, versions_ in pins.items():
         listed = [f"{name} {versions_[name]}" for name in _TOOLS if name in versions_]
-        found.append({"environment": environment, "versions": ", ".join(listed)})
+        found.append(EnvironmentVersions(environment, ", ".join(listed)))
     main = [f"Python {platform.python_version()}"]
     main += [f"{name} {importlib.metadata.version(name)}" for name in _MAIN_PACKAGES if _has(name)]
-    return [*found, {"environment": "workflow", "versions": ", ".join(main)}]
+    return [*found, EnvironmentVersions("workflow", ", ".join(main))]
 
 
 def environment_of(lock: Path) -> str:
@@ -46,11 +131,10 @@ def _has(package: str) -> bool:
     return True
 
 
-def stages(logs: Path) -> list[dict[str, Any]]:
-    """Return wall time in s and peak memory in bytes of each job, from Snakemake's benchmarks.
+def job_costs(logs: Path) -> list[JobCost]:
+    """Return what each job took, from Snakemake's benchmarks, the longest first.
 
-    The longest comes first; memory is the sum over the job's processes, None where a job was too
-    short to be sampled. The report's own, of an earlier run, is left out.
+    Memory is the sum over the job's processes. The report's own, of an earlier run, is left out.
 
     Raises:
         ButlerError: if a benchmark file is not one.
@@ -64,11 +148,11 @@ def stages(logs: Path) -> list[dict[str, Any]]:
             raise ButlerError(f"{path} is not a benchmark file of Snakemake; delete it")
         seconds, peak = float(table["s"].mean()), float(table["max_rss"].max())
         memory = None if pd.isna(peak) or peak == 0 else peak * MIB
-        found.append({"job": path.stem, "seconds": seconds, "peak_bytes": memory})
-    return sorted(found, key=lambda stage: -stage["seconds"])
+        found.append(JobCost(path.stem, seconds, memory))
+    return sorted(found, key=lambda job: -job.seconds)
 
 
-def read_hashes(path: Path) -> list[dict[str, str]]:
+def read_hashes(path: Path) -> list[ListedHash]:
     """Return the artefacts and their SHA-256 from a file as `sha256sum` writes it.
 
     Raises:
@@ -81,7 +165,7 @@ def read_hashes(path: Path) -> list[dict[str, str]]:
         match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
         if match is None:
             raise ButlerError(f"{path}, line {number} is not a hash and a path; make it again")
-        found.append({"sha256": match[1], "path": match[2]})
+        found.append(ListedHash(match[1], match[2]))
     return found
 
 

@@ -21,15 +21,15 @@
     Promise.all(charts.map(draw)).then(() => { root.dataset.ready = language; });
   }
 
-  function sort(variant) {
-    const list = document.getElementById("answer-list");
+  function sort(group, variant) {
+    const list = group.querySelector(".items");
     const change = (item) => {
       const changes = JSON.parse(item.dataset.changes);
       return variant ? changes[variant] : Math.min(...Object.values(changes));
     };
     const items = [...list.children].sort((a, b) => change(a) - change(b));
     items.forEach((item, place) => { list.append(item); item.open = place < 3; });
-    for (const button of document.querySelectorAll("[data-sort]")) {
+    for (const button of group.querySelectorAll("[data-sort]")) {
       button.setAttribute("aria-pressed", String(button.dataset.sort === variant));
     }
   }
@@ -37,7 +37,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button?.dataset.choose) show(button.dataset.choose);
-    if (button && "sort" in button.dataset) sort(button.dataset.sort);
+    if (button && "sort" in button.dataset) sort(button.closest(".sorted"), button.dataset.sort);
   });
   // What is folded away is printed too.
   let closed = [];

@@ -6,28 +6,24 @@ The page draws them with the Vega-Lite bundle that vl-convert carries, so no net
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 
-from butler.ceval import subject_name
-from butler.decision import BASELINE, Decision
+from butler.decision import Verdict
 from butler.errors import ButlerError
-from butler.report.summary import Evaluations
+from butler.report_sections.findings import Findings
 from butler.results import Efficiency
-from butler.texts import LANGUAGES, named, phrase, say
+from butler.schemes import BASELINE
+from butler.texts import LANGUAGES, Phrase, phrase, say
 
 Spec = dict[str, Any]
+Charts = dict[str, dict[str, Spec]]  # by name and language
+Colours = Mapping[str, str]  # of each model, in the models' order
 MIB = 2**20
-COLOURS = {
-    "base": "#8d949e",
-    "fp16": "#2f5d8a",
-    "kv8": "#3a9a8b",
-    "w4": "#c9822b",
-    "w4kv8": "#a8456b",
-}
-OTHER_COLOURS = ("#5b6470", "#7a5195", "#7f8c3a", "#b4451f")
+BASE_COLOUR = "#8d949e"
+PALETTE = ("#2f5d8a", "#3a9a8b", "#c9822b", "#a8456b", "#7a5195", "#7f8c3a", "#b4451f", "#5b6470")
 INK, LINE, BAR = "#1f242b", "#b9c2cc", "#46617a"
 MOST_POINTS = 600  # of a curve: more is not seen, and costs space
 CONFIG: Spec = {
@@ -46,7 +42,13 @@ CONFIG: Spec = {
         "tickColor": LINE,
         "titlePadding": 8,
     },
-    "legend": {"labelFontSize": 12, "title": None, "orient": "top", "symbolSize": 90},
+    "legend": {
+        "labelFontSize": 12,
+        "title": None,
+        "orient": "top",
+        "symbolSize": 90,
+        "columns": 3,  # a row of all models would be cut off
+    },
 }
 
 
@@ -76,31 +78,27 @@ def library() -> str:
     return text
 
 
+def colours(findings: Findings) -> dict[str, str]:
+    """Return a colour for each model: the palette's by the variant's place, grey before tuning."""
+    own = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(findings.variants)}
+    return ({findings.base: BASE_COLOUR} if findings.base else {}) | own
+
+
 def in_languages(make: Callable[[Callable[..., str]], Spec]) -> dict[str, Spec]:
     """Return what `make` gives for each language; it is handed the function that says a text."""
-    made = {}
-    for language in LANGUAGES:
-
-        def tell(key: str, language: str = language, **values: Any) -> str:
-            if key == "subject":
-                return subject_name(values["name"], language)
-            if key.startswith("named:"):
-                return say(named(key.removeprefix("named:"), values["name"]), language)
-            return say(phrase(key, **values), language)
-
-        made[language] = _framed(make(tell))
-    return made
+    return {language: _framed(make(partial(_tell, language))) for language in LANGUAGES}
 
 
-def points(
-    decision: Decision, evaluations: Evaluations, benchmark: str, efficiencies: Iterable[str]
-) -> list[Point]:
+def _tell(language: str, text: str | Phrase, **values: Any) -> str:
+    """Say the text of that key, or a whole phrase."""
+    return say(text if isinstance(text, Phrase) else phrase(text, **values), language)
+
+
+def points(verdicts: Iterable[Verdict], findings: Findings, benchmark: str) -> list[Point]:
     """Return the variants of one benchmark with memory, score and the interval around it."""
     found = []
-    for verdict in decision.verdicts:
-        if verdict.variant not in efficiencies:
-            continue
-        score = evaluations[benchmark, verdict.variant].average
+    for verdict in verdicts:
+        score = findings.evaluations[benchmark, verdict.variant].average
         change = verdict.changes[benchmark]
         low = high = None
         if verdict.variant != BASELINE and change.low is not None and change.high is not None:
@@ -119,7 +117,9 @@ def pareto(candidates: Iterable[Point]) -> list[Point]:
     return front
 
 
-def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) -> dict[str, Spec]:
+def accuracy_against_memory(
+    found: Sequence[Point], chosen: str, tokens: int, colours: Colours
+) -> dict[str, Spec]:
     """A dot per variant with its interval; the line joins those that none beats in both."""
     front = [point.name for point in pareto(found)]
     order = sorted(found, key=lambda point: point.memory_bytes)
@@ -139,7 +139,7 @@ def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) ->
     ends = [end for point in found for end in (point.score, point.low, point.high)]
     known = [end for end in ends if end is not None]
     limits = [max(0, min(known) - 1), min(100, max(known) + 1)]
-    colour = _colour([point.name for point in found], legend=False)
+    colour = _colour({point.name: colours[point.name] for point in found}, legend=False)
 
     def make(tell: Callable[..., str]) -> Spec:
         x = {"field": "memory", "type": "quantitative", "scale": {"zero": False, "padding": 30}}
@@ -148,39 +148,35 @@ def accuracy_against_memory(found: Sequence[Point], chosen: str, tokens: int) ->
         y["axis"] = {"title": tell("chart.score"), "tickCount": 5}
         tooltip = _tooltip(tell, variant="", memory=",.1f", score=".2f", low=".2f", high=".2f")
         layers = _memory_layers(x, y, colour, tooltip)
+        if any(point.low is not None for point in found):
+            layers.insert(1, _intervals(x, y, colour))
         return {"height": 240, "data": {"values": values}, "layer": layers}
 
     return in_languages(make)
 
 
 def _memory_layers(x: Spec, y: Spec, colour: Spec, tooltip: list[Spec]) -> list[Spec]:
-    """The front's line, the intervals, the dots, and their names.
+    """The front's line, the dots, and their names.
 
     Neighbours by memory are named above and below, so that their names stay apart.
     """
     line: Spec = {"type": "line", "color": LINE, "strokeWidth": 1.5}
-    bar: Spec = {"type": "rule", "strokeWidth": 2, "opacity": 0.45}
     dot: Spec = {"type": "circle", "size": 170, "opacity": 1, "strokeWidth": 2.5}
     ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
-    known = [{"filter": "datum.low !== null"}]
-    ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
-    names = [
-        _layer(
-            {"type": "text", "dy": dy, "fontSize": 12},
-            [{"filter": f"datum.above === {above}"}],
-            x=x,
-            y=y,
-            text={"field": "variant"},
-            color=colour,
-        )
-        for above, dy in (("true", -16), ("false", 18))
-    ]
+    name = {"type": "text", "dy": {"expr": "datum.above ? -16 : 18"}, "fontSize": 12}
     return [
         _layer(line, [{"filter": "datum.front"}], x=x, y=y),
-        _layer(bar, known, x=x, **ends, color=colour),
         _layer(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
-        *names,
+        _layer(name, [], x=x, y=y, text={"field": "variant"}, color=colour),
     ]
+
+
+def _intervals(x: Spec, y: Spec, colour: Spec) -> Spec:
+    """A bar from the lower to the upper bound of each score that has them."""
+    bar: Spec = {"type": "rule", "strokeWidth": 2, "opacity": 0.45}
+    known = [{"filter": "datum.low !== null"}]
+    ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
+    return _layer(bar, known, x=x, **ends, color=colour)
 
 
 def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
@@ -206,50 +202,69 @@ def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
     return in_languages(make)
 
 
-def dots(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], kind: str) -> dict[str, Spec]:
-    """A line per row (`name`, `questions`, `scores` of the variants) with a dot per variant.
+@dataclass(frozen=True)
+class Dots:
+    """A line of a chart: what was asked, how many questions, each model's score, 0 to 100."""
 
-    A click in the legend leaves one variant; `kind` says how the names are to be read.
-    """
+    name: str | Phrase
+    questions: int
+    scores: Sequence[float]
+
+
+def dots(rows: Sequence[Dots], colours: Colours) -> dict[str, Spec]:
+    """A line per row with a dot per model; a click in the legend leaves one model."""
 
     def make(tell: Callable[..., str]) -> Spec:
         values = [
             {
-                "row": tell(kind, name=row["name"]),
-                "variant": variant,
+                "row": _name(tell, row.name),
+                "variant": model,
                 "score": round(score, 2),
-                "questions": row["questions"],
+                "questions": row.questions,
             }
             for row in rows
-            for variant, score in zip(variants, row["scores"], strict=True)
+            for model, score in zip(colours, row.scores, strict=True)
         ]
         x = {"field": "score", "type": "quantitative", "scale": {"domain": _range(rows)}}
         x["axis"] = {"title": tell("chart.score"), "tickCount": 5}
         y = {"field": "row", "type": "nominal", "sort": None}
-        y["axis"] = {"title": None, "labelLimit": 210, "domain": False, "ticks": False}
+        y["axis"] = {"title": None, "labelLimit": 160, "domain": False, "ticks": False}
         picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
         point = {"type": "circle", "size": 85}
-        layer = _layer(point, [], x=x, y=y, color=_colour(variants), opacity=picked)
+        layer = _layer(point, [], x=x, y=y, color=_colour(colours), opacity=picked)
         layer["encoding"]["yOffset"] = {"field": "variant", "type": "nominal", "sort": None}
         layer["encoding"]["tooltip"] = _tooltip(
             tell, row="", variant="", score=".2f", questions=",d"
         )
         select = {"type": "point", "fields": ["variant"]}
         layer["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
-        height = len(rows) * (8 * len(variants) + 8)
+        height = len(rows) * (8 * len(colours) + 8)
         return {"height": height, "data": {"values": values}, **layer}
 
     return in_languages(make)
 
 
-def funnel(steps: Sequence[Mapping[str, Any]]) -> dict[str, Spec]:
+@dataclass(frozen=True)
+class FunnelStep:
+    """A step of the corpus stage: records left after it, and those that went in it."""
+
+    name: str | Phrase
+    left: int
+    gone: int
+
+
+def funnel(steps: Sequence[FunnelStep]) -> dict[str, Spec]:
     """Records left after each step of the corpus stage, and those that went, lighter."""
 
     def make(tell: Callable[..., str]) -> Spec:
         values = [
-            {"row": tell("named:reason", name=s["step"]), "left": s["left"], "gone": s["gone"]}
-            | {"before": s["left"] + s["gone"]}
-            for s in steps
+            {
+                "row": _name(tell, step.name),
+                "left": step.left,
+                "gone": step.gone,
+                "before": step.left + step.gone,
+            }
+            for step in steps
         ]
         y = {"field": "row", "type": "nominal", "sort": None}
         y["axis"] = {"title": None, "labelLimit": 170, "domain": False, "ticks": False}
@@ -284,7 +299,9 @@ def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
     return in_languages(make)
 
 
-def speed_by_concurrency(efficiencies: Mapping[str, Efficiency]) -> dict[str, Spec] | None:
+def speed_by_concurrency(
+    efficiencies: Mapping[str, Efficiency], colours: Colours
+) -> dict[str, Spec] | None:
     """New tokens per second by requests at a time; None where fewer than two loads were tried."""
     values = [
         {"variant": name, "requests": count, "speed": round(speed, 1), "first": round(first, 4)}
@@ -301,7 +318,8 @@ def speed_by_concurrency(efficiencies: Mapping[str, Efficiency]) -> dict[str, Sp
         y = {"field": "speed", "type": "quantitative", "axis": {"title": tell("chart.speed")}}
         picked = {"condition": {"param": "picked", "value": 1}, "value": 0.1}
         mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
-        layer = _layer(mark, [], x=x, y=y, color=_colour(list(efficiencies)), opacity=picked)
+        colour = _colour({name: colours[name] for name in efficiencies})
+        layer = _layer(mark, [], x=x, y=y, color=colour, opacity=picked)
         layer["encoding"]["tooltip"] = _tooltip(
             tell, variant="", requests=",d", speed=",.1f", first=".3f"
         )
@@ -312,11 +330,16 @@ def speed_by_concurrency(efficiencies: Mapping[str, Efficiency]) -> dict[str, Sp
     return in_languages(make)
 
 
-def _range(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+def _name(tell: Callable[..., str], name: str | Phrase) -> str:
+    """A name of ours is said, one of others stands as it is."""
+    return name if isinstance(name, str) else tell(name)
+
+
+def _range(rows: Sequence[Dots]) -> list[float]:
     """Scores from the ten below the lowest of the rows to the ten above the highest."""
-    scores = [score for row in rows for score in row["scores"]]
-    low, high = 10 * math.floor(min(scores) / 10 - 0.1), 10 * math.ceil(max(scores) / 10)
-    return [max(0, low), min(100, max(high, low + 10))]
+    scores = [score for row in rows for score in row.scores]
+    low = max(0, 10 * math.floor(min(scores) / 10 - 0.1))
+    return [low, min(100, max(10 * math.ceil(max(scores) / 10), low + 10))]
 
 
 def _layer(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
@@ -324,11 +347,9 @@ def _layer(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
     return layer | ({"transform": list(transform)} if transform else {})
 
 
-def _colour(variants: Sequence[str], legend: bool = True) -> Spec:
-    spare = iter(OTHER_COLOURS)
-    chosen = [COLOURS.get(name) or next(spare, INK) for name in variants]
-    colour = {"field": "variant", "type": "nominal"}
-    colour["scale"] = {"domain": list(variants), "range": chosen}
+def _colour(colours: Colours, legend: bool = True) -> Spec:
+    colour: Spec = {"field": "variant", "type": "nominal"}
+    colour["scale"] = {"domain": list(colours), "range": list(colours.values())}
     return colour | ({} if legend else {"legend": None})
 
 

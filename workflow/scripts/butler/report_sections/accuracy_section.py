@@ -1,0 +1,186 @@
+"""Accuracy in detail: by group, data set and metric, and the questions that changed sides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from butler.report_sections.charts import Charts, Colours, Dots, dots
+from butler.report_sections.findings import Findings
+from butler.results import AVERAGE, Evaluation
+from butler.schemes import BASELINE
+from butler.texts import Phrase, phrase
+
+FLIPS_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A line of a benchmark's table: the score of each model, 0 to 100, in the models' order.
+
+    `dataset` is None in the line of the average; `main` marks what the decision goes by.
+    """
+
+    dataset: str | None
+    metric: str
+    questions: int
+    scores: Sequence[float]
+    main: bool
+
+
+@dataclass(frozen=True)
+class DataSetChart:
+    """The name of a chart of data sets, and of the group that these are summed up in."""
+
+    group: str | Phrase | None
+    chart: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model answered to a question that is right or wrong."""
+
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A question that not all variants had right; `said` in the order of the models compared."""
+
+    question: str
+    reference: str
+    said: Sequence[Said]
+
+
+@dataclass(frozen=True)
+class BenchmarkScores:
+    """One benchmark in detail; charts and `several` are of those with more than one data set."""
+
+    label: str
+    several: bool
+    rows: Sequence[ScoreRow]
+    group_chart: str | None
+    dataset_charts: Sequence[DataSetChart]
+    flips: Sequence[Flip]
+
+    @property
+    def metrics(self) -> int:
+        """How many metrics the table has."""
+        return len({row.metric for row in self.rows})
+
+
+@dataclass(frozen=True)
+class AccuracySection:
+    """Every benchmark in detail; `models` head the columns of scores, `compared` those of flips."""
+
+    models: Sequence[str]
+    compared: Sequence[str]
+    benchmarks: Sequence[BenchmarkScores]
+    charts: Charts
+
+
+def accuracy_section(findings: Findings, colours: Colours) -> AccuracySection:
+    """Return the section with all benchmarks in their order."""
+    charts: Charts = {}
+    compared = [BASELINE, *findings.compared]
+    benchmarks = [_benchmark(findings, name, compared, colours, charts) for name in findings.labels]
+    return AccuracySection(findings.models, compared, benchmarks, charts)
+
+
+def _benchmark(
+    findings: Findings, name: str, compared: Sequence[str], colours: Colours, charts: Charts
+) -> BenchmarkScores:
+    """Return one benchmark, its charts put into `charts`."""
+    evaluations = list(findings.of(name).values())
+    several = len(evaluations[0].by_dataset) > 1
+    group_chart, dataset_charts = None, []
+    groups = by_group(evaluations) if several else []
+    if len(groups) > 1:
+        group_chart = f"groups/{name}"
+        charts[group_chart] = dots([group.total for group in groups], colours)
+    for place, group in enumerate(groups):
+        chart = f"datasets/{name}/{place}"
+        charts[chart] = dots(group.datasets, colours)
+        dataset_charts.append(DataSetChart(group.name, chart))
+    flipped = flips(findings, name, compared) if findings.right_or_wrong(name) else []
+    rows = score_rows(evaluations)
+    return BenchmarkScores(
+        findings.labels[name], several, rows, group_chart, dataset_charts, flipped
+    )
+
+
+def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
+    """Return the lines of one benchmark's table, from the tables of all its models.
+
+    With a single data set the average says nothing more, and is left out.
+    """
+    first = evaluations[0]
+    tables = [one.table.set_index(["dataset", "metric"])["score"] for one in evaluations]
+    single = len(first.by_dataset) == 1
+    rows = []
+    keys = zip(*(first.table[name] for name in ("dataset", "metric", "questions")), strict=True)
+    for dataset, metric, questions in keys:
+        average = dataset == AVERAGE
+        if average and single:
+            continue
+        scores = [float(table[(dataset, metric)]) for table in tables]
+        main = average or (single and metric == first.metric)
+        rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main))
+    return rows
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """Data sets that are summed up in one group (None: there are no groups), and their mean."""
+
+    name: str | Phrase | None
+    datasets: Sequence[Dots]
+
+    @property
+    def total(self) -> Dots:
+        """The group as a line: each model's plain mean over the data sets."""
+        columns = zip(*(one.scores for one in self.datasets), strict=True)
+        questions = sum(one.questions for one in self.datasets)
+        return Dots(self.name or "", questions, [mean(column) for column in columns])
+
+
+def by_group(evaluations: Sequence[Evaluation]) -> list[GroupScores]:
+    """Return the data sets by group, those in none last; one of all where there are no groups.
+
+    A data set's score is the mean over its questions.
+    """
+    scores = [one.by_dataset for one in evaluations]
+    groups = evaluations[0].groups
+    last = None if set(groups) == {None} else phrase("word.no_group")
+    named = [name for name in groups if name is not None] + [None] * (None in groups)
+    return [
+        GroupScores(
+            last if name is None else name,
+            [
+                Dots(one, len(scores[0][one]), [mean(own[one]) for own in scores])
+                for one in groups[name]
+            ],
+        )
+        for name in named
+    ]
+
+
+def flips(findings: Findings, benchmark: str, compared: Sequence[str]) -> list[Flip]:
+    """Return the questions that some of the `compared` answered right and others wrong.
+
+    At most FLIPS_SHOWN, those that most lost against the baseline first.
+    """
+    found = findings.of(benchmark)
+    answers = [found[name].details for name in compared]
+    ranked = []
+    for index, asked in enumerate(found[BASELINE].details):
+        own = [details[index] for details in answers]
+        if len({answer["score"] for answer in own}) == 1:
+            continue
+        lost = sum(answer["score"] < asked["score"] for answer in own)
+        said = [
+            Said(str(one.get("extracted") or one["prediction"]), one["score"] == 100) for one in own
+        ]
+        ranked.append((lost, Flip(asked["question"], asked["reference"], said)))
+    ranked.sort(key=lambda item: -item[0])
+    return [flip for _, flip in ranked[:FLIPS_SHOWN]]

@@ -1,0 +1,104 @@
+"""What was measured, of every benchmark and variant: what all sections of the report start from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from butler.decision import Candidate, Change
+from butler.errors import ButlerError
+from butler.intervals import paired_change
+from butler.results import (
+    Efficiency,
+    Evaluation,
+    check_same_questions,
+    read_efficiency,
+    read_evaluation,
+)
+from butler.schemes import BASELINE
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Evaluations by (benchmark, model) and efficiencies by variant, in the order asked for.
+
+    A model is a variant or, first, the model before fine-tuning if that was evaluated (`base`).
+    `labels` are the benchmarks' display names by name.
+    """
+
+    labels: Mapping[str, str]
+    variants: Sequence[str]
+    base: str | None
+    evaluations: Mapping[tuple[str, str], Evaluation]
+    efficiencies: Mapping[str, Efficiency]
+
+    @property
+    def models(self) -> list[str]:
+        """The variants, and first the model before fine-tuning if it was evaluated."""
+        return [self.base, *self.variants] if self.base else list(self.variants)
+
+    @property
+    def compared(self) -> list[str]:
+        """The variants that are compared with the baseline."""
+        return [name for name in self.variants if name != BASELINE]
+
+    def of(self, benchmark: str) -> dict[str, Evaluation]:
+        """Return the evaluations of one benchmark by model."""
+        return {model: self.evaluations[benchmark, model] for model in self.models}
+
+    def right_or_wrong(self, benchmark: str) -> bool:
+        """Whether every question scored 0 or 100 in every model."""
+        return all(one.right_or_wrong for one in self.of(benchmark).values())
+
+    @cached_property
+    def baseline_scores(self) -> dict[str, float]:
+        """Score of the baseline by benchmark, 0 to 100."""
+        return {name: self.evaluations[name, BASELINE].average for name in self.labels}
+
+    @cached_property
+    def since_base(self) -> dict[str, Change]:
+        """Change of the fine-tuned model against that before fine-tuning, by benchmark."""
+        if self.base is None:
+            return {}
+        return {name: self._change(name, BASELINE, self.base) for name in self.labels}
+
+    def candidates(self, tokens: int) -> list[Candidate]:
+        """Return what the decision needs of each variant; `tokens` in the KV cache are memory."""
+        found = []
+        for variant, efficiency in self.efficiencies.items():
+            changes = {
+                name: Change(0.0) if variant == BASELINE else self._change(name, variant, BASELINE)
+                for name in self.labels
+            }
+            memory, speed = efficiency.memory_bytes(tokens), efficiency.values
+            found.append(Candidate(variant, changes, memory, speed["decode_tokens_per_s"]))
+        return found
+
+    def _change(self, benchmark: str, model: str, other: str) -> Change:
+        found = self.of(benchmark)
+        return paired_change(found[model].by_dataset, found[other].by_dataset)
+
+
+def read_findings(
+    results: Path,
+    evaluations: Path,
+    labels: Mapping[str, str],
+    variants: Sequence[str],
+    base: str | None,
+) -> Findings:
+    """Read all tables and answers.
+
+    Raises:
+        ButlerError: if the baseline is not among the variants, a file is missing or broken, or two
+            models were not asked the same questions.
+    """
+    if BASELINE not in variants:
+        raise ButlerError(f"--variants must name {BASELINE}: the others are compared with it")
+    models = [base, *variants] if base else variants
+    found = {}
+    for benchmark in labels:
+        read = [read_evaluation(results, evaluations, benchmark, model) for model in models]
+        check_same_questions(read)
+        found |= {(benchmark, one.variant): one for one in read}
+    efficiencies = {name: read_efficiency(results, name) for name in variants}
+    return Findings(labels, variants, base, found, efficiencies)
