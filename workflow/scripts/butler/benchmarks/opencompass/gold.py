@@ -1,0 +1,14 @@
+"""Right answers as texts: a question sheet's and those that OpenCompass holds must be the same."""
+
+import json
+from typing import Any
+
+# OpenCompass leaves out of its predictions a right answer that Python takes for nothing.
+NOTHING = ("", "0", "0.0", "false", "[]", "{}", "null")
+
+
+def gold_text(value: Any) -> str:
+    """Return a right answer as text: a text as it is, all else as JSON; None is no text."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
