@@ -40,7 +40,7 @@ def build_config(settings_path: str) -> dict[str, Any]:
         "models": [model],
         "datasets": datasets,
         "infer": _stage("opencompass.tasks.OpenICLInferTask"),
-        "eval": _stage(f"{_PACKAGE}.parts.ScoringTask"),
+        "eval": _stage(f"{_PACKAGE}.scoring.ScoringTask"),
         "summarizer": {
             "type": f"{_PACKAGE}.parts.StrictSummarizer",
             "scores": settings["scores"],

@@ -16,6 +16,7 @@ import opencompass
 from mmengine.config import Config
 from opencompass.openicl.icl_inferencer import GenInferencer
 from opencompass.openicl.icl_retriever import FixKRetriever
+from opencompass.utils import dataset_abbr_from_cfg
 from opencompass.utils.datasets_info import DATASETS_MAPPING
 from opencompass.utils.file import match_files
 
@@ -39,9 +40,12 @@ def configured(settings: OpenCompassSettings, repository: Path) -> list[dict[str
             sentence that names the benchmark and the key.
     """
     where = f"benchmark {settings.name}"
-    every = _load(settings.dataset, where)
-    place = _Place(every, repository / settings.path, f"{where}: {settings.dataset}")
+    file = _find(settings.dataset, where)
+    every = _load(file, where)
     chosen = _parts(every, settings.parts, where)
+    for one in chosen:
+        _check_kind(one, file, where)
+    place = _Place(every, repository / settings.path, f"{where}: {settings.dataset}")
     names = [one["abbr"] for one in chosen]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ButlerError(f"{where}: {settings.dataset} has two data sets called {twice[0]}")
@@ -53,27 +57,28 @@ def _names() -> list[str]:
     return sorted({path.stem for folder in FOLDERS for path in folder.rglob("*.py")})
 
 
-def _load(name: str, where: str) -> list[Any]:
-    """Return all data sets of the configuration `name`."""
+def _find(name: str, where: str) -> Path:
+    """Return the file of the configuration `name`, the first where there are several."""
     found = [path for folder in FOLDERS for _, path in match_files(str(folder), f"{name}.py")]
     if not found:
         raise ButlerError(f"{where}: OpenCompass has no data set {name}{_close(name, _names())}")
+    return Path(found[0])
+
+
+def _load(file: Path, where: str) -> list[Any]:
+    """Return all data sets of a configuration, each with a name."""
     try:
-        config = Config.fromfile(found[0])
+        config = Config.fromfile(str(file))
         every = [one for key in config if key.endswith("_datasets") for one in config[key]]
-        plain = [_dotted(one) for one in every]
+        plain = [_dotted(one) | {"abbr": dataset_abbr_from_cfg(one)} for one in every]
     # A configuration is a program: whatever it raises is about OpenCompass' file.
     except Exception as error:
         raise ButlerError(
-            f"{where}: OpenCompass' own configuration {name} does not load "
+            f"{where}: OpenCompass' own configuration {file.stem} does not load "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error
-    if not all(isinstance(one, dict) and {"abbr", "infer_cfg"} <= one.keys() for one in plain):
-        raise ButlerError(f"{where}: {name} is no configuration of questions and answers")
     if not plain:
-        raise ButlerError(f"{where}: {name} configures no data set")
-    for one in plain:
-        _check_kind(one, name, Path(found[0]), where)
+        raise ButlerError(f"{where}: {file.stem} configures no data set")
     return plain
 
 
@@ -93,25 +98,27 @@ def _close(name: str, known: Sequence[str]) -> str:
     return f"; close to it: {', '.join(close)}" if close else ""
 
 
-def _check_kind(one: dict[str, Any], name: str, file: Path, where: str) -> None:
+def _check_kind(one: dict[str, Any], file: Path, where: str) -> None:
     """Refuse what is not asked by generation, or not judged by OpenCompass alone."""
-    kind = one["infer_cfg"]["inferencer"]["type"].rpartition(".")[2]
+    where = f"{where}: {one['abbr']} of {file.stem}"
+    if "infer_cfg" not in one:
+        raise ButlerError(f"{where} is no data set of questions and answers")
+    inferencer = one["infer_cfg"]["inferencer"]
+    kind = inferencer["type"].rpartition(".")[2]
     if kind != GenInferencer.__name__:
-        others = sorted(path.stem for path in file.parent.glob("*_gen.py"))
+        others = sorted({path.stem for path in file.parent.glob("*_gen.py")} - {file.stem})
         instead = f"; take {', '.join(others)}" if others else ", and there is no other of it"
-        raise ButlerError(
-            f"{where}: {name} does not ask for an answer that is written ({kind}){instead}"
-        )
-    if one["infer_cfg"]["inferencer"].get("multiround"):
-        raise ButlerError(f"{where}: {name} asks several times in one chat, which is not supported")
+        raise ButlerError(f"{where} asks for no answer that is written out ({kind}){instead}")
+    if inferencer.get("multiround"):
+        raise ButlerError(f"{where} asks several times in one chat, which is not supported")
     evaluation = one.get("eval_cfg") or {}
     if any(key in JUDGES for key in _keys(evaluation)):
         raise ButlerError(
-            f"{where}: the answers to {name} are judged by another language model, which is not "
-            "supported; take a configuration with a rule"
+            f"{where} is judged by another language model, which is not supported; take a "
+            "configuration that scores by a rule"
         )
     if "evaluator" not in evaluation:
-        raise ButlerError(f"{where}: OpenCompass has no score for {name}")
+        raise ButlerError(f"{where} has no scorer in OpenCompass")
 
 
 def _keys(value: Any) -> Iterator[str]:
@@ -146,22 +153,24 @@ class _Place:
 
     def __init__(self, every: Sequence[dict[str, Any]], path: Path, where: str) -> None:
         self.path, self.where = path.resolve(), where
-        locals_ = {_local(self.key(one)[1]) for one in every}
-        self.shared = PurePosixPath(os.path.commonpath(locals_))
+        paths = {_local(found[1]) for one in every if (found := self._key(one))}
+        self.shared = PurePosixPath(os.path.commonpath(paths) if paths else "")
 
-    def key(self, one: dict[str, Any]) -> tuple[str, str]:
+    def _key(self, one: dict[str, Any]) -> tuple[str, str] | None:
         """Return the key that holds a data set's path, and the path that OpenCompass has there."""
         key = FILE_KEYS.get(one.get("path") or "", "path")
         value = one.get(key)
-        if not isinstance(value, str) or not value:
-            raise ButlerError(
-                f"{self.where} does not take its data from one path, which is not supported"
-            )
-        return key, value
+        return (key, value) if isinstance(value, str) and value else None
 
     def put(self, one: dict[str, Any]) -> None:
         """Replace a data set's path by the user's, also where its scoring reads the same."""
-        key, old = self.key(one)
+        found = self._key(one)
+        if found is None:
+            raise ButlerError(
+                f"{self.where} does not take the data of {one['abbr']} from a path, which is not "
+                "supported"
+            )
+        key, old = found
         rest = _local(old).relative_to(self.shared)
         new = self.path / rest
         # A configuration of one file: the user may name the file, or the folder that holds it.

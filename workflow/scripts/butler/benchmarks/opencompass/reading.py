@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 import opencompass
 from mmengine.config import ConfigDict
-from opencompass.registry import ICL_EVALUATORS, ICL_PROMPT_TEMPLATES
+from opencompass.registry import ICL_PROMPT_TEMPLATES
 from opencompass.utils import build_dataset_from_cfg
 from opencompass.utils.prompt import safe_format
 
 from butler.benchmarks.opencompass import OpenCompassSettings
 from butler.benchmarks.opencompass.configured import configured
 from butler.benchmarks.opencompass.gold import gold_text
+from butler.benchmarks.opencompass.scoring import rehearse
 from butler.benchmarks.question_sheet import Question
 from butler.errors import ButlerError
 
@@ -42,7 +44,7 @@ def read_data_sets(settings: OpenCompassSettings, repository: Path) -> list[Ques
         template = one["infer_cfg"].get("prompt_template") or one["infer_cfg"]["ice_template"]
         output = one["reader_cfg"].get("output_column")
         _check_columns(one, rows, settings, where)
-        _check_evaluator(one, where)
+        _check_scorer(one, where)
         for index, row in enumerate(rows):
             question = _question(template, row, output)
             reference = gold_text(row[output]) if output else ""
@@ -119,18 +121,18 @@ def _check_columns(
         )
 
 
-def _check_evaluator(one: dict[str, Any], where: str) -> None:
-    """Make the evaluator: one that needs a package which is not there says so now."""
+def _check_scorer(one: dict[str, Any], where: str) -> None:
+    """Try the scorer: one that lacks a package, or judges no single answer, says so now."""
     try:
-        with _quiet():
-            evaluator = one["eval_cfg"]["evaluator"]
-            kind = ICL_EVALUATORS.get(evaluator["type"])
-            if kind is None:
-                raise LookupError(f"{evaluator['type']} is not there")
-    except Exception as error:
+        with _quiet(), tempfile.TemporaryDirectory() as folder:
+            why = rehearse(one, folder)
+    except Exception as error:  # scorers of OpenCompass are programs of many authors
+        why = _said(error)
+    if why:
         raise ButlerError(
-            f"{where}: OpenCompass cannot score {one['abbr']} here ({_said(error)})"
-        ) from error
+            f"{where}: OpenCompass' scorer of {one['abbr']} cannot be used ({why}); choose other "
+            "parts, or another data set"
+        )
 
 
 def _words(names: str | list[str]) -> list[str]:
