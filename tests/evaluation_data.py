@@ -18,12 +18,15 @@ OPENCOMPASS = (
 
 
 def read_questions(
-    entry: dict, out: Path, held_out: Path | None = None, python: Path | None = None
+    entry: dict,
+    out: Path,
+    held_out: Path | None = None,
+    script: Path = QUESTIONS,
+    repository: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Run questions.py for an entry of `benchmarks`; OpenCompass' data sets need its python."""
-    if python is None:
-        python = OPENCOMPASS if entry["kind"] == "opencompass" else Path(sys.executable)
-    command = [python, QUESTIONS, "--benchmark", json.dumps(entry), "--repository", ROOT]
+    python = OPENCOMPASS if entry["kind"] == "opencompass" else Path(sys.executable)
+    command = [python, script, "--benchmark", json.dumps(entry), "--repository", repository]
     command += ["--out", out, *(["--held-out", held_out] if held_out else [])]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 

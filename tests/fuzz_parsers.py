@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
+from butler.benchmarks.question_files import read_questions
 from butler.config import check_config, check_engine, check_inputs
 from butler.corpus.build import Outputs, Settings, build_corpus
 from butler.corpus.contaminate import OverlapRule, benchmark_questions
@@ -79,16 +79,15 @@ def corpus(data: bytes) -> None:
 
 
 def ceval(data: bytes) -> None:
-    """C-Eval's tables, as the corpus stage and as the evaluation read them."""
+    """Tables and lines of questions, as the corpus stage and as the benchmarks read them."""
     with folder() as here:
-        for split in ("dev", "val", "test"):
-            (here / split).mkdir()
-            (here / split / f"law_{split}.csv").write_bytes(data)
-        (here / "test.jsonl").write_bytes(data)
+        table, lines = here / "law.csv", here / "test.jsonl"
+        table.write_bytes(data)
+        lines.write_bytes(data)
         readers: tuple[Callable[[], object], ...] = (
-            lambda: benchmark_questions(sorted(here.glob("*/*.csv"))),
-            lambda: plan_ceval(here, ["law"], "val"),
-            lambda: plan_recipe(here / "test.jsonl", 0),
+            lambda: benchmark_questions([table]),
+            lambda: list(read_questions(table)),
+            lambda: list(read_questions(lines)),
         )
         for reader in readers:
             tolerated(reader)

@@ -28,7 +28,7 @@ class QuestionAnswerSettings(ReferenceSettings):
         try:
             re.compile(pattern or "")
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
+            raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
         return pattern
 
     @model_validator(mode="after")

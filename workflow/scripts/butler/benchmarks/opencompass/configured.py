@@ -181,14 +181,20 @@ class _Place:
                 f"{self.where} needs {new}, which is missing; in OpenCompass' layout it is "
                 f"{_local(old)}"
             )
-        one[key] = str(new)
+        # Some loaders put a file's name right behind it.
+        text = f"{new}/" if _kept_at(old).endswith("/") else str(new)
+        one[key] = text
         evaluator = one["eval_cfg"]["evaluator"]
-        evaluator |= {name: str(new) for name, value in evaluator.items() if value == old}
+        evaluator |= {name: text for name, value in evaluator.items() if value == old}
+
+
+def _kept_at(path: str) -> str:
+    """Return where OpenCompass keeps data that it may call by the name of a hub."""
+    return str(DATASETS_MAPPING.get(path, {}).get("local") or path)
 
 
 def _local(path: str) -> PurePosixPath:
-    """Return where OpenCompass keeps data; it may call them by the name of a hub."""
-    return PurePosixPath(DATASETS_MAPPING.get(path, {}).get("local") or path)
+    return PurePosixPath(_kept_at(path))
 
 
 def _with(

@@ -77,6 +77,9 @@ class ScoringTask(OpenICLEvalTask):
         self, evaluator: Any, main: str, pred_strs: Any, test_set: Any, pred_dicts: Any
     ) -> list[float]:
         """Return what the same evaluator scores for each question alone."""
+        if not isinstance(evaluator, type):  # a function that makes it
+            options = {key: one for key, one in self.eval_cfg["evaluator"].items() if key != "type"}
+            evaluator = type(evaluator(**options))
         texts_alone = reads_texts_alone(evaluator)
         kind = repr((main, self.eval_cfg["evaluator"]))
         scores = []
