@@ -56,7 +56,10 @@ class FolderModel:
             model = AutoModelForCausalLM.from_pretrained(folder, **options, **kept)
         except (OSError, ValueError, ImportError) as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ButlerError(f"transformers cannot load {folder} ({line})") from error
+            raise ButlerError(
+                f"transformers cannot load {folder} ({line[:200]}); if it needs the code in that "
+                "folder and you trust it, set base.remote_code"
+            ) from error
         if not self._tokenizer.chat_template:
             raise ButlerError(
                 f"{folder} has no chat template; its tokenizer_config.json names none"

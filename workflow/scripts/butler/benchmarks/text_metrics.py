@@ -14,7 +14,7 @@ REPEATED_WORDS = 4  # words in a sequence that `repetition` counts
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = re.compile(r"\w+")
 # What makes another number of a number stays: the point in 3.5, the sign of -2, the % of 5%.
-_OF_A_NUMBER = re.compile(r"(?<=\d)\.(?=\d)|-(?=\d)|(?<=\d)%")
+_OF_A_NUMBER = re.compile(r"(?<=\d)\.(?=\d)|-(?=\d)|(?<=[\d\s])%")
 
 
 def has_han(text: str) -> bool:
