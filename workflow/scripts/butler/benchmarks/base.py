@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from butler.benchmarks.question_sheet import Question
+from butler.errors import ButlerError
 from butler.imports import SCRIPTS, code_of
 from butler.settings.section import Positive, Section, Text
 
@@ -78,6 +79,21 @@ class Benchmark(ABC):
         Args:
             sheet: the question sheet that `read` gave.
         """
+
+    @classmethod
+    def check_length(cls, data_sets: list[dict[str, Any]], session_len: int) -> int:
+        """Return the tokens of the longest answer to `data_sets`.
+
+        Raises:
+            ButlerError: if it leaves no room for a prompt in a session.
+        """
+        longest = max(int(one["infer_cfg"]["inferencer"]["max_out_len"]) for one in data_sets)
+        if longest >= session_len:
+            raise ButlerError(
+                f"an answer of {longest} tokens leaves no room for a prompt in a session of "
+                f"{session_len}: raise workspace.session_len, or set max_new_tokens"
+            )
+        return longest
 
     @classmethod
     @abstractmethod

@@ -33,7 +33,7 @@ def build_config(settings_path: str) -> dict[str, Any]:
         kind, benchmark = read_benchmark(settings["benchmark"])
         paths = Path(settings["repository"]), Path(settings["questions"])
         datasets = kind.data_sets(benchmark, *paths)
-        model = _model(settings, max(_longest(dataset) for dataset in datasets))
+        model = _model(settings, kind.check_length(datasets, settings["session_len"]))
     except ButlerError as error:
         raise SystemExit(str(error)) from error
     return {
@@ -59,26 +59,15 @@ def _dump_without_layout() -> None:
     yapf_api.FormatCode = lambda text, **_: (text, False)
 
 
-def _longest(dataset: dict[str, Any]) -> int:
-    """Return the tokens of the longest answer to a data set."""
-    return int(dataset["infer_cfg"]["inferencer"]["max_out_len"])
-
-
 def _model(settings: dict[str, Any], longest: int) -> dict[str, Any]:
     """Return the model that is asked, the same for every question."""
-    room = settings["session_len"] - longest
-    if room < 1:
-        raise ButlerError(
-            f"an answer of {longest} tokens leaves no room for a prompt in a session of "
-            f"{settings['session_len']}: raise workspace.session_len, or set max_new_tokens"
-        )
     shared = {
         "abbr": settings["variant"],
         "path": settings["variant"],
         "tokenizer_path": settings["tokenizer"],
         "meta_template": _ROLES,
         # OpenCompass leaves out examples until the prompt fits, so an answer always has room.
-        "max_seq_len": room,
+        "max_seq_len": settings["session_len"] - longest,
         "max_out_len": longest,
         # A batch ends when its slowest question does: large ones keep the server busy.
         "batch_size": 16 * settings["concurrency"],

@@ -1,8 +1,9 @@
-"""Right answers as texts: a question sheet's and those that OpenCompass holds must be the same."""
+"""What a question sheet and OpenCompass must agree in: the right answers, and the scores."""
 
 import json
 from typing import Any
 
+CLOSE = 0.01  # points between the mean over the questions and OpenCompass' score of all
 # OpenCompass leaves out of its predictions a right answer that Python takes for nothing.
 NOTHING = ("", "0", "0.0", "false", "[]", "{}", "null")
 

@@ -25,7 +25,7 @@ from butler.benchmarks.question_sheet import Question
 from butler.errors import ButlerError
 
 GROUPS = Path(opencompass.__file__).parent / "configs" / "summarizers" / "groups"
-ANSWER_ROLES = ("BOT", "assistant", "SYSTEM", "system")
+NOT_ASKED = ("BOT", "assistant", "SYSTEM", "system")  # roles whose turns are no question
 
 
 def read_data_sets(settings: OpenCompassSettings, repository: Path) -> list[Question]:
@@ -44,12 +44,14 @@ def read_data_sets(settings: OpenCompassSettings, repository: Path) -> list[Ques
         template = one["infer_cfg"].get("prompt_template") or one["infer_cfg"]["ice_template"]
         output = one["reader_cfg"].get("output_column")
         _check_columns(one, rows, settings, where)
-        _check_scorer(one, where)
-        for index, row in enumerate(rows):
-            question = _question(template, row, output)
-            reference = gold_text(row[output]) if output else ""
-            group = groups.get(one["abbr"], "")
-            questions.append(Question(one["abbr"], index, question, reference, group=group))
+        texts = [_question(template, row, output) for row in rows]
+        _check_scorer(one, texts, where)
+        golds = [gold_text(row[output]) if output else "" for row in rows]
+        group = groups.get(one["abbr"], "")
+        questions += [
+            Question(one["abbr"], index, text, gold, group=group)
+            for index, (text, gold) in enumerate(zip(texts, golds, strict=True))
+        ]
     return questions
 
 
@@ -121,11 +123,11 @@ def _check_columns(
         )
 
 
-def _check_scorer(one: dict[str, Any], where: str) -> None:
+def _check_scorer(one: dict[str, Any], texts: list[str], where: str) -> None:
     """Try the scorer: one that lacks a package, or judges no single answer, says so now."""
     try:
         with _quiet(), tempfile.TemporaryDirectory() as folder:
-            why = rehearse(one, folder)
+            why = rehearse(one, texts, folder)
     except Exception as error:  # scorers of OpenCompass are programs of many authors
         why = _said(error)
     if why:
@@ -181,7 +183,7 @@ def _prompts(template: dict[str, Any], row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _asks(turn: Mapping[str, Any]) -> bool:
-    return turn.get("role") not in ANSWER_ROLES
+    return turn.get("role") not in NOT_ASKED
 
 
 def _text(content: Any) -> str:

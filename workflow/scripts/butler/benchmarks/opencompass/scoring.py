@@ -2,6 +2,7 @@
 
 import dis
 import logging
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
@@ -10,9 +11,8 @@ from opencompass.registry import ICL_EVALUATORS
 from opencompass.summarizers.default import METRIC_BLACKLIST, METRIC_WHITELIST
 from opencompass.tasks import OpenICLEvalTask
 
-from butler.benchmarks.opencompass.gold import gold_text
+from butler.benchmarks.opencompass.gold import CLOSE, gold_text
 
-CLOSE = 0.01  # points between the mean over the questions and OpenCompass' score of all
 RIGHT = ("correct", "is_correct", "cascade_correct")  # how OpenCompass' evaluators call it
 REHEARSED = 24  # questions of a data set that a rehearsal scores
 
@@ -125,13 +125,13 @@ def main_metric(result: dict[str, Any]) -> str | None:
     return next(iter([*known, *names]), None)
 
 
-def rehearse(dataset: dict[str, Any], folder: str) -> str | None:
+def rehearse(dataset: dict[str, Any], texts: Sequence[str], folder: str) -> str | None:
     """Score made-up answers to the first questions of a data set, as an evaluation will.
 
     Every second one is the right answer, the others are those to the question before.
 
     Args:
-        folder: where the scorer may leave files.
+        texts: the questions; folder: where the scorer may leave files.
 
     Returns:
         Why a model cannot be judged so, None if it can. Whatever the scorer raises is raised.
@@ -151,8 +151,8 @@ def rehearse(dataset: dict[str, Any], folder: str) -> str | None:
     golds = [gold_text(row[task.output_column]) if task.output_column else "" for row in rows]
     answers = [golds[place - place % 2] for place in range(len(golds))]
     made_up = [
-        {"prediction": answer, "origin_prompt": "", "gold": gold}
-        for answer, gold in zip(answers, golds, strict=True)
+        {"prediction": answer, "origin_prompt": [{"role": "HUMAN", "prompt": text}], "gold": gold}
+        for answer, gold, text in zip(answers, golds, texts, strict=False)
     ]
     result = task._evaluate_predictions(task._process_predictions(answers), rows, made_up)
     if "error" in result:

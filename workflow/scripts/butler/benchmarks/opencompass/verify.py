@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from butler.benchmarks.base import Benchmark, BenchmarkSettings
-from butler.benchmarks.opencompass.gold import NOTHING, gold_text
+from butler.benchmarks.opencompass.gold import CLOSE, NOTHING, gold_text
 from butler.benchmarks.question_sheet import Question, QuestionSheet
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
 
 COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
-CLOSE = 0.01  # points between the mean over the questions and OpenCompass' score of all
 MIXED = "score"  # what an average over data sets with different main metrics is called
 ANSWER_ROLES = ("BOT", "assistant")
 
