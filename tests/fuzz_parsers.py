@@ -3,7 +3,6 @@
 A target takes the bytes that the fuzzer made; its seeds are valid input for it to start from.
 """
 
-import copy
 import json
 import struct
 import tempfile
@@ -14,15 +13,17 @@ from pathlib import Path
 
 import yaml
 
-from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
+from butler.benchmarks.question_files import read_questions
 from butler.chat_tokenizer import ChatTokenizer
-from butler.config import check_config, check_engine, check_inputs
 from butler.corpus.build import Outputs, build_corpus
 from butler.errors import ButlerError
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.protected_texts import read_protected
 from butler.reference.workspace_reader import Workspace
+from butler.settings.checks import check_run
+from butler.settings.overlays import joined
+from butler.settings.run import read_settings
 from butler.yaml_files import parse_yaml
 from corpus_settings import corpus_settings
 from tiny_workspace import TEMPLATE as JINJA
@@ -76,16 +77,15 @@ def corpus(data: bytes) -> None:
 
 
 def ceval(data: bytes) -> None:
-    """C-Eval's tables, as the corpus stage and as the evaluation read them."""
+    """Tables and lines of questions, as the corpus stage and as the benchmarks read them."""
     with folder() as here:
-        for split in ("dev", "val", "test"):
-            (here / split).mkdir()
-            (here / split / f"law_{split}.csv").write_bytes(data)
-        (here / "test.jsonl").write_bytes(data)
+        table, lines = here / "law.csv", here / "test.jsonl"
+        table.write_bytes(data)
+        lines.write_bytes(data)
         readers: tuple[Callable[[], object], ...] = (
             lambda: read_protected([here]),
-            lambda: plan_ceval(here, ["law"], "val"),
-            lambda: plan_recipe(here / "test.jsonl", 0),
+            lambda: list(read_questions(table)),
+            lambda: list(read_questions(lines)),
         )
         for reader in readers:
             tolerated(reader)
@@ -142,7 +142,7 @@ class WorkspaceParser:
         if number == len(self.files):
             change = parse_yaml(content, "change")
             if isinstance(change, dict):
-                content = yaml.safe_dump(join(self.config, change)).encode("utf-8", "replace")
+                content = yaml.safe_dump(joined(self.config, change)).encode("utf-8", "replace")
             number = 0
         self.files[number].write_bytes(content)
         try:
@@ -157,25 +157,11 @@ class WorkspaceParser:
 
 
 def config(data: bytes) -> None:
-    """An overlay on the demo's configuration, as Snakemake joins them."""
+    """An overlay on the demo's configuration, as a run joins them."""
     overlay = parse_yaml(data, "overlay")
     whole = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    if not isinstance(overlay, dict):
-        check_config(overlay)
-        return
-    joined = join(whole, overlay)
-    check_config(joined)
-    check_inputs(joined, ROOT)
-    check_engine(joined, ROOT, gpu=False)
-
-
-def join(base: dict, overlay: dict) -> dict:
-    """Overlay the mappings of a configuration, level by level."""
-    joined = copy.deepcopy(base)
-    for key, value in overlay.items():
-        both = isinstance(value, dict) and isinstance(joined.get(key), dict)
-        joined[key] = join(joined[key], value) if both else value
-    return joined
+    if isinstance(overlay, dict):
+        check_run(read_settings(joined(whole, overlay)), ROOT, gpu=False)
 
 
 class ChatParser:

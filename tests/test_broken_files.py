@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from butler.benchmarks.opencompass.plan import plan_ceval, plan_recipe
+from butler.benchmarks.question_files import read_questions
 from butler.chat_template import DEFINITIONS, MARKER, ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
-from butler.config import check_config
 from butler.errors import ButlerError
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.reference.workspace_reader import Workspace
+from butler.settings.run import read_settings
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite
 from tiny_workspace import Tiny, write_tokenizer
@@ -30,30 +30,26 @@ NO_TABLE = {
 
 @pytest.mark.parametrize("content", NO_TABLE.values(), ids=NO_TABLE.keys())
 def test_a_benchmark_that_is_no_table_is_one_sentence(tmp_path: Path, content: bytes) -> None:
-    for split in ("dev", "val", "test"):
-        (tmp_path / split).mkdir()
-        (tmp_path / split / f"law_{split}.csv").write_bytes(content)
-    with pytest.raises(ButlerError, match="law_dev.csv"):
-        plan_ceval(tmp_path, ["law"], "val")
+    (tmp_path / "law_val.csv").write_bytes(content)
+    with pytest.raises(ButlerError, match="law_val.csv"):
+        list(read_questions(tmp_path / "law_val.csv"))
 
 
 def test_a_benchmark_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     row = "问题,甲,乙,丙,丁,A\n"
     content = b"\xef\xbb\xbf" + HEAD.removeprefix(b"id,") + (row * 5).encode()
-    for split in ("dev", "val", "test"):
-        (tmp_path / split).mkdir()
-        (tmp_path / split / f"law_{split}.csv").write_bytes(content)
-    assert plan_ceval(tmp_path, ["law"], "val").total == 5
+    (tmp_path / "law_val.csv").write_bytes(content)
+    assert len(list(read_questions(tmp_path / "law_val.csv"))) == 5
 
 
 @pytest.mark.parametrize(
     "line",
     [b"\xff\xfe", b"[" * 100_000, b'{"conversation": [{"input": 1, "output": []}]}', b"null"],
 )
-def test_held_out_recipes_that_are_none_are_one_sentence(tmp_path: Path, line: bytes) -> None:
+def test_held_out_records_that_are_none_are_one_sentence(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "test.jsonl").write_bytes(line + b"\n")
-    with pytest.raises(ButlerError, match="test.jsonl line 1") as caught:
-        plan_recipe(tmp_path / "test.jsonl", 0)
+    with pytest.raises(ButlerError, match="test.jsonl") as caught:
+        list(read_questions(tmp_path / "test.jsonl"))
     assert len(str(caught.value)) < 500
 
 
@@ -137,7 +133,7 @@ def test_a_value_of_endless_repeats_is_refused() -> None:
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     config["seed"] = yaml.safe_load(text)["a10"]
     with pytest.raises(ButlerError, match="config holds more than 100000 values"):
-        check_config(config)
+        read_settings(config)
     with pytest.raises(ButlerError, match="bomb holds more than 100000 values"):
         parse_yaml(text.encode(), "bomb")
 
@@ -146,11 +142,11 @@ def test_keys_that_are_no_texts_are_one_sentence() -> None:
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     for key in (1, None, True, 2.5, "x" * 10_000):
         with pytest.raises(ButlerError, match="unknown key") as caught:
-            check_config(config | {key: 1})
+            read_settings(config | {key: 1})
         assert len(str(caught.value)) < 700
-    forms = config["corpus"] | {"question_forms": {1: "a", "b": "c"}}
+    recipes = {"question_forms": {1: "a", "b": "c"}}
     with pytest.raises(ButlerError, match="question_forms"):
-        check_config(config | {"corpus": forms})
+        read_settings(config | {"corpus": config["corpus"] | {"recipes": recipes}})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What evaluation asks, and what it takes for done."""
+"""What evaluation takes for done: every question asked, answered and scored, and it adds up."""
 
 import json
 from collections.abc import Callable
@@ -7,90 +7,36 @@ from typing import Any
 
 import pytest
 
-from butler.benchmarks.opencompass.plan import Plan, Question, plan_ceval, plan_recipe
 from butler.benchmarks.opencompass.verify import rows, to_csv, verify
+from butler.benchmarks.question_sheet import Question, QuestionSheet, read_sheet, write_sheet
+from butler.benchmarks.registry import KINDS
 from butler.errors import ButlerError
-from evaluation_data import ANSWER, SYSTEM, write_ceval, write_recipes
 
-# What is to be asked
-
-
-def test_ceval_plan_keeps_subject_and_row_order(tmp_path: Path) -> None:
-    folder = write_ceval(tmp_path, {"law": "ABCD", "accountant": "BA"})
-    plan = plan_ceval(folder, ["law", "accountant"], "val")
-    assert list(plan.questions) == ["law", "accountant"]
-    assert [question.reference for question in plan.questions["law"]] == list("ABCD")
-    assert plan.questions["accountant"][0].text.endswith("A. 1\nB. 2\nC. 3\nD. 4")
-    assert plan.total == 6
-
-
-def test_ceval_without_a_split_file_names_it(tmp_path: Path) -> None:
-    folder = write_ceval(tmp_path, {"law": "A"})
-    (folder / "test" / "law_test.csv").unlink()
-    with pytest.raises(ButlerError, match=r"law_test\.csv is missing"):
-        plan_ceval(folder, ["law"], "val")
-
-
-def test_ceval_with_too_few_examples_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ButlerError, match="has 4 examples; a 5-shot prompt needs 5"):
-        plan_ceval(write_ceval(tmp_path, {"law": "A"}, shots=4), ["law"], "val")
-
-
-def test_ceval_test_split_without_answers_is_refused(tmp_path: Path) -> None:
-    folder = write_ceval(tmp_path, {"law": "A"})
-    (folder / "test" / "law_test.csv").write_text("id,question,A,B,C,D\n0,q,1,2,3,4\n")
-    with pytest.raises(ButlerError, match="publishes no answers of its test split"):
-        plan_ceval(folder, ["law"], "test")
-
-
-def test_recipe_plan_fixes_the_prompt_with_the_system_role(tmp_path: Path) -> None:
-    plan = plan_recipe(write_recipes(tmp_path / "test.jsonl", 5), 3)
-    first = plan.questions["recipe"][0]
-    assert plan.total == 3
-    assert first.prompt == (("SYSTEM", SYSTEM), ("HUMAN", "第0道菜的做法"))
-    assert first.reference == ANSWER
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"conversation": []}', "line 3 is not a sample"),
-        ("{", "line 3 is not a sample"),
-        ('{"conversation": [{"input": "x"}]}', "line 3 is not a sample"),
-        ('{"conversation": [{"input": "x", "output": "y"}]}', "some recipes have a system prompt"),
-    ],
+EXAM = KINDS["opencompass"]
+ENTRY = EXAM.Settings.check(
+    {"name": "exam", "kind": "opencompass", "dataset": "ceval_gen", "path": "data"}
 )
-def test_recipe_plan_names_the_bad_line(tmp_path: Path, line: str, message: str) -> None:
-    path = write_recipes(tmp_path / "test.jsonl", 2)
-    path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(ButlerError, match=message):
-        plan_recipe(path, 0)
-
-
-def test_more_recipes_asked_than_held_out_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ButlerError, match="holds 2 recipes, --questions asks 9"):
-        plan_recipe(write_recipes(tmp_path / "test.jsonl", 2), 9)
-
-
-# What counts as done
-
-PLAN = Plan("ceval", {"law": [Question("甲?", "A"), Question("乙?", "B")]})
+SHEET = QuestionSheet(
+    "exam", {"law": [Question("law", 0, "甲?", "A", group="arts"), Question("law", 1, "乙?", "B")]}
+)
 PROMPT = [
     {"role": "HUMAN", "prompt": "例"},
     {"role": "BOT", "prompt": "C"},
     {"role": "HUMAN", "prompt": "甲?"},
 ]
+SCORES = [{"score": 100.0, "extracted": "A"}, {"score": 0.0, "extracted": "C"}]
 
 
 def write_run(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
-    """Write what OpenCompass leaves after PLAN with one right and one wrong answer."""
+    """Write what OpenCompass leaves after SHEET with one right and one wrong answer."""
     predictions: dict[str, Any] = {
         "0": {"origin_prompt": PROMPT, "prediction": "答A", "gold": "A"},
         "1": {"origin_prompt": PROMPT, "prediction": "C", "gold": "B"},
     }
     result: dict[str, Any] = {
         "accuracy": 50.0,
-        "details": {"type": "GEN", "0": {"predictions": "A"}, "1": {"predictions": "C"}},
+        "main_metric": "accuracy",
+        "questions": [dict(one) for one in SCORES],
     }
     change(predictions, result)
     for kind, value in (("predictions", predictions), ("results", result)):
@@ -101,10 +47,20 @@ def write_run(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], N
 
 
 def test_verified_run_gives_a_record_per_question(tmp_path: Path) -> None:
-    records = verify(PLAN, "fp16", write_run(tmp_path, lambda p, r: None))
-    assert [record["score"] for record in records] == [100.0, 0.0]
-    assert [record["extracted"] for record in records] == ["A", "C"]
-    assert {record["shots"] for record in records} == {1}
+    first, second = verify(SHEET, EXAM, ENTRY, "fp16", write_run(tmp_path, lambda p, r: None))
+    assert first == {
+        "dataset": "law",
+        "index": 0,
+        "question": "甲?",
+        "reference": "A",
+        "prediction": "答A",
+        "shots": 1,
+        "group": "arts",
+        "extracted": "A",
+        "score": 100.0,
+    }
+    assert (second["score"], second["extracted"]) == (0.0, "C")
+    assert "group" not in second
 
 
 def drop(mapping: dict[str, Any], key: str) -> None:
@@ -118,10 +74,14 @@ def drop(mapping: dict[str, Any], key: str) -> None:
         (lambda p, r: p.update({"2": p.pop("1")}), "question 1 has no answer"),
         (lambda p, r: p["1"].update(prediction=None), "question 1 has no answer: None"),
         (lambda p, r: p["1"].update(gold="D"), "holds 'D' for the right answer"),
-        (lambda p, r: drop(r["details"], "1"), "question 1 has no detail"),
+        (lambda p, r: drop(p["1"], "gold"), "holds None for the right answer"),
+        (lambda p, r: r["questions"].pop(), "law: 1 scores for 2 questions"),
+        (lambda p, r: drop(r, "questions"), "law: no scores for 2 questions"),
+        (lambda p, r: r["questions"][1].update(score=None), "question 1 has no score: None"),
         (lambda p, r: r.update(accuracy=75.0), "average 50.00 but OpenCompass says 75.00"),
-        (lambda p, r: r.update(accuracy="-"), "law has no score: '-'"),
-        (lambda p, r: r.update(accuracy=float("nan")), "law has no score: nan"),
+        (lambda p, r: r.update(accuracy="-"), "law accuracy has no score: '-'"),
+        (lambda p, r: r.update(accuracy=float("nan")), "law accuracy has no score: nan"),
+        (lambda p, r: drop(r, "accuracy"), "law has no score of 'accuracy'"),
         (lambda p, r: r.update(error="lost"), "could not score law: lost"),
     ],
 )
@@ -129,43 +89,103 @@ def test_incomplete_run_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None], message: str
 ) -> None:
     with pytest.raises(ButlerError, match=message):
-        verify(PLAN, "fp16", write_run(tmp_path, change))
+        verify(SHEET, EXAM, ENTRY, "fp16", write_run(tmp_path, change))
 
 
 def test_missing_result_file_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, lambda p, r: None)
     (run / "results" / "fp16" / "law.json").unlink()
     with pytest.raises(ButlerError, match="left no results for law"):
-        verify(PLAN, "fp16", run)
+        verify(SHEET, EXAM, ENTRY, "fp16", run)
 
 
-def test_recipe_asked_without_its_system_prompt_is_refused(tmp_path: Path) -> None:
-    question = Question("菜", ANSWER, (("SYSTEM", SYSTEM), ("HUMAN", "菜")))
-    answer = {
-        "origin_prompt": [{"role": "HUMAN", "prompt": "菜"}],
-        "prediction": ANSWER,
-        "gold": ANSWER,
-    }
-    for kind, value in (("predictions", {"0": answer}), ("results", {})):
-        path = tmp_path / kind / "fp16" / "recipe.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(value), encoding="utf-8")
+@pytest.mark.parametrize("gold", [0, False, [], None])
+def test_a_right_answer_that_python_takes_for_nothing_is_one(tmp_path: Path, gold: Any) -> None:
+    """OpenCompass leaves it out of its predictions."""
+    reference = "" if gold is None else json.dumps(gold)
+    sheet = QuestionSheet("exam", {"law": [Question("law", 0, "?", reference)]})
+
+    def change(predictions: dict[str, Any], result: dict[str, Any]) -> None:
+        del predictions["1"], predictions["0"]["gold"], result["questions"][1]
+        result["accuracy"] = 100.0
+
+    assert len(verify(sheet, EXAM, ENTRY, "fp16", write_run(tmp_path, change))) == 1
+
+
+def test_a_question_asked_without_its_system_prompt_is_refused(tmp_path: Path) -> None:
+    kind = KINDS["qa"]
+    settings = kind.Settings.check({"name": "law", "kind": "qa"})
+    sheet = QuestionSheet("law", {"law": [Question("law", 0, "菜", "炒", system="你是厨师")]})
+
+    def change(predictions: dict[str, Any], result: dict[str, Any]) -> None:
+        asked = [{"role": "user", "content": "菜"}]
+        predictions["0"] = {"origin_prompt": asked, "prediction": "炒", "gold": "炒"}
+        del predictions["1"], result["questions"][1]
+
     with pytest.raises(ButlerError, match="was asked as"):
-        verify(Plan("recipe", {"recipe": [question]}), "fp16", tmp_path)
+        verify(sheet, kind, settings, "fp16", write_run(tmp_path, change))
 
 
-def test_average_row_is_the_plain_mean_over_subjects() -> None:
-    plan = Plan("ceval", {"law": [Question("?", "A")] * 9, "tax": [Question("?", "A")]})
-    table = rows(plan, "w4", {"law": {"accuracy": 50.0}, "tax": {"accuracy": 100.0}})
+def sheet_of_sizes(sizes: dict[str, int]) -> QuestionSheet:
+    return QuestionSheet(
+        "exam",
+        {name: [Question(name, n, "?", "A") for n in range(size)] for name, size in sizes.items()},
+    )
+
+
+def test_average_row_is_the_plain_mean_over_data_sets() -> None:
+    scores = {
+        "law": {"main_metric": "accuracy", "accuracy": 50.0},
+        "tax": {"main_metric": "accuracy", "accuracy": 100.0},
+    }
+    table = rows(sheet_of_sizes({"law": 9, "tax": 1}), EXAM, ENTRY, "w4", scores)
     assert to_csv(table).splitlines() == [
         "benchmark,variant,dataset,metric,score,questions",
-        "ceval,w4,law,accuracy,50.00,9",
-        "ceval,w4,tax,accuracy,100.00,1",
-        "ceval,w4,average,accuracy,75.00,10",
+        "exam,w4,law,accuracy,50.00,9",
+        "exam,w4,tax,accuracy,100.00,1",
+        "exam,w4,average,accuracy,75.00,10",
+    ]
+
+
+def test_an_average_over_several_metrics_is_called_score() -> None:
+    scores = {
+        "law": {"main_metric": "accuracy", "accuracy": 50.0},
+        "tax": {"main_metric": "rouge1", "rouge1": 20.0, "rouge2": 1.0},
+    }
+    table = rows(sheet_of_sizes({"law": 1, "tax": 1}), EXAM, ENTRY, "w4", scores)
+    assert [(row["dataset"], row["metric"], row["score"]) for row in table] == [
+        ("law", "accuracy", "50.00"),
+        ("tax", "rouge1", "20.00"),
+        ("average", "score", "35.00"),
     ]
 
 
 @pytest.mark.parametrize("scores", [{}, {"law": {}}, {"law": {"accuracy": 101.0}}])
 def test_rows_without_a_proper_score_are_refused(scores: dict[str, Any]) -> None:
+    full = {name: one | {"main_metric": "accuracy"} for name, one in scores.items()}
     with pytest.raises(ButlerError):
-        rows(PLAN, "w4", scores)
+        rows(SHEET, EXAM, ENTRY, "w4", full)
+
+
+# The question sheet
+
+
+def test_a_sheet_is_read_as_it_was_written(tmp_path: Path) -> None:
+    questions = [
+        Question("a", 0, "两行\n\u2028问题", "答", system="你是厨师"),
+        Question("b", 0, "?", "", group="arts"),
+    ]
+    write_sheet(tmp_path / "x.jsonl", questions)
+    assert (tmp_path / "x.jsonl").read_text(encoding="utf-8").count("\n") == 2
+    sheet = read_sheet(tmp_path / "x.jsonl", "x")
+    assert [one for part in sheet.data_sets.values() for one in part] == questions
+    assert sheet.total == 2
+
+
+@pytest.mark.parametrize("line", ["", "{", "[1]", '{"dataset": "a"}'])
+def test_a_broken_sheet_is_one_sentence(tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.jsonl").write_text(line + "\n")
+    with pytest.raises(ButlerError, match="make the file again"):
+        read_sheet(tmp_path / "x.jsonl", "x")
+    with pytest.raises(ButlerError, match="is missing"):
+        read_sheet(tmp_path / "y.jsonl", "y")

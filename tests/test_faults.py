@@ -16,8 +16,8 @@ import pytest
 import build_environment
 import train
 from butler.errors import ButlerError, run_cli
-from corpus_settings import stage_options
 from butler.yaml_files import read_yaml
+from corpus_settings import stage_options
 from workflow_state import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"

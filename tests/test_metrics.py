@@ -1,4 +1,4 @@
-"""Recipe metrics against values worked out by hand."""
+"""Metrics of texts and of recipes against values worked out by hand."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 
 from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
-from butler.benchmarks.recipe.metrics import (
-    METRICS,
-    bleu_zh,
-    ingredient_scores,
+from butler.benchmarks.recipe.metrics import METRICS, ingredient_scores
+from butler.benchmarks.recipe.steps import step_scores
+from butler.benchmarks.registry import KINDS
+from butler.benchmarks.text_metrics import (
+    chrf,
+    corpus_bleu,
+    exact_match,
+    normalised,
     repetition,
     rouge,
-    score_recipes,
+    sentence_bleu,
 )
-from butler.benchmarks.recipe.steps import step_scores
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "xiachufang" / "recipes.jsonl"
 
@@ -195,24 +198,116 @@ def test_rouge_looks_past_the_first_line_comma_and_full_stop() -> None:
     assert rouge("", REFERENCE)["rouge1"] == 0
 
 
+def test_rouge_of_english_is_over_words_in_small_letters() -> None:
+    # fry|the|egg against boil|the|egg|now: 2 of 3 and 2 of 4 words: F = 2·2/(3+4); the|egg is 1 of
+    # 2 and of 3 pairs: F = 2·1/(2+3)
+    scores = rouge("Fry the egg.", "boil The egg, now!")
+    assert scores["rouge1"] == scores["rougeL"] == pytest.approx(100 * 4 / 7)
+    assert scores["rouge2"] == pytest.approx(40)
+
+
+def test_rouge_of_other_alphabets() -> None:
+    assert rouge("Жарить яйцо", "варить яйцо")["rouge1"] == pytest.approx(50)
+    assert rouge("crème brûlée", "Crème Brûlée!")["rougeL"] == 100
+
+
 def test_bleu_by_hand() -> None:
     # 5 characters of 甲乙丙丁戊 against 甲乙丙丁己: 1- to 4-grams 4/5, 3/4, 2/3, 1/2; no brevity
     # penalty; (4/5·3/4·2/3·1/2)^(1/4) = (1/5)^(1/4)
-    assert bleu_zh(["甲乙丙丁戊"], ["甲乙丙丁己"]) == pytest.approx(100 * 0.2**0.25, abs=1e-6)
+    expected = pytest.approx(100 * 0.2**0.25, abs=1e-6)
+    assert corpus_bleu(["甲乙丙丁戊"], ["甲乙丙丁己"]) == expected
+    assert sentence_bleu("甲乙丙丁戊", "甲乙丙丁己") == expected
+
+
+def test_bleu_of_english_counts_words() -> None:
+    assert sentence_bleu("one two three four five", "one two three four six") == pytest.approx(
+        100 * 0.2**0.25, abs=1e-6
+    )
+    assert corpus_bleu(["a b c d"], ["a b c d"]) == pytest.approx(100)
+
+
+def test_bleu_of_a_short_answer_counts_the_n_grams_that_it_has() -> None:
+    assert sentence_bleu("盐", "盐") == 100
+    assert sentence_bleu("salt", "salt") == 100
+    assert sentence_bleu("", "盐") == 0
+
+
+def test_chrf_by_hand() -> None:
+    # ab against abc: characters 2/2 and 2/3, pairs 1/1 and 1/2, no longer ones in both: precision
+    # 1, recall (2/3 + 1/2)/2 = 7/12; F2 = 5·P·R/(4·P + R) = 5·(7/12)/(4 + 7/12)
+    assert chrf("ab", "abc") == pytest.approx(100 * 5 * (7 / 12) / (4 + 7 / 12), abs=1e-6)
+    assert chrf("盐 糖", "盐糖") == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Ｐａｒｉｓ。", "paris", True),
+        ("盐、糖", "盐 糖", True),
+        ("It is 3.5%", "it is 3.5 %", True),
+        ("5%", "5", False),
+        ("3.5", "35", False),
+        ("-2", "2", False),
+        ("1,200", "1200", True),
+        ("Paris, France", "Paris", False),
+        ("?!", "!?", False),
+        ("?!", " ?! ", True),
+        ("", "?", False),
+    ],
+)
+def test_exact_match_looks_past_width_case_punctuation_and_space(
+    one: str, other: str, same: bool
+) -> None:
+    assert exact_match(one, other) == 100 * same
+
+
+def test_normalising_twice_changes_nothing() -> None:
+    for text in ("Ｐａｒｉｓ，－２．５％！", "盐 、 糖", "...5"):
+        assert normalised(normalised(text)) == normalised(text)
+
+
+def scores_of(
+    name: str, predictions: list[str], references: list[str], **settings: object
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    kind = KINDS[name]
+    checked = kind.Settings.check({"name": "x", "kind": name, **settings})
+    return kind.score(checked, predictions, references)
 
 
 def test_overall_scores_are_means_over_questions() -> None:
-    overall, questions = score_recipes([REFERENCE, "不知道"], [REFERENCE, REFERENCE])
+    overall, questions = scores_of("recipe", [REFERENCE, "不知道"], [REFERENCE, REFERENCE])
     assert tuple(overall) == METRICS
     assert overall["ingredient_f1"] == pytest.approx(50)
     assert overall["format_validity"] == pytest.approx(50)
     assert [question["format_validity"] for question in questions] == [100, 0]
     assert 0 < overall["bleu_zh"] < 100
+    assert "bleu_zh" not in questions[0]
 
 
 def test_numbers_of_answers_must_match() -> None:
     with pytest.raises(ValueError, match="1 predictions for 2"):
-        score_recipes(["a"], ["a", "b"])
+        scores_of("recipe", ["a"], ["a", "b"])
+
+
+def test_questions_and_answers_have_a_form_only_where_a_pattern_is_given() -> None:
+    answers, references = ["answer: 4\n", "four answer: 4"], ["answer: 4", "answer: 4"]
+    overall, questions = scores_of("qa", answers, references)
+    assert list(overall) == [
+        "rougeL", "rouge1", "rouge2", "bleu", "corpus_bleu", "chrf", "exact_match", "repetition"
+    ]  # fmt: skip
+    assert overall["exact_match"] == 50
+    assert overall["rougeL"] == pytest.approx((100 + 100 * 4 / 5) / 2)
+    overall, questions = scores_of("qa", answers, references, pattern=r"answer: \d+")
+    assert overall["format"] == 50
+    assert [question["format"] for question in questions] == [100, 0]
+
+
+def test_the_main_metric_is_the_users() -> None:
+    kind = KINDS["qa"]
+    settings = kind.Settings.check({"name": "x", "kind": "qa", "metric": "chrf"})
+    overall, _ = kind.score(settings, ["a"], ["b"])
+    assert next(iter(kind.metrics_of(settings, overall))) == "chrf"
+    assert set(kind.metrics_of(settings, overall)) == set(overall)
 
 
 @pytest.mark.real_data

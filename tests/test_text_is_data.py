@@ -9,16 +9,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
 
 import report
 from butler.benchmarks.opencompass.verify import COLUMNS, to_csv
-from butler.config import check_config
 from butler.errors import ButlerError
+from butler.settings.run import read_settings
 from test_corpus import distinct, raw_lines, recipe
 from test_corpus_input import build, reasons
 from test_report import make_stages, run
-from workflow_state import ROOT, overlay, plan
+from workflow_state import overlay, plan
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -75,16 +74,19 @@ def test_a_path_of_the_configuration_is_one_word_of_the_command(tmp_path: Path, 
     words = shlex.split(command)
     given = words[words.index("--input") + 1]
     assert os.path.normpath(tmp_path / given) == str(folder)
-    assert words[words.index("--system") + 1] == f"{name}\n{name}"
+    settings = json.loads(words[words.index("--settings") + 1])
+    assert settings["system"] == f"{name}\n{name}"
     assert not list(tmp_path.rglob("PWNED"))
 
 
 @pytest.mark.parametrize("name", ["law; touch PWNED", "../law", "a/b", "$(x)", "law\n"])
-def test_a_subject_is_a_plain_name(name: str) -> None:
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    config["benchmarks"]["ceval"]["subjects"] = [name]
-    with pytest.raises(ButlerError, match="benchmarks.ceval.subjects.0"):
-        check_config(config)
+def test_a_benchmark_has_a_plain_name(name: str) -> None:
+    benchmarks = [{"name": name, "kind": "qa"}]
+    with pytest.raises(ButlerError, match=r"benchmarks\[0\].name"):
+        read_settings({"benchmarks": benchmarks})
+    benchmarks = [{"name": "law", "kind": "opencompass", "dataset": name, "path": "x"}]
+    with pytest.raises(ButlerError, match=r"benchmarks\[0\].dataset"):
+        read_settings({"benchmarks": benchmarks})
 
 
 class Elements(HTMLParser):

@@ -11,12 +11,15 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from butler.benchmarks.opencompass.plan import BENCHMARKS, Plan, link_ceval, plan_ceval, plan_recipe
 from butler.benchmarks.opencompass.verify import rows, to_csv, verify
+from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
+from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
@@ -31,35 +34,41 @@ from butler.serve.model_server import (
 
 SCRIPTS = Path(__file__).resolve().parent
 ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process
-KEPT = ("details.jsonl", "scores.json", "opencompass.log", "server.log")
-RUN_CONFIG = SCRIPTS / "butler" / "opencompass" / "run_config.py"
+MODEL_LOG = "transformers.log"
+KEPT = ("details.jsonl", "scores.json", "opencompass.log", "server.log", MODEL_LOG)
+RUN_CONFIG = SCRIPTS / "butler" / "benchmarks" / "opencompass" / "run_config.py"
+ANSWERS_SCRIPT = SCRIPTS / "hf_answers.py"
+CONCURRENCY = 16  # questions asked at a time
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--benchmark", required=True, choices=BENCHMARKS)
+    add("--benchmark", required=True, help="an entry of the configuration's benchmarks, as JSON")
+    add("--questions", required=True, type=Path, help="its question sheet (questions.py)")
+    add("--repository", required=True, type=Path, help="where relative paths start")
     add("--variant", required=True, help="name in the results, also the served model's id")
-    add("--workspace", required=True, type=Path)
-    add("--server-python", required=True, type=Path, help="python of the lmdeploy environment")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--workspace", type=Path, help="a folder that serve.py serves")
+    model.add_argument("--model", type=Path, help="a Hugging Face model, answered by transformers")
+    add("--server-python", type=Path, help="python of the lmdeploy environment, for --workspace")
+    add("--transformers-python", type=Path, help="python that loads the model, for --model")
     add("--opencompass-python", required=True, type=Path)
     add("--engine", default="auto", choices=("auto", "reference", "turbomind"))
     add("--tp", type=int, help="GPUs; default: what the workspace is split for")
-    add("--trust-remote-code", action="store_true", help="run tokenizer code of the workspace")
-    add("--data", required=True, type=Path, help="C-Eval folder (dev, val, test) or test.jsonl")
-    add("--subjects", default="", help="C-Eval subjects, comma separated")
-    add("--split", default="val", choices=("val", "test"))
-    add("--questions", type=int, default=0, help="recipes to ask for; 0 asks for all")
-    add("--max-new-tokens", type=int, required=True)
+    add("--trust-remote-code", action="store_true", help="run code that the folder brings")
     add("--session-len", type=int, required=True, help="tokens of a prompt and its answer")
-    add("--threads", type=int, default=2)
-    add("--concurrency", type=int, default=16, help="questions asked at a time")
-    add("--max-blank-share", type=float, default=0.99, help="answers that may be without text")
+    add("--threads", type=int, required=True)
+    add("--max-blank-share", type=float, required=True, help="answers that may be without text")
     add("--work-dir", required=True, type=Path)
     add("--out", required=True, type=Path)
     add("--check", required=True, type=Path)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    needed = "server_python" if arguments.workspace else "transformers_python"
+    if getattr(arguments, needed) is None:
+        parser.error(f"--{needed.replace('_', '-')} is missing")
+    return arguments
 
 
 def main() -> None:
@@ -67,54 +76,76 @@ def main() -> None:
     arguments = parse_arguments()
     signal.signal(signal.SIGTERM, _terminate)
     arguments.out.unlink(missing_ok=True)
-    name = f"evaluation_{arguments.benchmark}_{arguments.variant}"
+    kind, settings = read_benchmark(arguments.benchmark)
+    name = f"evaluation_{settings.name}_{arguments.variant}"
     limits = {"max_blank_share": arguments.max_blank_share}
     try:
-        plan = make_plan(arguments)
-        table, measured = evaluate(plan, arguments)
+        _check_folders(arguments)
+        sheet = read_sheet(arguments.questions, settings.name)
+        work = arguments.work_dir.resolve()
+        measured = evaluate(sheet, arguments, work)
+        details = verify(sheet, kind, settings, arguments.variant, _run_folder(work))
+        scores = json.loads((work / "scores.json").read_text(encoding="utf-8"))
+        table = rows(sheet, kind, settings, arguments.variant, scores)
     except ButlerError as error:
         conclude(arguments.check, name, False, str(error), {}, limits)
         raise
-    blank = measured["blank_share"]
+    lines = [json.dumps(record, ensure_ascii=False) for record in details]
+    atomic_write_text(work / "details.jsonl", "\n".join(lines) + "\n")
+    tidy(work)
+    blank = sum(not record["prediction"].strip() for record in details) / len(details)
+    shots = [record["shots"] for record in details if "shots" in record]
+    measured |= {"blank_share": blank, "fewest_examples_in_a_prompt": min(shots, default=0)}
     passed = blank <= arguments.max_blank_share
     sentence = (
-        f"all {plan.total} questions of {arguments.benchmark} asked, answered and scored"
+        f"all {sheet.total} questions of {settings.name} asked, answered and scored"
         if passed
         else f"{blank:.0%} of the answers are without text; see {arguments.work_dir}/details.jsonl"
     )
     conclude(arguments.check, name, passed, sentence, measured, limits)
     atomic_write_text(arguments.out, to_csv(table))
     average = table[-1]
-    print(f"{name}: {average['metric']} {average['score']} over {plan.total} questions")
+    print(f"{name}: {average['metric']} {average['score']} over {sheet.total} questions")
 
 
-def make_plan(arguments: argparse.Namespace) -> Plan:
-    """Read the questions; bad input stops here, before anything is started."""
-    for option in ("max_new_tokens", "threads", "concurrency"):
-        if getattr(arguments, option) < 1:
-            raise ButlerError(f"--{option.replace('_', '-')} must be at least 1")
-    if arguments.session_len <= arguments.max_new_tokens:
-        raise ButlerError("--session-len leaves no room for a prompt beside --max-new-tokens")
-    if not arguments.workspace.is_dir():
-        raise ButlerError(f"workspace {arguments.workspace} is missing")
-    for python in (arguments.server_python, arguments.opencompass_python):
-        if not python.exists():
-            raise ButlerError(f"{python} is missing; build the tool environments first")
-    if arguments.benchmark == "recipe":
-        return plan_recipe(arguments.data, arguments.questions)
-    subjects = [name.strip() for name in arguments.subjects.split(",") if name.strip()]
-    return plan_ceval(arguments.data, subjects, arguments.split)
+def _check_folders(arguments: argparse.Namespace) -> None:
+    """Look for what is started and what is served, before anything is."""
+    folder = arguments.workspace or arguments.model
+    if not folder.is_dir():
+        raise ButlerError(f"{'workspace' if arguments.workspace else 'model'} {folder} is missing")
+    python = arguments.server_python if arguments.workspace else arguments.transformers_python
+    for each in (python, arguments.opencompass_python):
+        if not each.exists():
+            raise ButlerError(f"{each} is missing; build the tool environments first")
 
 
-def evaluate(
-    plan: Plan, arguments: argparse.Namespace
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Serve, ask, verify; return the CSV rows and what the check records."""
-    work = arguments.work_dir.resolve()
+def evaluate(sheet: QuestionSheet, arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Serve and ask; return what the check records of it."""
     # OpenCompass takes up predictions by file name, whichever model made them.
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    server_plan = ServerPlan(
+    started = time.monotonic()
+    with _served(arguments, work) as server:
+        ready = time.monotonic()
+        engine = server.engine if server else "transformers"
+        print(f"{sheet.total} questions for {arguments.variant} ({engine})", file=sys.stderr)
+        ask(sheet, arguments, server, work)
+        asked = time.monotonic()
+    return {
+        "questions": sheet.total,
+        "engine": engine,
+        "server_start_s": round(ready - started, 2),
+        "opencompass_s": round(asked - ready, 2),
+    }
+
+
+@contextmanager
+def _served(arguments: argparse.Namespace, work: Path) -> Iterator[RunningServer | None]:
+    """Serve the workspace while the block runs; a Hugging Face model needs no server."""
+    if arguments.workspace is None:
+        yield None
+        return
+    plan = ServerPlan(
         python=arguments.server_python.absolute(),
         workspace=arguments.workspace,
         model_name=arguments.variant,
@@ -123,38 +154,20 @@ def evaluate(
         trust_remote_code=arguments.trust_remote_code,
         tp=arguments.tp,
     )
-    started = time.monotonic()
-    with running_server(server_plan, work) as server:
-        ready = time.monotonic()
-        print(f"{plan.total} questions for {arguments.variant} ({server.engine})", file=sys.stderr)
-        ask(plan, arguments, server, work)
-        asked = time.monotonic()
-    details = verify(plan, arguments.variant, _run_folder(work))
-    scores = json.loads((work / "scores.json").read_text(encoding="utf-8"))
-    table = rows(plan, arguments.variant, scores)
-    lines = [json.dumps(record, ensure_ascii=False) for record in details]
-    atomic_write_text(work / "details.jsonl", "\n".join(lines) + "\n")
-    tidy(work)
-    return table, {
-        "questions": plan.total,
-        "engine": server.engine,
-        "blank_share": sum(not d["prediction"].strip() for d in details) / len(details),
-        "fewest_examples_in_a_prompt": min(record["shots"] for record in details),
-        "server_start_s": round(ready - started, 2),
-        "opencompass_s": round(asked - ready, 2),
-    }
+    with running_server(plan, work) as server:
+        yield server
 
 
-def ask(plan: Plan, arguments: argparse.Namespace, server: RunningServer, work: Path) -> None:
-    """Run OpenCompass against the server, in one process.
+def ask(
+    sheet: QuestionSheet, arguments: argparse.Namespace, server: RunningServer | None, work: Path
+) -> None:
+    """Run OpenCompass against the server or the Hugging Face model, in one process.
 
     Raises:
         ButlerError: if it fails or the server ends while it runs.
     """
     settings = work / "settings.json"
-    atomic_write_json(settings, _settings(plan, arguments, server, work))
-    if plan.benchmark == "ceval":
-        link_ceval(arguments.data, work / "cache")
+    atomic_write_json(settings, _settings(arguments, server, work))
     # Only the package: beside this script, `import evaluate` would find it and not the library.
     (work / "python").mkdir()
     (work / "python" / "butler").symlink_to(SCRIPTS / "butler", target_is_directory=True)
@@ -163,20 +176,23 @@ def ask(plan: Plan, arguments: argparse.Namespace, server: RunningServer, work: 
     log = work / "opencompass.log"
     command = [arguments.opencompass_python.absolute(), "-m", "opencompass.cli.main", RUN_CONFIG]
     command += ["--work-dir", work / "runs", "--debug"]  # --debug: one process, failures are fatal
+    environment = _environment(work, settings, arguments.threads if server is None else 1)
     started, answered = time.monotonic(), work / ANSWERED
 
     def status() -> str:
         done = answered.stat().st_size if answered.exists() else 0
-        return counted(done, plan.total, "questions answered", started)
+        return counted(done, sheet.total, "questions answered", started)
 
     with (
-        running_process(command, log, _environment(work, settings), cwd) as process,
-        progress(f"evaluate {plan.benchmark} {arguments.variant}", status),
+        running_process(command, log, environment, cwd) as process,
+        progress(f"evaluate {sheet.benchmark} {arguments.variant}", status),
     ):
         while process.poll() is None:
-            server.check_alive()
+            if server:
+                server.check_alive()
             time.sleep(0.2)
-    server.check_alive()
+    if server:
+        server.check_alive()
     if process.returncode != 0 or not (work / "scores.json").exists():
         raise ButlerError(
             f"OpenCompass ended with code {process.returncode} and no complete scores; "
@@ -185,30 +201,33 @@ def ask(plan: Plan, arguments: argparse.Namespace, server: RunningServer, work: 
 
 
 def _settings(
-    plan: Plan, arguments: argparse.Namespace, server: RunningServer, work: Path
+    arguments: argparse.Namespace, server: RunningServer | None, work: Path
 ) -> dict[str, Any]:
-    first = next(iter(plan.questions.values()))[0]
-    return {
-        "benchmark": plan.benchmark,
+    """What butler/benchmarks/opencompass/build.py reads."""
+    folder = (arguments.workspace or arguments.model).resolve()
+    settings = {
+        "benchmark": arguments.benchmark,
+        "repository": str(arguments.repository.resolve()),
+        "questions": str(arguments.questions.resolve()),
         "variant": arguments.variant,
-        "url": server.url,
-        "tokenizer": str(arguments.workspace.resolve()),
+        "url": server.url if server else None,
+        "tokenizer": str(folder),
         "session_len": arguments.session_len,
-        "max_new_tokens": arguments.max_new_tokens,
-        "concurrency": arguments.concurrency,
+        "concurrency": CONCURRENCY,
         "trust_remote_code": arguments.trust_remote_code,
-        "subjects": list(plan.questions),
-        "split": arguments.split,
-        "data": str(arguments.data.resolve()),
-        "questions": plan.total,
-        "system": bool(first.prompt and len(first.prompt) == 2),
         "scores": str(work / "scores.json"),
         "answered": str(work / ANSWERED),
     }
+    if server is None:
+        python = str(arguments.transformers_python.absolute())
+        flags = ["--trust-remote-code"] if arguments.trust_remote_code else []
+        settings["command"] = [python, str(ANSWERS_SCRIPT), "--model", str(folder), *flags]
+        settings["log"] = str(work / MODEL_LOG)
+    return settings
 
 
-def _environment(work: Path, settings: Path) -> dict[str, str]:
-    """The environment of OpenCompass: no network, caches in the work folder."""
+def _environment(work: Path, settings: Path, threads: int) -> dict[str, str]:
+    """The environment of OpenCompass and what it starts: no network, caches in the work folder."""
     keep = {name: value for name, value in os.environ.items() if name != "DATASET_SOURCE"}
     offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
     return keep | {
@@ -220,7 +239,7 @@ def _environment(work: Path, settings: Path) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
         "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
     }
 
 

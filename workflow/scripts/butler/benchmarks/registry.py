@@ -1,10 +1,12 @@
 """The kinds of benchmark that there are: every module or package beside this one that has one."""
 
+import json
 import pkgutil
 from importlib import import_module
 from pathlib import Path
 
-from butler.benchmarks.base import Benchmark
+from butler.benchmarks.base import Benchmark, BenchmarkSettings
+from butler.errors import ButlerError
 
 HERE = Path(__file__).parent
 
@@ -21,3 +23,19 @@ def _found() -> dict[str, type[Benchmark]]:
 
 
 KINDS = _found()
+
+
+def read_benchmark(text: str) -> tuple[type[Benchmark], BenchmarkSettings]:
+    """Return the kind and the settings in a command line's --benchmark, a JSON object.
+
+    Raises:
+        ButlerError: if it is none, names no kind, or has a wrong key.
+    """
+    try:
+        values = json.loads(text)
+        kind = KINDS[values["kind"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ButlerError(
+            f"--benchmark takes a JSON object with a kind ({', '.join(KINDS)}), found {text[:80]!r}"
+        ) from error
+    return kind, kind.Settings.check(values, "--benchmark")

@@ -15,7 +15,12 @@ from butler.errors import ButlerError
 from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.release import RELEASES, number
 from butler.lmdeploy.served_folder import model_shape
-from butler.model_folder import check_model_folder
+from butler.model_folder import (
+    check_group_size,
+    check_model_folder,
+    check_served,
+    model_config,
+)
 from butler.schemes import KV_CACHES
 from butler.settings.run import Settings
 
@@ -136,9 +141,12 @@ def check_base(settings: Settings, repository: Path) -> None:
     check_consent(base.model, base.remote_code)
     folder = repository / base.model
     if folder.is_dir():
-        check_model_folder(folder)
-        if (folder / "config.json").is_file():
-            check_split(settings.workspace.tp, model_shape(folder), "config: workspace.tp")
+        check_model_folder(folder, base.model)
+        config = model_config(folder, base.model)
+        check_served(config, settings.lmdeploy, base.model)
+        if any(one.weights.quantised for one in settings.chosen().values()):
+            check_group_size(config, settings.awq.group_size, base.model)
+        check_split(settings.workspace.tp, model_shape(folder), "config: workspace.tp")
     elif not HUB_ID.fullmatch(base.model):
         raise ButlerError(
             f"config: base.model {base.model} is neither a folder nor a hub id such as "

@@ -4,66 +4,83 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from butler.benchmarks.opencompass.plan import Plan, Question
-from butler.benchmarks.recipe import metrics
+from butler.benchmarks.base import Benchmark, BenchmarkSettings
+from butler.benchmarks.opencompass.gold import CLOSE, NOTHING, gold_text
+from butler.benchmarks.question_sheet import Question, QuestionSheet
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
 
 COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
-METRICS = {"ceval": ("accuracy",), "recipe": metrics.METRICS}
+MIXED = "score"  # what an average over data sets with different main metrics is called
+ANSWER_ROLES = ("BOT", "assistant")
 
 
-def verify(plan: Plan, variant: str, run: Path) -> list[dict[str, Any]]:
-    """Check the predictions and results in the OpenCompass folder `run` against the plan.
+def verify(
+    sheet: QuestionSheet,
+    kind: type[Benchmark],
+    settings: BenchmarkSettings,
+    variant: str,
+    run: Path,
+) -> list[dict[str, Any]]:
+    """Check the predictions and results in the OpenCompass folder `run` against the sheet.
 
     Returns:
-        One record per question, in order: dataset, index, question, reference, prediction,
-        extracted (the letter, C-Eval only), score (0 to 100, main metric), shots, and for recipes
-        `metrics`.
+        One record per question, in order: dataset, index, question, reference, prediction, score
+        (0 to 100, main metric) and, where they are known, extracted (the answer as OpenCompass
+        scored it), metrics, shots (examples in the prompt) and group.
 
     Raises:
         ButlerError: if a data set, a question or a score is missing, an answer went to another
-            question, or a prompt is not the planned one.
+            question, a prompt is not the planned one, or the questions' scores do not add up.
     """
     details = []
-    for dataset, questions in plan.questions.items():
+    for dataset, questions in sheet.data_sets.items():
         answers = _numbered(run / "predictions" / variant / f"{dataset}.json", dataset)
         if len(answers) != len(questions):
             raise ButlerError(f"{dataset}: {len(answers)} answers for {len(questions)} questions")
         result = _load(run / "results" / variant / f"{dataset}.json", dataset)
         records = [
-            _record(dataset, index, question, answer)
-            for index, (question, answer) in enumerate(zip(questions, answers, strict=True))
+            _record(question, answer, kind.own_prompts)
+            for question, answer in zip(questions, answers, strict=True)
         ]
-        {"ceval": _score_ceval, "recipe": _score_recipe}[plan.benchmark](records, result)
+        _add_scores(records, result.get("questions"), dataset)
+        main, overall = next(iter(_main_first(kind, settings, result, dataset)))
+        _adds_up(records, main, overall)
         details += records
     return details
 
 
-def rows(plan: Plan, variant: str, scores: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def rows(
+    sheet: QuestionSheet,
+    kind: type[Benchmark],
+    settings: BenchmarkSettings,
+    variant: str,
+    scores: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
     """Return the rows of the results CSV from the scores by data set.
 
-    The `average` row is C-Eval's own: the plain mean over subjects, whatever their size. For the
-    recipes, one data set, it is the main metric.
+    The `average` row is the plain mean of the main metric over the data sets, whatever their size,
+    as C-Eval has it over its subjects.
 
     Raises:
         ButlerError: if a score is missing, not a number or outside 0 to 100.
     """
-    if list(scores) != list(plan.questions):
+    if list(scores) != list(sheet.data_sets):
         raise ButlerError(f"scores for {', '.join(scores) or 'nothing'}: not the planned data sets")
     table, main = [], []
-    for dataset, questions in plan.questions.items():
-        for metric in METRICS[plan.benchmark]:
-            score = _score(scores[dataset].get(metric), f"{dataset} {metric}")
-            table.append((dataset, metric, score, len(questions)))
-            if metric == plan.main_metric:
-                main.append(score)
-    table.append(("average", plan.main_metric, sum(main) / len(main), plan.total))
+    for dataset, questions in sheet.data_sets.items():
+        found = list(_main_first(kind, settings, scores[dataset], dataset))
+        main.append(found[0])
+        table += [(dataset, metric, score, len(questions)) for metric, score in found]
+    names = {metric for metric, _ in main}
+    metric = names.pop() if len(names) == 1 else MIXED
+    table.append(("average", metric, sum(score for _, score in main) / len(main), sheet.total))
     return [
-        dict(zip(COLUMNS, (plan.benchmark, variant, *row), strict=True))
+        dict(zip(COLUMNS, (sheet.benchmark, variant, *row), strict=True))
         | {"score": f"{row[2]:.2f}"}
         for row in table
     ]
@@ -77,6 +94,18 @@ def to_csv(table: list[dict[str, Any]]) -> str:
     for row in table:
         writer.writerow({name: spreadsheet_safe(value) for name, value in row.items()})
     return stream.getvalue()
+
+
+def _main_first(
+    kind: type[Benchmark], settings: BenchmarkSettings, result: dict[str, Any], dataset: str
+) -> Iterator[tuple[str, float]]:
+    """Yield the metrics of a data set and their scores, the main one first."""
+    try:
+        found = kind.metrics_of(settings, result)
+    except KeyError as error:
+        raise ButlerError(f"{dataset} has no score of {error}") from error
+    for metric, score in found.items():
+        yield metric, _score(score, f"{dataset} {metric}")
 
 
 def _load(path: Path, dataset: str) -> dict[str, Any]:
@@ -101,57 +130,47 @@ def _numbered(path: Path, dataset: str) -> list[dict[str, Any]]:
     return [value[key] for key in keys]
 
 
-def _record(dataset: str, index: int, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
-    where = f"{dataset} question {index}"
+def _record(question: Question, answer: dict[str, Any], own_prompt: bool) -> dict[str, Any]:
+    where = f"{question.dataset} question {question.index}"
     prediction = answer.get("prediction")
     if not isinstance(prediction, str):
         raise ButlerError(f"{where} has no answer: {prediction!r}")
-    if answer.get("gold") != question.reference:
-        raise ButlerError(f"{where}: OpenCompass holds {answer.get('gold')!r} for the right answer")
-    prompt = tuple((turn["role"], turn["prompt"]) for turn in answer["origin_prompt"])
-    if question.prompt is not None and prompt != question.prompt:
-        raise ButlerError(f"{where} was asked as {prompt!r}, not as {question.prompt!r}")
-    return {
-        "dataset": dataset,
-        "index": index,
-        "question": question.text,
+    gold, prompt = answer.get("gold"), answer["origin_prompt"]
+    if gold_text(gold) != question.reference and (gold or question.reference not in NOTHING):
+        raise ButlerError(f"{where}: OpenCompass holds {gold!r} for the right answer")
+    if own_prompt and prompt != question.messages:
+        raise ButlerError(f"{where} was asked as {prompt!r}, not as {question.messages!r}")
+    record = {
+        "dataset": question.dataset,
+        "index": question.index,
+        "question": question.question,
         "reference": question.reference,
         "prediction": prediction,
-        "shots": sum(role == "BOT" for role, _ in prompt),
     }
+    if isinstance(prompt, list):
+        record["shots"] = sum(turn["role"] in ANSWER_ROLES for turn in prompt)
+    if question.group:
+        record["group"] = question.group
+    return record
 
 
-def _score_ceval(records: list[dict[str, Any]], result: dict[str, Any]) -> None:
-    """Add OpenCompass' letter and right or wrong to each record; they must add up."""
-    for index, record in enumerate(records):
-        detail = result["details"].get(str(index)) if "details" in result else None
-        if detail is None:
-            raise ButlerError(f"{record['dataset']} question {index} has no detail")
-        record["extracted"] = detail["predictions"]
-        record["score"] = 100.0 * (detail["predictions"] == record["reference"])
-    _adds_up(records, result.get("accuracy"))
+def _add_scores(records: list[dict[str, Any]], scores: Any, dataset: str) -> None:
+    """Add to each record what it scored."""
+    if not isinstance(scores, list) or len(scores) != len(records):
+        found = len(scores) if isinstance(scores, list) else "no"
+        raise ButlerError(f"{dataset}: {found} scores for {len(records)} questions")
+    for record, found in zip(records, scores, strict=True):
+        where = f"{dataset} question {record['index']}"
+        record |= found | {"score": _score(found.get("score"), where)}
 
 
-def _score_recipe(records: list[dict[str, Any]], result: dict[str, Any]) -> None:
-    """Add the metrics of each question; they must add up to the overall score."""
-    details = result.get("details") or []
-    if len(details) != len(records):
-        raise ButlerError(f"recipe: {len(details)} scores for {len(records)} questions")
-    for record, detail in zip(records, details, strict=True):
-        # OpenCompass wraps each value in a list, one item per run of the data set.
-        record["metrics"] = {
-            metric: detail[metric][0] for metric in METRICS["recipe"] if metric in detail
-        }
-        record["score"] = record["metrics"]["ingredient_f1"]
-    _adds_up(records, result.get("ingredient_f1"))
-
-
-def _adds_up(records: list[dict[str, Any]], overall: Any) -> None:
-    dataset = records[0]["dataset"]
+def _adds_up(records: list[dict[str, Any]], metric: str, overall: float) -> None:
     mean = sum(record["score"] for record in records) / len(records)
-    if abs(mean - _score(overall, dataset)) > 0.01:
+    if abs(mean - overall) > CLOSE:
         raise ButlerError(
-            f"{dataset}: the questions average {mean:.2f} but OpenCompass says {overall:.2f}"
+            f"{records[0]['dataset']}: the questions average {mean:.2f} but OpenCompass says "
+            f"{overall:.2f}: its {metric} is no mean over questions, so variants cannot be "
+            "compared by it; take another data set"
         )
 
 

@@ -1,22 +1,45 @@
 """The recipe benchmark: an answer taken apart and scored against the held-out recipe."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from butler.benchmarks.base import Benchmark, BenchmarkSettings
+from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
+from butler.benchmarks.recipe.metrics import METRICS, bleu_zh, recipe_scores
+from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
 from butler.settings.section import Positive
 
 
-class RecipeSettings(BenchmarkSettings):
-    """Dishes of the held-out recipes."""
+class RecipeSettings(ReferenceSettings):
+    """Dishes, and their recipes."""
 
     kind: Literal["recipe"]
-    questions: Positive | None = None
-    """of the held-out recipes; null asks all"""
     max_new_tokens: Positive = 320
+    """tokens of an answer"""
 
 
-class Recipe(Benchmark):
+class Recipe(ReferenceBenchmark):
     """`recipe`."""
 
     kind = "recipe"
     Settings = RecipeSettings
+    metrics = METRICS
+
+    @classmethod
+    def score_answer(cls, settings: Any, prediction: str, reference: str) -> dict[str, float]:
+        """Return the metrics of one recipe (butler/benchmarks/recipe/metrics.py)."""
+        return recipe_scores(prediction, reference)
+
+    @classmethod
+    def score_all(
+        cls, settings: Any, predictions: Sequence[str], references: Sequence[str]
+    ) -> dict[str, float]:
+        """Return the BLEU of all answers together."""
+        return {"bleu_zh": bleu_zh(predictions, references)}
+
+    @classmethod
+    def check_reference(cls, settings: Any, reference: str) -> str | None:
+        """A recipe lists ingredients and steps."""
+        recipe = parse_answer(reference)
+        named = ingredient_amounts(recipe.ingredients)
+        missing = "ingredients" if not named else "" if recipe.steps else "steps"
+        return f"the reference answer lists no {missing}" if missing else None

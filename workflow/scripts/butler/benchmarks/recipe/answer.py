@@ -51,7 +51,7 @@ Amount = tuple[float, float, str]  # least, most, unit
 
 
 @dataclass(frozen=True)
-class Answer:
+class RecipeAnswer:
     """A recipe answer taken apart: its ingredient lines and its step lines, in order.
 
     `valid` says whether the text has the asked form: the ingredients' heading first, at least one
@@ -63,7 +63,7 @@ class Answer:
     valid: bool
 
 
-def parse_answer(text: str) -> Answer:
+def parse_answer(text: str) -> RecipeAnswer:
     """Take a recipe answer apart.
 
     Full-width colons count as colons. Without the steps' heading (an answer cut short) everything
@@ -72,14 +72,14 @@ def parse_answer(text: str) -> Answer:
     lines = [line.strip().replace("：", ":") for line in text.splitlines()]
     lines = [line for line in lines if line]
     if INGREDIENTS_HEADING not in lines:
-        return Answer((), (), False)
+        return RecipeAnswer((), (), False)
     start = lines.index(INGREDIENTS_HEADING)
     rest = lines[start + 1 :]
     middle = rest.index(STEPS_HEADING) if STEPS_HEADING in rest else len(rest)
     ingredients, steps = tuple(rest[:middle]), tuple(rest[middle + 1 :])
     headings = lines.count(INGREDIENTS_HEADING), lines.count(STEPS_HEADING)
     valid = start == 0 and headings == (1, 1) and bool(ingredients) and bool(steps)
-    return Answer(ingredients, steps, valid)
+    return RecipeAnswer(ingredients, steps, valid)
 
 
 def ingredient_amounts(lines: tuple[str, ...]) -> dict[str, Amount | None]:

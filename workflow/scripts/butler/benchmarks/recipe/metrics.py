@@ -4,11 +4,11 @@ Imported by OpenCompass (in its environment) and by the tests, so nothing here n
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
 from butler.benchmarks.recipe.steps import step_scores
+from butler.benchmarks.text_metrics import corpus_bleu, repetition, rouge
 
 METRICS = (
     "ingredient_f1",
@@ -26,7 +26,6 @@ METRICS = (
     "format_validity",
     "repetition",
 )
-REPEATED_WORDS = 4  # words in a sequence that `repetition` counts
 
 
 def ingredient_scores(prediction: str, reference: str) -> dict[str, float]:
@@ -58,85 +57,21 @@ def _overlap(name: str, found: set[Any], wanted: set[Any]) -> dict[str, float]:
     }
 
 
-def repetition(text: str) -> float:
-    """Share of the sequences of four words that stood in the text before, 0 to 100; less is better.
-
-    100·(1 − different 4-grams / all 4-grams) over jieba's words, `seq-rep-4` of Welleck et al.
-    (Neural Text Generation with Unlikelihood Training, 2020, eq. 10). A text of fewer than four
-    words has none.
-    """
-    words = _JiebaTokenizer().tokenize(text)
-    grams = list(zip(*(words[start:] for start in range(REPEATED_WORDS)), strict=False))
-    return 100.0 * (1 - len(set(grams)) / len(grams)) if grams else 0.0
-
-
-class _JiebaTokenizer:
-    """Words as jieba cuts them (precise mode), white space dropped, punctuation kept."""
-
-    def tokenize(self, text: str) -> list[str]:
-        import jieba
-
-        return [word for word in jieba.cut(text) if word.strip()]
-
-
-@cache
-def _rouge_scorer() -> Any:
-    import logging
-
-    import jieba
-    from rouge_score.rouge_scorer import RougeScorer
-
-    jieba.setLogLevel(logging.WARNING)
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_JiebaTokenizer())
-
-
-def rouge(prediction: str, reference: str) -> dict[str, float]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L F over the whole text cut into words by jieba, 0 to 100.
-
-    Clipped n-gram overlap and longest common subsequence, F with equal weight (Lin, ROUGE: A
-    Package for Automatic Evaluation of Summaries, 2004), as in the `rouge_score` package. The
-    text is not cut at sentence ends: that makes unrelated answers with the same heading score 100.
-    """
-    scores = _rouge_scorer().score(reference, prediction)
-    return {name: 100.0 * score.fmeasure for name, score in scores.items()}
-
-
 def bleu_zh(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus BLEU-4 of all answers together, sacrebleu's `zh` tokenizer (one Han character is one
-    token), exponential smoothing, 0 to 100 (Papineni et al. 2002; Post 2018)."""
-    from sacrebleu.metrics import BLEU
-
-    return float(BLEU(tokenize="zh").corpus_score(list(predictions), [list(references)]).score)
+    """BLEU of all recipes together; their text is Chinese, so a Han character is a token."""
+    return corpus_bleu(predictions, references)
 
 
-def score_recipes(
-    predictions: Sequence[str], references: Sequence[str]
-) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Score answers against references of equal number.
-
-    Returns:
-        The scores over all questions by the names in `METRICS` (0 to 100), and per question all
-        but `bleu_zh`. Each score is the mean over the questions; BLEU is of the corpus as a whole.
+def recipe_scores(prediction: str, reference: str) -> dict[str, float]:
+    """Return all metrics of one answer by the names in `METRICS`, but for `bleu_zh`.
 
     Raises:
-        ValueError: if the numbers differ, there is none, or a reference lists no
-            ingredients or no steps.
+        ValueError: if the reference lists no ingredients or no steps.
     """
-    if len(predictions) != len(references) or not references:
-        raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
-    questions = [
+    found, wanted = parse_answer(prediction), parse_answer(reference)
+    return (
         ingredient_scores(prediction, reference)
-        | step_scores(parse_answer(prediction).steps, parse_answer(reference).steps)
+        | step_scores(found.steps, wanted.steps)
         | rouge(prediction, reference)
-        | {
-            "format_validity": 100.0 * parse_answer(prediction).valid,
-            "repetition": repetition(prediction),
-        }
-        for prediction, reference in zip(predictions, references, strict=True)
-    ]
-    overall = {
-        name: sum(question[name] for question in questions) / len(questions)
-        for name in questions[0]
-    }
-    overall["bleu_zh"] = bleu_zh(predictions, references)
-    return {name: overall[name] for name in METRICS}, questions
+        | {"format_validity": 100.0 * found.valid, "repetition": repetition(prediction)}
+    )

@@ -1,0 +1,57 @@
+"""Read what a benchmark asks and write it as a question sheet, before anything is trained.
+
+Data that cannot be asked, or answers that the benchmark's scorer cannot judge, end here with one
+sentence. Runs in the environment of the benchmark's kind: OpenCompass' own for its data sets.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--benchmark", required=True, help="an entry of the configuration's benchmarks, as JSON")
+    add("--repository", required=True, type=Path, help="where relative paths start")
+    add("--held-out", type=Path, help="test.jsonl, for a benchmark that asks it")
+    add("--session-len", type=int, help="tokens of a prompt and its answer, if they are known")
+    add("--out", required=True, type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read and write."""
+    from butler.benchmarks.question_sheet import write_sheet
+    from butler.benchmarks.registry import read_benchmark
+
+    arguments = parse_arguments()
+    repository, out = arguments.repository.resolve(), arguments.out.resolve()
+    held_out = arguments.held_out.resolve() if arguments.held_out else None
+    kind, settings = read_benchmark(arguments.benchmark)
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as scratch:
+        # Loaders of data sets leave caches where they run.
+        os.chdir(scratch)
+        os.environ["HF_HOME"] = scratch
+        try:
+            questions = kind.read(settings, repository, held_out)
+            if arguments.session_len is not None:
+                asked = kind.data_sets(settings, repository, out)
+                kind.check_length(asked, arguments.session_len)
+        finally:
+            os.chdir(home)
+    write_sheet(out, questions)
+    print(f"{settings.name}: {len(questions)} questions")
+
+
+if __name__ == "__main__":
+    from butler.errors import run_cli
+
+    # Nothing is fetched: the data are the user's.
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"):
+        os.environ[name] = "1"
+    os.environ.pop("DATASET_SOURCE", None)
+    run_cli(main)
