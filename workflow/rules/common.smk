@@ -194,7 +194,12 @@ def benchmark_files(name):
 PROTECTED = sorted({file for name in BENCHMARKS for file in benchmark_files(name)})
 
 
-def benchmark_code(name):
+def reading_code(name):
+    """Return what of ours reads a benchmark's questions beside what questions.py imports."""
+    return KINDS[BENCHMARKS[name].kind].reading_code()
+
+
+def evaluation_code(name):
     """Return what of ours evaluates a benchmark beside what evaluate_model.py imports."""
     return KINDS[BENCHMARKS[name].kind].code()
 

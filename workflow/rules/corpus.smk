@@ -33,7 +33,7 @@ rule corpus:
         settings=settings.corpus.to_argument("path"),
         seed=settings.seed,
         protected=PROTECTED,
-        texts=question_digest(PROTECTED),
+        texts=told(question_digest, map(Path, PROTECTED)),
     shell:
         "python {input.code[0]:q} --input {params.raw:q} --settings {params.settings:q} "
         "--seed {params.seed} --processes {threads} --protected {params.protected:q} "

@@ -15,7 +15,7 @@ rule questions:
     training, not hours after it.
     """
     input:
-        code=lambda w: code("questions.py", *benchmark_code(w.benchmark)),
+        code=lambda w: code("questions.py", *reading_code(w.benchmark)),
         environment=lambda w: questions_environment(w.benchmark),
         data=lambda w: benchmark_files(w.benchmark),
         held_out=lambda w: held_out(w.benchmark),
@@ -43,7 +43,7 @@ rule evaluate:
     """Let OpenCompass ask one model the questions of one benchmark."""
     input:
         **tool(RELEASE.tool),
-        code=lambda w: code("evaluate_model.py", *benchmark_code(w.benchmark)),
+        code=lambda w: code("evaluate_model.py", *evaluation_code(w.benchmark)),
         opencompass_locks=locks("opencompass"),
         opencompass=f"{ENVIRONMENTS}/opencompass.json",
         workspace="workspaces/{variant}",
@@ -97,7 +97,7 @@ rule evaluate_hugging_face:
     """Let OpenCompass ask the base itself, through its Hugging Face folder and no engine."""
     input:
         **tool("xtuner"),
-        code=lambda w: code("evaluate_model.py", *benchmark_code(w.benchmark)),
+        code=lambda w: code("evaluate_model.py", *evaluation_code(w.benchmark)),
         opencompass_locks=locks("opencompass"),
         opencompass=f"{ENVIRONMENTS}/opencompass.json",
         model="build/base",

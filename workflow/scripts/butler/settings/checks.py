@@ -11,6 +11,7 @@ from pathlib import Path
 
 from butler.benchmarks.registry import KINDS
 from butler.chat_template import ChatTemplate
+from butler.corpus.format_check import check_format
 from butler.errors import ButlerError
 from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.release import RELEASES, number
@@ -187,6 +188,7 @@ def check_corpus(settings: Settings, repository: Path) -> None:
         raise ButlerError(
             f"config: corpus.path {path} is neither a file nor a folder; give your raw records"
         )
+    check_format(repository / path, settings.corpus.format)
 
 
 def check_clock(paths: Iterable[Path]) -> None:
