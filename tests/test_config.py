@@ -118,8 +118,8 @@ def test_the_shipped_configuration_is_every_default():
         (
             "corpus.format",
             "alpaca",
-            "corpus.format is alpaca, but the first 20 records of data/demo/recipes.jsonl fit "
-            "xiachufang; set corpus.format: xiachufang",
+            f"corpus.format is alpaca, but the first 20 records of {ROOT}/data/demo/recipes.jsonl "
+            "fit xiachufang; set corpus.format: xiachufang",
         ),
         (
             "base",

@@ -37,7 +37,7 @@ def sentence(error: ValidationError, values: Mapping[str, Any], model: type[Base
     key = _key(first, values)
     # A key that takes one of several types has an error for each of them.
     same = [one for one in errors if _key(one, values) == key]
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         known = sorted({name for one in _models(model, first["loc"]) for name in one.model_fields})
         close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
         advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
