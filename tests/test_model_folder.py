@@ -283,10 +283,8 @@ def test_the_weights_of_a_hub_model_come_after_consent_to_its_code(consent, tmp_
         assert base_model.locate(*arguments) == tmp_path
         assert len(asked) == 2 and "*.bin" in asked[1]["ignore_patterns"]
     else:
-        with pytest.raises(
-            ButlerError,
-            match=r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code",
-        ):
+        said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
+        with pytest.raises(ButlerError, match=said):
             base_model.locate(*arguments)
     assert asked[0] == {"allow_patterns": ["*.json"]}
 
@@ -308,6 +306,9 @@ def test_a_base_that_the_settings_do_not_go_with_is_told_by_its_json_alone(
         return base_model.check_run(tmp_path, "someone/model", *options)
     with pytest.raises(ButlerError, match=f"^someone/model.*{sentence}"):
         base_model.check_run(tmp_path, "someone/model", *options)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ButlerError, match="^someone/model/config.json is missing"):
+        base_model.check_run(tmp_path, "someone/model", True, None, None)
 
 
 @pytest.mark.e2e

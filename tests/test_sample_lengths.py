@@ -1,6 +1,9 @@
 """What is told of the lengths of training samples."""
 
-from sample_lengths import BINS, summary
+import pytest
+
+from butler.errors import ButlerError
+from sample_lengths import BINS, check_cut, summary
 
 
 def test_samples_are_counted_by_length_and_those_that_are_cut_told() -> None:
@@ -19,3 +22,10 @@ def test_the_bins_stay_few_whatever_the_lengths() -> None:
     for longest in (7, 399, 4000, 1_000_000):
         counts = summary(list(range(1, longest, max(1, longest // 500))), 1, 512)["tokens"]
         assert len(counts) <= BINS + 1
+
+
+def test_as_many_as_the_limit_allows_may_be_cut() -> None:
+    counted = summary([500, 500, 500, 600], trained=1, max_length=512)
+    check_cut(counted, 0.25)
+    with pytest.raises(ButlerError, match=r"1 of 4 .* train.max_length 512 .* corpus.max_chars"):
+        check_cut(counted, 0.24)
