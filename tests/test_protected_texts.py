@@ -37,7 +37,7 @@ LAYOUTS: dict[str, tuple[str, str, dict[str, str], Callable[[str], str]]] = {
     ),
     "CMMLU": (
         "law.csv",
-        ",Question,A,B,C,D,Answer\n0,何为要约？,甲,乙,丙,丁,A\n1,何为承诺？,甲,乙,丙,丁,B\n",
+        ",Question,A,B,C,D,Answer,\n0,何为要约？,甲,乙,丙,丁,A\n1,何为承诺？,甲,乙,丙,丁,B\n",
         {"law 1": "何为要约？\n甲\n乙\n丙\n丁", "law 2": "何为承诺？\n甲\n乙\n丙\n丁"},
         lambda text: text.replace(",A\n", ",C\n"),
     ),

@@ -26,7 +26,7 @@ MAX_CELL = 1 << 24  # characters
 _ANSWER = re.compile(
     r"(?:.*(?:answers?|solutions?|labels?|explanations?|rationales?|analysis|responses?|outputs?"
     r"|completions?|答案|回答|解析|解答|解释|标签)|(?:answer|gold|correct).*"
-    r"|targets?|targetscores|references?|chosen|rejected|tests?|testlist|challengetestlist"
+    r"|cot.*|targets?|targetscores|references?|chosen|rejected|tests?|testlist|challengetestlist"
     r"|testsetupcode)"
 )
 _QUESTION = re.compile(
@@ -171,8 +171,8 @@ def _table(path: Path, text: str, delimiter: str) -> Asked:
 def _are_headings(row: Sequence[str], keys: Sequence[str]) -> bool:
     """Whether the first row of a table names its columns, one of them a question or an answer."""
     known = any(_QUESTION.fullmatch(key) or _ANSWER.fullmatch(key) for key in keys)
-    short = max(map(len, row)) <= _HEADING_LENGTH
-    return known and short and len(set(row)) == len(row)
+    named = [cell for cell in row if cell]
+    return known and max(map(len, row)) <= _HEADING_LENGTH and len(set(named)) == len(named)
 
 
 def _rows(
