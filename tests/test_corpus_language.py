@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from butler.corpus.adverts import tells_contact, without_contact
 from butler.corpus.text import clean_line
 from test_corpus import conversations, json_lines, kept, raw_lines, rejections, run
+from test_corpus_input import build
 from test_corpus_text import recipe
 
 # Each of them has something that a rule for Chinese recipes would take away or respell.
@@ -58,8 +59,6 @@ def test_a_question_of_several_lines_comes_out_of_a_table_as_it_is(tmp_path: Pat
     csv.writer(stream).writerows([("question", "answer"), *ENGLISH])
     path = tmp_path / "raw.csv"
     path.write_text(stream.getvalue(), encoding="utf-8")
-    from test_corpus_input import build
-
     for sample, near in ((0, 0.0), (9, 0.7)):
         out = tmp_path / str(sample)
         _, outputs = build(

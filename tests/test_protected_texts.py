@@ -37,7 +37,7 @@ LAYOUTS: dict[str, tuple[str, str, dict[str, str], Callable[[str], str]]] = {
     ),
     "CMMLU": (
         "law.csv",
-        ",Question,A,B,C,D,Answer\n0,何为要约？,甲,乙,丙,丁,A\n1,何为承诺？,甲,乙,丙,丁,B\n",
+        ",Question,A,B,C,D,Answer,\n0,何为要约？,甲,乙,丙,丁,A\n1,何为承诺？,甲,乙,丙,丁,B\n",
         {"law 1": "何为要约？\n甲\n乙\n丙\n丁", "law 2": "何为承诺？\n甲\n乙\n丙\n丁"},
         lambda text: text.replace(",A\n", ",C\n"),
     ),
@@ -257,6 +257,22 @@ def test_a_broken_file_is_one_sentence(
         protected_texts([tmp_path / "none"])
 
 
+def test_what_no_text_may_hold_is_read_all_the_same(tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    (bench / "a.jsonl").write_text(
+        '{"id": "\\ud800", "question": "half \\ud83d of it"}\n{"id": ' + "1" * 9_000 + "}\n"
+    )
+    with open(os.path.join(os.fsencode(bench), b"\xff.bin"), "wb") as stream:
+        stream.write(b"\x00")
+    records = raw_lines([distinct(1), distinct(2)])
+    stats, _ = run(
+        tmp_path / "run", records, [tmp_path / "bench"], test_size=0, decontaminate={"share": 1.0}
+    )
+    assert stats["contamination"]["questions"] == 1
+    assert [Path(path).name for path in stats["unread_protected"]] == ["\\udcff.bin"]
+
+
 def test_files_without_a_question_hold_none(tmp_path: Path) -> None:
     for name in ("a.csv", "a.json", "a.jsonl", "a.txt", "b.tsv"):
         (tmp_path / name).write_bytes(b"")
@@ -295,11 +311,12 @@ def test_the_module_is_light() -> None:
 
 @pytest.mark.skipif(not (SHARED / "data" / "ceval").exists(), reason="C-Eval not found")
 def test_the_digest_of_all_of_ceval_takes_no_time() -> None:
+    # Of the processor: other tests run beside this one.
     taken = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.process_time()
         question_digest([SHARED / "data" / "ceval"])
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.process_time() - begun)
     assert min(taken) < 0.5
     assert len(protected_texts([SHARED / "data" / "ceval"])) == 13_948
 

@@ -26,7 +26,7 @@ MAX_CELL = 1 << 24  # characters
 _ANSWER = re.compile(
     r"(?:.*(?:answers?|solutions?|labels?|explanations?|rationales?|analysis|responses?|outputs?"
     r"|completions?|答案|回答|解析|解答|解释|标签)|(?:answer|gold|correct).*"
-    r"|targets?|targetscores|references?|chosen|rejected|tests?|testlist|challengetestlist"
+    r"|cot.*|targets?|targetscores|references?|chosen|rejected|tests?|testlist|challengetestlist"
     r"|testsetupcode)"
 )
 _QUESTION = re.compile(
@@ -69,8 +69,7 @@ def question_digest(paths: Iterable[Path]) -> str:
     found = read_protected(paths)
     texts = sorted({text for _, text in found.texts})
     names = sorted(Path(path).name for path in found.unread)
-    content = json.dumps([texts, names], ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(json.dumps([texts, names]).encode()).hexdigest()
 
 
 def read_protected(paths: Iterable[Path]) -> ProtectedTexts:
@@ -84,12 +83,17 @@ def read_protected(paths: Iterable[Path]) -> ProtectedTexts:
         content, broken = _content(path)
         text = _decoded(content)
         if broken or text is None:
-            found.unread[str(path)] = broken or "neither a table, nor JSON, nor text"
+            found.unread[_utf8(str(path))] = broken or "neither a table, nor JSON, nor text"
             continue
         name = Path(path.stem).stem if path.suffix in PACKED else path.stem
         for number, (own, asked) in enumerate(_asked(path, text), 1):
-            found.texts.append((f"{name} {number if own is None else own}", asked))
+            found.texts.append((_utf8(f"{name} {own or number}"), _utf8(asked)))
     return found
+
+
+def _utf8(text: str) -> str:
+    """Return a text that can be written: JSON may hold half a character, a file's name any byte."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -167,8 +171,8 @@ def _table(path: Path, text: str, delimiter: str) -> Asked:
 def _are_headings(row: Sequence[str], keys: Sequence[str]) -> bool:
     """Whether the first row of a table names its columns, one of them a question or an answer."""
     known = any(_QUESTION.fullmatch(key) or _ANSWER.fullmatch(key) for key in keys)
-    short = max(map(len, row)) <= _HEADING_LENGTH
-    return known and short and len(set(row)) == len(row)
+    named = [cell for cell in row if cell]
+    return known and max(map(len, row)) <= _HEADING_LENGTH and len(set(named)) == len(named)
 
 
 def _rows(
@@ -188,7 +192,7 @@ def _rows(
 
 def _json(path: Path, text: str) -> Asked:
     try:
-        value = json.loads(text) if text.strip() else []
+        value = json.loads(text, parse_int=_integer) if text.strip() else []
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _json_lines(path, text)
@@ -198,12 +202,17 @@ def _json(path: Path, text: str) -> Asked:
     return _texts_of(value)
 
 
+def _integer(digits: str) -> int | str:
+    """Return a number that can be an id; Python makes no integer of thousands of digits."""
+    return int(digits) if len(digits) < 20 else digits
+
+
 def _json_lines(path: Path, text: str) -> Asked:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_int=_integer)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ButlerError(f"{path} line {number} is no JSON: {error}") from error
         yield from _texts_of(value)
