@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,40 @@ QUESTIONS = ROOT / "workflow" / "scripts" / "questions.py"
 OPENCOMPASS = (
     Path(os.environ.get("BUTLER_ENVIRONMENTS", ROOT / ".envs")) / "opencompass" / "bin" / "python"
 )
+
+
+SCORER = '''
+"""Answers that are a number."""
+
+from typing import Literal
+
+from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
+
+
+class NumberSettings(ReferenceSettings):
+    """Sums."""
+
+    kind: Literal["number"]
+    within: float = 0.5
+    """how far off is right"""
+
+
+class Number(ReferenceBenchmark):
+    """`number`."""
+
+    kind = "number"
+    Settings = NumberSettings
+    metrics = ("near", "digits")
+
+    @classmethod
+    def score_answer(cls, settings, prediction, reference):
+        near = prediction.isdigit() and abs(int(prediction) - int(reference)) <= settings.within
+        return {"near": 100.0 * near, "digits": 100.0 * prediction.isdigit()}
+
+    @classmethod
+    def check_reference(cls, settings, reference):
+        return None if reference.isdigit() else "the reference answer is no number"
+'''
 
 
 def read_questions(
@@ -92,3 +127,10 @@ def write_recipes(path: Path, count: int, system: str = SYSTEM) -> Path:
     lines = [json.dumps({"conversation": [turn]}, ensure_ascii=False) for turn in turns]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def scripts_with_scorer(folder: Path) -> Path:
+    """Return a copy of the scripts with a new kind of benchmark, `number`, in one new file."""
+    shutil.copytree(QUESTIONS.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "butler" / "benchmarks" / "number.py").write_text(SCORER)
+    return folder
