@@ -58,11 +58,13 @@ def read_questions(
     held_out: Path | None = None,
     script: Path = QUESTIONS,
     repository: Path = ROOT,
+    session_len: int = 100_000,
 ) -> subprocess.CompletedProcess[str]:
     """Run questions.py for an entry of `benchmarks`; OpenCompass' data sets need its python."""
     python = OPENCOMPASS if entry["kind"] == "opencompass" else Path(sys.executable)
     command = [python, script, "--benchmark", json.dumps(entry), "--repository", repository]
     command += ["--out", out, *(["--held-out", held_out] if held_out else [])]
+    command += ["--session-len", session_len]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 
 

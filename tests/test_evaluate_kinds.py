@@ -176,6 +176,15 @@ def test_a_corpus_that_is_no_recipes_ends_before_the_training(
     assert read_questions(TALK, tmp_path / "out.jsonl", path).returncode == 0
 
 
+def test_an_answer_as_long_as_a_session_ends_before_the_training(tmp_path: Path) -> None:
+    held_out = write_recipes(tmp_path / "test.jsonl", 1)
+    entry = RECIPE | {"max_new_tokens": 64}
+    done = read_questions(entry, tmp_path / "out.jsonl", held_out, session_len=64)
+    assert done.stderr.startswith("error: benchmark recipe: an answer of 64 tokens leaves no room")
+    assert not (tmp_path / "out.jsonl").exists()
+    assert read_questions(entry, tmp_path / "out.jsonl", held_out, session_len=65).returncode == 0
+
+
 # What reruns an evaluation
 
 
