@@ -1,6 +1,9 @@
-"""How many tests run at a time, and on how many cores each."""
+"""How many tests run at a time, on how many cores each, and what several of them serve."""
 
+import json
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +37,35 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_unconfigure() -> None:
     """End what the tests share."""
     workflow_state.end_forks()
+
+
+@pytest.fixture
+def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `python` that runs tests/scripted_server.py in place of serve.py."""
+    wrapper = tmp_path / "python"
+    script = Path(__file__).with_name("scripted_server.py")
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("BUTLER_TEST_REQUESTS", str(tmp_path / "requests.jsonl"))
+    return wrapper
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A folder with what evaluation reads of a workspace: a byte-level tokenizer and template."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from butler.chat_template import ChatTemplate
+
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": ChatTemplate.load("internlm2_chat").to_jinja(),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,17 +18,53 @@ OPENCOMPASS = (
 )
 
 
+SCORER = '''
+"""Answers that are a number."""
+
+from typing import Literal
+
+from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
+
+
+class NumberSettings(ReferenceSettings):
+    """Sums."""
+
+    kind: Literal["number"]
+    within: float = 0.5
+    """how far off is right"""
+
+
+class Number(ReferenceBenchmark):
+    """`number`."""
+
+    kind = "number"
+    Settings = NumberSettings
+    metrics = ("near", "digits")
+
+    @classmethod
+    def score_answer(cls, settings, prediction, reference):
+        near = prediction.isdigit() and abs(int(prediction) - int(reference)) <= settings.within
+        return {"near": 100.0 * near, "digits": 100.0 * prediction.isdigit()}
+
+    @classmethod
+    def check_reference(cls, settings, reference):
+        return None if reference.isdigit() else "the reference answer is no number"
+'''
+
+
 def read_questions(
     entry: dict,
     out: Path,
     held_out: Path | None = None,
     script: Path = QUESTIONS,
     repository: Path = ROOT,
+    session_len: int = 100_000,
 ) -> subprocess.CompletedProcess[str]:
     """Run questions.py for an entry of `benchmarks`; OpenCompass' data sets need its python."""
     python = OPENCOMPASS if entry["kind"] == "opencompass" else Path(sys.executable)
     command = [python, script, "--benchmark", json.dumps(entry), "--repository", repository]
     command += ["--out", out, *(["--held-out", held_out] if held_out else [])]
+    command += ["--session-len", session_len]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 
 
@@ -92,3 +129,10 @@ def write_recipes(path: Path, count: int, system: str = SYSTEM) -> Path:
     lines = [json.dumps({"conversation": [turn]}, ensure_ascii=False) for turn in turns]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def scripts_with_scorer(folder: Path) -> Path:
+    """Return a copy of the scripts with a new kind of benchmark, `number`, in one new file."""
+    shutil.copytree(QUESTIONS.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "butler" / "benchmarks" / "number.py").write_text(SCORER)
+    return folder

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,14 @@ import pytest
 
 from butler.benchmarks.registry import KINDS, read_benchmark
 from butler.errors import ButlerError
-from evaluation_data import ANSWER, SYSTEM, read_lines, read_questions, write_recipes
+from evaluation_data import (
+    ANSWER,
+    SYSTEM,
+    read_lines,
+    read_questions,
+    scripts_with_scorer,
+    write_recipes,
+)
 from workflow_state import ROOT
 
 EXAM = {"name": "exam", "kind": "opencompass", "dataset": "ceval_gen", "path": "data"}
@@ -170,6 +176,15 @@ def test_a_corpus_that_is_no_recipes_ends_before_the_training(
     assert read_questions(TALK, tmp_path / "out.jsonl", path).returncode == 0
 
 
+def test_an_answer_as_long_as_a_session_ends_before_the_training(tmp_path: Path) -> None:
+    held_out = write_recipes(tmp_path / "test.jsonl", 1)
+    entry = RECIPE | {"max_new_tokens": 64}
+    done = read_questions(entry, tmp_path / "out.jsonl", held_out, session_len=64)
+    assert done.stderr.startswith("error: benchmark recipe: an answer of 64 tokens leaves no room")
+    assert not (tmp_path / "out.jsonl").exists()
+    assert read_questions(entry, tmp_path / "out.jsonl", held_out, session_len=65).returncode == 0
+
+
 # What reruns an evaluation
 
 
@@ -187,49 +202,9 @@ def test_code_is_all_that_an_evaluation_loads_by_name() -> None:
     assert "butler/benchmarks/opencompass/build.py" not in KINDS["opencompass"].reading_code()
 
 
-SCORER = '''
-"""Answers that are a number."""
-
-from typing import Literal
-
-from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
-
-
-class NumberSettings(ReferenceSettings):
-    """Sums."""
-
-    kind: Literal["number"]
-    within: float = 0.5
-    """how far off is right"""
-
-
-class Number(ReferenceBenchmark):
-    """`number`."""
-
-    kind = "number"
-    Settings = NumberSettings
-    metrics = ("near", "digits")
-
-    @classmethod
-    def score_answer(cls, settings, prediction, reference):
-        near = prediction.isdigit() and abs(int(prediction) - int(reference)) <= settings.within
-        return {"near": 100.0 * near, "digits": 100.0 * prediction.isdigit()}
-
-    @classmethod
-    def check_reference(cls, settings, reference):
-        return None if reference.isdigit() else "the reference answer is no number"
-'''
-
-
 def test_a_scorer_for_another_domain_is_one_new_file(tmp_path: Path) -> None:
     """Dropped into a copy of the package: its settings, its questions and its scores are there."""
-    scripts = tmp_path / "scripts"
-    ours = ROOT / "workflow" / "scripts"
-    shutil.copytree(
-        ours / "butler", scripts / "butler", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    shutil.copy(ours / "questions.py", scripts)
-    (scripts / "butler" / "benchmarks" / "number.py").write_text(SCORER)
+    scripts = scripts_with_scorer(tmp_path / "scripts")
     (tmp_path / "sums.csv").write_text("question,answer\n1+1?,2\n2+2?,4\n")
     entry = {"name": "sums", "kind": "number", "path": "sums.csv", "within": 1.5}
     script, out = scripts / "questions.py", tmp_path / "sums.jsonl"

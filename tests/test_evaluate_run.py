@@ -1,4 +1,4 @@
-"""Evaluation run for real: the server is always stopped, nothing half-done leaves a CSV."""
+"""Evaluation run for real: every question is asked and scored, nothing half-done leaves a CSV."""
 
 import csv
 import json
@@ -8,20 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
 
-from butler.chat_template import ChatTemplate
-from butler.errors import ButlerError
-from butler.serve.model_server import ServerPlan, _command, running_server
 from evaluation_data import (
     ANSWER,
     OPENCOMPASS,
     SYSTEM,
     read_lines,
+    read_questions,
+    scripts_with_scorer,
     sheet_of,
     write_ceval,
     write_cmmlu,
@@ -36,28 +33,6 @@ needs_opencompass = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `python` that runs tests/scripted_server.py in place of serve.py."""
-    wrapper = tmp_path / "python"
-    script = Path(__file__).with_name("scripted_server.py")
-    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("BUTLER_TEST_REQUESTS", str(tmp_path / "requests.jsonl"))
-    return wrapper
-
-
-def server_plan(python: Path, workspace: Path, seconds: float = 20.0) -> ServerPlan:
-    return ServerPlan(python, workspace, "fp16", "reference", 1, start_seconds=seconds)
-
-
-def test_the_server_is_asked_for_as_many_gpus_as_are_planned(tmp_path: Path) -> None:
-    plan = server_plan(tmp_path / "python", tmp_path)
-    assert "--tp" not in _command(plan, tmp_path / "port")
-    words = _command(replace(plan, tp=2), tmp_path / "port")
-    assert words[words.index("--tp") + 1] == "2"
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -66,54 +41,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_server_is_stopped_when_the_block_fails(tmp_path: Path, server_python: Path) -> None:
-    with pytest.raises(KeyError), running_server(server_plan(server_python, tmp_path), tmp_path):
-        pid = int((tmp_path / "requests.pid").read_text())
-        assert alive(pid)
-        raise KeyError
-    assert not alive(pid)
-
-
-def test_server_that_ends_before_it_is_ready_is_quoted(
-    tmp_path: Path, server_python: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BUTLER_TEST_MODE", "crash")
-    with (
-        pytest.raises(ButlerError, match=r"code 3 .* weights are missing"),
-        running_server(server_plan(server_python, tmp_path), tmp_path),
-    ):
-        pass
-
-
-def test_server_that_never_answers_runs_into_the_time_limit(tmp_path: Path) -> None:
-    idle = tmp_path / "python"
-    idle.write_text("#!/bin/sh\necho loading >&2\nexec sleep 60\n")
-    idle.chmod(0o755)
-    with (
-        pytest.raises(ButlerError, match=r"not ready after 1 s; .*loading"),
-        running_server(server_plan(idle, tmp_path, seconds=1), tmp_path),
-    ):
-        pass
-
-
 # The whole of it, with OpenCompass
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """A folder with what evaluation reads of a workspace: a byte-level tokenizer and template."""
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": ChatTemplate.load("internlm2_chat").to_jinja(),
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
 
 
 RECIPE = {"name": "recipe", "kind": "recipe", "max_new_tokens": 64}
@@ -330,6 +258,30 @@ def test_questions_of_a_file_in_two_languages(
     assert second["metrics"]["rouge1"] < first["metrics"]["rouge1"] == 100
     asked = sorted(request["messages"][0]["content"] for request in requests_of(tmp_path))
     assert asked == sorted(question for question, _ in pairs)
+
+
+@pytest.mark.e2e
+@needs_opencompass
+def test_a_new_scorer_through_opencompass(
+    tmp_path: Path, server_python: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One new file in the package, and OpenCompass scores by it."""
+    monkeypatch.setenv("BUTLER_TEST_ANSWER", "3")
+    scripts = scripts_with_scorer(tmp_path / "scripts")
+    data = tmp_path / "sums.csv"
+    data.write_text("question,answer\n1+1?,2\n2+2?,4\n3+3?,6\n4+4?,8\n")
+    entry = {"name": "sums", "kind": "number", "path": str(data), "within": 1.5}
+    sheet = tmp_path / "sums.jsonl"
+    assert read_questions(entry, sheet, script=scripts / "questions.py").returncode == 0
+    words = command(tmp_path, server_python, workspace, entry, sheet)
+    words[1] = str(scripts / "evaluate_model.py")
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
+        "sums,fp16,sums,near,50.00,4",
+        "sums,fp16,sums,digits,100.00,4",
+        "sums,fp16,average,near,50.00,4",
+    ]
 
 
 @pytest.mark.e2e

@@ -40,7 +40,7 @@ def main() -> None:
             questions = kind.read(settings, repository, held_out)
             if arguments.session_len is not None:
                 asked = kind.data_sets(settings, repository, out)
-                kind.check_length(asked, arguments.session_len)
+                kind.check_length(settings.name, asked, arguments.session_len)
         finally:
             os.chdir(home)
     write_sheet(out, questions)

@@ -81,8 +81,8 @@ class Benchmark(ABC):
         """
 
     @classmethod
-    def check_length(cls, data_sets: list[dict[str, Any]], session_len: int) -> int:
-        """Return the tokens of the longest answer to `data_sets`.
+    def check_length(cls, name: str, data_sets: list[dict[str, Any]], session_len: int) -> int:
+        """Return the tokens of the longest answer to the data sets of benchmark `name`.
 
         Raises:
             ButlerError: if it leaves no room for a prompt in a session.
@@ -90,8 +90,8 @@ class Benchmark(ABC):
         longest = max(int(one["infer_cfg"]["inferencer"]["max_out_len"]) for one in data_sets)
         if longest >= session_len:
             raise ButlerError(
-                f"an answer of {longest} tokens leaves no room for a prompt in a session of "
-                f"{session_len}: raise workspace.session_len, or set max_new_tokens"
+                f"benchmark {name}: an answer of {longest} tokens leaves no room for a prompt in a "
+                f"session of {session_len}: raise workspace.session_len, or set max_new_tokens"
             )
         return longest
 

@@ -33,11 +33,11 @@ def build_config(settings_path: str) -> dict[str, Any]:
         kind, benchmark = read_benchmark(settings["benchmark"])
         paths = Path(settings["repository"]), Path(settings["questions"])
         datasets = kind.data_sets(benchmark, *paths)
-        model = _model(settings, kind.check_length(datasets, settings["session_len"]))
+        longest = kind.check_length(benchmark.name, datasets, settings["session_len"])
     except ButlerError as error:
         raise SystemExit(str(error)) from error
     return {
-        "models": [model],
+        "models": [_model(settings, longest)],
         "datasets": datasets,
         "infer": _stage("opencompass.tasks.OpenICLInferTask"),
         "eval": _stage(f"{_PACKAGE}.scoring.ScoringTask"),
