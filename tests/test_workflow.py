@@ -193,6 +193,14 @@ def test_variants_are_a_choice_of_schemes(tmp_path):
     assert "static_kv" not in text, "no engine reads static parameters: they are an option"
 
 
+def test_a_variant_more_of_other_weights_makes_neither_base_nor_training_anew(tmp_path):
+    few = overlay(tmp_path, variants=["fp16", "kv8"])
+    finish(tmp_path, *few)
+    found = stale(tmp_path, *overlay(tmp_path, variants=["fp16", "kv8", "w4"]))
+    assert {"build/awq", "workspaces/w4", "results/ceval_w4.csv"} <= found
+    assert not found & {"build/base", "build/train/checkpoint", "results/ceval_kv8.csv"}
+
+
 def test_static_parameters_are_made_where_they_are_asked_for(tmp_path):
     arguments = overlay(tmp_path, kv_cache={"static_parameters": True})
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, "all")

@@ -132,6 +132,12 @@ def option(name, value):
     return f"{name} {quote(str(value))}" if value else ""
 
 
+def group_size_option():
+    """Return the option that says in which groups weights are quantised, if any are."""
+    quantised = any(one.weights.quantised for one in MODELS.values())
+    return option("--group-size", quantised and settings.awq.group_size)
+
+
 def training_resources():
     """Return what a training asks for beside memory; Slurm's own names where nodes share it.
 

@@ -10,7 +10,6 @@ rule training_config:
     """Render XTuner's configuration file; on a GPU its free memory decides the micro batch."""
     input:
         **tool("xtuner", "render_training.py"),
-        form=repository("workflow/templates/xtuner_config.py.jinja"),
         templates=repository("config/chat_templates.yaml"),
         base="build/base",
     output:
