@@ -105,8 +105,8 @@ def test_the_shipped_configuration_is_every_default():
         (
             "efficiency.prompt_tokens",
             4096,
-            "efficiency.prompt_tokens 4096 and efficiency.new_tokens 64 do not fit in "
-            "workspace.session_len 2048",
+            "efficiency.prompt_tokens 4096 and efficiency.new_tokens 64 exceed the session of 2048 "
+            "tokens; lower them or raise workspace.session_len",
         ),
         (
             "benchmarks.1.questions",

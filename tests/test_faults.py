@@ -46,7 +46,7 @@ def test_a_tool_ends_with_the_stage_that_is_killed(line, tmp_path):
     code = f"""
 import os, sys
 from pathlib import Path
-from butler.serve.model_server import running_process
+from butler.process import running_process
 from butler.tools import run_tool
 command = [sys.executable, "-c", {tool!r}]
 {line}

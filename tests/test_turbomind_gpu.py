@@ -95,19 +95,15 @@ def agreement_command(name: str, workspace: Path, out: Path) -> list[str]:
 def evaluation_command(
     name: str, engine: str, benchmark: str, workspace: Path, out: Path
 ) -> list[str]:
-    chosen = CONFIG["benchmarks"][benchmark]
+    (chosen,) = [one for one in CONFIG["benchmarks"] if one["name"] == benchmark]
     label = f"{benchmark}_{name}_{engine}"
-    if benchmark == "ceval":
-        data = ["--data", str(ROOT / chosen["path"]), "--split", chosen["split"]]
-        data += ["--subjects", ",".join(chosen["subjects"])]
-    else:
-        data = ["--data", str(HELD_OUT), "--questions", str(chosen["questions"])]
+    questions = RUN / "build" / "benchmarks" / f"{benchmark}.jsonl"
     return [
-        *(sys.executable, str(SCRIPTS / "evaluate_model.py"), "--benchmark", benchmark),
+        *(sys.executable, str(SCRIPTS / "evaluate_model.py"), "--benchmark", json.dumps(chosen)),
+        *("--questions", str(questions), "--repository", str(ROOT)),
         *("--variant", name, "--workspace", str(workspace), "--engine", engine),
         *("--server-python", python_of("lmdeploy")),
-        *("--opencompass-python", python_of("opencompass"), *data),
-        *("--max-new-tokens", str(chosen["max_new_tokens"])),
+        *("--opencompass-python", python_of("opencompass")),
         *("--session-len", str(CONFIG["workspace"]["session_len"])),
         *("--trust-remote-code", "--threads", "2", "--work-dir", str(out / label)),
         *("--out", str(out / f"{label}.csv"), "--check", str(out / f"{label}.json")),

@@ -23,14 +23,9 @@ from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
+from butler.process import last_lines, running_process
 from butler.progress import counted, progress
-from butler.serve.model_server import (
-    RunningServer,
-    ServerPlan,
-    last_lines,
-    running_process,
-    running_server,
-)
+from butler.serve.model_server import RunningServer, ServerPlan, running_server
 
 SCRIPTS = Path(__file__).resolve().parent
 ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process

@@ -36,11 +36,11 @@ def quantise_online(x: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Ten
     saturated to 0 .. 2^bits - 1; keys after the rotary embedding. int4 (quant_policy 4) and int8
     (8) differ in `bits` alone. s and zero are kept in fp16 and as they stand here: the int4 variant
     that stores zero - 64 s for a faster way back (kFuseU4F16Dequant) is switched off in 0.7.3.
-    Where all features are equal, s is 0 and every code is 0.
+    Where all features are equal, every code is 0.
 
-    TurboMind computes x - zero, its product with fp16's 1 / s and the way back in fp16, and in a
-    bfloat16 model keeps s and zero in bfloat16; here all is fp32 but the stored parameters, so
-    that a code beside a tie may be its neighbour.
+    The codes are found as TurboMind finds them in an fp16 model: x, x - zero, fp16's 1 / s and
+    their product are each rounded to fp16. In fp32 some codes beside a tie are their neighbours,
+    which at 4 bits is seen in likelihoods. (In a bfloat16 model TurboMind does it in bfloat16.)
 
     Args:
         x: fp32 [..., head_dim].
@@ -52,11 +52,14 @@ def quantise_online(x: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Ten
     Source: lmdeploy 0.7.3, turbomind/kernels/attention/quantization.h, warp_stats, ConvertKvCache
     and quant; the layout, bits × head_dim / 8 + 4 bytes a vector, is block.h beside it.
     """
+    x = x.half()
     low, high = x.amin(-1), x.amax(-1)
     largest = 2**bits - 1
-    params = torch.stack([(high - low) / largest, low], dim=-1).half()
-    scale, zero = params.float().unsqueeze(-2).unbind(-1)
-    steps = torch.where(scale > 0, (x - zero) / scale, torch.zeros_like(x))
+    params = torch.stack([((high.float() - low.float()) / largest).half(), low], dim=-1)
+    scale, zero = params.unsqueeze(-2).unbind(-1)
+    inverse = (1 / scale.float()).half()
+    # Where 1 / s is beyond fp16, as for equal features, 0 · ∞ is no number, which CUDA turns to 0.
+    steps = ((x - zero) * inverse).float().nan_to_num(nan=0.0)
     return steps.round().clamp(0, largest).to(torch.uint8), params
 
 

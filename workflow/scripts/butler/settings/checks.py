@@ -12,6 +12,7 @@ from pathlib import Path
 from butler.benchmarks.registry import KINDS
 from butler.chat_template import ChatTemplate
 from butler.corpus.format_check import check_format
+from butler.efficiency.figures import check_session
 from butler.errors import ButlerError
 from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.release import RELEASES, number
@@ -63,13 +64,7 @@ def check_rooms(settings: Settings) -> None:
                 f"max_new_tokens {benchmark.max_new_tokens} of benchmark {benchmark.name}; raise "
                 "the one or lower the other"
             )
-    measured = settings.efficiency
-    if measured.prompt_tokens + measured.new_tokens > length:
-        raise ButlerError(
-            f"config: efficiency.prompt_tokens {measured.prompt_tokens} and efficiency.new_tokens "
-            f"{measured.new_tokens} do not fit in workspace.session_len {length}; lower them or "
-            "raise it"
-        )
+    check_session(settings.efficiency, length)
 
 
 def check_schemes(settings: Settings) -> None:
