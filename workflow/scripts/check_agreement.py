@@ -28,7 +28,6 @@ from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
 
-IDENTICAL = 0.95  # share of tokens, at least
 FIRST = 32  # tokens of an answer that are compared
 
 Tokens = list[int]
@@ -130,7 +129,7 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]
     theirs = by_turbomind(folder, sequences, prompts, stops)
     nll = mean_nll(ours[0], sequences), mean_nll(theirs[0], sequences)
     share, compared = identical_share(ours[1], theirs[1])
-    limits = {"difference": folder.kv.agreement, "identical_share": IDENTICAL}
+    limits = {"difference": folder.kv.agreement, "identical_share": folder.kv.identical}
     return {
         "nll_reference": nll[0],
         "nll_turbomind": nll[1],
@@ -181,7 +180,7 @@ def main() -> None:
         f"mean NLL {measured['nll_turbomind']:.5f} in TurboMind, {measured['nll_reference']:.5f} "
         f"in the reference engine (difference {measured['difference']:.5f}, limit "
         f"{limits['difference']}); {measured['identical_share']:.1%} of the first {FIRST} tokens "
-        f"of {measured['answers']} answers are identical (limit {IDENTICAL:.0%}); the "
+        f"of {measured['answers']} answers are identical (limit {limits['identical_share']:.0%}); the "
         f"{measured['kv']} cache takes {measured['kv_bytes_per_token']:,} bytes a token"
     )
     print(json.dumps(measured, ensure_ascii=False))

@@ -38,8 +38,10 @@ class KVScheme:
     `bits` a value takes; a quantised one has scale and zero point in fp16 beside each head's
     vector. `policies` says what LMDeploy's `quant_policy` is for it, by the first release for which
     that holds. `agreement` is how far the reference engine may be from TurboMind, and `limit` the
-    default of checks.kv_nll, how far from the fp16 cache; both in nats per token. `static` says
-    that LMDeploy up to 0.3 had one scale and zero point for a whole layer of it.
+    default of checks.kv_nll, how far from the fp16 cache; both in nats per token. `identical` is
+    the least share of greedy tokens that the two engines must have in common: with few bits an
+    answer parts at a near tie and stays apart. `static` says that LMDeploy up to 0.3 had one scale
+    and zero point for a whole layer of it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class KVScheme:
     policies: Mapping[tuple[int, ...], int]
     label: Mapping[str, str]
     agreement: float
+    identical: float = 0.95
     limit: float | None = None
     static: bool = False
 
@@ -113,6 +116,7 @@ KV_CACHES = {
             {(0, 4): 4},
             {"zh": "int4 KV 缓存", "en": "int4 KV cache"},
             agreement=0.02,
+            identical=0.75,
             limit=0.1,
         ),
     )
