@@ -180,8 +180,8 @@ def main() -> None:
         f"mean NLL {measured['nll_turbomind']:.5f} in TurboMind, {measured['nll_reference']:.5f} "
         f"in the reference engine (difference {measured['difference']:.5f}, limit "
         f"{limits['difference']}); {measured['identical_share']:.1%} of the first {FIRST} tokens "
-        f"of {measured['answers']} answers are identical (limit {limits['identical_share']:.0%}); the "
-        f"{measured['kv']} cache takes {measured['kv_bytes_per_token']:,} bytes a token"
+        f"of {measured['answers']} answers are identical (limit {limits['identical_share']:.0%}); "
+        f"the {measured['kv']} cache takes {measured['kv_bytes_per_token']:,} bytes a token"
     )
     print(json.dumps(measured, ensure_ascii=False))
     conclude(args.out, f"agreement_{args.workspace.name}", passed, sentence, measured, limits)
