@@ -10,6 +10,7 @@ import yaml
 import write_config
 from butler.errors import ButlerError
 from butler.settings.checks import check_device, check_run
+from butler.settings.corpus import CorpusSettings
 from butler.settings.overlays import joined, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.settings.training import TrainSettings
@@ -210,6 +211,12 @@ def test_a_script_takes_its_own_slice_and_refuses_what_the_configuration_would(t
         TrainSettings.from_argument('{"lora_r": 0}')
     with pytest.raises(ButlerError, match="--rule is not JSON"):
         TrainSettings.from_argument('{"lora_r": ', "--rule")
+
+
+def test_the_forms_of_questions_reach_the_script_in_the_order_given():
+    forms = {"怎么做": 1.0, "的做法": 2.0}  # another order draws other questions
+    given = CorpusSettings(recipes={"question_forms": forms}).to_argument()
+    assert list(CorpusSettings.from_argument(given).recipes.question_forms) == list(forms)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)

@@ -62,6 +62,10 @@ class Section(BaseModel):
         return cls.check(values, option)
 
     def to_argument(self, *without: str) -> str:
-        """Return the settings as JSON for a script's --settings, keys sorted, all but some."""
+        """Return the settings as JSON for a script's --settings, all but some.
+
+        Keys stand in the order of the model; of a mapping within it in the order given, which may
+        have a meaning (the forms of questions are drawn in it).
+        """
         kept = self.model_dump(mode="json", exclude=set(without))
-        return json.dumps(kept, ensure_ascii=False, sort_keys=True)
+        return json.dumps(kept, ensure_ascii=False)
