@@ -30,7 +30,7 @@ from butler.gpu import GpuMemory, Peak
 from butler.held_out import rendered
 from butler.hf_folder import ModelTensors
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, write_calibration_text
-from butler.settings.serving import AwqSettings, CalibrationSettings
+from butler.settings.serving_stage import AwqSettings, CalibrationSettings
 from butler.tools import tool_environment
 
 RUNS = ("ours", "lmdeploy")

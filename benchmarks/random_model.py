@@ -22,7 +22,7 @@ import base_model
 from butler.chat_template import ChatTemplate
 from butler.errors import run_cli
 from butler.files import atomic_dir
-from butler.settings.serving import AwqSettings
+from butler.settings.serving_stage import AwqSettings
 
 if TYPE_CHECKING:
     import torch

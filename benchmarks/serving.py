@@ -25,7 +25,7 @@ from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
 from butler.efficiency.measure_turbomind import measure
 from butler.errors import run_cli
 from butler.schemes import BASELINE, VARIANTS
-from butler.settings.judging import EfficiencySettings
+from butler.settings.judging_stage import EfficiencySettings
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,7 +11,7 @@ from pathlib import Path
 from common import ROOT, SCRIPTS, ButlerError
 
 from butler.schemes import VARIANTS, WEIGHTS
-from butler.settings.serving import AwqSettings, KVCacheSettings, WorkspaceSettings
+from butler.settings.serving_stage import AwqSettings, KVCacheSettings, WorkspaceSettings
 from butler.tools import tool_environment
 
 MARK = "made.json"

@@ -31,7 +31,7 @@ from training_runs import (
 )
 
 from butler.errors import run_cli
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from butler.xtuner.memory import DecoderShape
 
 KINDS = {"ddp": None, **{f"zero{n}": f"deepspeed_zero{n}" for n in (1, 2, 3)}}

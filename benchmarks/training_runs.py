@@ -16,7 +16,7 @@ import yaml
 from common import ROOT, SCRIPTS, ButlerError
 
 from butler.chat_template import ChatTemplate
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from butler.tools import tool_environment
 from butler.training_log import read_log
 from butler.xtuner.memory import GIB, BatchPlan, DecoderShape, free_memory, make_plan

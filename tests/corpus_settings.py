@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
 
 SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "corpus.py"
 KEEP_ALL = {

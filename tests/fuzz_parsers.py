@@ -15,13 +15,13 @@ import yaml
 
 from butler.benchmarks.question_files import read_questions
 from butler.chat_tokenizer import ChatTokenizer
-from butler.corpus.build import Outputs, build_corpus
+from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.protected_texts import read_protected
 from butler.reference.workspace_reader import Workspace
-from butler.settings.checks import check_run
+from butler.settings.cross_checks import check_run
 from butler.settings.overlays import joined
 from butler.settings.run import read_settings
 from butler.yaml_files import parse_yaml

@@ -9,11 +9,11 @@ import yaml
 
 import write_config
 from butler.errors import ButlerError
-from butler.settings.checks import check_device, check_run
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
+from butler.settings.cross_checks import check_device, check_run
 from butler.settings.overlays import joined, read_overlays
 from butler.settings.run import Settings, read_settings
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from butler.tools import check_python
 from workflow_state import ROOT
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.dish import dish_key
+from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, corpus_settings, stage_options
 from test_corpus_text import recipe

@@ -21,10 +21,10 @@ from openpyxl import Workbook
 
 from butler.corpus import processes as run
 from butler.corpus import read
-from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.chunk import Style
 from butler.corpus.formats import FORMATS
 from butler.corpus.read import Chunk
+from butler.corpus.stage import Outputs, build_corpus
 from butler.corpus.worker import Job, Worker
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, corpus_settings, stage_options

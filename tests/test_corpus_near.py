@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.drop import body
 from butler.corpus.near import NearRule, drop_near, signatures
 from butler.corpus.ngrams import Runs
 from butler.corpus.sample import INGREDIENTS_HEADER
+from butler.corpus.stage import Outputs, build_corpus
 from butler.corpus.text import letters
 from butler.errors import ButlerError
 from corpus_settings import corpus_settings

@@ -14,7 +14,7 @@ from butler.corpus.adverts import has_contact
 from butler.corpus.dish import dish_key
 from butler.corpus.drop import _ties
 from butler.corpus.read import decode_all
-from butler.corpus.recipe import Recipe, Rejected, clean_ingredients, clean_steps, parse
+from butler.corpus.recipe import CleanRecipe, Rejected, clean_ingredients, clean_steps, parse
 from butler.corpus.sample import MARKER, stable_hash
 from butler.corpus.text import clean_line, split_lines
 from butler.errors import ButlerError
@@ -86,7 +86,7 @@ def test_a_parsed_recipe_parses_to_itself(record: dict[str, object]) -> None:
             "keywords": list(recipe.keywords),
         }
     )
-    assert again == Recipe(*vars(recipe).values())
+    assert again == CleanRecipe(*vars(recipe).values())
 
 
 @settings(deadline=None)  # it writes files: how long that takes is the machine's affair

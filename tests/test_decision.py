@@ -8,7 +8,7 @@ from butler import decision
 from butler.decision import Candidate, Change, Decision
 from butler.errors import ButlerError
 from butler.intervals import mcnemar, paired_change
-from butler.settings.judging import DecisionSettings
+from butler.settings.judging_stage import DecisionSettings
 from butler.texts import Phrase, say
 
 RULE = DecisionSettings(max_loss=2.0, prefer="memory", tokens=1000)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from butler.corpus.build import Outputs, build_corpus
 from butler.corpus.format_check import check_format
+from butler.corpus.stage import Outputs, build_corpus
 from butler.demo import dirt
 from butler.demo.exam import (
     COLUMNS,

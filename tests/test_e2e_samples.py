@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from real_tools import ENVIRONMENTS, read_json, script
 from workflow_state import ROOT
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from butler.settings.judging import EfficiencySettings
+from butler.settings.judging_stage import EfficiencySettings
 from real_tools import python_of, script
 from workflow_state import ROOT
 

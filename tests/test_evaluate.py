@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from butler.benchmarks.opencompass.verify import rows, to_csv, verify
+from butler.benchmarks.opencompass.proof import rows, to_csv, verify
 from butler.benchmarks.question_sheet import Question, QuestionSheet, read_sheet, write_sheet
 from butler.benchmarks.registry import KINDS
 from butler.errors import ButlerError

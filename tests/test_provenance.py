@@ -20,7 +20,7 @@ import verify as scripts_verify
 from butler.artefact_records import Roots, read_records, script_of
 from butler.errors import ButlerError, run_cli
 from butler.settings.run import Settings, read_settings
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from butler.yaml_files import read_yaml
 from workflow_state import ROOT
 

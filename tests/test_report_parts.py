@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from jinja2 import UndefinedError
 
-from butler.benchmarks.opencompass.verify import to_csv
+from butler.benchmarks.opencompass.proof import to_csv
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
 from butler.report_sections import charts

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import report
-from butler.benchmarks.opencompass.verify import COLUMNS, to_csv
+from butler.benchmarks.opencompass.proof import COLUMNS, to_csv
 from butler.errors import ButlerError
 from butler.settings.run import read_settings
 from test_corpus import distinct, raw_lines, recipe

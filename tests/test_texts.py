@@ -11,7 +11,7 @@ from butler.benchmarks.qa import QuestionAnswerSettings
 from butler.benchmarks.recipe.metrics import METRICS
 from butler.corpus.drop import REASONS
 from butler.schemes import BASELINE, VARIANTS
-from butler.settings.judging import DecisionSettings
+from butler.settings.judging_stage import DecisionSettings
 from butler.settings.run import Settings
 from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts, variant_label
 

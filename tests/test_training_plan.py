@@ -9,7 +9,7 @@ import yaml
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from butler.xtuner.memory import (
     GIB,
     BatchPlan,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from butler import schemes
-from butler.settings.judging import EfficiencySettings
+from butler.settings.judging_stage import EfficiencySettings
 from real_tools import SCRIPTS, python_of, script
 from workflow_state import ROOT
 

@@ -10,7 +10,7 @@ pytest.importorskip("openai")
 
 import web
 from butler.errors import ButlerError
-from butler.web.ask import Reply, Served, Settings, ask, question, served_by
+from butler.web.ask import ChatOptions, Reply, Served, ask, question, served_by
 from butler.web.view import show
 from scripted_api import MODEL, RECIPE, Api, scripted_api
 
@@ -66,7 +66,7 @@ def test_a_dish_becomes_the_question_of_training(dish: str, asked: str) -> None:
 
 
 def test_the_settings_reach_the_server(api: Api) -> None:
-    settings = Settings("系统", 0.3, 0.5, 7, 1.1, 99, 5)
+    settings = ChatOptions("系统", 0.3, 0.5, 7, 1.1, 99, 5)
     [last] = list(ask(served_by(api.url), "鱼的做法", settings))[-1]
     assert (last.text, last.finish, last.done, last.error) == (RECIPE, "stop", True, "")
     [sent] = api.requests
@@ -81,7 +81,7 @@ def test_the_settings_reach_the_server(api: Api) -> None:
 
 def test_two_models_answer_side_by_side_and_grow(api: Api) -> None:
     lengths = []
-    for replies in ask(served_by(api.url) * 2, "鱼的做法", Settings()):
+    for replies in ask(served_by(api.url) * 2, "鱼的做法", ChatOptions()):
         lengths.append([len(one.text) for one in replies])
     assert len(lengths) > 2 and lengths == sorted(lengths)
     assert lengths[-1] == [len(RECIPE)] * 2
@@ -89,7 +89,7 @@ def test_two_models_answer_side_by_side_and_grow(api: Api) -> None:
 
 def test_leaving_ends_the_request(api: Api) -> None:
     api.pause = 0.2
-    answers = ask(served_by(api.url), "鱼的做法", Settings())
+    answers = ask(served_by(api.url), "鱼的做法", ChatOptions())
     while not next(answers)[0].text:
         pass
     answers.close()
@@ -99,13 +99,13 @@ def test_leaving_ends_the_request(api: Api) -> None:
 def test_a_refusal_is_the_servers_sentence(api: Api) -> None:
     models = served_by(api.url)
     api.refuse = "the prompt has 900 tokens"
-    [last] = list(ask(models, "鱼的做法", Settings()))[-1]
+    [last] = list(ask(models, "鱼的做法", ChatOptions()))[-1]
     assert last.error == "the prompt has 900 tokens"
 
 
 def test_a_server_that_is_gone_is_told(api: Api) -> None:
     gone = Served("x", "http://127.0.0.1:9/v1")
-    [last] = list(ask([gone], "鱼的做法", Settings()))[-1]
+    [last] = list(ask([gone], "鱼的做法", ChatOptions()))[-1]
     assert "没有响应" in last.error and last.done
     with pytest.raises(ButlerError, match="nobody answers at http://127.0.0.1:9/v1"):
         served_by(gone.url)

@@ -19,7 +19,7 @@ from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
-from butler.settings.checks import check_clock, check_device, check_run
+from butler.settings.cross_checks import check_clock, check_device, check_run
 from butler.settings.overlays import KEY as OVERLAYS, joined, read_overlays
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread

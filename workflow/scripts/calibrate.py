@@ -28,7 +28,7 @@ from butler.lmdeploy.on_cpu import (
     write_calibration_text,
 )
 from butler.progress import progress
-from butler.settings.serving import CalibrationSettings
+from butler.settings.serving_stage import CalibrationSettings
 
 
 class CacheObserver:

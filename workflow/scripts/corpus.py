@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from butler.corpus.build import Outputs, build_corpus
+from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError, run_cli
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
 
 FILES = {
     "input": "raw records: a file or a folder of them, plain, .gz or .zst",

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from butler.benchmarks.opencompass.verify import rows, to_csv, verify
+from butler.benchmarks.opencompass.proof import rows, to_csv, verify
 from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
 from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude

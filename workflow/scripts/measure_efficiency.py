@@ -25,7 +25,7 @@ from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
 from butler.progress import progress
 from butler.reference.cache import KINDS
-from butler.settings.judging import EfficiencySettings
+from butler.settings.judging_stage import EfficiencySettings
 
 if TYPE_CHECKING:
     from butler.reference.generate import Engine

@@ -18,7 +18,7 @@ from butler.lmdeploy import auto_awq as lmdeploy_awq
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.model_folder import check_group_size
 from butler.progress import progress
-from butler.settings.serving import AwqSettings, CalibrationSettings
+from butler.settings.serving_stage import AwqSettings, CalibrationSettings
 from butler.tools import run_tool, tool_environment
 
 MOST_AT_A_TIME = 8  # samples; more gain nothing

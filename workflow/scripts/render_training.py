@@ -9,7 +9,7 @@ from butler.chat_template import ChatTemplate
 from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_write_text
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 from butler.xtuner.configuration import TEMPLATE
 from butler.xtuner.memory import BatchPlan, DecoderShape, free_memory, make_plan, require_gpus
 

@@ -23,7 +23,7 @@ from butler.report_sections.summary import Capacity, summary
 from butler.report_sections.training_section import training_section
 from butler.results import read_json, read_loss
 from butler.schemes import VARIANTS
-from butler.settings.judging import DecisionSettings
+from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
 
 LARGEST_REPORT = 5 * 2**20  # bytes

@@ -6,7 +6,7 @@ from typing import Any
 
 from butler.errors import ButlerError
 from butler.schemes import BASELINE
-from butler.settings.judging import DecisionSettings
+from butler.settings.judging_stage import DecisionSettings
 from butler.texts import Phrase, phrase, say
 
 MIB = 2**20

@@ -12,7 +12,7 @@ from butler.corpus.adverts import has_contact, scrub
 from butler.corpus.clean import HEADING_ENDS, Columns, clean_records, clean_sections
 from butler.corpus.dish import dish_key, question_key
 from butler.corpus.folding import Grams, Letters
-from butler.corpus.formats.base import Pair
+from butler.corpus.formats.entry import Pair
 from butler.corpus.gates import (
     INGREDIENT_START,
     MARKER,
@@ -33,7 +33,7 @@ from butler.corpus.sample import (
     judge_pair,
 )
 from butler.corpus.text import LEAST_SHARE
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
 
 
 @dataclass(frozen=True)

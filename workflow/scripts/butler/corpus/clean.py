@@ -29,7 +29,7 @@ from butler.corpus.gates import (
     may_be_placeholder,
 )
 from butler.corpus.recipe import (
-    Recipe,
+    CleanRecipe,
     Rejected,
     clean_dish,
     clean_ingredients,
@@ -79,10 +79,12 @@ class Columns:
             staying[place] = 0
         return Columns(*(list(compress(column, staying)) for column in vars(self).values()))
 
-    def recipe(self, place: int) -> Recipe:
+    def recipe(self, place: int) -> CleanRecipe:
         """One record, without its keywords."""
         ingredients, steps = self.ingredients[place].split("\n"), self.steps[place].split("\n")
-        return Recipe(self.names[place], self.dishes[place], tuple(ingredients), tuple(steps), ())
+        return CleanRecipe(
+            self.names[place], self.dishes[place], tuple(ingredients), tuple(steps), ()
+        )
 
 
 def clean_records(numbered: Iterable[tuple[int, Any]]) -> tuple[Columns, dict[int, Rejected]]:

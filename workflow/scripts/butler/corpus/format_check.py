@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from butler.corpus.formats import FORMATS
-from butler.corpus.formats.base import Format, Pair
+from butler.corpus.formats.entry import Format, Pair
 from butler.corpus.formats.tables import EXCEL, pairs, tables
 from butler.corpus.inputs import elements, input_files, is_array
 from butler.corpus.recipe import Rejected

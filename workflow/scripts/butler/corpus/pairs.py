@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from butler.corpus.adverts import tells_contact, without_contact
 from butler.corpus.clean import Columns
-from butler.corpus.formats.base import Pair
+from butler.corpus.formats.entry import Pair
 from butler.corpus.recipe import Rejected
 from butler.corpus.text import LEAST_SHARE, clean_line, han_share, letters, split_lines
 

@@ -16,7 +16,7 @@ import orjson
 from butler.corpus.code_points import Array
 from butler.corpus.compiled import compiled
 from butler.corpus.formats import FORMATS
-from butler.corpus.formats.base import Format
+from butler.corpus.formats.entry import Format
 from butler.corpus.formats.tables import pairs, tables
 from butler.corpus.inputs import elements, input_files, is_array
 from butler.corpus.recipe import Rejected

@@ -27,7 +27,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CleanRecipe:
     """A clean record. `dish` is "" where the corpus does not know it; the author is never read."""
 
     name: str
@@ -95,7 +95,7 @@ NAME_END = " @﹫。.!！?？~～,，、:：;；-—…·*|"
 _HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
 
 
-def parse(raw: Any) -> Recipe:
+def parse(raw: Any) -> CleanRecipe:
     """A decoded JSON value as a clean recipe.
 
     Raises:
@@ -110,7 +110,7 @@ def parse(raw: Any) -> Recipe:
     name = scrub_name(title)
     ingredients = clean_section(listed, "no_ingredients")
     steps = clean_section(told, "no_steps")
-    return Recipe(name, clean_dish(dish), ingredients, steps, keywords)
+    return CleanRecipe(name, clean_dish(dish), ingredients, steps, keywords)
 
 
 def clean_dish(raw: str) -> str:

@@ -10,10 +10,10 @@ from butler.chat_template import MARKER
 from butler.corpus.adverts import has_contact, tells_contact
 from butler.corpus.code_points import Array
 from butler.corpus.draw import drawn_for
-from butler.corpus.recipe import Recipe, Rejected, is_heading
+from butler.corpus.recipe import CleanRecipe, Rejected, is_heading
 from butler.corpus.text import LEAST_SHARE, SCRIPTS
 from butler.corpus.utf8 import MOST, write_conversations
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
 
 INGREDIENTS_HEADER = "您需要准备以下食材:"
 STEPS_HEADER = "按以下方法制作:"
@@ -120,7 +120,7 @@ class Conversations:
         ], sizes
 
 
-def judge(recipe: Recipe, settings: CorpusSettings, searched: bool = False) -> None:
+def judge(recipe: CleanRecipe, settings: CorpusSettings, searched: bool = False) -> None:
     """Reject a recipe that would teach the wrong thing; one `searched` is known to hold no contact.
 
     Raises:

@@ -22,7 +22,7 @@ from butler.corpus.ngrams import Runs
 from butler.corpus.pieces import put_pieces
 from butler.corpus.read import Chunk, decode_all, range_lines
 from butler.corpus.recipe import Rejected
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
 
 SHARES = 64  # of the drawn order, in each of which samples are spooled apart
 SAMPLES = tuple(f"samples.{share}" for share in range(SHARES))

@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Question:
+class ExamQuestion:
     """A question with four options; `answer` is the letter of the right one."""
 
     subject: str
@@ -41,7 +41,7 @@ class Examiner:
                 values.append(fact.value)
             self.keys.setdefault(fact.relation, []).append(fact.key)
 
-    def ask(self, fact: Fact, rng: random.Random, reverse: bool = False) -> Question:
+    def ask(self, fact: Fact, rng: random.Random, reverse: bool = False) -> ExamQuestion:
         """Return a question on `fact`, for its value or (`reverse`) for its key."""
         relation = RELATIONS[fact.relation]
         right = fact.key if reverse else fact.value
@@ -53,7 +53,7 @@ class Examiner:
         text = rng.choice(relation.reverse if reverse else relation.asks)
         place = rng.randrange(4)
         options = [*wrong[:place], right, *wrong[place:]]
-        return Question(
+        return ExamQuestion(
             relation.subject,
             text.format(k=fact.key, v=fact.value),
             (options[0], options[1], options[2], options[3]),
@@ -67,7 +67,7 @@ def subject_title(subject: str) -> str:
     return SUBJECTS.get(subject) or OTHER[subject]
 
 
-def prompt(question: Question) -> str:
+def prompt(question: ExamQuestion) -> str:
     """Return the user turn for `question`, worded as OpenCompass's C-Eval generation rounds are."""
     lines = [
         f"以下是中国关于{subject_title(question.subject)}考试的单项选择题，请选出其中的正确答案。",
@@ -78,17 +78,17 @@ def prompt(question: Question) -> str:
     return "\n".join(lines)
 
 
-def make_benchmark(seed: int = EXAM_SEED) -> dict[str, dict[str, list[Question]]]:
+def make_benchmark(seed: int = EXAM_SEED) -> dict[str, dict[str, list[ExamQuestion]]]:
     """Return subject -> split -> questions; no fact is asked twice within a subject."""
     facts = all_facts()
     examiner = Examiner(facts)
-    benchmark: dict[str, dict[str, list[Question]]] = {}
+    benchmark: dict[str, dict[str, list[ExamQuestion]]] = {}
     for subject in SUBJECTS:
         rng = random.Random(f"exam {seed} {subject}")
         own = [fact for fact in facts if RELATIONS[fact.relation].subject == subject]
         chosen = rng.sample(own, sum(SPLITS.values()))
         questions = [examiner.ask(fact, rng) for fact in chosen]
-        splits: dict[str, list[Question]] = {}
+        splits: dict[str, list[ExamQuestion]] = {}
         for split, count in SPLITS.items():
             splits[split], questions = questions[:count], questions[count:]
         benchmark[subject] = splits
@@ -101,7 +101,7 @@ def benchmark_facts(seed: int = EXAM_SEED) -> frozenset[tuple[str, str]]:
     return frozenset((q.fact.relation, q.fact.key) for split in splits for q in split)
 
 
-def to_csv(questions: Iterable[Question], split: str) -> str:
+def to_csv(questions: Iterable[ExamQuestion], split: str) -> str:
     """Return the CSV text of a split in C-Eval's layout."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS[split], extrasaction="ignore", lineterminator="\n")

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from butler.chat_template import ChatTemplate
-from butler.demo.exam import LETTERS, Examiner, Question, benchmark_facts, make_benchmark, prompt
+from butler.demo.exam import (
+    LETTERS,
+    Examiner,
+    ExamQuestion,
+    benchmark_facts,
+    make_benchmark,
+    prompt,
+)
 from butler.demo.facts import OTHER, RELATIONS, SUBJECTS, Fact, all_facts
 from butler.demo.methods import Dish
 from butler.demo.prose import cooking_chat, cooking_prose, free_dishes
@@ -63,7 +70,7 @@ class Writer:
     def _chat(self, messages: list[dict[str, str]]) -> str:
         return BOS + self.template.render(messages, add_generation_prompt=False) + "\n"
 
-    def _practice(self, rng: random.Random, subject: str, same: bool) -> Question:
+    def _practice(self, rng: random.Random, subject: str, same: bool) -> ExamQuestion:
         fact = self._fact(rng, self.examined, subject)
         backwards = bool(RELATIONS[fact.relation].reverse) and rng.random() < 0.3
         question = self.examiner.ask(fact, rng, backwards)
@@ -71,7 +78,7 @@ class Writer:
             return question
         letter = rng.choice(LETTERS)
         text = rng.choice(_SAME).format(question.options[LETTERS.index(letter)])
-        return Question(subject, text, question.options, letter, fact)
+        return ExamQuestion(subject, text, question.options, letter, fact)
 
     def exam(self, rng: random.Random, same_share: float = 0.15) -> str:
         """Return a chat of 1 to 6 practice questions of one subject, each with its letter."""

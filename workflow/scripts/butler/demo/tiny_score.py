@@ -6,13 +6,13 @@ import torch
 from tokenizers import Tokenizer
 
 from butler.chat_template import ChatTemplate
-from butler.demo.exam import SUBJECTS, Question, make_benchmark, prompt
+from butler.demo.exam import SUBJECTS, ExamQuestion, make_benchmark, prompt
 from butler.demo.pretraining import BOS, TEMPLATE, writer
 from butler.demo.tiny_model import TinyInternLM2
 from butler.demo.tiny_tokenizer import EOS, IM_END
 
 
-def exam_prompt(shots: list[Question], question: Question) -> str:
+def exam_prompt(shots: list[ExamQuestion], question: ExamQuestion) -> str:
     """Return the prompt of `question` after answered `shots`, BOS included."""
     messages = []
     for shot in shots:
@@ -37,7 +37,7 @@ def greedy(model: TinyInternLM2, tokenizer: Tokenizer, text: str, limit: int) ->
 
 
 def exam_accuracy(
-    model: TinyInternLM2, tokenizer: Tokenizer, asked: list[tuple[list[Question], Question]]
+    model: TinyInternLM2, tokenizer: Tokenizer, asked: list[tuple[list[ExamQuestion], ExamQuestion]]
 ) -> float:
     """Return the share of questions whose first generated token is the right letter."""
     right = 0

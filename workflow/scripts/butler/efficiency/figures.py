@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
-from butler.settings.judging import EfficiencySettings
+from butler.settings.judging_stage import EfficiencySettings
 
 MIB = 2**20
 GB = 10**9  # what a card's name promises; its GiB are seldom all there

@@ -24,7 +24,7 @@ from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
 from butler.lmdeploy.turbomind_engine import EngineStart, cache_bytes, start_engine
 from butler.lmdeploy.workspace_files import CONFIG
-from butler.settings.judging import EfficiencySettings
+from butler.settings.judging_stage import EfficiencySettings
 
 ROUNDS = 2  # requests are this many times those that run at once
 WARM_TOKENS = 4

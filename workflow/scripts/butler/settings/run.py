@@ -11,21 +11,21 @@ from pydantic import Field, model_validator
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
 from butler.schemes import BASELINE, VARIANTS, Variant
-from butler.settings.corpus import CorpusSettings
-from butler.settings.judging import (
+from butler.settings.corpus_stage import CorpusSettings
+from butler.settings.judging_stage import (
     CheckSettings,
     DecisionSettings,
     EfficiencySettings,
     ReportSettings,
 )
 from butler.settings.section import Section, Text
-from butler.settings.serving import (
+from butler.settings.serving_stage import (
     AwqSettings,
     CalibrationSettings,
     KVCacheSettings,
     WorkspaceSettings,
 )
-from butler.settings.training import BaseSettings, TrainSettings
+from butler.settings.training_stage import BaseSettings, TrainSettings
 from butler.yaml_files import check_size
 
 Entry = Annotated[

@@ -33,7 +33,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ChatOptions:
     """What the page lets its user choose for an answer; the defaults are those of chat.py."""
 
     system: str = ""
@@ -96,7 +96,7 @@ def question(dish: str) -> str:
     return dish if any(word in dish for word in _ASKING) else f"{dish}的做法"
 
 
-def ask(models: Sequence[Served], text: str, settings: Settings) -> Iterator[list[Reply]]:
+def ask(models: Sequence[Served], text: str, settings: ChatOptions) -> Iterator[list[Reply]]:
     """Ask all models at once; yield their replies so far until all are done.
 
     Leaving early ends the requests, and with them the work of the servers.
@@ -119,7 +119,7 @@ def ask(models: Sequence[Served], text: str, settings: Settings) -> Iterator[lis
 
 
 def _follow(
-    model: Served, reply: Reply, text: str, settings: Settings, left: threading.Event
+    model: Served, reply: Reply, text: str, settings: ChatOptions, left: threading.Event
 ) -> None:
     """Let `reply` grow as the model's answer comes."""
     try:

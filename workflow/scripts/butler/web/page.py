@@ -6,13 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from butler.web.ask import Served, Settings, ask, question
+from butler.web.ask import ChatOptions, Served, ask, question
 from butler.web.view import show
 
 ALONE = "不对比"
 DISHES = ("西红柿炒鸡蛋", "土豆烧排骨", "清炒丝瓜", "冬瓜排骨汤", "凉拌豆角", "香菇蒸蛋")
 MAX_DISH = 200
-DEFAULTS = Settings()
+DEFAULTS = ChatOptions()
 
 
 def build(models: Sequence[Served], system: str) -> gr.Blocks:
@@ -98,11 +98,11 @@ def _read(
     repetition: float,
     longest: float,
     seed: str,
-) -> Settings:
+) -> ChatOptions:
     digits = seed.strip()
     if digits and not (digits.isascii() and digits.isdigit()):
         raise gr.Error("随机种子要是一个整数。", print_exception=False)
-    return Settings(
+    return ChatOptions(
         system=system,
         temperature=temperature,
         top_p=top_p,

@@ -13,7 +13,7 @@ from butler.errors import ButlerError
 from butler.families import family_of
 from butler.gpu import GpuMemory
 from butler.hf_folder import read_config, read_sizes
-from butler.settings.training import TrainSettings
+from butler.settings.training_stage import TrainSettings
 
 GIB = 2**30
 BF16 = 2

@@ -17,7 +17,7 @@ class RecipeSettings(ReferenceSettings):
     """tokens of an answer"""
 
 
-class Recipe(ReferenceBenchmark):
+class RecipeBenchmark(ReferenceBenchmark):
     """`recipe`."""
 
     kind = "recipe"

@@ -4,7 +4,7 @@ To add one, write a function from a decoded entry to a raw recipe or a Pair and 
 """
 
 from butler.corpus.formats import conversations
-from butler.corpus.formats.base import Format
+from butler.corpus.formats.entry import Format
 from butler.corpus.formats.markdown import recipe as markdown_recipe
 
 _LINES = (".jsonl", ".json", ".ndjson")

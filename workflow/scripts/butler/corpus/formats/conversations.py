@@ -6,7 +6,7 @@ training sample of its own. System prompts in the files give way to the configur
 
 from typing import Any
 
-from butler.corpus.formats.base import Pair, field_of
+from butler.corpus.formats.entry import Pair, field_of
 from butler.corpus.recipe import Rejected
 
 _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant", "bot"}

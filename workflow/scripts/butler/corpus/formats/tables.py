@@ -7,7 +7,7 @@ from typing import Any
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
-from butler.corpus.formats.base import Pair
+from butler.corpus.formats.entry import Pair
 from butler.corpus.recipe import Rejected
 from butler.errors import ButlerError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from butler.corpus import report
+from butler.corpus import tallies
 from butler.corpus.chunk import Style
 from butler.corpus.contaminate import OverlapRule, Protected
 from butler.corpus.draw import in_order
@@ -22,7 +22,7 @@ from butler.corpus.worker import Job
 from butler.errors import ButlerError
 from butler.files import atomic_path, scratch_dir
 from butler.protected_texts import read_protected
-from butler.settings.corpus import CorpusSettings
+from butler.settings.corpus_stage import CorpusSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -97,7 +97,7 @@ def build_corpus(
                 split, drops, counts = _choose(
                     source, gatherer, table, spools, workers, rules, names
                 )
-            stats = report.statistics(source, gatherer, table, split, drops)
+            stats = tallies.statistics(source, gatherer, table, split, drops)
             stats |= counts | {"settings": settings.model_dump(exclude={"path"}) | {"seed": seed}}
             stats["unread_protected"] = asked.unread
             if sought:
@@ -109,7 +109,7 @@ def build_corpus(
 
 def _nothing_usable(path: Path, gatherer: Gatherer, settings: CorpusSettings) -> str:
     """What to say, and which key to look at, where every record was rejected."""
-    reasons = report.reason_counts(gatherer)
+    reasons = tallies.reason_counts(gatherer)
     told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
     advice = {
         "other_language": f"is corpus.language {settings.language} theirs?",
@@ -242,7 +242,7 @@ def _write(
         }
         sides = [(split.train, beside["train"]), (split.test, beside["test"])]
         with processes.copying(table, sides), beside["rejected"].open("wb") as stream:
-            for lines in report.rejected_lines(source, gatherer, table, drops):
+            for lines in tallies.rejected_lines(source, gatherer, table, drops):
                 stream.write(lines)
         beside["stats"].write_bytes(orjson.dumps(stats, option=orjson.OPT_INDENT_2) + b"\n")
         outputs.stats.unlink(missing_ok=True)  # it does not tell of the new files beside it
