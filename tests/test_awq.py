@@ -1,5 +1,6 @@
 """Packing 4-bit weights, how much memory calibration may take, and the benchmark's reading."""
 
+import json
 import sys
 
 import pytest
@@ -74,7 +75,8 @@ def test_phases_are_told_by_what_is_printed(quantising):
 def test_what_cannot_be_quantised_is_one_sentence(
     calibration, settings, sentence, tmp_path, monkeypatch, capsys
 ):
-    (tmp_path / "config.json").write_text('{"hidden_size": 200, "intermediate_size": 256}')
+    sizes = {"hidden_size": 200, "intermediate_size": 256, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | {"num_hidden_layers": 1}))
     words = ["--model", tmp_path, "--text", tmp_path / "train.jsonl", "--out", tmp_path / "awq"]
     words += ["--chat-template", "internlm2_chat", "--calibration", calibration]
     arguments = ["quantise_awq.py", *map(str, words), "--settings", settings]

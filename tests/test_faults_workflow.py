@@ -8,14 +8,16 @@ import time
 
 import pytest
 
-from workflow_state import ROOT, overlay, plan, snakemake
+from workflow_state import ROOT, demo_benchmarks, overlay, plan, snakemake
 
 CORPUS = "build/corpus/train.jsonl"
 
 
 def fast(folder, path="data/demo/recipes.jsonl", **sections):
     """Return the arguments of a run to the corpus of a few records."""
-    return [*overlay(folder, corpus={"path": str(path), "test_size": 10}, **sections), CORPUS]
+    few = {"path": str(path), "test_size": 10}
+    asked = demo_benchmarks(recipe={"questions": 10})
+    return [*overlay(folder, corpus=few, benchmarks=asked, **sections), CORPUS]
 
 
 @pytest.fixture

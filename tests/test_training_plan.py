@@ -5,10 +5,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
+from butler.settings.overlays import read_overlays
 from butler.settings.training_stage import TrainSettings
 from butler.xtuner.memory import (
     GIB,
@@ -26,8 +26,8 @@ H200, CARD_80, CARD_24 = 139 * GIB, 79 * GIB, int(23.5 * GIB)
 
 
 def seven_b(**changed):
-    overlay = (ROOT / "config" / "internlm2_chat_7b.yaml").read_text(encoding="utf-8")
-    return TrainSettings.check(yaml.safe_load(overlay)["train"] | changed)
+    overlay = read_overlays("config/internlm2_chat_7b.yaml", [ROOT])
+    return TrainSettings.check(overlay["train"] | changed)
 
 
 def test_the_shape_of_the_7b_is_read_from_its_config(tmp_path):

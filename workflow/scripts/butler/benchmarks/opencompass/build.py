@@ -11,7 +11,10 @@ from typing import Any
 from butler.benchmarks.registry import read_benchmark
 from butler.errors import ButlerError
 
-_PACKAGE = "butler.benchmarks.opencompass"
+# Whole names, by which butler/imports.py finds the code that an evaluation loads.
+_MODELS = "butler.benchmarks.opencompass.chat_models"
+_PARTS = "butler.benchmarks.opencompass.parts"
+_SCORING = "butler.benchmarks.opencompass.scoring"
 # Roles as the OpenAI API knows them: an example is a user turn and an assistant turn.
 _ROLES = {
     "round": [
@@ -40,9 +43,9 @@ def build_config(settings_path: str) -> dict[str, Any]:
         "models": [_model(settings, longest)],
         "datasets": datasets,
         "infer": _stage("opencompass.tasks.OpenICLInferTask"),
-        "eval": _stage(f"{_PACKAGE}.scoring.ScoringTask"),
+        "eval": _stage(f"{_SCORING}.ScoringTask"),
         "summarizer": {
-            "type": f"{_PACKAGE}.parts.StrictSummarizer",
+            "type": f"{_PARTS}.StrictSummarizer",
             "scores": settings["scores"],
         },
     }
@@ -77,12 +80,12 @@ def _model(settings: dict[str, Any], longest: int) -> dict[str, Any]:
     }
     if settings["url"] is None:
         return shared | {
-            "type": f"{_PACKAGE}.chat_models.TransformersProcess",
+            "type": f"{_MODELS}.TransformersProcess",
             "command": settings["command"],
             "log": settings["log"],
         }
     return shared | {
-        "type": f"{_PACKAGE}.chat_models.LocalServer",
+        "type": f"{_MODELS}.LocalServer",
         "openai_api_base": settings["url"] + "/v1",
         "key": "EMPTY",
         "max_workers": settings["concurrency"],
