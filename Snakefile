@@ -42,10 +42,11 @@ rule environments:
 
 
 rule prepare:
-    """All that needs a network: the environments and the base model; then `all` runs without one."""
+    """All that needs a network, and what can be read of the benchmarks; then `all` needs none."""
     input:
         rules.environments.input,
         "build/base",
+        [f"build/benchmarks/{name}.jsonl" for name in BENCHMARKS if not held_out(name)],
 
 
 # What a run prints of a job: else all its inputs, each module of ours among them.

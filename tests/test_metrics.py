@@ -321,3 +321,16 @@ def test_real_ingredients_lose_their_quantities() -> None:
     assert with_digit / len(names) < 0.03
     whole = ingredient_scores(answer(lines[:9], ["炒"]), answer(lines[:9], ["炒"]))
     assert whole["ingredient_f1"] == 100
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [("34", "3/4"), ("1030", "10:30"), ("5", ".5"), ("102", "10²"), ("23", "2*3"), ("12", "(1,2)")],
+)
+def test_another_number_is_no_exact_match(prediction: str, reference: str) -> None:
+    assert exact_match(prediction, reference) == 0
+    assert exact_match(reference, reference) == 100
+
+
+def test_a_number_is_the_same_with_its_thousands_apart() -> None:
+    assert exact_match("1,000,000", "1000000") == 100

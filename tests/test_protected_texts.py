@@ -226,7 +226,7 @@ def test_what_cannot_be_read_is_named_in_the_counts_and_in_a_warning(tmp_path: P
     )  # fmt: skip
     done = call([sys.executable, SCRIPT, *options])
     assert done.returncode == 0, done.stderr
-    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    warnings = [line for line in done.stderr.splitlines() if "] warning: " in line]
     (warning,) = warnings
     assert "a.parquet" in warning and "and 1 more" in warning
     stats = json.loads((tmp_path / "out" / "stats").read_text(encoding="utf-8"))
@@ -326,3 +326,23 @@ def test_the_demo_benchmark_is_read_question_and_options() -> None:
     assert len(texts) == 100
     text = texts["middle_school_history_val 0"]
     assert len(text.split("\n")) == 5
+
+
+def test_what_is_said_before_every_question_does_not_hide_it(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    record = {"system": "你是厨师。" * 30, "input": "青菜豆腐汤要煮几分钟？", "output": "五分钟"}
+    path.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [text for _, text in protected_texts([path])] == ["青菜豆腐汤要煮几分钟？"]
+
+
+def test_an_option_that_is_called_like_an_answer_makes_no_headings(tmp_path: Path) -> None:
+    path = tmp_path / "chemistry_test.csv"
+    path.write_text("Which metal is the most valuable?,Gold,Silver,Tin,Copper,A\n" * 2)
+    found = [text for _, text in protected_texts([path])]
+    assert len(found) == 2 and all("Gold" in text and "most valuable" in text for text in found)
+
+
+def test_a_table_with_tabs_is_read_whatever_its_name_says(tmp_path: Path) -> None:
+    path = tmp_path / "trivia-dev.qa.csv"
+    path.write_text('"Who wrote ""Emma"", in 1815?"\t"[\'Jane Austen\']"\n')
+    assert "Emma" in protected_texts([path])[0][1]

@@ -171,6 +171,26 @@ def test_a_changed_answer_repeats_the_evaluation_and_not_the_training(
     assert changed_data(with_own_data, tmp_path_factory, another_letter) == of_benchmark("ceval")
 
 
+def test_the_same_questions_in_another_folder_train_nothing_anew(with_own_data, tmp_path_factory):
+    folder, _ = with_own_data
+    state = copy_state(folder, tmp_path_factory.mktemp("state"))
+    moved = state / "moved"
+    shutil.copytree(folder / "ceval", moved)
+    (moved / ".DS_Store").write_bytes(b"\0")
+    found = stale(state, *overlay(state, benchmarks=demo_benchmarks(ceval={"path": str(moved)})))
+    assert found == of_benchmark("ceval") | CONFIG_COPY
+
+
+def test_another_share_of_cut_samples_trains_nothing_anew(state):
+    found = stale(state, *overlay(state, checks={"cut_samples": 0.2}))
+    assert found == REPORT | CONFIG_COPY
+
+
+def test_questions_are_read_with_the_session_that_they_must_fit(tmp_path):
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", "build/benchmarks/ceval.jsonl")
+    assert "--session-len 2048" in text
+
+
 def test_a_changed_question_makes_the_corpus_anew(with_own_data, tmp_path_factory):
     def another_question(text):
         head, *rows = text.splitlines(keepends=True)

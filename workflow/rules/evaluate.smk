@@ -11,8 +11,9 @@
 rule questions:
     """Read what a benchmark asks; stop the run if it cannot be asked.
 
-    With nothing beside it and before all that may run: what cannot be asked is told before the
-    training, not hours after it.
+    First of all that can run, and with nothing beside it: what cannot be asked is to be told before
+    the training. It waits for the environment of its tool, and where that is built last, a training
+    may have begun; `snakemake prepare` builds them all and reads the questions that it can.
     """
     input:
         code=lambda w: code("questions.py", *reading_code(w.benchmark)),
@@ -34,9 +35,11 @@ rule questions:
         repository=lambda w: str(ROOT),
         settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
         held_out=lambda w: option("--held-out", held_out(w.benchmark)),
+        session_len=settings.workspace.session_len,
     shell:
         "{params.python:q} {input.code[0]:q} --benchmark {params.settings:q} "
-        "--repository {params.repository:q} {params.held_out} --out {output} > {log} 2>&1"
+        "--repository {params.repository:q} {params.held_out} --session-len {params.session_len} "
+        "--out {output} > {log} 2>&1"
 
 
 rule evaluate:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError, run_cli
+from butler.progress import say
 from butler.settings.corpus_stage import CorpusSettings
 
 FILES = {
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unread := stats["unread_protected"]:
         (first, why), count = next(iter(unread.items())), len(unread)
         others = f" and {count - 1} more ({arguments.stats} names them)" if count > 1 else ""
-        print(f"warning: not protected, as it cannot be read: {first} ({why}){others}")
+        say("corpus", f"warning: not protected, as it cannot be read: {first} ({why}){others}")
     print(
         f"{stats['read']} read: {stats['train']} to train, {stats['test']} to test, "
         f"{stats['rejected']} rejected {stats['reasons']}"

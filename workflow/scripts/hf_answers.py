@@ -29,11 +29,13 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Answer until the input ends."""
     arguments = parse_arguments()
+    # What a model's own code prints is no answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
     model = FolderModel(arguments.model, arguments.trust_remote_code)
     for line in sys.stdin:
         batch = json.loads(line)
         for index, text in model.answers(batch["chats"], batch["max_new_tokens"]):
-            print(json.dumps({"index": index, "text": text}), flush=True)
+            print(json.dumps({"index": index, "text": text}), file=answers, flush=True)
 
 
 class FolderModel:

@@ -17,7 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--benchmark", required=True, help="an entry of the configuration's benchmarks, as JSON")
     add("--repository", required=True, type=Path, help="where relative paths start")
     add("--held-out", type=Path, help="test.jsonl, for a benchmark that asks it")
-    add("--session-len", type=int, help="tokens of a prompt and its answer, if they are known")
+    add("--session-len", required=True, type=int, help="tokens of a prompt and its answer")
     add("--out", required=True, type=Path)
     return parser.parse_args()
 
@@ -38,9 +38,8 @@ def main() -> None:
         os.environ["HF_HOME"] = scratch
         try:
             questions = kind.read(settings, repository, held_out)
-            if arguments.session_len is not None:
-                asked = kind.data_sets(settings, repository, out)
-                kind.check_length(settings.name, asked, arguments.session_len)
+            asked = kind.data_sets(settings, repository, out)
+            kind.check_length(settings.name, asked, arguments.session_len)
         finally:
             os.chdir(home)
     write_sheet(out, questions)

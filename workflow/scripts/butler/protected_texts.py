@@ -33,6 +33,11 @@ _QUESTION = re.compile(
     r"questions?|prompts?|query|queries|problems?|inputs?|instructions?|stem|turns"
     r"|问题|提问|题目|题干"
 )
+_INSTRUCTION = "system"  # what stands before every question is none, and would hide a short one
+# Of a table without a question by that name: an option may be called like other words for answers.
+_ANSWER_HEADINGS = frozenset(
+    ("answer", "answers", "label", "labels", "target", "output", "response", "答案", "回答", "标签")
+)
 _MARKS = re.compile(r"[\W_]+")
 _OPTION = re.compile("[A-Z]|option[a-z0-9]", re.IGNORECASE)
 _NO_QUESTION = re.compile(r"\s*(?:[A-Za-z]|[-+]?[\d.,]+)?\s*")  # a number, a letter, or nothing
@@ -146,6 +151,9 @@ def _asked(path: Path, text: str) -> Asked:
 
 
 def _table(path: Path, text: str, delimiter: str) -> Asked:
+    first = text.lstrip("\n").partition("\n")[0]
+    if "\t" in first:
+        delimiter = "\t"  # as of NQ's and TriviaQA's tables, whatever their files are called
     limit = csv.field_size_limit(MAX_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -170,7 +178,7 @@ def _table(path: Path, text: str, delimiter: str) -> Asked:
 
 def _are_headings(row: Sequence[str], keys: Sequence[str]) -> bool:
     """Whether the first row of a table names its columns, one of them a question or an answer."""
-    known = any(_QUESTION.fullmatch(key) or _ANSWER.fullmatch(key) for key in keys)
+    known = any(_QUESTION.fullmatch(key) or key in _ANSWER_HEADINGS for key in keys)
     named = [cell for cell in row if cell]
     return known and max(map(len, row)) <= _HEADING_LENGTH and len(set(named)) == len(named)
 
@@ -245,9 +253,9 @@ def _texts_of(value: Any) -> Asked:
 
 
 def _is_answer(name: str) -> bool:
-    """Whether a field holds the answer, or only numbers the question."""
+    """Whether a field holds no question: the answer, its number, or what is said before it."""
     key = _key(name)
-    return key in ("id", "taskid") or _ANSWER.fullmatch(key) is not None
+    return key in ("id", "taskid", _INSTRUCTION) or _ANSWER.fullmatch(key) is not None
 
 
 def _own_number(value: Mapping[str, Any]) -> str | None:

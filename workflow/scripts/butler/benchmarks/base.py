@@ -10,21 +10,28 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from butler.benchmarks.question_sheet import Question
 from butler.errors import ButlerError
 from butler.imports import SCRIPTS, code_of
 from butler.settings.section import Positive, Section, Text
 
+TAKEN = ("efficiency", "evaluation")  # of results/efficiency_VARIANT.csv and of the checks
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 LOADED = SCRIPTS / "butler" / "benchmarks" / "opencompass"  # what OpenCompass loads by name
+
+
+def _free(name: str) -> str:
+    if name in TAKEN:
+        raise ValueError(f"takes another name than {name}, which is that of other results")
+    return name
 
 
 class BenchmarkSettings(Section):
     """One entry of `benchmarks` in the configuration."""
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=NAME), AfterValidator(_free)]
     """what its results are called: results/NAME_VARIANT.csv"""
     kind: str
     label: Text | None = None

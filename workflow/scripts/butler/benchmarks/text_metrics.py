@@ -1,4 +1,4 @@
-"""How near a text is to another, in Chinese, English and other languages; all 0 to 100.
+"""How near a text is to another, in Chinese, English and what else has spaces; all 0 to 100.
 
 A metric of two texts reads both in the script of the reference: words as jieba cuts them where it
 has Han characters, else the words between spaces and punctuation, in small letters.
@@ -13,8 +13,12 @@ from typing import Any
 REPEATED_WORDS = 4  # words in a sequence that `repetition` counts
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = re.compile(r"\w+")
-# What makes another number of a number stays: the point in 3.5, the sign of -2, the % of 5%.
-_OF_A_NUMBER = re.compile(r"(?<=\d)\.(?=\d)|-(?=\d)|(?<=[\d\s])%")
+# What makes another number of a number stays: the point in 3.5, the sign of -2, the % of 5%, the
+# stroke of 3/4, the comma of (1,2); not that of 1,000.
+_OF_A_NUMBER = re.compile(
+    r"(?<=\d)[/:*^](?=\d)|[.-](?=\d)|(?<=[\d\s])%|(?<=\d),(?=\d)(?!\d{3}(?!\d))"
+)
+_RAISED = {ord(one): f"^{digit}" for digit, one in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}  # which NFKC folds
 
 
 def has_han(text: str) -> bool:
@@ -103,9 +107,9 @@ def chrf(prediction: str, reference: str) -> float:
 def normalised(text: str) -> str:
     """Return a text without what two right answers may differ in: width, case, punctuation, space.
 
-    Full-width forms are folded (NFKC); a number keeps its point, its sign and its %.
+    Full-width forms are folded (NFKC); a number keeps what makes another number of it.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text.translate(_RAISED)).casefold()
     kept = {match.start() for match in _OF_A_NUMBER.finditer(folded)}
     return "".join(
         letter

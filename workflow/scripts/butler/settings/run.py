@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
+from butler.lmdeploy.release import RELEASES
 from butler.schemes import BASELINE, VARIANTS, Variant
 from butler.settings.corpus_stage import CorpusSettings
 from butler.settings.judging_stage import (
@@ -62,7 +63,7 @@ class Settings(Section):
     """auto | cpu | cuda: where training, merging and quantisation run"""
     engine: Literal["auto", "reference", "turbomind"] = "auto"
     """auto | reference | turbomind: what serves a workspace"""
-    lmdeploy: Literal["0.7.3", "latest"] = "0.7.3"
+    lmdeploy: Literal[tuple(RELEASES)] = "0.7.3"  # type: ignore[valid-type]
     """0.7.3 | latest: which LMDeploy serves; latest takes model folders, on CUDA"""
     corpus: CorpusSettings = Field(default_factory=CorpusSettings)
     base: BaseSettings = Field(default_factory=BaseSettings)
@@ -104,10 +105,6 @@ class Settings(Section):
     def chosen(self) -> dict[str, Variant]:
         """Return the variants of this run by name."""
         return {name: VARIANTS[name] for name in self.variants}
-
-    def benchmark(self, name: str) -> BenchmarkSettings:
-        """Return the benchmark of that name."""
-        return next(one for one in self.benchmarks if one.name == name)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -47,7 +47,10 @@ class OpenCompass(Benchmark):
     def files(cls, settings: OpenCompassSettings, repository: Path) -> list[Path]:
         """Return the file, or all files of the folder."""
         path = repository / settings.path
-        return sorted(file for file in path.rglob("*") if file.is_file()) or [path]
+        files = (file for file in path.rglob("*") if file.is_file())
+        # Hidden files are a system's or a tool's.
+        shown = [f for f in files if not any(p[0] == "." for p in f.relative_to(path).parts)]
+        return sorted(shown) or [path]
 
     @classmethod
     def check(cls, settings: OpenCompassSettings, repository: Path, test_size: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from opencompass.models import BaseAPIModel, OpenAISDK
 from opencompass.utils.prompt import PromptList
 
-from butler.tools import dies_with_us
+from butler.process import dies_with_us, stop
 
 _API_ROLES = {"HUMAN": "user", "BOT": "assistant", "SYSTEM": "system"}
 
@@ -142,7 +142,8 @@ class TransformersProcess(_WholeChats, BaseAPIModel):
                 answer = json.loads(given.readline())
                 answers[answer["index"]] = self._answer(answer["text"])
         except (OSError, ValueError) as error:  # its input or its output is closed
-            code = self._process.wait()
+            stop(self._process)  # it may be waiting for us
+            code = self._process.returncode
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise RuntimeError(
                 f"the Hugging Face model's process ended with code {code} after {len(answers)} of "
