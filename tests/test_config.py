@@ -116,6 +116,11 @@ def test_the_shipped_configuration_is_every_default():
             "benchmark recipe asks 200 questions, but corpus.test_size holds out 60 records",
         ),
         ("benchmarks.0.path", "data/nowhere", "data/nowhere"),
+        (
+            "corpus.path",
+            "my {recipes}.jsonl",
+            "key 'corpus.path' 'my {recipes}.jsonl' holds a brace",
+        ),
         ("corpus.path", "data/nowhere.jsonl", "corpus.path data/nowhere.jsonl is neither a file"),
         (
             "corpus.format",

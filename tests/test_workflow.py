@@ -233,6 +233,18 @@ def test_a_variant_that_is_not_chosen_is_made_by_its_name(tmp_path):
     assert "makes: workspaces/w4kv4" in text and "makes: results/checks/w4kv4.json" in text
 
 
+def test_a_variant_by_its_name_is_checked_like_a_chosen_one(tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(ROOT / "data" / "base" / "tiny", base)
+    sizes = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps(sizes | {"intermediate_size": 200}))
+    named = {"model": str(base), "remote_code": str(base)}
+    arguments = overlay(tmp_path, variants=["fp16"], base=named)
+    text = plan(tmp_path, "--dry-run", *arguments, "results/ceval_w4.csv", check=False)
+    assert "intermediate_size 200 is no multiple of awq.group_size 128" in text
+    plan(tmp_path, "--dry-run", *arguments, "results/ceval_kv8.csv")
+
+
 def test_the_base_is_judged_through_its_own_folder_by_name(tmp_path):
     text = plan(tmp_path, "--dry-run", "results/ceval_base-hf.csv")
     assert "evaluate_hugging_face: " in text and "workspaces/" not in text

@@ -19,7 +19,7 @@ from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
-from butler.settings.cross_checks import check_clock, check_device, check_run
+from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
 from butler.settings.overlays import KEY as OVERLAYS, joined, read_overlays
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
@@ -33,7 +33,7 @@ def told(function, *arguments):
     """Return what a function of ours returns; what it finds wrong ends Snakemake as one sentence."""
     try:
         return function(*arguments)
-    except ButlerError as error:
+    except (ButlerError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 
@@ -158,6 +158,17 @@ def model_folder(weights):
 def served_from(weights):
     """Return the folder whose files are served for these weights: a workspace or a model."""
     return f"build/workspace/{weights}" if RELEASE.workspaces else model_folder(weights)
+
+
+def wanted(variant):
+    """Return a variant, or the base, that was asked for; told before the first job if it cannot be."""
+    told(check_variant, settings, KNOWN[variant], ROOT)
+    return KNOWN[variant]
+
+
+def kv_limit(kv):
+    """Return how much likelihood a quantised KV cache may cost."""
+    return settings.checks.kv_nll.get(kv.name, kv.limit)
 
 
 def static_parameters(variant):

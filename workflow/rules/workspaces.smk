@@ -114,7 +114,7 @@ rule variant:
     """Hard-link a workspace and give it the engine's settings of one variant."""
     input:
         **tool("lmdeploy", "variant.py"),
-        weights=lambda w: served_from(KNOWN[w.variant].weights.name),
+        weights=lambda w: served_from(wanted(w.variant).weights.name),
         kv_parameters=lambda w: static_parameters(w.variant),
     output:
         directory("workspaces/{variant}"),
@@ -162,7 +162,7 @@ rule check_kv_cache:
     params:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
-        limit=lambda w: settings.checks.kv_nll[KNOWN[w.variant].kv.name],
+        limit=lambda w: kv_limit(KNOWN[w.variant].kv),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--held-out {input.held_out} --chat-template {params.template} --limit {params.limit} "

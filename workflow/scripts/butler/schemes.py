@@ -50,8 +50,8 @@ class KVScheme:
     policies: Mapping[tuple[int, ...], int]
     label: Mapping[str, str]
     agreement: float
+    limit: float
     identical: float = 0.95
-    limit: float | None = None
     static: bool = False
 
     @property
@@ -98,6 +98,7 @@ KV_CACHES = {
             {(0,): 0},
             {"zh": "fp16 KV 缓存", "en": "fp16 KV cache"},
             agreement=0.002,
+            limit=0.0,  # there is nothing to lose against itself
         ),
         KVScheme(
             "int8",

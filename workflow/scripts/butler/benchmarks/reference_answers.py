@@ -24,7 +24,7 @@ from butler.benchmarks.base import Benchmark, BenchmarkSettings
 from butler.benchmarks.question_files import QuestionRecord, read_questions
 from butler.benchmarks.question_sheet import Question
 from butler.errors import ButlerError
-from butler.settings.section import Positive, Text
+from butler.settings.section import FileName, Positive
 
 _PARTS = "butler.benchmarks.opencompass.parts"
 
@@ -32,7 +32,7 @@ _PARTS = "butler.benchmarks.opencompass.parts"
 class ReferenceSettings(BenchmarkSettings):
     """Questions of a file, or the held-out part of the corpus."""
 
-    path: Text | None = None
+    path: FileName | None = None
     """JSON lines or CSV of questions and answers; null: the held-out part of the corpus"""
     questions: Positive | None = None
     """the first so many; null asks all"""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from butler.corpus.formats import FORMATS
-from butler.settings.section import Count, Positive, Section, Text
+from butler.settings.section import Count, FileName, Positive, Section, Text
 
 LEAST_ALIKE = 0.1  # below it nearly every pair of records is a near-duplicate of the other
 
@@ -59,7 +59,7 @@ class Decontaminate(Section):
 class CorpusSettings(Section):
     """From raw records to training and test conversations (docs/corpus.md)."""
 
-    path: Text = "data/demo/recipes.jsonl"
+    path: FileName = "data/demo/recipes.jsonl"
     """a file or a folder; plain, .gz or .zst"""
     format: Literal[tuple(FORMATS)] = "xiachufang"  # type: ignore[valid-type]
     language: Literal["zh", "en"] | None = "zh"

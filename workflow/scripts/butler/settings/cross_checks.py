@@ -23,7 +23,7 @@ from butler.model_folder import (
     check_served,
     model_config,
 )
-from butler.schemes import KV_CACHES
+from butler.schemes import KV_CACHES, Variant
 from butler.settings.run import Settings
 
 CLOCK_SKEW_S = 10  # that a file server may be ahead of us
@@ -42,9 +42,9 @@ def check_run(settings: Settings, repository: Path, gpu: bool) -> None:
             user's own path.
     """
     check_rooms(settings)
-    check_schemes(settings)
     check_engine(settings, gpu)
     check_base(settings, repository)
+    check_schemes(settings, repository)
     check_corpus(settings, repository)
     for benchmark in settings.benchmarks:
         KINDS[benchmark.kind].check(benchmark, repository, settings.corpus.test_size)
@@ -67,13 +67,12 @@ def check_rooms(settings: Settings) -> None:
     check_session(settings.efficiency, length)
 
 
-def check_schemes(settings: Settings) -> None:
+def check_schemes(settings: Settings, repository: Path) -> None:
     """Check that each chosen variant can be made, served and checked.
 
     Raises:
         ButlerError: one sentence that names the variant and what lacks.
     """
-    release = RELEASES[settings.lmdeploy]
     limits = settings.checks.kv_nll
     if unknown := sorted(set(limits) - {one.name for one in KV_CACHES.values() if one.quantised}):
         raise ButlerError(
@@ -81,11 +80,25 @@ def check_schemes(settings: Settings) -> None:
             f"{', '.join(one.name for one in KV_CACHES.values() if one.quantised)}"
         )
     for variant in settings.chosen().values():
-        if variant.kv.policy(number(release.version)) is None:
-            raise ButlerError(
-                f"config: variants names {variant.name}, but lmdeploy: {settings.lmdeploy} has no "
-                f"{variant.kv.name} KV cache"
-            )
+        check_variant(settings, variant, repository)
+
+
+def check_variant(settings: Settings, variant: Variant, repository: Path) -> None:
+    """Check that a variant, also one that is asked for by its name alone, can be made and served.
+
+    Raises:
+        ButlerError: one sentence that names the variant and what lacks.
+    """
+    release = RELEASES[settings.lmdeploy]
+    if variant.kv.policy(number(release.version)) is None:
+        raise ButlerError(
+            f"config: variant {variant.name} is asked for, but lmdeploy: {settings.lmdeploy} has "
+            f"no {variant.kv.name} KV cache"
+        )
+    base = settings.base.model
+    if variant.weights.quantised and (repository / base).is_dir():
+        config = model_config(repository / base, base)
+        check_group_size(config, settings.awq.group_size, base)
 
 
 def check_engine(settings: Settings, gpu: bool) -> None:
@@ -140,8 +153,6 @@ def check_base(settings: Settings, repository: Path) -> None:
         check_model_folder(folder, base.model)
         config = model_config(folder, base.model)
         check_served(config, settings.lmdeploy, base.model)
-        if any(one.weights.quantised for one in settings.chosen().values()):
-            check_group_size(config, settings.awq.group_size, base.model)
         check_split(settings.workspace.tp, model_shape(folder), "config: workspace.tp")
     elif not HUB_ID.fullmatch(base.model):
         raise ButlerError(

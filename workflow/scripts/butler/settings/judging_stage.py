@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from butler.schemes import KV_CACHES
 from butler.settings.section import Limit, Positive, Section
 
 Distinct = Annotated[list[Positive], Field(min_length=1)]
@@ -53,9 +52,7 @@ class CheckSettings(Section):
     """largest weight error in group scales; rounding is 0.5, the fit adds a little"""
     workspace_nll: Limit = 0.002
     """|mean NLL of the workspace − of the HF model it came from|"""
-    kv_nll: dict[str, Limit] = Field(
-        default_factory=lambda: {one.name: one.limit for one in KV_CACHES.values() if one.limit}
-    )
-    """|mean NLL with a quantised KV cache − without|, by its scheme"""
+    kv_nll: dict[str, Limit] = Field(default_factory=dict)
+    """|mean NLL with a quantised KV cache − without|, as int8: 0.02; else its scheme's own limit"""
     blank_answers: Annotated[float, Field(ge=0, le=1)] = 0.99
     """share of a benchmark's answers that may be without text (not of the base)"""

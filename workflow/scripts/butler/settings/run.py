@@ -19,7 +19,7 @@ from butler.settings.judging_stage import (
     EfficiencySettings,
     ReportSettings,
 )
-from butler.settings.section import Section, Text
+from butler.settings.section import FileName, Section
 from butler.settings.serving_stage import (
     AwqSettings,
     CalibrationSettings,
@@ -84,7 +84,7 @@ class Settings(Section):
     decision: DecisionSettings = Field(default_factory=DecisionSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
-    environments: Text = ".envs"
+    environments: FileName = ".envs"
     """where the tools' virtual environments are built"""
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from butler.errors import ButlerError
 from butler.settings.messages import sentence
@@ -16,6 +16,15 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Limit = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _file_name(name: str) -> str:
+    if any(sign in name for sign in "{}\0"):
+        raise ValueError(f"{name!r} holds a brace, which Snakemake takes for a wildcard; rename it")
+    return name
+
+
+FileName = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_file_name)]
 
 
 class Section(BaseModel):

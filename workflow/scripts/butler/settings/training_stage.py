@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from butler.settings.section import Positive, Section, Text
+from butler.settings.section import FileName, Positive, Section, Text
 
 NonNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -13,7 +13,7 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 class BaseSettings(Section):
     """The model that is fine-tuned."""
 
-    model: Text = "data/base/tiny"
+    model: FileName = "data/base/tiny"
     """a folder, or a hub id such as internlm/internlm2-chat-7b"""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     """of a hub id: the commit to pin"""

@@ -12,7 +12,7 @@ from pydantic import Field
 from butler.benchmarks.base import Benchmark, BenchmarkSettings
 from butler.benchmarks.question_sheet import Question
 from butler.errors import ButlerError
-from butler.settings.section import Count, Text
+from butler.settings.section import Count, FileName, Text
 
 
 class OpenCompassSettings(BenchmarkSettings):
@@ -21,7 +21,7 @@ class OpenCompassSettings(BenchmarkSettings):
     kind: Literal["opencompass"]
     dataset: Annotated[str, Field(pattern=r"^[\w-]+$")]
     """the name of OpenCompass' configuration, such as ceval_gen, cmmlu_gen or gsm8k_gen"""
-    path: Text
+    path: FileName
     """its data, laid out as OpenCompass wants it"""
     parts: Annotated[list[Text], Field(min_length=1)] | None = None
     """data sets of the configuration, by OpenCompass' names of them; null asks all"""
