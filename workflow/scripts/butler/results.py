@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from butler.benchmarks.opencompass.proof import AVERAGE, COLUMNS
 from butler.efficiency.figures import THROUGHPUT, chats_on_card
 from butler.errors import ButlerError
 
-SCORE_COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
 EFFICIENCY_METRICS = (
     "weight_bytes",
     "kv_bytes_per_token",
@@ -21,7 +21,6 @@ EFFICIENCY_METRICS = (
     "decode_tokens_per_s",
     "time_to_first_token_s",
 )
-AVERAGE = "average"  # the row of a table that is no data set
 ROUNDED = 0.02  # points: a table's scores and the mean over them have two digits
 CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
 
@@ -131,7 +130,7 @@ def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: s
     """
     path = results / f"{benchmark}_{variant}.csv"
     again = f"evaluate {variant} again"
-    table = _csv(path, SCORE_COLUMNS)
+    table = _csv(path, COLUMNS)
     for column, name in (("benchmark", benchmark), ("variant", variant)):
         if others := sorted(set(table[column].astype(str)) - {name}):
             raise ButlerError(f"{path} has scores of {column} {others[0]}; {again}")

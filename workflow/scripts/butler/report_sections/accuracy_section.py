@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from butler.benchmarks.opencompass.proof import AVERAGE
 from butler.report_sections.charts import Charts, Colours, Dots, dots
 from butler.report_sections.findings import Findings
-from butler.results import AVERAGE, Evaluation
+from butler.results import Evaluation
 from butler.schemes import BASELINE
 from butler.texts import Phrase, phrase
 

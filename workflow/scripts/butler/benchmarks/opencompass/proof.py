@@ -15,6 +15,7 @@ from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
 
 COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
+AVERAGE = "average"  # the row of a table that is no data set
 MIXED = "score"  # what an average over data sets with different main metrics is called
 ANSWER_ROLES = ("BOT", "assistant")
 
@@ -78,7 +79,7 @@ def rows(
         table += [(dataset, metric, score, len(questions)) for metric, score in found]
     names = {metric for metric, _ in main}
     metric = names.pop() if len(names) == 1 else MIXED
-    table.append(("average", metric, sum(score for _, score in main) / len(main), sheet.total))
+    table.append((AVERAGE, metric, sum(score for _, score in main) / len(main), sheet.total))
     return [
         dict(zip(COLUMNS, (sheet.benchmark, variant, *row), strict=True))
         | {"score": f"{row[2]:.2f}"}
