@@ -36,7 +36,8 @@ def verify(
 
     Raises:
         ButlerError: if a data set, a question or a score is missing, an answer went to another
-            question, a prompt that is ours to say was another, or the questions' scores do not add up.
+            question, a prompt that is ours to say was another, or the questions' scores do not add
+            up.
     """
     details = []
     for dataset, questions in sheet.data_sets.items():
