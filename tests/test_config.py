@@ -247,6 +247,7 @@ def test_later_overlays_count_and_one_may_build_on_another(tmp_path):
     [
         ("train: [1\nb: 2\n", "mine.yaml is not YAML: line 2, column 2: expected ',' or ']'"),
         ("- a\n", "overlay mine.yaml is no mapping of keys to values"),
+        ("seed: 1\ntrain: {}\nseed: 2\n", "mine.yaml is not YAML: line 3, column 1: key seed"),
         ("overlays: mine.yaml\n", "overlay mine.yaml builds on itself"),
         ("overlays: other.yaml\n", "overlay other.yaml is no file"),
     ],

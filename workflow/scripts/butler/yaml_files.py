@@ -10,6 +10,21 @@ from butler.errors import ButlerError
 MOST_VALUES = 100_000
 
 
+class _OneOfEachKey(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which PyYAML keeps the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key.value} stands twice", problem_mark=key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(content: bytes, name: str) -> Any:
     """Return the value in `content`; `name` is what an error calls it.
 
@@ -17,7 +32,7 @@ def parse_yaml(content: bytes, name: str) -> Any:
         ButlerError: if it is no YAML, or holds a value that PyYAML cannot make.
     """
     try:
-        value = yaml.safe_load(content.decode("utf-8-sig"))
+        value = yaml.load(content.decode("utf-8-sig"), _OneOfEachKey)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
