@@ -11,7 +11,7 @@ MOST_VALUES = 100_000
 
 
 class _OneOfEachKey(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which PyYAML keeps the last without a word."""
+    """Refuses a key that stands twice in a mapping; PyYAML keeps the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
