@@ -6,6 +6,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from butler.reference.sampling import SEEDS
 from test_server import start, wait_for
 from tiny_workspace import Tiny
 
@@ -42,6 +43,14 @@ def hurried(body: object) -> None:
                 body[name] = 8
 
 
+def within_64_bits(body: object) -> None:
+    """Mend a seed that is valid to the generator alone: it holds bounds against a double's value,
+    and to a double the 1,024 numbers from 2^63 on are the same as the bound."""
+    seed = body.get("seed") if isinstance(body, dict) else None
+    if type(seed) is int and seed not in SEEDS and float(seed) == float(SEEDS[-1]):
+        body["seed"] = SEEDS[-1]
+
+
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_every_answer_is_described(url: str, mode: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -59,6 +68,8 @@ def test_every_answer_is_described(url: str, mode: str) -> None:
             nonlocal asked
             asked += 1
             hurried(case.body)
+            if mode == "positive":
+                within_64_bits(case.body)
             case.call_and_validate(headers=headers)
 
         with suppress(Unsatisfiable):  # a GET without parameters has nothing to get wrong
