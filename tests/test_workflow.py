@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from butler.benchmarks.registry import KINDS
+from butler.devices import gpu_present
 from butler.imports import code_of
 from workflow_state import (
     CONFIG,
@@ -368,6 +369,24 @@ def test_paths_with_spaces_are_quoted(tmp_path):
     for line in lines:
         words = shlex.split(line)
         assert not [word for word in words if word.startswith("菜谱/")], line
+
+
+@pytest.mark.skipif(gpu_present(), reason="there is a GPU here")
+def test_a_run_here_that_is_to_use_a_gpu_stops_before_the_first_job(tmp_path):
+    # A dry run says nothing: the jobs may be meant for another machine.
+    given = ["results/config.yaml", "--config", "device=cuda"]
+    plan(tmp_path, "--dry-run", *given)
+    text = plan(tmp_path, *given, check=False)
+    assert "device is cuda and there is no CUDA GPU here" in text
+    assert not (tmp_path / "results/config.yaml").exists()
+
+
+def test_an_overlay_that_is_no_yaml_is_told_with_its_line(tmp_path):
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 2\nseed: 1\n", encoding="utf-8")
+    text = plan(tmp_path, "all", "--dry-run", "--config", "overlays=mine.yaml", check=False)
+    assert "mine.yaml is not YAML: line 2, column " in text
+    text = plan(tmp_path, "all", "--dry-run", "--config", "overlays=nowhere.yaml", check=False)
+    assert "overlay nowhere.yaml is no file" in text
 
 
 def test_a_wrong_configuration_stops_before_the_first_job(tmp_path):
