@@ -218,7 +218,7 @@ def test_a_refused_benchmark_leaves_no_sheet(tmp_path: Path) -> None:
     out = tmp_path / "exam.jsonl"
     given = json.dumps(entry("cevall_gen", "data/demo/ceval"))
     command = [OPENCOMPASS, SCRIPTS / "questions.py", "--benchmark", given]
-    command += ["--repository", ROOT, "--out", out]
+    command += ["--repository", ROOT, "--session-len", "2048", "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"error: {REFUSED['unknown'][1]}{done.stderr.partition('ceval_gen')[2]}"
