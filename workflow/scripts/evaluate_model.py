@@ -26,6 +26,7 @@ from butler.files import atomic_write_json, atomic_write_text
 from butler.process import last_lines, running_process
 from butler.progress import counted, progress
 from butler.serve.model_server import RunningServer, ServerPlan, running_server
+from butler.tools import OFFLINE
 
 SCRIPTS = Path(__file__).resolve().parent
 ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process
@@ -224,9 +225,8 @@ def _settings(
 def _environment(work: Path, settings: Path, threads: int) -> dict[str, str]:
     """The environment of OpenCompass and what it starts: no network, caches in the work folder."""
     keep = {name: value for name, value in os.environ.items() if name != "DATASET_SOURCE"}
-    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
     return keep | {
-        **dict.fromkeys((*offline, "TRANSFORMERS_OFFLINE"), "1"),
+        **OFFLINE,
         "BUTLER_EVALUATION": str(settings),
         "PYTHONPATH": str(work / "python"),
         "HF_HOME": str(work / "cache" / "huggingface"),

@@ -48,9 +48,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     from butler.errors import run_cli
+    from butler.tools import OFFLINE
 
     # Nothing is fetched: the data are the user's.
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"):
-        os.environ[name] = "1"
+    os.environ.update(OFFLINE)
     os.environ.pop("DATASET_SOURCE", None)
     run_cli(main)

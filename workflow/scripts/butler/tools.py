@@ -14,6 +14,10 @@ from butler.process import dies_with_us, stop
 
 SUPPORTED_PYTHON = ((3, 11), (3, 12))
 SCRIPTS = Path(__file__).resolve().parents[1]
+# Keeps every tool from asking a hub for a model, a data set or a metric.
+OFFLINE = dict.fromkeys(
+    ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE"), "1"
+)
 
 
 def check_python() -> str:
@@ -44,10 +48,8 @@ def tool_environment(cache: Path, threads: int, **extra: str) -> dict[str, str]:
     """
     environment = dict(os.environ)
     environment.update(
+        **OFFLINE,
         HF_HOME=str(cache.resolve()),
-        HF_HUB_OFFLINE="1",
-        HF_DATASETS_OFFLINE="1",
-        TRANSFORMERS_OFFLINE="1",
         TOKENIZERS_PARALLELISM="false",
         OMP_NUM_THREADS=str(threads),
         # Idle threads that spin starve the other jobs where there are more jobs than cores.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 from butler.process import last_lines, running_process
+from butler.tools import OFFLINE
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
 HOST = "127.0.0.1"
@@ -87,15 +88,7 @@ def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
 
 def _server_environment(threads: int | None) -> dict[str, str]:
     limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    return (
-        os.environ
-        | limit
-        | {
-            "HF_HUB_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
-    )
+    return os.environ | limit | OFFLINE | {"PYTHONUNBUFFERED": "1"}
 
 
 def _command(plan: ServerPlan, port_file: Path) -> list[str]:
