@@ -1,16 +1,45 @@
 """Check the AWQ weights: dequantised and with the smoothing undone, they are the merged model's.
 
-A weight rounded to 4 bits is off by half a group scale, and a little more through fp16 scales.
+A weight rounded to 4 bits is off by half a group scale, and a little more through fp16.
 """
 
 import argparse
 import math
+import time
 from pathlib import Path
+
+import torch
 
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.awq_weights import check_plain_tensors, weight_errors
+from butler.hf_folder import ModelTensors
+from butler.lmdeploy.awq_errors import (
+    FP16_ROUNDING,
+    HALF,
+    LayerError,
+    check_plain_tensors,
+    layer_errors,
+)
+from butler.lmdeploy.awq_weights import quantised_layers
 from butler.lmdeploy.on_cpu import without_cuda
+from butler.progress import counted, progress
+
+
+def measure(merged: Path, awq: Path) -> list[LayerError]:
+    """Return the errors of every quantised layer, saying how far it is.
+
+    Raises:
+        ButlerError: if there is none, or a tensor that is not quantised differs.
+    """
+    total, started = len(quantised_layers(ModelTensors(awq).names())), time.monotonic()
+    errors: list[LayerError] = []
+    with progress("check awq", lambda: counted(len(errors), total, "layers", started)):
+        check_plain_tensors(merged, awq)
+        for error in layer_errors(merged, awq):
+            errors.append(error)
+    if not errors:
+        raise ButlerError(f"{awq} holds no quantised layer of {merged}")
+    return errors
 
 
 def main() -> None:
@@ -19,22 +48,37 @@ def main() -> None:
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--awq", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="group scales")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     without_cuda()
-    check_plain_tensors(args.merged, args.awq)
-    errors = list(weight_errors(args.merged, args.awq))
-    if not errors:
-        raise ButlerError(f"{args.awq} holds no quantised layer of {args.merged}")
+    errors = measure(args.merged, args.awq)
     # NaN compares false with everything: it has to count as the worst.
-    worst = max(errors, key=lambda e: e.in_scales if math.isfinite(e.in_scales) else math.inf)
+    worst = max(errors, key=lambda e: e.largest if math.isfinite(e.largest) else math.inf)
+    beyond, weights = sum(e.beyond for e in errors), sum(e.weights for e in errors)
+    allowed = HALF + FP16_ROUNDING
+    most = max(errors, key=lambda e: e.beyond)
+    sentence = (
+        f"the largest error of {len(errors)} quantised layers is {worst.largest:.3f} group scales, "
+        f"in {worst.layer} (limit {args.limit}); {beyond:,} of {weights:,} weights are off by more "
+        f"than {allowed:.3f}, which rounding explains"
+    )
+    if beyond:
+        sentence += f", {most.beyond:,} of them in {most.layer}"
     conclude(
         args.out,
         "awq",
-        worst.in_scales <= args.limit,
-        f"the largest error of {len(errors)} quantised layers is {worst.in_scales:.3f} group "
-        f"scales, in {worst.layer} (limit {args.limit})",
-        {"largest": worst.in_scales, "layer": worst.layer, "layers": len(errors)},
+        worst.largest <= args.limit,
+        sentence,
+        {
+            "largest": worst.largest,
+            "layer": worst.layer,
+            "layers": len(errors),
+            "beyond_rounding": beyond,
+            "weights": weights,
+            "layers_beyond_rounding": {e.layer: e.beyond for e in errors if e.beyond},
+        },
         {"largest": args.limit},
     )
 
