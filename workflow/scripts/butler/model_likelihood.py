@@ -84,7 +84,7 @@ def likelihoods(
     decoder, head = _without_weights(folder, tensors, device)
     found = {}
     with torch.inference_mode():
-        for batch in _batches([len(tokens) for tokens in sequences], read_config(folder)):
+        for batch in batches([len(tokens) for tokens in sequences], read_config(folder)):
             rows = [torch.tensor(list(sequences[index])) for index in batch]
             # Without a mask: no token sees what pads the end of its sequence.
             ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
@@ -137,7 +137,7 @@ def _without_weights(folder: Path, tensors: Weights, device: str) -> tuple[Any, 
     return decoder, head
 
 
-def _batches(lengths: Sequence[int], config: Mapping[str, Any]) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], config: Mapping[str, Any]) -> Iterator[list[int]]:
     """Yield the indices of sequences that are computed together, the longest first."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     while order:

@@ -93,11 +93,18 @@ class Engine:
         chunks = prefill_chunks(self.decoder, cache, cache.add(), tokens)
         return torch.cat([self.decoder.logits(hidden) for hidden in chunks])
 
+    @torch.inference_mode()
     def nll(self, tokens: Sequence[int]) -> float:
         """Return the mean negative log-likelihood per token, in nats, of tokens 1..n-1."""
         if len(tokens) < 2:
             raise ButlerError("a likelihood needs at least 2 tokens")
-        return float(F.cross_entropy(self.logits(tokens)[:-1], torch.tensor(tokens[1:])))
+        self._check(tokens)
+        cache, total, done = self.new_cache(), 0.0, 1
+        for hidden in prefill_chunks(self.decoder, cache, cache.add(), tokens[:-1]):
+            wanted = torch.tensor(tokens[done : done + len(hidden)])
+            total += float(F.cross_entropy(self.decoder.logits(hidden), wanted, reduction="sum"))
+            done += len(hidden)
+        return total / (len(tokens) - 1)
 
     def generate(
         self,

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from butler.reference.cache import KVCache
+from butler.reference.passing_cache import PassingCache
 from butler.reference.workspace_config import ModelConfig, Rope
-from butler.reference.workspace_reader import LayerWeights, Weights
+from butler.reference.workspace_reader import LayerWeights, StreamedWeights, Weights
 
 
 def inverse_frequencies(rope: Rope, head_dim: int) -> torch.Tensor:
@@ -43,11 +44,13 @@ class Decoder:
     """The model of a workspace.
 
     Args:
-        config, weights: as read from the workspace.
+        config, weights: as read from the workspace; streamed ones have no whole head for `logits`.
         max_positions: longest session in tokens; the rotary table has this many rows.
     """
 
-    def __init__(self, config: ModelConfig, weights: Weights, max_positions: int) -> None:
+    def __init__(
+        self, config: ModelConfig, weights: Weights | StreamedWeights, max_positions: int
+    ) -> None:
         self.config = config
         self.weights = weights
         angles = torch.outer(
@@ -56,7 +59,9 @@ class Decoder:
         )
         self._turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
-    def forward(self, tokens: torch.Tensor, cache: KVCache, first_row: int) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, cache: KVCache | PassingCache, first_row: int
+    ) -> torch.Tensor:
         """Append `tokens` to the sequences in consecutive cache rows.
 
         Args:
@@ -73,7 +78,7 @@ class Decoder:
         cache.reserve(total)
         mask = self._mask(positions, total)
         turns = self._turns[positions].unsqueeze(2)
-        x = F.embedding(tokens, self.weights.embedding)
+        x = self.weights.embed(tokens)
         for i, layer in enumerate(self.weights.layers):
             q, k, v = self._qkv(layer, self._norm(x, layer.attention_norm), turns)
             cache.write(i, rows, positions, k, v)

@@ -1,16 +1,19 @@
 """Reading an LMDeploy 0.7.3 TurboMind workspace: its settings and its raw weight files."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from butler.errors import ButlerError
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS, weight_bytes
 from butler.reference.quant import dequantise_w4
 from butler.reference.workspace_config import WEIGHT_TYPES, read_config
 
+HEAD_ROWS = 4096  # of the output matrix at a time
 KV_SCALES = "layers.{}.past_kv_scale.0.weight"  # of a layer, the same for every GPU
 
 
@@ -37,6 +40,58 @@ class Weights:
     layers: tuple[LayerWeights, ...]
     norm: torch.Tensor
     output: torch.Tensor
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return fp32 [..., hidden] of token ids [...]."""
+        return F.embedding(tokens, self.embedding)
+
+
+class StreamedWeights:
+    """The weights of a workspace, each read when it is used and dropped after.
+
+    Memory holds one layer and a block of the head, whatever the model's size; each pass reads all.
+    """
+
+    def __init__(self, workspace: "Workspace") -> None:
+        self._workspace = workspace
+        self.norm = workspace.norm()
+
+    @property
+    def layers(self) -> Iterator[LayerWeights]:
+        """The decoder layers in order."""
+        return (self._workspace.layer(i) for i in range(self._workspace.config.layers))
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return fp32 [..., hidden] of token ids [...]."""
+        parts = self._workspace.embedding_parts()
+        return torch.cat(
+            [self._finite(name, F.embedding(tokens, part).float()) for name, part in parts], -1
+        )
+
+    def head_blocks(self) -> Iterator[torch.Tensor]:
+        """Yield the output matrix in blocks of rows, fp32 [rows, hidden]."""
+        left = self._workspace.config.vocab
+        for name, part in self._workspace.output_parts():
+            for block in part.split(HEAD_ROWS):
+                if left > 0:
+                    yield self._finite(name, block[:left].float())
+                left -= len(block)
+
+    def _finite(self, name: str, found: torch.Tensor) -> torch.Tensor:
+        return check_finite(self._workspace.folder / name, found)
+
+
+def check_finite(path: Path, found: torch.Tensor) -> torch.Tensor:
+    """Return `found`, which was read from `path`.
+
+    Raises:
+        ButlerError: if it holds an infinity or what is no number.
+    """
+    if not torch.isfinite(found).all():
+        raise ButlerError(
+            f"{path} holds values that are no finite numbers: it is damaged; convert it again"
+        )
+    return found
 
 
 class Workspace:
@@ -66,15 +121,35 @@ class Workspace:
         """
         c = self.config
 
-        def rows(vocab: int) -> int:
-            return -(-vocab // c.tp) * c.tp  # padded to be split
+        def joined(parts: list[tuple[str, torch.Tensor]], dim: int) -> torch.Tensor:
+            return torch.cat(
+                [check_finite(self.folder / n, part.float()) for n, part in parts], dim
+            )
 
         return Weights(
-            embedding=self._joined("tok_embeddings.{}.weight", 1, rows(c.embedding_rows), c.hidden),
-            layers=tuple(self._layer(i) for i in range(c.layers)),
-            norm=self._floats("norm.weight", c.hidden),
-            output=self._joined("output.{}.weight", 0, rows(c.vocab), c.hidden)[: c.vocab],
+            embedding=joined(self.embedding_parts(), 1),
+            layers=tuple(self.layer(i) for i in range(c.layers)),
+            norm=self.norm(),
+            output=joined(self.output_parts(), 0)[: c.vocab],
         )
+
+    def embedding_parts(self) -> list[tuple[str, torch.Tensor]]:
+        """Return file and embedding of each GPU, [rows, hidden / tp] in the files' precision."""
+        c = self.config
+        return self._parts("tok_embeddings.{}.weight", 1, self._padded(c.embedding_rows), c.hidden)
+
+    def output_parts(self) -> list[tuple[str, torch.Tensor]]:
+        """Return file and head of each GPU, [rows / tp, hidden] in the files' precision."""
+        return self._parts(
+            "output.{}.weight", 0, self._padded(self.config.vocab), self.config.hidden
+        )
+
+    def norm(self) -> torch.Tensor:
+        """Return the last norm's weights, fp32 [hidden]."""
+        return self._floats("norm.weight", self.config.hidden)
+
+    def _padded(self, vocab: int) -> int:
+        return -(-vocab // self.config.tp) * self.config.tp
 
     def has_kv_scales(self) -> bool:
         """Say whether static KV parameters lie beside the weights."""
@@ -99,7 +174,8 @@ class Workspace:
             rows.append(row)
         return torch.stack(rows)
 
-    def _layer(self, i: int) -> LayerWeights:
+    def layer(self, i: int) -> LayerWeights:
+        """Read one decoder layer; W4 is dequantised."""
         c = self.config
         attention, mlp = f"layers.{i}.attention", f"layers.{i}.feed_forward"
         qkv = (c.heads + 2 * c.kv_heads) * c.head_dim
@@ -135,16 +211,27 @@ class Workspace:
     def _joined(
         self, name: str, dim: int, *shape: int, dtype: torch.dtype | None = None
     ) -> torch.Tensor:
-        """Read the files of all GPUs, `name` with the rank filled in, and join them along `dim`.
+        """Read the files of all GPUs as `_parts` does and join them along `dim`.
 
-        `shape` is that of the whole; without `dtype`, fp32 is made of the workspace's own.
+        Without `dtype`, fp32 is made of the workspace's own precision.
+        """
+        parts = self._parts(name, dim, *shape, dtype=dtype)
+        if dtype is None:
+            parts = [(one, check_finite(self.folder / one, part.float())) for one, part in parts]
+        return parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim)
+
+    def _parts(
+        self, name: str, dim: int, *shape: int, dtype: torch.dtype | None = None
+    ) -> list[tuple[str, torch.Tensor]]:
+        """Read the files of all GPUs, `name` with the rank filled in; return names and contents.
+
+        `shape` is that of the whole, split along `dim`; `dtype` by default the workspace's own.
         """
         part = list(shape)
         part[dim] //= self.config.tp
+        dtype = dtype or WEIGHT_TYPES[self.config.weight_type]
         names = [name.format(rank) for rank in range(self.config.tp)]
-        if dtype is None:
-            return torch.cat([self._floats(one, *part) for one in names], dim)
-        return torch.cat([self._read(one, dtype, tuple(part)) for one in names], dim)
+        return [(one, self._read(one, dtype, tuple(part))) for one in names]
 
     def _regrouped(self, joined: torch.Tensor) -> torch.Tensor:
         """Put the queries, keys and values [..., out] of all GPUs together, in that order."""
@@ -156,13 +243,8 @@ class Workspace:
         return torch.cat([part[which] for which in range(3) for part in parts], -1)
 
     def _floats(self, name: str, *shape: int) -> torch.Tensor:
-        found = self._read(name, WEIGHT_TYPES[self.config.weight_type], shape).float()
-        if not torch.isfinite(found).all():
-            raise ButlerError(
-                f"{self.folder / name} holds values that are no finite numbers: it is damaged; "
-                "convert it again"
-            )
-        return found
+        found = self._read(name, WEIGHT_TYPES[self.config.weight_type], shape)
+        return check_finite(self.folder / name, found.float())
 
     def _read(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
         """Read one raw little-endian file of exactly `shape`."""

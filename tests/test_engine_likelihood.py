@@ -1,0 +1,64 @@
+"""Likelihoods by streaming: those of the engine that holds all weights, in bounded memory."""
+
+from pathlib import Path
+
+import pytest
+
+from tiny_workspace import Tiny
+
+torch = pytest.importorskip("torch")
+
+from butler.errors import ButlerError
+from butler.reference.generate import Engine
+from butler.reference.likelihood import StreamingEngine, compare
+from butler.reference.workspace_reader import Workspace
+
+KINDS = ("fp16", "int8", "int4")
+
+
+def tokens(count: int, seed: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(5, 300, (count,), generator=generator).tolist()
+
+
+SEQUENCES = [tokens(40, 1), tokens(7, 2), tokens(90, 3), tokens(2, 4)]
+
+
+@pytest.mark.parametrize("tiny", [Tiny(heads=4, kv_heads=2), Tiny(w4=True, bias=True, layers=1)])
+def test_streamed_likelihoods_are_those_of_the_loaded_engine(tmp_path: Path, tiny: Tiny) -> None:
+    path = tiny.build(tmp_path / "ws")
+    passes = []
+    found = StreamingEngine(Workspace(path)).likelihoods(
+        SEQUENCES, KINDS, lambda kind, count: passes.append((kind, count))
+    )
+    assert passes == [(kind, 4) for kind in KINDS]
+    for kind in KINDS:
+        engine = Engine.load(path, kv=kind, threads=1)
+        for sequence, losses in zip(SEQUENCES, found[kind].losses, strict=True):
+            assert len(losses) == len(sequence) - 1
+            # A last-bit difference of a key can move its code by one step.
+            atol = {"fp16": 2e-4, "int8": 2e-3, "int4": 2e-2}[kind]
+            assert float(losses.mean()) == pytest.approx(engine.nll(sequence), abs=atol)
+
+
+def test_losses_and_divergences_are_those_of_whole_logits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = {kind: torch.randn(9, 16, generator=generator) for kind in ("a", "b")}
+    head = torch.randn(1000, 16, generator=generator)
+    wanted = torch.randint(1000, (9,), generator=generator)
+    found = compare(hidden, wanted, head.split(300))
+    log_p, log_q = ((states @ head.t()).log_softmax(-1) for states in hidden.values())
+    expected = {
+        "a": (-log_p[range(9), wanted], torch.zeros(9)),
+        "b": (-log_q[range(9), wanted], (log_p.exp() * (log_p - log_q)).sum(-1)),
+    }
+    for kind, (losses, divergences) in expected.items():
+        torch.testing.assert_close(found[kind].losses[0], losses, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found[kind].divergences[0], divergences, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sequence", [[7], tokens(700, 0), [7, 300]])
+def test_a_sequence_that_cannot_be_judged_is_told(tmp_path: Path, sequence: list[int]) -> None:
+    engine = StreamingEngine(Workspace(Tiny(layers=1).build(tmp_path / "ws")))
+    with pytest.raises(ButlerError, match=r"takes 2 to 640 tokens|outside the vocabulary of 300"):
+        engine.likelihoods([sequence], ["fp16"])
