@@ -93,7 +93,8 @@ def test_a_variant_is_made_read_and_checked(name, converted, held_out, tmp_path)
     assert measured[f"bytes_per_token_{one.kv.name}"] == folder.kv_bytes_per_token
     assert measured["bytes_per_token_fp16"] == 2 * 2 * 2 * HEAD * 2
     both = measured[f"nll_{one.kv.name}"], measured["nll_fp16"]
-    assert 0 < measured["difference"] == abs(both[0] - both[1])
+    assert measured["difference"] == pytest.approx(both[0] - both[1], abs=1e-6) != 0
+    assert measured["standard_error"] > 0 and measured["divergence"] > 0
     assert f"{folder.kv_bytes_per_token:,} bytes a token in place of 2,048" in record["sentence"]
     assert not [key for key in measured if "static" in key]
 
@@ -102,11 +103,24 @@ def test_a_variant_is_made_read_and_checked(name, converted, held_out, tmp_path)
 def test_a_cache_that_costs_too_much_stops_the_run(name, converted, held_out, tmp_path):
     one = QUANTISED[name]
     workspace = make(converted[one.weights.name], tmp_path / name, one.kv.name)
+    found = read_json(check(workspace, held_out, limit=1.0))["measured"]["difference"]
+    limit = found - 1e-5
     with pytest.raises(ButlerError, match=f"check {name}: the {one.kv.name} cache moves the mean"):
-        check(workspace, held_out, limit=1e-9)
+        check(workspace, held_out, limit)
     record = read_json(tmp_path / f"{name}.json")
-    assert not record["passed"] and record["limits"] == {"difference": 1e-9}
-    assert record["measured"]["difference"] > 1e-9
+    assert not record["passed"] and record["limits"] == {"difference": limit}
+
+
+def test_a_cache_that_makes_the_text_likelier_passes(converted, held_out, tmp_path, monkeypatch):
+    workspace = make(converted["fp16"], tmp_path / "kv8", "int8")
+    losses = {
+        "fp16": [2.0, 2.1],
+        "int8": [1.7, 1.6],
+    }  # further off than the limit, on the good side
+    monkeypatch.setattr(check_kv_cache, "by_reference", lambda *_: (losses, {"int8": 0.2}))
+    record = read_json(check(workspace, held_out, limit=0.02))
+    assert record["passed"] and record["measured"]["difference"] < -0.3
+    assert "moves the mean NLL by -0." in record["sentence"]
 
 
 def test_fewer_bits_cost_more_likelihood(converted, held_out, tmp_path):
@@ -152,9 +166,10 @@ def test_static_parameters_are_measured_where_there_are_any(
     assert Workspace(workspace).has_kv_scales()
     record = read_json(check(workspace, held_out, limit=1.0))
     measured = record["measured"]
-    found = abs(measured["nll_static"] - measured["nll_fp16"])
-    assert measured["static_difference"] == found > measured["difference"]
-    assert f"static parameters would move it by {found:.5f}" in record["sentence"]
+    found = measured["nll_static"] - measured["nll_fp16"]
+    assert measured["static_difference"] == pytest.approx(found, abs=1e-6)
+    assert found > measured["difference"]
+    assert f"static parameters would move it by {found:+.5f}" in record["sentence"]
     # What a cache that is not served would cost stops nothing.
     limit = (measured["difference"] + found) / 2
     assert read_json(check(workspace, held_out, limit))["passed"]

@@ -25,6 +25,7 @@ from butler.lmdeploy.commands import engine_options
 from butler.lmdeploy.guards import check_machine, resolve_tp
 from butler.lmdeploy.release import check_installed, installed_version
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
+from butler.lmdeploy.turbomind_likelihood import mean_losses, turbomind
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
 
@@ -57,18 +58,10 @@ def by_turbomind(
     folder: ServedFolder, sequences: list[Tokens], prompts: list[Tokens], stops: list[int]
 ) -> tuple[list[float], list[Tokens]]:
     """Return the same from TurboMind, on token ids, so that no template is between."""
-    from lmdeploy import TurbomindEngineConfig, pipeline
-
     options = engine_options(folder, resolve_tp(folder, None), folder.settings.session_len)
-    config = TurbomindEngineConfig(max_batch_size=max(len(prompts), 1), **options)
-    pipe = pipeline(str(folder.path), backend_config=config, log_level="ERROR")
-    try:
-        # One at a time: get_ppl counts room for logits by the longest of a batch.
-        nll = [pipe.get_ppl(tokens)[0] for tokens in sequences]
-        answers = pipe._run(coro=greedy(pipe, prompts, stops)).result()
-    finally:
-        pipe.close()
-    return nll, answers
+    with turbomind(folder.path, max_batch_size=max(len(prompts), 1), **options) as pipe:
+        nll = mean_losses(pipe, sequences)
+        return nll, pipe._run(coro=greedy(pipe, prompts, stops)).result()
 
 
 async def greedy(pipe: Any, prompts: list[Tokens], stops: list[int]) -> list[Tokens]:

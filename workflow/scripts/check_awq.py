@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from butler.checks import conclude
+from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.hf_folder import ModelTensors
 from butler.lmdeploy.awq_errors import (
@@ -25,7 +26,7 @@ from butler.lmdeploy.on_cpu import without_cuda
 from butler.progress import counted, progress
 
 
-def measure(merged: Path, awq: Path) -> list[LayerError]:
+def measure(merged: Path, awq: Path, device: str) -> list[LayerError]:
     """Return the errors of every quantised layer, saying how far it is.
 
     Raises:
@@ -35,7 +36,7 @@ def measure(merged: Path, awq: Path) -> list[LayerError]:
     errors: list[LayerError] = []
     with progress("check awq", lambda: counted(len(errors), total, "layers", started)):
         check_plain_tensors(merged, awq)
-        for error in layer_errors(merged, awq):
+        for error in layer_errors(merged, awq, device):
             errors.append(error)
     if not errors:
         raise ButlerError(f"{awq} holds no quantised layer of {merged}")
@@ -48,12 +49,13 @@ def main() -> None:
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--awq", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="group scales")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     without_cuda()
-    errors = measure(args.merged, args.awq)
+    errors = measure(args.merged, args.awq, resolve_device(args.device))
     # NaN compares false with everything: it has to count as the worst.
     worst = max(errors, key=lambda e: e.largest if math.isfinite(e.largest) else math.inf)
     beyond, weights = sum(e.beyond for e in errors), sum(e.weights for e in errors)

@@ -1,51 +1,106 @@
 """Check a quantised KV cache: what it costs in likelihood of held-out text, and what it saves.
 
-The workspace's own scheme is the one that TurboMind serves, so its cost decides. Where static
-parameters lie beside the weights, what they would cost is measured too and decides nothing.
+One set of weights is asked twice, with the workspace's own cache and with a plain one, through the
+engine that will serve. Where static parameters lie beside the weights, what they would cost is
+measured in the reference engine and decides nothing.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
+from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
-from butler.held_out import mean_nll, rendered
+from butler.held_out import mean_difference, mean_nll, rendered, with_error
+from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.manifest import verify_manifest
-from butler.reference.generate import Engine
-from butler.schemes import BASELINE, VARIANTS
+from butler.progress import progress
+from butler.reference.likelihood import StreamingEngine
+from butler.reference.workspace_reader import Workspace
+from butler.schemes import BASELINE, KV_CACHES, VARIANTS
 
 PLAIN = VARIANTS[BASELINE].kv.name  # what the others are compared with
+SAMPLES = {"reference": 8, "turbomind": 64}  # conversations, by what they cost in time
+
+Sequences = list[list[int]]
 
 
-def measure(args: argparse.Namespace) -> tuple[str, dict[str, float]]:
+def by_reference(
+    workspace: Workspace, sequences: Sequences, kinds: list[str]
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return each sequence's mean NLL, and the mean divergence from the first kind, in nats."""
+    done = []
+    total = len(kinds) * len(sequences)
+
+    def status() -> str:
+        return f"{sum(done)} of {total} conversations through a cache"
+
+    with progress("check kv cache", status):
+        found = StreamingEngine(workspace).likelihoods(
+            sequences, kinds, lambda kind, count: done.append(count)
+        )
+    losses = {kind: [float(one.mean()) for one in of.losses] for kind, of in found.items()}
+    divergences = {kind: float(torch.cat(of.divergences).mean()) for kind, of in found.items()}
+    return losses, divergences
+
+
+def by_turbomind(
+    workspace: Workspace, sequences: Sequences, kinds: list[str], threads: int
+) -> dict[str, list[float]]:
+    """Return each sequence's mean NLL by TurboMind, its cache held in each of the kinds."""
+    from butler.lmdeploy.turbomind_likelihood import likelihoods
+
+    found: dict[str, list[float]] = {}
+    with progress("check kv cache", lambda: f"TurboMind, {len(found)} of {len(kinds)} caches done"):
+        for kind in kinds:
+            policy = quant_policy(KV_CACHES[kind], CONVERTER)
+            found[kind] = likelihoods(workspace, sequences, policy, threads)
+    return found
+
+
+def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Return the workspace's scheme and, for each kind of cache, mean NLL and bytes of a token.
 
-    `difference` is how far the scheme's mean NLL per token lies from the plain cache's, in nats;
-    `static_difference` that of the static parameters, where there are any.
+    `difference` is how much higher the scheme's mean NLL per token is than the plain cache's, in
+    nats, with its `standard_error` over the conversations, and `divergence` the mean of
+    KL(plain ‖ scheme) over the tokens, where the reference engine shows the logits;
+    `static_difference` is that of the static parameters, where there are any.
     """
     verify_manifest(args.workspace)
-    tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
-    texts = rendered(args.held_out, args.samples, ChatTemplate.load(args.chat_template))
-    engine = Engine.load(args.workspace, threads=args.threads)
-    workspace = engine.workspace
+    workspace = Workspace(args.workspace)
+    scheme = workspace.kv.name
     if not workspace.kv.quantised:
-        raise ButlerError(
-            f"{args.workspace} has a KV cache in {workspace.kv.name}: there is nothing to check"
-        )
+        raise ButlerError(f"{args.workspace} has a KV cache in {scheme}: there is nothing to check")
+    engine = resolve_engine(args.engine)
+    template = ChatTemplate.load(args.chat_template)
+    texts = rendered(args.held_out, args.samples or SAMPLES[engine], template)
+    tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
     sequences = [tokenizer.encode(text)[: workspace.session_len] for text in texts]
-    kinds = {"difference": engine.kv}
-    if workspace.has_kv_scales():
-        kinds["static_difference"] = "static"
-    measured: dict[str, float] = {}
-    for kind in (PLAIN, *kinds.values()):
-        one = engine.with_kv(kind)
-        measured[f"nll_{kind}"] = mean_nll([one.nll(t) for t in sequences], sequences)
-        measured[f"bytes_per_token_{kind}"] = one.new_cache().bytes_per_token()
-    plain = measured[f"nll_{PLAIN}"]
-    measured |= {name: abs(measured[f"nll_{kind}"] - plain) for name, kind in kinds.items()}
-    return engine.kv, measured
+    static = ["static"] if workspace.has_kv_scales() else []
+    if engine == "turbomind":
+        losses, measured = by_turbomind(workspace, sequences, [PLAIN, scheme], args.threads), {}
+        few = sequences[: SAMPLES["reference"]]
+        shown = by_reference(workspace, few, [PLAIN, *static])[0] if static else {}
+    else:
+        shown, divergences = by_reference(workspace, sequences, [PLAIN, scheme, *static])
+        losses, measured = shown, {"divergence": divergences[scheme]}
+    difference, error = mean_difference(losses[PLAIN], losses[scheme], sequences)
+    measured |= {"difference": difference, "standard_error": error}
+    if static:
+        part = sequences[: len(shown["static"])]
+        measured["static_difference"] = mean_difference(shown[PLAIN], shown["static"], part)[0]
+        measured["nll_static"] = mean_nll(shown["static"], part)
+    bytes_per_token = StreamingEngine(workspace).bytes_per_token
+    for kind in (PLAIN, scheme):
+        measured[f"nll_{kind}"] = mean_nll(losses[kind], sequences)
+        measured[f"bytes_per_token_{kind}"] = bytes_per_token(kind)
+    tokens = sum(len(one) - 1 for one in sequences)
+    return scheme, measured | {"engine": engine, "sequences": len(sequences), "tokens": tokens}
 
 
 def main() -> None:
@@ -54,19 +109,24 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     scheme, measured = measure(args)
+    moved = with_error(measured["difference"], measured["standard_error"])
     sentence = (
-        f"the {scheme} cache moves the mean NLL by {measured['difference']:.5f} "
-        f"(limit {args.limit}) and takes {measured[f'bytes_per_token_{scheme}']:,} bytes a token "
-        f"in place of {measured[f'bytes_per_token_{PLAIN}']:,}"
+        f"the {scheme} cache moves the mean NLL by {moved} (limit {args.limit}; "
+        f"{measured['sequences']} conversations through {measured['engine']}) and takes "
+        f"{measured[f'bytes_per_token_{scheme}']:,} bytes a token in place of "
+        f"{measured[f'bytes_per_token_{PLAIN}']:,}"
     )
     if "static_difference" in measured:
-        sentence += f"; static parameters would move it by {measured['static_difference']:.5f}"
+        sentence += f"; static parameters would move it by {measured['static_difference']:+.5f}"
+    # A cache that raises the likelihood has cost nothing, and passes.
     conclude(
         args.out,
         args.workspace.name,

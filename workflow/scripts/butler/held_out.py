@@ -1,6 +1,7 @@
 """The held-out text that the checks measure on."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,3 +41,30 @@ def mean_nll(nll: Sequence[float], sequences: Sequence[Sequence[int]]) -> float:
     """
     weights = [len(tokens) - 1 for tokens in sequences]
     return sum(value * weight for value, weight in zip(nll, weights, strict=True)) / sum(weights)
+
+
+def mean_difference(
+    before: Sequence[float], after: Sequence[float], sequences: Sequence[Sequence[int]]
+) -> tuple[float, float | None]:
+    """Return how much higher the mean NLL per token is `after`, and its standard error.
+
+    Args:
+        before, after: the mean NLL of each sequence, in nats.
+        sequences: their token ids.
+
+    Returns:
+        The mean over all predicted tokens, and the standard error of that mean over the sequences
+        (of a ratio of sums, Cochran, Sampling Techniques, 6.4); None where there is one sequence.
+    """
+    weights = [len(tokens) - 1 for tokens in sequences]
+    changes = [b - a for a, b in zip(before, after, strict=True)]
+    mean, count = mean_nll(changes, sequences), len(changes)
+    squares = sum((w * (c - mean)) ** 2 for w, c in zip(weights, changes, strict=True))
+    if count < 2:
+        return mean, None
+    return mean, math.sqrt(squares * count / (count - 1)) / sum(weights)
+
+
+def with_error(difference: float, error: float | None) -> str:
+    """Return a difference of mean NLL in words, with its standard error if there is one."""
+    return f"{difference:+.5f}" + ("" if error is None else f" ± {error:.5f}")

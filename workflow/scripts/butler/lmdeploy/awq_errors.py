@@ -22,6 +22,7 @@ HALF = 0.5  # of a group scale: what rounding to a code leaves
 # A code is at most 15 scales, and the weight and its scale are each rounded to fp16 (2⁻¹¹ of them).
 FP16_ROUNDING = 15 * 2 * 2**-11
 FINE = 12  # bisections of a level: the error is right to some ten-thousandth of a scale
+AT_ONCE = 2**24  # values of a tensor that is not quantised
 SMALLEST, LARGEST = 1e-6, 1e6  # of a smoothing factor
 
 
@@ -40,14 +41,15 @@ class LayerError:
 
 
 class InScales:
-    """A layer in units of its group scales: `steps` int8 and `plain` fp32, both [in, out].
+    """A layer in units of its group scales: `steps` and `plain`, both fp32 [in, out].
 
     `plain` is what was quantised, but for the factors between linears.
     """
 
     def __init__(self, wanted: torch.Tensor, layer: QuantisedLinear) -> None:
         self.steps = layer.steps()
-        self.plain = wanted.t() / layer.row_scales()
+        grouped = layer.grouped(wanted.t().contiguous())
+        self.plain = grouped.div_(layer.scales.unsqueeze(1)).flatten(0, 1)
 
     def bounds(self, level: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the least and the largest multiple of `plain` within `level` of `steps`.
@@ -71,8 +73,8 @@ class InScales:
         return (plain - self.steps).abs_()
 
 
-def layer_errors(merged: Path, awq: Path) -> Iterator[LayerError]:
-    """Compare each quantised layer with the merged model's, at most two at a time.
+def layer_errors(merged: Path, awq: Path, device: str = "cpu") -> Iterator[LayerError]:
+    """Compare each quantised layer with the merged model's on a device, at most two at a time.
 
     Raises:
         ButlerError: if a layer has another shape than the merged model's, or a bias differs.
@@ -85,7 +87,7 @@ def layer_errors(merged: Path, awq: Path) -> Iterator[LayerError]:
     layers = quantised_layers(packed.names())
     some = next(iter(NORM_FCS_MAP[block].values()))[0]
     for prefix in [name.removesuffix(some) for name in layers if name.endswith(some)]:
-        found = _Block(prefix, NORM_FCS_MAP[block], plain, packed)
+        found = _Block(prefix, NORM_FCS_MAP[block], plain, packed, device)
         rest = [name.removeprefix(prefix) for name in layers if name.startswith(prefix)]
         for first, after in FC_FCS_MAP[block].items():
             if first in rest and found.follow_each_other(first, after):
@@ -104,8 +106,10 @@ class _Block:
         norms: Mapping[str, Sequence[str]],
         plain: ModelTensors,
         packed: ModelTensors,
+        device: str,
     ) -> None:
         self._prefix, self._plain, self._packed = prefix, plain, packed
+        self._device = device
         self._norm_of = {name: norm for norm, linears in norms.items() for name in linears}
 
     def follow_each_other(self, first: str, after: Sequence[str]) -> bool:
@@ -130,8 +134,8 @@ class _Block:
             yield self._judge(name, layer.errors(factors, dim=1))
 
     def _read(self, name: str) -> InScales:
-        wanted = self._plain[f"{self._prefix}{name}.weight"].float()
-        layer = QuantisedLinear.read(self._packed, self._prefix + name)
+        wanted = self._plain[f"{self._prefix}{name}.weight"].to(self._device).float()
+        layer = QuantisedLinear.read(self._packed, self._prefix + name, self._device)
         if wanted.t().shape != layer.codes.shape:
             raise ButlerError(
                 f"check awq: {self._prefix}{name} is {list(layer.codes.t().shape)}, in the merged "
@@ -141,7 +145,8 @@ class _Block:
         if norm:
             before = self._plain[f"{self._prefix}{norm}.weight"].float()
             after = self._packed[f"{self._prefix}{norm}.weight"].float()
-            wanted = wanted * torch.where(after == 0, torch.ones_like(after), before / after)
+            factors = torch.where(after == 0, torch.ones_like(after), before / after)
+            wanted = wanted * factors.to(self._device)
         return InScales(wanted, layer)
 
     def _check_bias(self, name: str, factors: torch.Tensor | None) -> None:
@@ -151,13 +156,15 @@ class _Block:
             return
         wanted, found = self._plain[bias].float(), self._packed[bias].float()
         # The factors are known to a code's share of a step, not exactly.
-        rtol, undone = (1e-3, found) if factors is None else (0.05, found * factors)
+        rtol, undone = (1e-3, found) if factors is None else (0.05, found * factors.cpu())
         if not torch.allclose(undone, wanted, rtol=rtol, atol=1e-4):
             raise ButlerError(f"check awq: {bias} is not the merged model's")
 
     def _judge(self, name: str, errors: torch.Tensor) -> LayerError:
         largest = float(errors.max())
-        beyond = int(errors.numel() - (errors <= HALF + FP16_ROUNDING).sum())
+        beyond = 0
+        if not largest <= HALF + FP16_ROUNDING:
+            beyond = int(errors.numel() - (errors <= HALF + FP16_ROUNDING).sum())
         return LayerError(self._prefix + name, largest, beyond, errors.numel())
 
 
@@ -170,7 +177,7 @@ def best_factors(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
     intervals of a channel have a factor in common.
     """
     channels = before.steps.shape[1]
-    level = torch.full((channels,), HALF)
+    level = before.plain.new_full((channels,), HALF)
     factors = _middle(*_allowed(before, behind, level))
     worst = _worst(before, behind, factors)
     # At half a scale the intervals of most channels meet, or miss each other by a rounding.
@@ -183,7 +190,7 @@ def best_factors(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
 
 
 def _bisected(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
-    low = torch.full((before.steps.shape[1],), HALF)
+    low = before.plain.new_full((before.steps.shape[1],), HALF)
     high = torch.full_like(low, 16.0)  # every code is within 15 of its zero point
     for _ in range(FINE + 4):
         level = (low + high) / 2
@@ -233,6 +240,10 @@ def check_plain_tensors(merged: Path, awq: Path) -> None:
     for name in packed.names():
         if name not in plain or name.endswith(".bias") or "norm" in name:
             continue
-        before, after = plain[name].float(), packed[name].float()
-        if not torch.allclose(before, after, rtol=1e-3, atol=1e-6):
+        before, after = plain[name].flatten(), packed[name].flatten()
+        same = before.shape == after.shape and all(
+            torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-6)
+            for one, other in zip(before.split(AT_ONCE), after.split(AT_ONCE), strict=True)
+        )
+        if not same:
             raise ButlerError(f"check awq: {name} is not quantised and differs from the merged one")

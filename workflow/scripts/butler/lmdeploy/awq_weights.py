@@ -17,7 +17,7 @@ PACKED = (".qweight", ".qzeros", ".scales")  # what a quantised linear has in pl
 
 def unpack(words: torch.Tensor) -> torch.Tensor:
     """Unpack int32 [rows, columns/8] to codes 0..15, uint8 [rows, columns]."""
-    codes = torch.empty(*words.shape, len(SHIFTS), dtype=torch.uint8)
+    codes = torch.empty(*words.shape, len(SHIFTS), dtype=torch.uint8, device=words.device)
     for column, shift in enumerate(SHIFTS):  # one at a time: a whole int32 copy is eight times this
         codes[..., column] = (words >> shift) & 0xF
     return codes.flatten(-2)
@@ -35,32 +35,27 @@ class QuantisedLinear:
     scales: torch.Tensor
 
     @classmethod
-    def read(cls, tensors: ModelTensors, name: str) -> "QuantisedLinear":
+    def read(cls, tensors: ModelTensors, name: str, device: str = "cpu") -> "QuantisedLinear":
         """Read layer `name` of an AWQ folder."""
         return cls(
-            unpack(tensors[f"{name}.qweight"]),
-            unpack(tensors[f"{name}.qzeros"]),
-            # The file holds fp32, the workspace fp16: what is served counts.
-            tensors[f"{name}.scales"].half().float(),
+            unpack(tensors[f"{name}.qweight"].to(device)),
+            unpack(tensors[f"{name}.qzeros"].to(device)),
+            # Whatever the file holds, the workspace has fp16: what is served counts.
+            tensors[f"{name}.scales"].to(device).half().float(),
         )
 
-    @property
-    def group_size(self) -> int:
-        """Input rows that share a scale."""
-        return self.codes.shape[0] // self.scales.shape[0]
+    def grouped(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return `rows` [in, out] as [groups, rows of a group, out], which scales broadcast to."""
+        return rows.unflatten(0, (self.scales.shape[0], -1))
 
     def steps(self) -> torch.Tensor:
-        """Return each code less its zero point, int8 [in, out]: weights in units of their scale."""
-        zeros = self.zeros.repeat_interleave(self.group_size, 0).to(torch.int8)
-        return self.codes.to(torch.int8) - zeros
+        """Return each code less its zero point, fp32 [in, out]: weights in units of their scale."""
+        return (self.grouped(self.codes) - self.zeros.float().unsqueeze(1)).flatten(0, 1)
 
     def weight(self) -> torch.Tensor:
         """Return the weight as a Linear holds it, fp32 [out, in]: (q − z)·s."""
-        return (self.steps() * self.row_scales()).t().contiguous()
-
-    def row_scales(self) -> torch.Tensor:
-        """Return the scale of each weight, fp32 [in, out]."""
-        return self.scales.repeat_interleave(self.group_size, 0)
+        found = self.grouped(self.steps()).mul_(self.scales.unsqueeze(1))
+        return found.flatten(0, 1).t().contiguous()
 
 
 def quantised_layers(names: Iterable[str]) -> list[str]:
