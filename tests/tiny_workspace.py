@@ -41,6 +41,7 @@ class Tiny:
     seed: int = 0
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     files: dict[str, np.ndarray] = field(default_factory=dict)
+    stored: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def build(self, path: Path, **engine_config: float) -> Path:
         """Make the weights and write the workspace to `path`.
@@ -121,6 +122,7 @@ class Tiny:
         made = {n: self._linear(s, normal) for n, s in shapes.items()}
         for name, (weight, _) in made.items():
             self.tensors[f"{i}.{name}"] = weight
+        self.stored |= {f"{i}.{name}": arrays for name, (_, arrays) in made.items()}
         for suffix in made["q"][1]:
             parts = [made[n][1][suffix] for n in "qkv"]
             qkv = np.concatenate([interleave(parts[0]), interleave(parts[1]), parts[2]], -1)

@@ -16,7 +16,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
-from butler.held_out import mean_difference, mean_nll, rendered, with_error
+from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_error
 from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.manifest import verify_manifest
 from butler.progress import progress
@@ -25,7 +25,6 @@ from butler.reference.workspace_reader import Workspace
 from butler.schemes import BASELINE, KV_CACHES, VARIANTS
 
 PLAIN = VARIANTS[BASELINE].kv.name  # what the others are compared with
-SAMPLES = {"reference": 8, "turbomind": 64}  # conversations, by what they cost in time
 
 Sequences = list[list[int]]
 

@@ -1,14 +1,15 @@
-"""Check a workspace: held-out text is as likely through it as through the model it came from.
+"""Check a workspace: its tensors are its model's, and held-out text is as likely through both.
 
-The workspace runs in the reference engine with a full-precision cache, the model in transformers,
-both in fp32. For AWQ the model is rebuilt from its dequantised tensors. A workspace that loads as
-noise, with a transposed matrix or a wrong rotary embedding, is off by whole nats. Before that, each
-file is compared with the manifest written when the workspace was made.
+First each file is compared with the manifest written when the workspace was made, then each tensor
+bit by bit with the model folder's. Then the workspace runs in the engine that will serve it:
+TurboMind on a GPU, in fp16, or the reference engine on a CPU, in fp32; the model runs in
+transformers in fp32, an AWQ one dequantised. An engine that loads noise is off by whole nats.
 """
 
 import argparse
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +18,82 @@ import torch
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.errors import ButlerError, run_cli
-from butler.held_out import mean_nll, rendered
-from butler.hf_folder import keep_old_cache, model_nll
-from butler.lmdeploy.awq_weights import dequantised_state
+from butler.devices import resolve_engine
+from butler.errors import run_cli
+from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_error
+from butler.lmdeploy.awq_weights import DequantisedTensors
+from butler.lmdeploy.release import CONVERTER, quant_policy
+from butler.lmdeploy.workspace_tensors import compare
 from butler.manifest import verify_manifest
-from butler.reference.generate import Engine
-from butler.schemes import WEIGHTS
+from butler.model_likelihood import likelihoods
+from butler.progress import duration, progress
+from butler.reference.likelihood import StreamingEngine
+from butler.reference.workspace_reader import Workspace
+from butler.schemes import BASELINE, VARIANTS, WEIGHTS
 
 FORMATS = sorted({one.format for one in WEIGHTS.values()})
 
-
-def load_model(folder: Path, model_format: str) -> Any:
-    """Return the Hugging Face model in `folder` in fp32; an AWQ one dequantised."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if model_format == "hf":
-        return AutoModelForCausalLM.from_pretrained(
-            str(folder), trust_remote_code=True, torch_dtype=torch.float32
-        ).eval()
-    config = AutoConfig.from_pretrained(str(folder), trust_remote_code=True)
-    del config.quantization_config
-    model = AutoModelForCausalLM.from_config(
-        config, trust_remote_code=True, torch_dtype=torch.float32
-    )
-    result = model.load_state_dict(dequantised_state(folder), strict=False)
-    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    if result.unexpected_keys or set(result.missing_keys) - tied:
-        wrong = [*result.unexpected_keys, *result.missing_keys][0]
-        raise ButlerError(f"{folder} does not fit its own architecture: tensor {wrong}")
-    return model.eval()
+Sequences = list[list[int]]
 
 
-def measure(args: argparse.Namespace) -> dict[str, float]:
-    """Return the mean NLL per token of the held-out text both ways."""
-    files = verify_manifest(args.workspace)
-    tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
-    texts = rendered(args.held_out, args.samples, ChatTemplate.load(args.chat_template))
-    engine = Engine.load(args.workspace, kv="fp32", threads=args.threads)
-    limit = engine.workspace.session_len
-    sequences = [tokenizer.encode(text)[:limit] for text in texts]
-    through = [engine.nll(tokens) for tokens in sequences]
-    del engine
-    source = model_nll(load_model(args.model, args.format), sequences)
-    means = mean_nll(through, sequences), mean_nll(source, sequences)
+def through_workspace(
+    workspace: Workspace, sequences: Sequences, engine: str, threads: int
+) -> list[float]:
+    """Return the mean NLL of each sequence through the engine, its KV cache not quantised."""
+    if engine == "turbomind":
+        from butler.lmdeploy import turbomind_likelihood
+
+        policy = quant_policy(VARIANTS[BASELINE].kv, CONVERTER)
+        return turbomind_likelihood.likelihoods(workspace, sequences, policy, threads)
+    losses = StreamingEngine(workspace).likelihoods(sequences, ["fp32"])["fp32"].losses
+    return [float(one.mean()) for one in losses]
+
+
+def through_model(model: Path, model_format: str, sequences: Sequences, engine: str) -> list[float]:
+    """Return the mean NLL of each sequence through transformers in fp32."""
+    weights = None if model_format == "hf" else DequantisedTensors(model)
+    device = "cuda" if engine == "turbomind" else "cpu"
+    return [float(one.mean()) for one in likelihoods(model, sequences, device, weights=weights)]
+
+
+def measure(args: argparse.Namespace, engine: str) -> dict[str, Any]:
+    """Return the mean NLL per token of the held-out text both ways.
+
+    `difference` is how much higher it is through the workspace, in nats, with its `standard_error`
+    over the conversations.
+    """
+    step, tensors, started = "hashing the files", [], time.monotonic()
+
+    def status() -> str:
+        count = f", {len(tensors)} tensors compared" if tensors else ""
+        return f"{step}{count}"
+
+    with progress(f"check workspace {args.workspace.name}", status):
+        files = verify_manifest(args.workspace)
+        workspace = Workspace(args.workspace)
+        step = "comparing with the model's tensors"
+        for name in compare(workspace, args.model):
+            tensors.append(name)
+        print(f"{len(tensors)} tensors compared in {duration(time.monotonic() - started)}")
+        tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
+        template = ChatTemplate.load(args.chat_template)
+        texts = rendered(args.held_out, args.samples or SAMPLES[engine], template)
+        sequences = [tokenizer.encode(text)[: workspace.session_len] for text in texts]
+        step = f"held-out text through the {engine} engine"
+        through = through_workspace(workspace, sequences, engine, args.threads)
+        step = "held-out text through transformers"
+        source = through_model(args.model, args.format, sequences, engine)
+    difference, error = mean_difference(source, through, sequences)
     return {
-        "nll_workspace": means[0],
-        "nll_model": means[1],
-        "difference": abs(means[0] - means[1]),
+        "nll_workspace": mean_nll(through, sequences),
+        "nll_model": mean_nll(source, sequences),
+        "difference": difference,
+        "standard_error": error,
         "largest_difference": max(abs(a - b) for a, b in zip(through, source, strict=True)),
         "tokens": sum(len(tokens) - 1 for tokens in sequences),
+        "sequences": len(sequences),
+        "engine": engine,
+        "tensors": len(tensors),
         "files": files,
     }
 
@@ -79,24 +106,32 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
+    parser.add_argument(
+        "--turbomind-limit", type=float, required=True, help="the same, if TurboMind serves"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    engine = resolve_engine(args.engine)
+    limit = args.turbomind_limit if engine == "turbomind" else args.limit
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache
-        keep_old_cache(args.model)
-        measured = measure(args)
+        measured = measure(args, engine)
+    moved = with_error(measured["difference"], measured["standard_error"])
     conclude(
         args.out,
         f"workspace_{args.workspace.name}",
-        measured["difference"] <= args.limit,
-        f"mean NLL {measured['nll_workspace']:.5f} through the workspace, "
+        abs(measured["difference"]) <= limit,
+        f"{measured['tensors']} tensors are the model's, bit by bit; mean NLL "
+        f"{measured['nll_workspace']:.5f} through the workspace in {engine}, "
         f"{measured['nll_model']:.5f} through the model it came from "
-        f"(difference {measured['difference']:.6f}, limit {args.limit})",
+        f"(difference {moved}, limit {limit})",
         measured,
-        {"difference": args.limit},
+        {"difference": limit},
     )
 
 

@@ -32,11 +32,30 @@ class FastLayers:
 
 
 @dataclass(frozen=True)
+class LayerNames:
+    """Where a decoder layer keeps its tensors, by their modules' names within it; LLaMA's names.
+
+    `query`, `key` and `value` are all the one projection where a family has them fused.
+    """
+
+    attention_norm: str = "input_layernorm"
+    query: str = "self_attn.q_proj"
+    key: str = "self_attn.k_proj"
+    value: str = "self_attn.v_proj"
+    attention_out: str = "self_attn.o_proj"
+    ffn_norm: str = "post_attention_layernorm"
+    gate: str = "mlp.gate_proj"
+    up: str = "mlp.up_proj"
+    down: str = "mlp.down_proj"
+
+
+@dataclass(frozen=True)
 class Family:
     """What the stages must know of the models of one architecture; the defaults are LLaMA's names.
 
     `architecture` is what config.json calls it. `embedding` and `head` are modules: their tensors
-    are those names with `.weight`. `fused_qkv`: query, key and value are one projection.
+    are those names with `.weight`. `fused_qkv`: query, key and value are one projection, for each
+    key-value head its queries, its key and its value. `layers` are numbered below `model.layers`.
 
     `code`: the module of XTuner that holds the family's Python code, for a folder whose config.json
     names code but does not hold it. `old_cache`: that code asks for a method of transformers' cache
@@ -55,6 +74,7 @@ class Family:
     embedding: str = "model.embed_tokens"
     head: str = "lm_head"
     fused_qkv: bool = False
+    layers: LayerNames = LayerNames()
     code: str | None = None
     old_cache: bool = False
     query_bias: str = "self_attn.q_proj.bias"
@@ -86,6 +106,17 @@ FAMILIES = {
             embedding="model.tok_embeddings",
             head="output",
             fused_qkv=True,
+            layers=LayerNames(
+                attention_norm="attention_norm",
+                query="attention.wqkv",
+                key="attention.wqkv",
+                value="attention.wqkv",
+                attention_out="attention.wo",
+                ffn_norm="ffn_norm",
+                gate="feed_forward.w1",
+                up="feed_forward.w3",
+                down="feed_forward.w2",
+            ),
             code="xtuner._lite.modelings.internlm2",
             old_cache=True,
             query_bias="attention.wqkv.bias",

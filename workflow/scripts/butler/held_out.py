@@ -8,6 +8,9 @@ from pathlib import Path
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 
+# Conversations that a check of an engine takes by default: as many as their time there allows.
+SAMPLES = {"reference": 8, "turbomind": 64}
+
 
 def conversations(path: Path, limit: int) -> list[list[dict[str, str]]]:
     """Return the first `limit` conversations of a JSON lines file as lists of messages."""

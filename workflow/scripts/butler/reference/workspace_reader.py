@@ -136,11 +136,11 @@ class Workspace:
     def embedding_parts(self) -> list[tuple[str, torch.Tensor]]:
         """Return file and embedding of each GPU, [rows, hidden / tp] in the files' precision."""
         c = self.config
-        return self._parts("tok_embeddings.{}.weight", 1, self._padded(c.embedding_rows), c.hidden)
+        return self.parts("tok_embeddings.{}.weight", 1, self._padded(c.embedding_rows), c.hidden)
 
     def output_parts(self) -> list[tuple[str, torch.Tensor]]:
         """Return file and head of each GPU, [rows / tp, hidden] in the files' precision."""
-        return self._parts(
+        return self.parts(
             "output.{}.weight", 0, self._padded(self.config.vocab), self.config.hidden
         )
 
@@ -164,7 +164,7 @@ class Workspace:
         rows = []
         for i in range(self.config.layers):
             name = KV_SCALES.format(i)
-            row = self._read(name, torch.float32, (4,))
+            row = self.read(name, torch.float32, (4,))
             if not (torch.isfinite(row).all() and row[0] > 0 and row[2] > 0):
                 raise ButlerError(
                     f"{self.folder / name} holds no usable KV scales ({row.tolist()}): "
@@ -183,8 +183,8 @@ class Workspace:
         bias = c.attn_bias
         return LayerWeights(
             attention_norm=self._floats(f"layers.{i}.attention_norm.weight", c.hidden),
-            w_qkv=self._regrouped(self._linear(f"{attention}.w_qkv", 1, c.hidden, qkv)),
-            b_qkv=self._regrouped(self._joined(f"{attention}.w_qkv.{{}}.bias", 0, qkv))
+            w_qkv=self.regrouped(self._linear(f"{attention}.w_qkv", 1, c.hidden, qkv)),
+            b_qkv=self.regrouped(self._joined(f"{attention}.w_qkv.{{}}.bias", 0, qkv))
             if bias
             else None,
             wo=self._linear(f"{attention}.wo", 0, c.heads * c.head_dim, c.hidden),
@@ -211,16 +211,16 @@ class Workspace:
     def _joined(
         self, name: str, dim: int, *shape: int, dtype: torch.dtype | None = None
     ) -> torch.Tensor:
-        """Read the files of all GPUs as `_parts` does and join them along `dim`.
+        """Read the files of all GPUs as `parts` does and join them along `dim`.
 
         Without `dtype`, fp32 is made of the workspace's own precision.
         """
-        parts = self._parts(name, dim, *shape, dtype=dtype)
+        parts = self.parts(name, dim, *shape, dtype=dtype)
         if dtype is None:
             parts = [(one, check_finite(self.folder / one, part.float())) for one, part in parts]
         return parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim)
 
-    def _parts(
+    def parts(
         self, name: str, dim: int, *shape: int, dtype: torch.dtype | None = None
     ) -> list[tuple[str, torch.Tensor]]:
         """Read the files of all GPUs, `name` with the rank filled in; return names and contents.
@@ -231,9 +231,9 @@ class Workspace:
         part[dim] //= self.config.tp
         dtype = dtype or WEIGHT_TYPES[self.config.weight_type]
         names = [name.format(rank) for rank in range(self.config.tp)]
-        return [(one, self._read(one, dtype, tuple(part))) for one in names]
+        return [(one, self.read(one, dtype, tuple(part))) for one in names]
 
-    def _regrouped(self, joined: torch.Tensor) -> torch.Tensor:
+    def regrouped(self, joined: torch.Tensor) -> torch.Tensor:
         """Put the queries, keys and values [..., out] of all GPUs together, in that order."""
         c = self.config
         if c.tp == 1:
@@ -243,10 +243,10 @@ class Workspace:
         return torch.cat([part[which] for which in range(3) for part in parts], -1)
 
     def _floats(self, name: str, *shape: int) -> torch.Tensor:
-        found = self._read(name, WEIGHT_TYPES[self.config.weight_type], shape)
+        found = self.read(name, WEIGHT_TYPES[self.config.weight_type], shape)
         return check_finite(self.folder / name, found.float())
 
-    def _read(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    def read(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
         """Read one raw little-endian file of exactly `shape`."""
         path = self.folder / name
         if not path.is_file():
