@@ -51,14 +51,18 @@ rule check_awq:
         "logs/check_awq.log",
     benchmark:
         "logs/check_awq.tsv"
+    threads: 2
     resources:
         mem_mb=1500,
+        gpu=GPUS,
     params:
         python=python("lmdeploy"),
+        device=settings.device,
         limit=settings.checks.awq_scales,
     shell:
         "{params.python:q} {input.code[0]:q} --merged {input.merged} --awq {input.awq} "
-        "--limit {params.limit} --out {output} > {log} 2>&1"
+        "--limit {params.limit} --device {params.device} --threads {threads} --out {output} "
+        "> {log} 2>&1"
 
 
 rule calibrate:

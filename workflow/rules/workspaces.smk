@@ -31,7 +31,7 @@ rule workspace:
 
 
 rule check_workspace:
-    """Stop unless held-out text is as likely through the workspace as through its model."""
+    """Stop unless the workspace is its model, tensor by tensor and in likelihood."""
     input:
         **tool("lmdeploy", "check_workspace.py"),
         workspace="build/workspace/{weights}",
@@ -51,15 +51,20 @@ rule check_workspace:
     threads: 2
     resources:
         mem_mb=2000,
+        gpu=GPUS,
     params:
         python=python("lmdeploy"),
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
         template=settings.base.chat_template,
+        engine=settings.engine,
         limit=settings.checks.workspace_nll,
+        turbomind_limit=settings.checks.workspace_nll_turbomind,
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} --model {input.model} "
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
-        "--limit {params.limit} --threads {threads} --out {output} > {log} 2>&1"
+        "--engine {params.engine} --limit {params.limit} "
+        "--turbomind-limit {params.turbomind_limit} --threads {threads} --out {output} "
+        "> {log} 2>&1"
 
 
 rule training_prompts:
@@ -159,11 +164,14 @@ rule check_kv_cache:
     threads: 2
     resources:
         mem_mb=1500,
+        gpu=GPUS,
     params:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
+        engine=settings.engine,
         limit=lambda w: kv_limit(KNOWN[w.variant].kv),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
-        "--held-out {input.held_out} --chat-template {params.template} --limit {params.limit} "
-        "--threads {threads} --out {output} > {log} 2>&1"
+        "--held-out {input.held_out} --chat-template {params.template} "
+        "--engine {params.engine} --limit {params.limit} --threads {threads} --out {output} "
+        "> {log} 2>&1"

@@ -1,13 +1,16 @@
 """LMDeploy's `auto_awq`, its packing of 4-bit weights done for a whole matrix at a time.
 
 LMDeploy 0.7.3 packs column by column, some ten million small GPU operations for a 7B, which take
-longer than all the rest; the same bits come out of 16 operations a matrix. All else is its own.
+longer than all the rest; the same bits come out of 16 operations a matrix. What it would pickle,
+in fp32 after a CPU's calibration, is written in fp16 as safetensors, which are read tensor by
+tensor. All else is its own.
 Run as a module by quantise_awq.py, with the arguments of auto_awq as one JSON object.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,13 +47,24 @@ def packed_linear(cls: Any, linear: Any, quantizer: Any, qparams: Any) -> Any:
     return layer.to("cpu")
 
 
+def in_fp16(save: Callable[..., None]) -> Callable[..., None]:
+    """Return transformers' own way to save a model, for fp16 safetensors whatever is asked for."""
+
+    def saved(model: Any, folder: str, **options: Any) -> None:
+        save(model.half(), folder, **options | {"safe_serialization": True})
+
+    return saved
+
+
 def main() -> None:
     """Quantise one model."""
     import torch
     from lmdeploy.lite.apis import auto_awq
     from lmdeploy.lite.quantization.modules import WeightOnlyQLinear
+    from transformers import PreTrainedModel
 
     WeightOnlyQLinear.from_linear = classmethod(packed_linear)
+    PreTrainedModel.save_pretrained = in_fp16(PreTrainedModel.save_pretrained)
     start = time.perf_counter()
     auto_awq.auto_awq(**json.loads(sys.argv[1]))
     print(f"auto_awq took {time.perf_counter() - start:.1f} s")

@@ -48,11 +48,13 @@ class CheckSettings(Section):
     """share of the training samples that may be longer than train.max_length, and are cut"""
     merge_logits: Limit = 0.02
     """largest logit difference, as a share of the logits' standard deviation"""
-    awq_scales: Limit = 0.75
-    """largest weight error in group scales; rounding is 0.5, the fit adds a little"""
+    awq_scales: Limit = 0.55
+    """largest weight error in group scales; rounding is 0.5, fp16 adds 0.04 at most"""
     workspace_nll: Limit = 0.002
-    """|mean NLL of the workspace − of the HF model it came from|"""
+    """|mean NLL of the workspace in the reference engine − of the HF model it came from|"""
+    workspace_nll_turbomind: Limit = 0.02
+    """the same in TurboMind, which computes in fp16; only a wrong load is further off"""
     kv_nll: dict[str, Limit] = Field(default_factory=dict)
-    """|mean NLL with a quantised KV cache − without|, as int8: 0.02; else its scheme's own limit"""
+    """mean NLL with a quantised KV cache − without, as int8: 0.02; else its scheme's own limit"""
     blank_answers: Annotated[float, Field(ge=0, le=1)] = 0.99
     """share of a benchmark's answers that may be without text (not of the base)"""
