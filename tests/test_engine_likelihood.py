@@ -1,14 +1,20 @@
 """Likelihoods by streaming: those of the engine that holds all weights, in bounded memory."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from real_tools import SCRIPTS
 from tiny_workspace import Tiny
 
 torch = pytest.importorskip("torch")
 
 from butler.errors import ButlerError
+from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.reference.generate import Engine
 from butler.reference.likelihood import StreamingEngine, compare
 from butler.reference.workspace_reader import Workspace
@@ -62,3 +68,40 @@ def test_a_sequence_that_cannot_be_judged_is_told(tmp_path: Path, sequence: list
     engine = StreamingEngine(Workspace(Tiny(layers=1).build(tmp_path / "ws")))
     with pytest.raises(ButlerError, match=r"takes 2 to 640 tokens|outside the vocabulary of 300"):
         engine.likelihoods([sequence], ["fp16"])
+
+
+JUDGE = """
+import math, resource, sys
+from pathlib import Path
+from butler.reference.likelihood import StreamingEngine
+from butler.reference.workspace_reader import Workspace
+
+workspace = Workspace(Path(sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = StreamingEngine(workspace).likelihoods([list(range(9))], ["int8"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+assert abs(float(found["int8"].losses[0].mean()) - math.log(workspace.config.vocab)) < 1e-3
+"""
+
+
+def test_memory_holds_one_layer_at_a_time(tmp_path: Path) -> None:
+    shape = Tiny(hidden=1024, heads=8, kv_heads=8, layers=8, inter=3072, vocab=4000)
+    small = Tiny(hidden=256, heads=2, kv_heads=2, layers=8, inter=256)
+    path = small.build(tmp_path / "ws")
+    (path / WEIGHTS / "config.yaml").write_text(yaml.safe_dump(shape.config()))
+    matrix = shape.hidden**2
+    sizes = {"w_qkv": 3 * matrix, "wo": matrix, "norm": shape.hidden}
+    sizes |= dict.fromkeys(("w1", "w2", "w3"), shape.hidden * shape.inter)
+    sizes |= dict.fromkeys(("output", "tok_embeddings"), shape.hidden * shape.vocab)
+    total = 0
+    for name in small.files:
+        [size] = [size for part, size in sizes.items() if part in name]
+        total += 2 * size
+        with (path / WEIGHTS / name).open("wb") as stream:
+            stream.truncate(2 * size)  # zeros that take no room on the disk
+    command = [sys.executable, "-c", JUDGE, str(path)]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    # In fp32 the whole is twice its files; a layer of it is 54 MB.
+    assert int(done.stdout) * 1024 < total / 2, f"{done.stdout} KiB of {total} bytes"
