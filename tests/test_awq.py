@@ -11,7 +11,7 @@ import quantise_awq
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.auto_awq import pack
 from butler.lmdeploy.awq_weights import unpack
-from quantise_awq import samples_at_a_time
+from quantise_awq import Calibration
 from workflow_state import ROOT
 
 GIB = 2**30
@@ -28,10 +28,22 @@ def test_packed_columns_are_read_back_by_the_format_of_awq():
     assert int(words[0, 0]) & 0xFFFFFFFF == by_hand
 
 
+SEVEN_B = {"num_attention_heads": 32, "hidden_size": 4096}
+
+
 def test_calibration_takes_what_the_gpu_has_room_for():
-    assert samples_at_a_time(140 * GIB, heads=32, length=2048) == 8
-    assert 2 <= samples_at_a_time(23 * GIB, heads=32, length=2048) <= 7
-    assert samples_at_a_time(1 * GIB, heads=32, length=2048) == 1
+    needed = Calibration.of(SEVEN_B, samples=128, length=2048)
+    assert needed.at_a_time(140 * GIB) == 8
+    assert 2 <= needed.at_a_time(23 * GIB) <= 7
+    assert needed.at_a_time(1 * GIB) == 1
+
+
+@pytest.mark.parametrize(
+    ("samples", "free", "stays"), [(128, 140, True), (128, 23, False), (16, 23, True)]
+)
+def test_a_model_stays_on_a_gpu_that_holds_it_beside_the_calibration(samples, free, stays):
+    needed = Calibration.of(SEVEN_B, samples, length=2048)
+    assert needed.fits_beside(15 * GIB, free * GIB) == stays
 
 
 @pytest.fixture

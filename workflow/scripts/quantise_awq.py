@@ -4,8 +4,11 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from butler.chat_template import ChatTemplate
 from butler.devices import resolve_device
@@ -22,16 +25,37 @@ from butler.settings.serving_stage import AwqSettings, CalibrationSettings
 from butler.tools import run_tool, tool_environment
 
 MOST_AT_A_TIME = 8  # samples; more gain nothing
+RESERVE = 2 * 2**30  # bytes of GPU memory for CUDA, one layer's fp32 and what is small
 
 
-def samples_at_a_time(free: int, heads: int, length: int) -> int:
-    """Return how many samples to calibrate with at a time in `free` bytes of GPU memory.
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrating a model takes of GPU memory, in bytes, beside its layers.
 
-    LMDeploy's own default is 1. The attention of a sample holds its scores, [heads, length,
-    length], in fp16 and fp32 and as weights and mask; half of the memory is left for the rest.
+    `sample`: the attention's scores of a sample, [heads, length, length], in fp16 and fp32 and as
+    weights and mask. `states`: the hidden states of all samples before and after a layer, and one
+    copy more while they are put together, fp16.
     """
-    sample = heads * length**2 * 12
-    return max(1, min(MOST_AT_A_TIME, free // 2 // sample))
+
+    sample: int
+    states: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], samples: int, length: int) -> "Calibration":
+        """Return what so many samples of `length` tokens take of a config.json's model."""
+        states = 3 * samples * length * config["hidden_size"] * 2
+        return cls(config["num_attention_heads"] * length**2 * 12, states)
+
+    def fits_beside(self, weights: int, free: int) -> bool:
+        """Say whether two samples at a time leave room for the whole model in `free` bytes."""
+        return weights + self.states + 2 * self.sample + RESERVE <= free
+
+    def at_a_time(self, free: int) -> int:
+        """Return how many samples to take at a time in `free` bytes; LMDeploy's default is 1.
+
+        Half of the memory is left for the rest.
+        """
+        return max(1, min(MOST_AT_A_TIME, free // 2 // self.sample))
 
 
 def finish(model: Path, folder: Path) -> None:
@@ -49,12 +73,16 @@ def finish(model: Path, folder: Path) -> None:
         path.unlink()
 
 
-def batch_size(model: Path, length: int, device: str) -> int:
-    """Return how many samples of `length` tokens to calibrate with at a time on `device`."""
+def plan(model: Path, samples: int, length: int, device: str) -> tuple[bool, int]:
+    """Return whether the whole model stays on the device, and how many samples at a time."""
     if device == "cpu":
-        return 1
-    heads = read_config(model)["num_attention_heads"]
-    return samples_at_a_time(GpuMemory().free(), heads, length)
+        return False, 1
+    free = GpuMemory().free()
+    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    needed = Calibration.of(read_config(model), samples, length)
+    if not needed.fits_beside(weights, free):
+        return False, needed.at_a_time(free)
+    return True, needed.at_a_time(free - weights)
 
 
 def main() -> None:
@@ -83,6 +111,7 @@ def main() -> None:
     text, awq = args.calibration, args.settings
     check_group_size(read_config(args.model), awq.group_size, str(args.model))
     device = resolve_device(args.device)
+    stays, at_a_time = plan(args.model, text.samples, text.length, device)
     texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
     with tempfile.TemporaryDirectory() as scratch, atomic_dir(args.out) as folder:
         work = Path(scratch)
@@ -94,11 +123,12 @@ def main() -> None:
             "calib_dataset": "ptb",
             "calib_samples": text.samples,
             "calib_seqlen": text.length,
-            "batch_size": args.batch_size or batch_size(args.model, text.length, device),
+            "batch_size": args.batch_size or at_a_time,
             "w_bits": awq.bits,
             "w_group_size": awq.group_size,
             "search_scale": awq.search_scale,
             "device": device,
+            lmdeploy_awq.STAYS: stays,
         }
         command = [sys.executable, "-m", lmdeploy_awq.__name__, json.dumps(arguments)]
         with progress("awq", lambda: f"quantising to {awq.bits} bits"):

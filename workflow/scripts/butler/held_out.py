@@ -37,6 +37,19 @@ def rendered(path: Path, limit: int, template: ChatTemplate) -> list[str]:
     return [template.render(messages, add_generation_prompt=False) for messages in chats]
 
 
+def weighted_mean(values: Sequence[float], weights: Sequence[int]) -> tuple[float, float]:
+    """Return the mean of paired differences by weight, and its standard error.
+
+    Each conversation has one value, a mean over tokens, and its tokens as the weight. The error is
+    that of a ratio of sums over conversations (Cochran, Sampling Techniques, 1977, 6.4), since the
+    tokens of one conversation are not independent; 0 for a single one, of which nothing is known.
+    """
+    total, count = sum(weights), len(values)
+    mean = sum(v * w for v, w in zip(values, weights, strict=True)) / total
+    squares = sum((w * (v - mean)) ** 2 for v, w in zip(values, weights, strict=True))
+    return mean, math.sqrt(squares * count / (count - 1)) / total if count > 1 else 0.0
+
+
 def mean_nll(nll: Sequence[float], sequences: Sequence[Sequence[int]]) -> float:
     """Return the mean over all predicted tokens from the mean of each sequence, in nats.
 
@@ -48,26 +61,17 @@ def mean_nll(nll: Sequence[float], sequences: Sequence[Sequence[int]]) -> float:
 
 def mean_difference(
     before: Sequence[float], after: Sequence[float], sequences: Sequence[Sequence[int]]
-) -> tuple[float, float | None]:
-    """Return how much higher the mean NLL per token is `after`, and its standard error.
+) -> tuple[float, float]:
+    """Return how much higher the mean NLL per token is `after`, and its standard error, in nats.
 
     Args:
-        before, after: the mean NLL of each sequence, in nats.
+        before, after: the mean NLL of each sequence.
         sequences: their token ids.
-
-    Returns:
-        The mean over all predicted tokens, and the standard error of that mean over the sequences
-        (of a ratio of sums, Cochran, Sampling Techniques, 6.4); None where there is one sequence.
     """
-    weights = [len(tokens) - 1 for tokens in sequences]
     changes = [b - a for a, b in zip(before, after, strict=True)]
-    mean, count = mean_nll(changes, sequences), len(changes)
-    squares = sum((w * (c - mean)) ** 2 for w, c in zip(weights, changes, strict=True))
-    if count < 2:
-        return mean, None
-    return mean, math.sqrt(squares * count / (count - 1)) / sum(weights)
+    return weighted_mean(changes, [len(tokens) - 1 for tokens in sequences])
 
 
-def with_error(difference: float, error: float | None) -> str:
-    """Return a difference of mean NLL in words, with its standard error if there is one."""
-    return f"{difference:+.5f}" + ("" if error is None else f" ± {error:.5f}")
+def with_error(difference: float, error: float) -> str:
+    """Return a difference and its standard error as a sentence has them."""
+    return f"{difference:+.5f} ± {error:.5f}"

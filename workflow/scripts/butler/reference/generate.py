@@ -34,7 +34,6 @@ class Engine:
         kv: how the cache is held: a KV scheme as TurboMind has it, `fp32`, or `static` (by the
             past_kv_scale files); None takes what the workspace's engine_config says.
         max_batch: most sequences that `generate` runs at once.
-        decoder: the workspace's model, if it is loaded already.
     """
 
     def __init__(
@@ -42,7 +41,6 @@ class Engine:
         workspace: Workspace,
         kv: str | None = None,
         max_batch: int = 32,
-        decoder: Decoder | None = None,
     ) -> None:
         self.workspace = workspace
         self.kv = kv or workspace.kv.name
@@ -51,9 +49,7 @@ class Engine:
             raise ButlerError(f"KV cache kind '{self.kv}' is none of {', '.join(KINDS)}")
         scales = workspace.load_kv_scales() if self.kv == "static" else None
         self._codecs = make_codecs(self.kv, workspace.config.layers, scales)
-        self.decoder = decoder or Decoder(
-            workspace.config, workspace.load_weights(), workspace.session_len
-        )
+        self.decoder = Decoder(workspace.config, workspace.load_weights(), workspace.session_len)
 
     @classmethod
     def load(
@@ -69,10 +65,6 @@ class Engine:
                 raise ButlerError(f"threads is {threads}; it must be 1 or more")
             torch.set_num_threads(threads)
         return cls(Workspace(Path(path)), kv, max_batch)
-
-    def with_kv(self, kv: str) -> "Engine":
-        """Return an engine on the same weights in memory, its KV cache of another kind."""
-        return Engine(self.workspace, kv, self.max_batch, self.decoder)
 
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this engine's kind."""
