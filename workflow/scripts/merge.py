@@ -119,9 +119,7 @@ def write_weights(base: Path, adapter: LoraAdapter, folder: Path, threads: int) 
     share = (max(1, threads // AT_ONCE),)
     with (
         progress("merge", lambda: counted(len(done), len(names), "tensors", started)),
-        ThreadPoolExecutor(
-            min(AT_ONCE, threads), initializer=torch.set_num_threads, initargs=share
-        ) as pool,
+        ThreadPoolExecutor(min(AT_ONCE, threads), "", torch.set_num_threads, share) as pool,
     ):
         list(pool.map(write, range(len(files))))
     if several:

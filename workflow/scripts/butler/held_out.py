@@ -1,6 +1,7 @@
 """The held-out text that the checks measure on."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,19 @@ def rendered(path: Path, limit: int, template: ChatTemplate) -> list[str]:
     """Return the first `limit` conversations as the text that a model is trained on."""
     chats = conversations(path, limit)
     return [template.render(messages, add_generation_prompt=False) for messages in chats]
+
+
+def weighted_mean(values: Sequence[float], weights: Sequence[int]) -> tuple[float, float]:
+    """Return the mean of paired differences by weight, and its standard error.
+
+    Each conversation has one value, a mean over tokens, and its tokens as the weight. The error is
+    that of a ratio of sums over conversations (Cochran, Sampling Techniques, 1977, 6.4), since the
+    tokens of one conversation are not independent; 0 for a single one, of which nothing is known.
+    """
+    total, count = sum(weights), len(values)
+    mean = sum(v * w for v, w in zip(values, weights, strict=True)) / total
+    squares = sum((w * (v - mean)) ** 2 for v, w in zip(values, weights, strict=True))
+    return mean, math.sqrt(squares * count / (count - 1)) / total if count > 1 else 0.0
 
 
 def mean_nll(nll: Sequence[float], sequences: Sequence[Sequence[int]]) -> float:
