@@ -55,9 +55,9 @@ class LoraAdapter:
         return left, right
 
     def _scale(self, module: str, r: int) -> float:
-        from peft.utils.other import get_pattern_key
+        alpha = self._settings["lora_alpha"]
+        if pattern := self._settings.get("alpha_pattern"):
+            from peft.utils.other import get_pattern_key
 
-        pattern = self._settings.get("alpha_pattern") or {}
-        key = get_pattern_key(pattern.keys(), module)
-        alpha = pattern.get(key, self._settings["lora_alpha"])
+            alpha = pattern.get(get_pattern_key(pattern.keys(), module), alpha)
         return alpha / math.sqrt(r) if self._settings.get("use_rslora") else alpha / r
