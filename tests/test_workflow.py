@@ -90,6 +90,12 @@ def test_another_order_of_the_same_settings_trains_nothing_anew(state):
     assert "build/train/config.py" not in stale(state, *overlay(state, train=settings))
 
 
+def test_another_limit_judges_the_training_again_and_repeats_none(state):
+    found = stale(state, *overlay(state, checks={"training_nll": None}))
+    assert "results/checks/training.json" in found
+    assert not any(name.startswith(("build/train", "build/adapter", "build/m")) for name in found)
+
+
 def test_a_changed_awq_setting_remakes_the_w4_variants_only(state):
     found = stale(state, *overlay(state, awq={"search_scale": True}))
     models = {"w4", "w4kv8"}

@@ -132,6 +132,11 @@ def option(name, value):
     return f"{name} {quote(str(value))}" if value else ""
 
 
+def number_option(name, value):
+    """Return a command line's option and its number, which may be 0, or nothing for None."""
+    return "" if value is None else f"{name} {value}"
+
+
 def group_size_option():
     """Return the option that says in which groups weights are quantised, if any are."""
     quantised = any(one.weights.quantised for one in MODELS.values())

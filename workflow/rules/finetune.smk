@@ -2,8 +2,8 @@
 #
 # Needs build/corpus/train.jsonl and build/base.
 # Makes build/train (XTuner's configuration, lengths of the samples, last checkpoint, losses),
-# build/adapter (Hugging Face form), build/merged, and the checks training and merge. A cut training resumes from its last
-# checkpoint in build/train/work.
+# build/adapter (Hugging Face form), build/merged, and the checks merge and training. A cut training
+# resumes from its last checkpoint in build/train/work.
 
 
 rule training_config:
@@ -62,7 +62,7 @@ rule sample_lengths:
 
 
 rule train:
-    """Fine-tune; resumes by itself, and stops the run if the loss did not fall."""
+    """Fine-tune; resumes by itself, and stops the run if the loss is not finite."""
     input:
         **tool("xtuner", "train.py"),
         config="build/train/config.py",
@@ -77,12 +77,6 @@ rule train:
             caption="../report/loss.rst",
             category="Training",
             labels={"file": "loss"},
-        ),
-        check=report(
-            "results/checks/training.json",
-            caption="../report/check.rst",
-            category="Checks",
-            labels={"check": "training"},
         ),
     log:
         "logs/train.log",
@@ -100,7 +94,7 @@ rule train:
         "{params.python:q} {input.code[0]:q} --config {input.config} --plan {input.plan} "
         "--data {input.data} "
         "--base {input.base} --work build/train/work --out {output.checkpoint} "
-        "--loss {output.loss} --check {output.check} {params.deepspeed} "
+        "--loss {output.loss} {params.deepspeed} "
         "--device {params.device} --threads {threads} > {log} 2>&1"
 
 
@@ -110,23 +104,19 @@ rule adapter:
         **tool("xtuner", "adapter.py"),
         config="build/train/config.py",
         checkpoint="build/train/checkpoint",
-        base="build/base",
     output:
         directory("build/adapter"),
     log:
         "logs/adapter.log",
     benchmark:
         "logs/adapter.tsv"
-    threads: 2
     resources:
         mem_mb=2000,
-        gpu=GPUS,
     params:
         python=python("xtuner"),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} "
-        "--checkpoint {input.checkpoint} --out {output} --discard build/train/work "
-        "--threads {threads} > {log} 2>&1"
+        "--checkpoint {input.checkpoint} --out {output} --discard build/train/work > {log} 2>&1"
 
 
 rule merge:
@@ -141,26 +131,23 @@ rule merge:
         "logs/merge.log",
     benchmark:
         "logs/merge.tsv"
-    threads: 2
+    threads: 8
     resources:
         mem_mb=2000,
-        gpu=GPUS,
     params:
         python=python("xtuner"),
-        device=settings.device,
     shell:
         "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
-        "--device {params.device} --out {output} --threads {threads} > {log} 2>&1"
+        "--out {output} --threads {threads} > {log} 2>&1"
 
 
 rule check_merge:
-    """Stop unless the merged model answers as base and adapter do together."""
+    """Stop unless each merged weight is that of base and adapter, to fp16's rounding."""
     input:
         **tool("xtuner", "check_merge.py"),
         base="build/base",
         adapter="build/adapter",
         merged="build/merged",
-        held_out="build/corpus/test.jsonl",
     output:
         report(
             "results/checks/merge.json",
@@ -172,14 +159,45 @@ rule check_merge:
         "logs/check_merge.log",
     benchmark:
         "logs/check_merge.tsv"
-    threads: 2
+    threads: 8
     resources:
         mem_mb=2000,
     params:
         python=python("xtuner"),
-        template=settings.base.chat_template,
-        limit=settings.checks.merge_logits,
     shell:
         "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
-        "--merged {input.merged} --held-out {input.held_out} --chat-template {params.template} "
-        "--limit {params.limit} --threads {threads} --out {output} > {log} 2>&1"
+        "--merged {input.merged} --threads {threads} --out {output} > {log} 2>&1"
+
+
+rule check_training:
+    """Stop unless held-out answers are likelier to the merged model than to the base."""
+    input:
+        **tool("xtuner", "check_training.py"),
+        config="build/train/config.py",
+        base="build/base",
+        adapter="build/adapter",
+        merged="build/merged",
+        held_out="build/corpus/test.jsonl",
+    output:
+        report(
+            "results/checks/training.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "training"},
+        ),
+    log:
+        "logs/check_training.log",
+    benchmark:
+        "logs/check_training.tsv"
+    threads: 8
+    resources:
+        mem_mb=2000,
+        gpu=GPUS,
+    params:
+        python=python("xtuner"),
+        device=settings.device,
+        limit=number_option("--limit", settings.checks.training_nll),
+    shell:
+        "{params.python:q} {input.code[0]:q} --config {input.config} --base {input.base} "
+        "--adapter {input.adapter} --merged {input.merged} --held-out {input.held_out} "
+        "{params.limit} --device {params.device} --threads {threads} --out {output} > {log} 2>&1"

@@ -1,24 +1,145 @@
-"""Merge the adapter into the unquantised base with `xtuner convert merge`."""
+"""Merge the adapter into the unquantised base: each weight + scale·B·A in fp32, rounded to fp16.
+
+It is what `xtuner convert merge` does, tensor by tensor instead of with the whole model: a few
+shards of a gigabyte are in memory, whatever the model's size. Tokenizer and configuration are
+written by transformers, as they are there.
+"""
 
 import argparse
-import json
-import sys
+import os
 import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from butler.devices import resolve_device
+import torch
+
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_dir
-from butler.hf_folder import carry_over
-from butler.tools import run_tool, tool_environment
+from butler.families import family_of
+from butler.files import atomic_dir, atomic_write_json
+from butler.hf_folder import ModelTensors, carry_over, read_config
+from butler.lora_adapter import LoraAdapter
+from butler.manifest import write_manifest
+from butler.progress import counted, progress
+
+FP16 = 2  # bytes
+SHARD = 10**9  # bytes of a file, unless one tensor has more
+AT_ONCE = 4  # shards
+BLOCK = 2**24  # elements that are fp32 at a time
 
 
-def check_adapter(adapter: Path, base: Path) -> None:
+def check_adapter(adapter: LoraAdapter, shown: Path, base: Path) -> None:
     """Raise ButlerError if the adapter was trained on another base than this one."""
-    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    trained_on = settings.get("base_model_name_or_path") or ""
-    if Path(trained_on).name != base.name:
-        raise ButlerError(f"adapter {adapter} was trained on {trained_on}, not on {base}")
+    if Path(adapter.base).name != base.name:
+        raise ButlerError(f"adapter {shown} was trained on {adapter.base}, not on {base}")
+
+
+def sources(base: ModelTensors, adapter: LoraAdapter, folder: Path) -> dict[str, str]:
+    """Return the tensors of the merged model by name: which of the base's each is made from.
+
+    A head that is tied to the embedding and has a pair gets a tensor of its own: the embedding
+    was not trained.
+
+    Raises:
+        ButlerError: if the adapter changes a tensor that the base does not have.
+    """
+    found = {name: name for name in base.names()}
+    family = family_of(read_config(folder), str(folder / "config.json"))
+    for module in adapter.modules:
+        name = f"{module}.weight"
+        if name not in found and module == family.head:
+            found[name] = f"{family.embedding}.weight"
+        if name not in found:
+            raise ButlerError(f"the adapter changes {name}, which {folder} does not have")
+    return found
+
+
+def shards(base: ModelTensors, names: Mapping[str, str]) -> list[list[str]]:
+    """Share the tensors out to files of SHARD bytes in fp16, in the order of their names."""
+    found: list[list[str]] = []
+    room = 0
+    for name, source in names.items():
+        size = FP16 * torch.Size(base.shape(source)).numel()
+        if size > room:
+            found.append([])
+            room = SHARD
+        found[-1].append(name)
+        room -= size
+    return found
+
+
+def merged(weight: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return fp16 `weight` + `left` @ `right`, the sum in fp32; rows are done in blocks."""
+    result = torch.empty(weight.shape, dtype=torch.float16)
+    rows = max(1, BLOCK // weight.shape[1])
+    parts = zip(result.split(rows), weight.split(rows), left.split(rows), strict=True)
+    for out, old, factor in parts:
+        out.copy_(torch.addmm(old.float(), factor, right))
+    return result
+
+
+def write_weights(base: Path, adapter: LoraAdapter, folder: Path, threads: int) -> set[str]:
+    """Write the merged model's weights into `folder`, several shards at a time.
+
+    Returns the names of the tensors that the base does not have.
+
+    Raises:
+        ButlerError: if a pair does not fit its weight.
+    """
+    from safetensors.torch import save_file
+
+    old = ModelTensors(base)
+    names = sources(old, adapter, base)
+    files = shards(old, names)
+    modules = {f"{module}.weight": module for module in adapter.modules}
+    several = "-{:05}-of-" + f"{len(files):05}" if len(files) > 1 else ""
+    index = {}
+    done: list[str] = []
+
+    def new(name: str) -> torch.Tensor:
+        weight = old[names[name]]
+        if name in modules:
+            left, right = adapter.factors(modules[name])
+            if weight.shape != (left.shape[0], right.shape[1]):
+                raise ButlerError(f"the adapter's pair for {name} does not fit the one of {base}")
+            return merged(weight, left, right)
+        return weight.to(torch.float16, copy=True) if weight.is_floating_point() else weight
+
+    def write(number: int) -> None:
+        tensors = {}
+        for name in files[number]:
+            tensors[name] = new(name)
+            done.append(name)
+        file = f"model{several.format(number + 1)}.safetensors"
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+        index.update(dict.fromkeys(files[number], file))
+
+    started = time.monotonic()
+    share = (max(1, threads // AT_ONCE),)
+    with (
+        progress("merge", lambda: counted(len(done), len(names), "tensors", started)),
+        ThreadPoolExecutor(min(AT_ONCE, threads), "", torch.set_num_threads, share) as pool,
+    ):
+        list(pool.map(write, range(len(files))))
+    if several:
+        size = sum((folder / file).stat().st_size for file in set(index.values()))
+        content = {"metadata": {"total_size": size}, "weight_map": dict(sorted(index.items()))}
+        atomic_write_json(folder / "model.safetensors.index.json", content)
+    return set(names) - set(old.names())
+
+
+def write_rest(base: Path, folder: Path, untied: bool) -> None:
+    """Write configuration and tokenizer as transformers does, and carry over what it does not."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(str(base), trust_remote_code=True)
+    config.torch_dtype = torch.float16
+    if untied:
+        config.tie_word_embeddings = False
+    config.save_pretrained(str(folder))
+    AutoTokenizer.from_pretrained(str(base), trust_remote_code=True).save_pretrained(str(folder))
+    carry_over(base, folder)
 
 
 def main() -> None:
@@ -26,19 +147,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    check_adapter(args.adapter, args.base)
+    adapter = LoraAdapter(args.adapter)
+    check_adapter(adapter, args.adapter, args.base)
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
-        command = [sys.executable, "-m", "xtuner.tools.model_converters.merge"]
-        command += [str(args.base), str(args.adapter), str(folder), "--safe-serialization"]
-        command += ["--device", resolve_device(args.device)]
-        run_tool(command, tool_environment(Path(cache), args.threads))
-        if not any(folder.glob("*.safetensors")) or not (folder / "config.json").is_file():
-            raise ButlerError("xtuner merge wrote no model; its log says why")
-        carry_over(args.base, folder)
+        os.environ["HF_HOME"] = cache
+        added = write_weights(args.base, adapter, folder, args.threads)
+        write_rest(args.base, folder, untied=bool(added))
+        write_manifest(folder)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from butler.report_sections.run_section import run_section
 from butler.report_sections.speed_section import speed_section
 from butler.report_sections.summary import Capacity, summary
 from butler.report_sections.training_section import training_section
-from butler.results import read_json, read_loss
+from butler.results import read_check, read_json, read_loss
 from butler.schemes import VARIANTS
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
@@ -109,7 +109,7 @@ def sections(
         decision=decision_section(decision, findings, capacity, colour),
         accuracy=accuracy_section(findings, colour),
         speed=speed_section(findings, decision.variant, colour),
-        training=training_section(findings, log),
+        training=training_section(findings, log, [read_check(path) for path in arguments.checks]),
         answers=answers_section(findings, arguments.answers),
         corpus=corpus(arguments.corpus_stats, arguments.sample_lengths),
         run=run_section(

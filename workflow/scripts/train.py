@@ -17,14 +17,14 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from butler.checks import conclude
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_open, atomic_write_text, discard
 from butler.imports import code_of
+from butler.manifest import hashes
 from butler.progress import progress
 from butler.tools import run_tool, tool_environment
-from butler.training_log import judge, read_log, training_status
+from butler.training_log import check_finite, read_log, training_status
 from butler.xtuner import FINISHED
 from butler.xtuner.configuration import check_rendered
 from butler.xtuner.launch import free_port, launch
@@ -44,9 +44,9 @@ def fingerprint(config: Path, data: Path, base: Path, launch: str, fast: bool) -
     ours = code_of(f"butler/xtuner/{'fast' if fast else 'support'}.py")
     base_files = sorted(p for p in base.iterdir() if p.is_file() and not p.name.startswith("."))
     digest = hashlib.sha256(launch.encode())
-    for path in [config, data, *ours, *base_files]:
-        with path.open("rb") as stream:
-            digest.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    files = [config, data, *ours, *base_files]
+    for path, found in zip(files, hashes(files), strict=True):
+        digest.update(path.name.encode() + bytes.fromhex(found))
     packages = (*ARITHMETIC, "liger-kernel") if fast else ARITHMETIC
     digest.update(" ".join(f"{name} {version(name)}" for name in packages).encode())
     return digest.hexdigest()
@@ -185,11 +185,10 @@ def finished_checkpoint(work: Path) -> Path:
 
 
 def publish(args: argparse.Namespace, plan: BatchPlan) -> None:
-    """Judge the training and put its checkpoint and its log where the next stage takes them."""
+    """Put the checkpoint and the log where the next stage takes them, if it did not diverge."""
     checkpoint = finished_checkpoint(args.work)
     steps = read_log(args.work, plan.accumulation, plan.tokens)
-    passed, sentence, measured = judge(steps)
-    conclude(args.check, "training", passed, sentence, measured, {"last_loss": "< first_loss"})
+    check_finite(steps)
     with atomic_dir(args.out) as folder:
         target = folder / checkpoint.name
         if checkpoint.is_dir():
@@ -212,7 +211,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="kept when a run is cut")
     parser.add_argument("--out", type=Path, required=True, help="folder of the last checkpoint")
     parser.add_argument("--loss", type=Path, required=True, help="CSV of the logged losses")
-    parser.add_argument("--check", type=Path, required=True, help="JSON of the training check")
     parser.add_argument("--deepspeed", default="", help="name of a configuration that XTuner ships")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=2)
@@ -224,7 +222,9 @@ def main() -> None:
     shared = f"{plan.nodes}x{plan.processes}"
     launched = f"{args.deepspeed or 'plain'} {shared} {'cuda' if on_gpu else 'cpu'}"
     fast = plan.kernels == "fast"
-    open_work(args.work, fingerprint(args.config, args.data, args.base, launched, fast))
+    with progress("train", lambda: "hashing the base's files"):
+        mark = fingerprint(args.config, args.data, args.base, launched, fast)
+    open_work(args.work, mark)
     if not (args.work / FINISHED).is_file():
         check_memory(plan, on_gpu)
         with progress("train", lambda: training_status(args.work, plan.accumulation)):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class ModelTensors:
     """The tensors of a folder by name; nothing is read before it is asked for.
 
+    Of a safetensors file the memory that a tensor takes goes with the tensor, so that any number
+    can be read one after the other, by several threads.
+
     Raises:
         ButlerError: if the folder holds no weights.
     """
@@ -24,27 +27,41 @@ class ModelTensors:
         import torch
         from safetensors import safe_open
 
-        self._sources: dict[str, Any] = {}
+        self._files: dict[str, Path] = {}
+        self._loaded: dict[str, torch.Tensor] = {}
         for path in sorted(folder.glob("*.safetensors")):
-            source = safe_open(str(path), framework="pt")
-            self._sources |= dict.fromkeys(source.keys(), source)
-        if not self._sources:
+            with safe_open(str(path), framework="pt") as file:
+                self._files |= dict.fromkeys(file.keys(), path)
+        if not self._files:
             for path in sorted(folder.glob("pytorch_model*.bin")):
-                loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                self._sources |= dict.fromkeys(loaded, loaded)
-        if not self._sources:
+                self._loaded |= torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not self._files and not self._loaded:
             raise ButlerError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin)")
 
     def names(self) -> list[str]:
         """Return all tensor names, sorted."""
-        return sorted(self._sources)
+        return sorted({*self._files, *self._loaded})
 
     def __contains__(self, name: str) -> bool:
-        return name in self._sources
+        return name in self._files or name in self._loaded
 
     def __getitem__(self, name: str) -> "torch.Tensor":
-        source = self._sources[name]
-        return source[name] if isinstance(source, dict) else source.get_tensor(name)
+        from safetensors import safe_open
+
+        if name in self._loaded:
+            return self._loaded[name]
+        # Opened anew: what has been read through one mapping stays in memory as long as it does.
+        with safe_open(str(self._files[name]), framework="pt") as file:
+            return file.get_tensor(name)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape without its values."""
+        from safetensors import safe_open
+
+        if name in self._loaded:
+            return tuple(self._loaded[name].shape)
+        with safe_open(str(self._files[name]), framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape())
 
 
 # What neither merging nor quantising carries over, or writes anew from a newer library's defaults.

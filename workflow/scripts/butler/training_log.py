@@ -13,6 +13,15 @@ _ITERATION = re.compile(
     r".*? loss: (?P<loss>\S+)"
 )
 _TAIL_BYTES = 20_000
+# What a training does before it logs a step, and what mmengine logs between one and the next. With
+# DeepSpeed the base is loaded after the first of the marks.
+_PHASES = (
+    "starting XTuner",
+    "loading the base model",
+    "preparing samples and model",
+    "running the first steps",
+)
+_MARKS = ("Hooks will be executed in the following order", "Checkpoints will be saved to")
 
 
 @dataclass(frozen=True)
@@ -54,39 +63,31 @@ def read_log(work: Path, accumulation: int = 1, tokens: int = 0) -> list[LoggedS
     return [steps[step] for step in sorted(steps)]
 
 
-def loss_ends(steps: list[LoggedStep]) -> tuple[float, float]:
-    """Return the mean loss of the first and of the last tenth of the steps (at least one each)."""
-    count = max(1, len(steps) // 10)
-    first = [step.loss for step in steps[:count]]
-    last = [step.loss for step in steps[-count:]]
-    return sum(first) / count, sum(last) / count
+def check_finite(steps: list[LoggedStep]) -> None:
+    """Check that the training did not diverge.
 
-
-def judge(steps: list[LoggedStep]) -> tuple[bool, str, dict[str, float]]:
-    """Say whether the loss is finite throughout and lower at the end than at the start."""
-    first, last = loss_ends(steps)
-    measured = {"first_loss": first, "last_loss": last, "steps": float(steps[-1].step)}
+    Raises:
+        ButlerError: naming the first step whose loss is not finite.
+    """
     broken = [step.step for step in steps if not math.isfinite(step.loss)]
     if broken:
-        return False, f"the loss is not finite at step {broken[0]}; lower the rate", measured
-    if len(steps) < 2:
-        return False, "only one loss was logged; lower train.log_interval", measured
-    if last >= first:
-        sentence = f"the loss went from {first:.4f} to {last:.4f}: the model did not learn"
-        return False, sentence, measured
-    return True, f"the loss went from {first:.4f} to {last:.4f}", measured
+        raise ButlerError(
+            f"the training diverged: the loss is not finite at step {broken[0]}; lower "
+            "train.learning_rate"
+        )
 
 
 def training_status(work: Path, accumulation: int = 1) -> str:
-    """Return how far the training in `work` is: steps, loss, time left; "" before it logs any."""
+    """Return how far the training in `work` is: steps, loss, time left; before those, its phase."""
     logs = sorted(work.glob("*/*.log"))
     if not logs:
-        return ""
+        return _PHASES[0]
     with logs[-1].open("rb") as stream:
         stream.seek(max(0, logs[-1].stat().st_size - _TAIL_BYTES))
         found = list(_ITERATION.finditer(stream.read().decode("utf-8", "replace")))
     if not found:
-        return ""
+        text = logs[-1].read_text(encoding="utf-8", errors="replace")
+        return _PHASES[1 + sum(mark in text for mark in _MARKS)]
     last = found[-1]
     done, total = (-(-int(last[name]) // accumulation) for name in ("done", "total"))
     return f"step {done:,} of {total:,}, loss {last['loss']}, about {last['left']} left"

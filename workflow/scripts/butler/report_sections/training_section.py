@@ -1,6 +1,6 @@
-"""What fine-tuning did: the base model against the baseline on the same questions, and the loss."""
+"""What fine-tuning did: questions and held-out answers before and after, and the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,11 +8,14 @@ import pandas as pd
 from butler.decision import Change
 from butler.report_sections.charts import Charts, loss_curve
 from butler.report_sections.findings import Findings
-from butler.results import Evaluation
+from butler.results import CheckOutcome, Evaluation
 from butler.schemes import BASELINE
 from butler.texts import Phrase, phrase
 
 CHART = "loss"
+CHECK = "training"
+# How many standard errors are noise: within two lie 95 % of what chance alone makes.
+NOISE = 2
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,80 @@ class TuningRow:
 
 
 @dataclass(frozen=True)
+class HeldOutRow:
+    """The mean NLL of the held-out answers through one model, in nats a token.
+
+    `name` ends the name of a text. `shift` is merged − this one, `error` its standard error; None
+    for the merged model itself.
+    """
+
+    name: str
+    nll: float
+    shift: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the check of the training measured, with a sentence for each shift that matters."""
+
+    answers: int
+    tokens: int
+    said: Sequence[Phrase]
+    rows: Sequence[HeldOutRow]
+
+
+@dataclass(frozen=True)
 class TrainingSection:
-    """A line for each benchmark (none where the base was not evaluated), and the loss curve."""
+    """A line for each benchmark (none where the base was not evaluated), NLL, and loss curve."""
 
     rows: Sequence[TuningRow]
+    held_out: HeldOut | None
     charts: Charts
 
 
-def training_section(findings: Findings, log: pd.DataFrame | None) -> TrainingSection | None:
-    """Return the section, or None where neither the base nor a training log is there."""
+def training_section(
+    findings: Findings, log: pd.DataFrame | None, checks: Sequence[CheckOutcome] = ()
+) -> TrainingSection | None:
+    """Return the section, or None where neither base nor check nor training log is there."""
     rows = [_row(findings, name, change) for name, change in findings.since_base.items()]
     charts = {} if log is None else {CHART: loss_curve(log)}
-    return TrainingSection(rows, charts) if rows or charts else None
+    found = [one.measured for one in checks if one.check == CHECK and "change" in one.measured]
+    held_out = _held_out(found[0]) if found else None
+    return TrainingSection(rows, held_out, charts) if rows or held_out or charts else None
+
+
+def _held_out(measured: Mapping[str, float]) -> HeldOut:
+    """Return the likelihoods that check_training.py measured."""
+    rows = [
+        HeldOutRow(name, measured[f"nll_{name}"], measured[shift], measured[f"{shift}_se"])
+        for name, shift in (
+            ("base", "change"),
+            ("nf4_adapter", "nf4_shift"),
+            ("base_adapter", "merge_shift"),
+        )
+        if shift in measured
+    ]
+    said = [
+        phrase(
+            f"held_out.{row.name}.{_how(row)}",
+            before=row.nll,
+            after=measured["nll_merged"],
+            shift=row.shift,
+            error=row.error,
+        )
+        for row in rows
+        if row.name != "base_adapter" or _how(row) != "noise"
+    ]
+    merged = HeldOutRow("merged", measured["nll_merged"])
+    counts = int(measured["conversations"]), int(measured["tokens"])
+    return HeldOut(*counts, said, [*rows, merged])
+
+
+def _how(row: HeldOutRow) -> str:
+    if row.shift is None or row.error is None or not abs(row.shift) > NOISE * row.error:
+        return "noise"  # of a NaN, too, nothing can be told
+    return "rose" if row.shift > 0 else "fell"
 
 
 def _row(findings: Findings, benchmark: str, change: Change) -> TuningRow:

@@ -46,8 +46,8 @@ class CheckSettings(Section):
 
     cut_samples: Annotated[float, Field(ge=0, le=1)] = 0.1
     """share of the training samples that may be longer than train.max_length, and are cut"""
-    merge_logits: Limit = 0.02
-    """largest logit difference, as a share of the logits' standard deviation"""
+    training_nll: float | None = 0.0
+    """nats: held-out NLL of merged − base, plus its standard error, is below; null: only told"""
     awq_scales: Limit = 0.55
     """largest weight error in group scales; rounding is 0.5, fp16 adds 0.04 at most"""
     workspace_nll: Limit = 0.002
