@@ -1,7 +1,13 @@
 # One virtual environment per tool: the tools cannot share one.
 #
-# Needs envs/TOOL.lock, envs/TOOL.torch.lock and a package index.
+# Needs envs/TOOL.lock, envs/TOOL.torch.lock, envs/TOOL.cuda.lock of LMDeploy, and a package index.
 # Makes .envs/TOOL and, once it is complete and imports, .envs/TOOL.json.
+
+# What the jobs are to use, checked before anything is fetched. No param: an environment that is
+# built serves both.
+GPU_USE = flag("--gpu", GPUS)
+if GPUS and settings.engine != "reference":
+    GPU_USE += f" --serving {RELEASE.version} {RELEASE.newest_capability}"
 
 
 rule environment:
@@ -27,6 +33,9 @@ rule environment:
             "lmdeploy-latest": "torch transformers fastapi uvicorn lmdeploy.version",
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",
         }[w.tool],
+        # The engine itself, which needs the driver.
+        on_gpu=lambda w: "lmdeploy.turbomind" if w.tool.startswith("lmdeploy") else "",
     shell:
         "python {input.code[0]:q} --lock {input.locks[0]:q} --into {params.into:q} "
-        "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} > {log} 2>&1"
+        "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} "
+        "--gpu-imports {params.on_gpu} {GPU_USE} > {log} 2>&1"
