@@ -23,6 +23,7 @@ from butler.progress import progress
 from butler.shared_libraries import missing_libraries, torch_cuda
 from butler.tools import find_python
 
+ENVS = Path(__file__).resolve().parents[2] / "envs"
 OURS = ".recipe-butler"  # marks a folder that this script made, however far it came
 PIN = re.compile(r"^[\w.-]+==[^\s;\\]+", re.MULTILINE)
 CUDA_PACKAGE = re.compile(r"(?:nvidia-\w+-cu|cuda-toolkit\S*==)(\d+)")
@@ -67,6 +68,11 @@ def pins(*locks: Path) -> list[str]:
     return [pin for lock in locks for pin in PIN.findall(lock.read_text(encoding="utf-8"))]
 
 
+def lock_of(tool: str) -> Path:
+    """Return the lock of a tool's environment."""
+    return ENVS / f"{tool}.lock"
+
+
 def torch_lock(lock: Path) -> Path:
     """Return the lock of what depends on the machine, which lies beside `lock`."""
     return lock.with_suffix(".torch.lock")
@@ -88,10 +94,19 @@ def offered_cuda(torch: Path, into: Path) -> int | None:
     run_pip(into, ["install", *only, *pins(torch)])
     found = json.loads(report.read_text(encoding="utf-8"))["install"]
     (metadata,) = (one["metadata"] for one in found if one["metadata"]["name"] == "torch")
-    if local := re.search(r"\+(\w+)", metadata["version"]):
+    return cuda_of(metadata["version"], metadata.get("requires_dist", []))
+
+
+def cuda_of(version: str, requires: list[str]) -> int | None:
+    """Return the major number of CUDA that a torch is built for; None for a CPU's.
+
+    Its version says it (2.13.0+cu126), or, where an index has one build alone as PyPI, the packages
+    that it asks for.
+    """
+    if local := re.search(r"\+(\w+)", version):
         build = re.fullmatch(r"cu(\d+)\d", local[1])
     else:
-        build = CUDA_PACKAGE.search("\n".join(metadata.get("requires_dist", [])))
+        build = CUDA_PACKAGE.search("\n".join(requires))
     return int(build[1]) if build else None
 
 
@@ -108,7 +123,7 @@ def check_offer(lock: Path, into: Path, serving: tuple[str, int] | None) -> None
     """
     driver = read_driver() if gpu_present() else None  # there may be none where one submits
     if driver and serving:
-        check_turbomind(driver, *serving)
+        check_turbomind(driver.cards, *serving)
     cuda = offered_cuda(torch_lock(lock), into)
     if cuda is None:
         raise ButlerError(
@@ -126,7 +141,7 @@ def install(lock: Path, into: Path) -> None:
         held = into / "pins.txt"  # pip would ask for hashes of torch too if they were in here
         held.write_text("\n".join(pins(lock)) + "\n", encoding="utf-8")
         run_pip(into, ["install", "--constraint", str(held), "--requirement", str(torch)])
-        cuda = torch_cuda(_site(into)) or ""
+        cuda = torch_cuda(site_packages(into)) or ""
         # A build for CUDA 12 has brought them itself, in releases of its own.
         if (libraries := cuda_lock(lock)).is_file() and cuda and not cuda.startswith("12."):
             hashed = ["--require-hashes", "--no-deps", "--requirement", str(libraries)]
@@ -153,7 +168,7 @@ def check_environment(into: Path, use: Use) -> None:
     Raises:
         ButlerError: that names the first which is not.
     """
-    site = _site(into)
+    site = site_packages(into)
     for missing in missing_libraries(site) if (site / "torch").is_dir() else []:
         raise ButlerError(
             f"environment {into} was built but lacks {missing.library}, which "
@@ -184,13 +199,25 @@ def build(lock: Path, into: Path, extra: list[Path], use: Use) -> dict[str, obje
         check_offer(lock, into, use.serving)
     install(lock, into)
     for package in extra:
-        shutil.copytree(package, _site(into) / package.name)
+        shutil.copytree(package, site_packages(into) / package.name)
     check_environment(into, use)
     return {
         "lock": str(lock.name),
-        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest(),
+        "lock_sha256": sha256(lock),
         "python": python_version(into),
     }
+
+
+def is_built_from(stamp: Path, lock: Path) -> bool:
+    """Say whether the environment of a stamp was completed, and from this lock."""
+    if not stamp.is_file():
+        return False
+    return json.loads(stamp.read_text(encoding="utf-8")).get("lock_sha256") == sha256(lock)
+
+
+def sha256(path: Path) -> str:
+    """Return a small file's SHA-256 in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def python_version(environment: Path) -> str:
@@ -200,7 +227,12 @@ def python_version(environment: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _site(environment: Path) -> Path:
+def site_packages(environment: Path) -> Path:
+    """Return the folder of an environment's packages.
+
+    Raises:
+        ButlerError: if there is none.
+    """
     return next((environment / "lib").glob("python3.*/site-packages"))
 
 
@@ -208,7 +240,7 @@ def status(lock: Path, into: Path) -> str:
     """Return how many of the lock's packages are there; pip downloads all before it installs."""
     wanted = len(pins(lock))
     made = (into / "pyvenv.cfg").is_file() and any((into / "lib").glob("python3.*/site-packages"))
-    done = len(list(_site(into).glob("*.dist-info"))) if made else 0
+    done = len(list(site_packages(into).glob("*.dist-info"))) if made else 0
     return f"{min(done, wanted)} of {wanted} packages installed"
 
 

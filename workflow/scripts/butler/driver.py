@@ -6,6 +6,7 @@ gigabytes are fetched for it.
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,11 @@ _QUERY = ("driver_version", "name", "memory.total", "compute_cap")
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU: its name, memory in MiB and compute capability."""
+    """A GPU: its name, compute capability and memory in MiB."""
 
     name: str
-    memory_mib: int
     capability: tuple[int, ...]
+    memory_mib: int
 
     def __str__(self) -> str:
         """Return what identifies it to a reader."""
@@ -65,7 +66,7 @@ def read_driver() -> Driver:
     else:
         rows = [line.split(", ") for line in done.stdout.splitlines()]
         if done.returncode == 0 and rows and all(len(row) == len(_QUERY) for row in rows):
-            cards = (Card(name, int(mib), numbers(level)) for _, name, mib, level in rows)
+            cards = (Card(name, numbers(level), int(mib)) for _, name, mib, level in rows)
             return Driver(rows[0][0], tuple(cards))
         said = next(iter((done.stdout + done.stderr).strip().splitlines()), "nothing")
     if KERNEL_MODULE.is_file():
@@ -101,21 +102,21 @@ def check_torch(driver: Driver, cuda: int) -> None:
         )
 
 
-def check_turbomind(driver: Driver, version: str, newest: int) -> None:
-    """Check that a release of LMDeploy has kernels for a GPU of this machine.
+def check_turbomind(cards: Sequence[Card], version: str, newest: int) -> None:
+    """Check that a release of LMDeploy has kernels for one of the GPUs.
 
     Args:
-        driver: what there is.
+        cards: what there is; none where they are not known.
         version: the release.
         newest: major number of the newest compute capability that it has kernels for.
 
     Raises:
         ButlerError: with what is there and what the release has.
     """
-    fits = [TURBOMIND_LEAST <= one.capability < (newest + 1,) for one in driver.cards]
+    fits = [TURBOMIND_LEAST <= one.capability < (newest + 1,) for one in cards]
     if fits and not any(fits):
         raise ButlerError(
             f"LMDeploy {version} has kernels for compute capability {dotted(TURBOMIND_LEAST)} to "
-            f"{newest}.x and none for {driver.cards[0]}; set lmdeploy: latest where that is newer, "
+            f"{newest}.x and none for {cards[0]}; set lmdeploy: latest where that is newer, "
             "or engine: reference, which serves on the CPU"
         )
