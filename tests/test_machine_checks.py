@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,36 +13,11 @@ from butler.driver import Card, check_torch, check_turbomind, read_driver
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
 from butler.tools import find_python
+from made_machine import ADA, BLACKWELL, HOPPER, OLD, make_torch, put_command
 from workflow_state import ROOT
 
-OLD, ADA, HOPPER, BLACKWELL = (
-    "NVIDIA GeForce GTX 1080, 8192, 6.1",
-    "NVIDIA GeForce RTX 4090, 24564, 8.9",
-    "NVIDIA H200, 143771, 9.0",
-    "NVIDIA GeForce RTX 5090, 32607, 12.0",
-)
 CUDA_13 = ["cuda-toolkit[cublas,cudart]==13.0.3; platform_system == 'Linux'"]
 CUDA_12 = ["nvidia-cublas-cu12==12.8.4.1; platform_system == 'Linux'", "nvidia-nccl-cu12==2.27.3"]
-
-
-@pytest.fixture
-def nvidia_smi(tmp_path, monkeypatch):
-    """Put an nvidia-smi on PATH that answers as told; without a kernel module beside it."""
-    monkeypatch.setattr(driver, "KERNEL_MODULE", tmp_path / "version")
-
-    def write(version=None, *cards, says="", code=0):
-        lines = [f"{version}, {card}" for card in cards] or [says]
-        text = "\n".join(f"echo '{line}'" for line in lines)
-        put_command(tmp_path / "bin" / "nvidia-smi", f"{text}\nexit {code}")
-
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return write
-
-
-def put_command(path, text):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
 
 
 def test_the_driver_tells_its_version_and_its_gpus(nvidia_smi):
@@ -111,19 +85,6 @@ def test_an_engine_without_kernels_for_the_card_is_told(nvidia_smi, card, releas
     assert card.split(",")[0] in str(refused.value)
     assert f"LMDeploy {chosen.version} has kernels for" in str(refused.value)
     assert "engine: reference" in str(refused.value)
-
-
-def make_torch(index, version, requires):
-    """Write a torch without content, that tells what it is built for as the real ones do."""
-    index.mkdir(exist_ok=True)
-    name = f"torch-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n"
-    metadata += "".join(f"Requires-Dist: {one}\n" for one in requires)
-    wheel = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    with zipfile.ZipFile(index / f"torch-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{name}/METADATA", metadata)
-        archive.writestr(f"{name}/WHEEL", wheel)
-        archive.writestr(f"{name}/RECORD", "")
 
 
 @pytest.fixture
