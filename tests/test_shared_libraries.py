@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from build_environment import lock_of, site_packages
+from build_environment import Use, check_environment, lock_of, site_packages
 from butler.errors import ButlerError
 from butler.shared_libraries import missing_libraries, torch_cuda
 from real_tools import ENVIRONMENTS
@@ -78,6 +78,22 @@ def test_the_folders_of_whoever_names_a_library_serve_what_it_names_in_turn(site
     # RUNPATH holds for the file alone that has it (man 8 ld.so).
     write_library(site / ENGINE, ["libcublas.so.12"], runpath=ENGINE_RPATH)
     assert missing(site) == [("libcublasLt.so.12", "libcublas.so.12")]
+    # All that the engine names is loaded before what these name.
+    both = ["libcublas.so.12", "libcublasLt.so.12"]
+    write_library(site / ENGINE, both, runpath=ENGINE_RPATH)
+    assert missing(site) == []
+
+
+def test_an_environment_that_lacks_a_library_does_not_pass_for_built(site):
+    site.rename(site.parent / "moved")
+    (site.parent / "tool" / "lib" / "python3.12").mkdir(parents=True)
+    site = (site.parent / "moved").rename(site.parent / "tool/lib/python3.12/site-packages")
+    use = Use(imports=[], gpu_imports=[], gpu=False, serving=None)
+    check_environment(site.parents[2], use)
+    (site / "nvidia/nccl/lib/libnccl.so.2").unlink()
+    sentence = r"tool was built but lacks libnccl.so.2, which torch/lib/libtorch.so needs; a lock"
+    with pytest.raises(ButlerError, match=sentence):
+        check_environment(site.parents[2], use)
 
 
 def test_on_a_cpu_nobody_loads_the_engine(site):

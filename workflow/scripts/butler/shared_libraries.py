@@ -51,7 +51,7 @@ def missing_libraries(site: Path) -> list[Missing]:
     loader = _Loader()
     for file in _loaded_files(site, torch_cuda(site)):
         if file.is_file():
-            loader.load(file, ())
+            loader.load(file)
         else:
             loader.missing.append(Missing(file.name, file.parent))
     return list(dict.fromkeys(loader.missing))
@@ -78,22 +78,24 @@ class _Loader:
     loaded: set[str] = field(default_factory=set)
     missing: list[Missing] = field(default_factory=list)
 
-    def load(self, file: Path, inherited: tuple[Path, ...]) -> None:
-        """Load a file and all that it names; `inherited` are the RPATHs of what named it."""
-        if file.name in self.loaded:
-            return
-        self.loaded.add(file.name)
-        needed, rpath, runpath = _dynamic(file)
-        inherited = rpath + inherited
-        for name in needed:
-            if name in self.loaded or SYSTEM.fullmatch(name) or DRIVER.fullmatch(name):
-                continue
-            folders = runpath or inherited  # a RUNPATH switches every RPATH off
-            found = next((folder / name for folder in folders if (folder / name).is_file()), None)
-            if found:
-                self.load(found, inherited)
-            else:
-                self.missing.append(Missing(name, file))
+    def load(self, file: Path) -> None:
+        """Load a file, then all that it names, then all that these name."""
+        waiting: list[tuple[Path, tuple[Path, ...]]] = []
+        if file.name not in self.loaded:
+            self.loaded.add(file.name)
+            waiting.append((file, ()))
+        for one, inherited in waiting:  # it grows: the RPATHs of who named a file serve it too
+            needed, rpath, runpath = _dynamic(one)
+            for name in needed:
+                if name in self.loaded or SYSTEM.fullmatch(name) or DRIVER.fullmatch(name):
+                    continue
+                folders = runpath or rpath + inherited  # a RUNPATH switches every RPATH off
+                found = next((path for path in (f / name for f in folders) if path.is_file()), None)
+                if found:
+                    self.loaded.add(name)
+                    waiting.append((found, rpath + inherited))
+                else:
+                    self.missing.append(Missing(name, one))
 
 
 def _dynamic(file: Path) -> tuple[list[str], tuple[Path, ...], tuple[Path, ...]]:
