@@ -57,9 +57,9 @@ for stage in workflow.rules:
 
 onstart:
     handle_in_thread(signal.SIGTERM)
-    uses_gpu = any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs())
-    if uses_gpu and not workflow.non_local_exec:
-        told(check_device, settings, gpu_present())
+    if not workflow.non_local_exec:
+        if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
+            told(check_device, settings, gpu_present())
 
 
 onerror:
