@@ -26,6 +26,8 @@ def test_the_driver_tells_its_version_and_its_gpus(nvidia_smi):
     assert found.version == "580.95.05"
     assert found.cards[0] == Card("NVIDIA GeForce RTX 4090", (8, 9), 24564)
     assert str(found.cards[1]) == "NVIDIA H200 (compute capability 9.0)"
+    nvidia_smi("580.95.05", "NVIDIA Unheard Of, [N/A], [N/A]", ADA)
+    assert [card.name for card in read_driver().cards] == ["NVIDIA GeForce RTX 4090"]
 
 
 @pytest.mark.parametrize(

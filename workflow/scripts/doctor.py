@@ -55,14 +55,12 @@ class Findings:
         self.failures.append(about)
         self.say(about, f"FAILS: {text}")
 
-    def told(self, about: str, function: Callable[[], str]) -> bool:
+    def told(self, about: str, function: Callable[[], str]) -> None:
         """Print what a function returns, or the sentence of its ButlerError as a failure."""
         try:
             self.say(about, function())
         except ButlerError as error:
             self.fail(about, str(error))
-            return False
-        return True
 
 
 def look_at_gpu(arguments: argparse.Namespace, findings: Findings) -> None:
@@ -139,8 +137,7 @@ def look_at_environments(arguments: argparse.Namespace, findings: Findings) -> b
     for tool in arguments.tools:
         stamp, folder = (arguments.environments / name for name in (f"{tool}.json", tool))
         if not is_built_from(stamp, lock_of(tool)):
-            other = stamp.is_file()
-            findings.say(tool, f"{'built from another lock' if other else 'not built yet'}")
+            findings.say(tool, "built from another lock" if stamp.is_file() else "not built yet")
             built = False
         else:
             findings.told(tool, lambda folder=folder: _environment(folder))

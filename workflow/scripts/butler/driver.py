@@ -19,6 +19,7 @@ LEAST_CAPABILITY = {12: (7, 0), 13: (7, 5)}
 TURBOMIND_LEAST = (7, 0)  # in the wheels of 0.7.3 and 0.18
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 _QUERY = ("driver_version", "name", "memory.total", "compute_cap")
+_ROW = re.compile(r"([\d.]+), (.+), (\d+), (\d+\.\d+)")  # a GPU that cannot tell says [N/A]
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,16 @@ def read_driver() -> Driver:
     except (OSError, subprocess.TimeoutExpired) as error:
         said = str(error)
     else:
-        rows = [line.split(", ") for line in done.stdout.splitlines()]
-        if done.returncode == 0 and rows and all(len(row) == len(_QUERY) for row in rows):
-            cards = (Card(name, numbers(level), int(mib)) for _, name, mib, level in rows)
-            return Driver(rows[0][0], tuple(cards))
+        rows = [_ROW.fullmatch(line) for line in done.stdout.splitlines()]
+        found = [row.groups() for row in rows if row]
+        if done.returncode == 0 and found:
+            cards = (Card(name, numbers(level), int(mib)) for _, name, mib, level in found)
+            return Driver(found[0][0], tuple(cards))
         said = next(iter((done.stdout + done.stderr).strip().splitlines()), "nothing")
     if KERNEL_MODULE.is_file():
         text = KERNEL_MODULE.read_text(encoding="utf-8")
-        if found := re.search(r"Module\b.*?\s(\d+(\.\d+)+)\s", text):
-            return Driver(found[1], ())
+        if version := re.search(r"Module\b.*?\s(\d+(\.\d+)+)\s", text):
+            return Driver(version[1], ())
     raise ButlerError(
         f"no NVIDIA driver answers, though there is a GPU's device file (nvidia-smi: {said}); "
         f"install one of {dotted(LEAST_DRIVER[max(LEAST_DRIVER)])} or newer, or set device: cpu"
@@ -87,7 +89,7 @@ def check_torch(driver: Driver, cuda: int) -> None:
     Raises:
         ButlerError: with what is there and what is needed.
     """
-    known = min(cuda, max(LEAST_DRIVER))
+    known = max((one for one in LEAST_DRIVER if one <= cuda), default=min(LEAST_DRIVER))
     least = LEAST_DRIVER[known]
     if numbers(driver.version) < least:
         raise ButlerError(
