@@ -15,6 +15,7 @@ include: "workflow/rules/report.smk"
 # Minutes of no work: on a cluster they run where Snakemake does. The environments need a network,
 # the provenance Snakemake's records.
 localrules:
+    doctor,
     environment,
     static_kv_parameters,
     provenance,
@@ -57,7 +58,8 @@ for stage in workflow.rules:
 onstart:
     handle_in_thread(signal.SIGTERM)
     if not workflow.non_local_exec:
-        told(check_device, settings, gpu_present())
+        if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
+            told(check_device, settings, gpu_present())
 
 
 onerror:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     wrapper.chmod(0o755)
     monkeypatch.setenv("BUTLER_TEST_REQUESTS", str(tmp_path / "requests.jsonl"))
     return wrapper
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put an nvidia-smi on PATH that answers as told; no kernel module is beside it."""
+    from butler import driver
+    from made_machine import put_command
+
+    monkeypatch.setattr(driver, "KERNEL_MODULE", tmp_path / "version")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    def write(version: str = "", *cards: str, says: str = "", code: int = 0) -> None:
+        lines = [f"{version}, {card}" for card in cards] or [says]
+        text = "\n".join(f"echo '{line}'" for line in lines)
+        put_command(tmp_path / "bin" / "nvidia-smi", f"{text}\nexit {code}")
+
+    return write
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from butler.settings.cross_checks import check_device, check_run
 from butler.settings.overlays import joined, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.settings.training_stage import TrainSettings
-from butler.tools import check_python
 from workflow_state import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
@@ -281,9 +280,3 @@ def test_the_newest_release_goes_with_a_gpu_here_or_elsewhere():
     check_run(read_settings(latest), ROOT, gpu=True)
     elsewhere = changed("engine", "turbomind", changed("device", "cuda", latest))
     check_run(read_settings(elsewhere), ROOT, gpu=False)
-
-
-def test_a_python_without_locks_is_refused(monkeypatch):
-    monkeypatch.setattr("sys.version_info", (3, 13, 0, "final", 0))
-    with pytest.raises(ButlerError, match="Python 3.13 is not supported.*3.11 or 3.12"):
-        check_python()

@@ -9,10 +9,16 @@ import zipfile
 
 import pytest
 
+import lock_environment
+from butler.errors import ButlerError
 from workflow_state import ROOT
 
 LOCKS = sorted(p for p in (ROOT / "envs").glob("*.lock") if not p.name.endswith(".torch.lock"))
 LOCKS += [ROOT / "requirements.txt", ROOT / "requirements-dev.lock"]
+LOCKS_OF = {
+    intent.stem: sorted((ROOT / "envs").glob(f"{intent.stem}.*lock"))
+    for intent in (ROOT / "envs").glob("*.in")
+}
 HASHED = re.compile(r"[\w.-]+==\S+( ; [^#]+?)?( --hash=sha256:[0-9a-f]{64})+")
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 WHEEL = "greeting-1.0-py3-none-any.whl"
@@ -40,16 +46,34 @@ def test_every_package_of_a_lock_has_the_hashes_of_its_files(lock):
         (["requirements-dev.in"], ["requirements-dev.lock"]),
         (["deploy/requirements.txt"], ["envs/lmdeploy.lock", "envs/lmdeploy.torch.lock"]),
         *(
-            ([f"envs/{tool}.in"], [f"envs/{tool}.lock", f"envs/{tool}.torch.lock"])
+            ([f"envs/{tool}.in"], [path.relative_to(ROOT) for path in LOCKS_OF[tool]])
             for tool in ("xtuner", "lmdeploy", "lmdeploy-latest", "opencompass")
         ),
     ],
-    ids=lambda names: names[-1],
+    ids=lambda names: str(names[-1]),
 )
 def test_a_lock_has_the_versions_that_were_asked_for(asked, locked):
     wanted, found = (pins(*(ROOT / name for name in names)) for names in (asked, locked))
     assert wanted
     assert wanted.items() <= found.items()
+
+
+def test_no_lock_brings_a_nccl_beside_that_of_torch():
+    """nvidia-nccl-cu12 and -cu13 write one path: which of them stands depends on the order."""
+    names = {name for path in (ROOT / "envs").glob("*.lock") for name in pins(path)}
+    assert {"nvidia-cublas-cu12", "nvidia-cuda-runtime-cu12"} <= names
+    assert not [name for name in names if name.startswith("nvidia-nccl")]
+
+
+def test_a_library_of_cuda_is_locked_by_its_exact_version(tmp_path):
+    intent = tmp_path / "tool.in"
+    intent.write_text("einops\n# --cuda: why\nnvidia-cublas-cu12\n")
+    with pytest.raises(ButlerError, match="nvidia-cublas-cu12 stands below '# --cuda'"):
+        lock_environment.split(intent)
+    intent.write_text("einops  # why\n# --cuda: why==\nnvidia-cublas-cu12==12.4.5.8  # why\n")
+    text, cuda = lock_environment.split(intent)
+    assert lock_environment.requirements(text) == ["einops"]
+    assert cuda == ["nvidia-cublas-cu12==12.4.5.8"]
 
 
 def make_wheel(folder):

@@ -23,6 +23,7 @@ from workflow_state import (
     finish,
     overlay,
     plan,
+    snakemake,
     stale,
 )
 
@@ -380,11 +381,18 @@ def test_paths_with_spaces_are_quoted(tmp_path):
 @pytest.mark.skipif(gpu_present(), reason="there is a GPU here")
 def test_a_run_here_that_is_to_use_a_gpu_stops_before_the_first_job(tmp_path):
     # A dry run says nothing: the jobs may be meant for another machine.
-    given = ["results/config.yaml", "--config", "device=cuda"]
+    given = ["results/config.yaml", "build/adapter", "--config", "device=cuda"]
     plan(tmp_path, "--dry-run", *given)
     text = plan(tmp_path, *given, check=False)
     assert "device is cuda and there is no CUDA GPU here" in text
     assert not (tmp_path / "results/config.yaml").exists()
+
+
+@pytest.mark.skipif(gpu_present(), reason="there is a GPU here")
+def test_what_needs_no_gpu_is_made_where_there_is_none(tmp_path):
+    """As on a login node, where the profile says that the jobs will have one."""
+    snakemake(tmp_path, "results/config.yaml", "--config", "device=cuda")
+    assert (tmp_path / "results/config.yaml").is_file()
 
 
 def test_an_overlay_that_is_no_yaml_is_told_with_its_line(tmp_path):
@@ -442,8 +450,10 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     assert names == {"training", "merge", "template", "awq"}
     locks = report.split("--locks ")[1].split(" --logs")[0].split()
     tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
-    assert [Path(lock).name for lock in locks[::2]] == [f"{tool}.lock" for tool in tools]
-    assert [Path(lock).name for lock in locks[1::2]] == [f"{tool}.torch.lock" for tool in tools]
+    kinds = {tool: ["", ".torch"] + [".cuda"] * tool.startswith("lmdeploy") for tool in tools}
+    assert [Path(lock).name for lock in locks] == [
+        f"{tool}{kind}.lock" for tool in tools for kind in kinds[tool]
+    ]
 
 
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):

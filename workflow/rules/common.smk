@@ -23,7 +23,7 @@ from butler.settings.cross_checks import check_clock, check_device, check_run, c
 from butler.settings.overlays import KEY as OVERLAYS, joined, read_overlays
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
-from butler.tools import check_python, put_python_first
+from butler.tools import find_python, put_python_first
 from butler.yaml_files import read_yaml
 
 from snakemake.exceptions import WorkflowError
@@ -48,7 +48,7 @@ def run_settings():
     )
 
 
-told(check_python)
+told(find_python)
 settings = told(run_settings)
 told(check_run, settings, ROOT, gpu_present())
 ENVIRONMENTS = settings.environments
@@ -89,8 +89,9 @@ def code(*scripts):
 
 
 def locks(name):
-    """Return the lock of tool `name`, and that of its torch, which has no hashes."""
-    return [repository(f"envs/{name}.lock"), repository(f"envs/{name}.torch.lock")]
+    """Return the locks of tool `name`: its own, that of its torch, and of CUDA's if it needs it."""
+    found = [f"envs/{name}.lock", f"envs/{name}.torch.lock", f"envs/{name}.cuda.lock"]
+    return [repository(path) for path in found if (ROOT / path).is_file()]
 
 
 def tool(name, *scripts):

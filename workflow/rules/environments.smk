@@ -1,7 +1,9 @@
 # One virtual environment per tool: the tools cannot share one.
 #
-# Needs envs/TOOL.lock, envs/TOOL.torch.lock and a package index.
+# Needs envs/TOOL.lock, envs/TOOL.torch.lock, envs/TOOL.cuda.lock of LMDeploy, and a package index.
 # Makes .envs/TOOL and, once it is complete and imports, .envs/TOOL.json.
+
+SERVING = f"--serving {RELEASE.version} {RELEASE.newest_capability}"
 
 
 rule environment:
@@ -27,6 +29,31 @@ rule environment:
             "lmdeploy-latest": "torch transformers fastapi uvicorn lmdeploy.version",
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",
         }[w.tool],
+        # The engine itself, which needs the driver.
+        on_gpu=lambda w: "lmdeploy.turbomind" if w.tool.startswith("lmdeploy") else "",
+        # Checked before anything is fetched. What is built serves every choice, so it is no reason
+        # to build anew: Snakemake does not compare params that are functions of the input.
+        use=lambda w, input: f"--gpu {SERVING if settings.engine != 'reference' else ''}" * GPUS,
     shell:
         "python {input.code[0]:q} --lock {input.locks[0]:q} --into {params.into:q} "
-        "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} > {log} 2>&1"
+        "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} "
+        "--gpu-imports {params.on_gpu} {params.use} > {log} 2>&1"
+
+
+rule doctor:
+    """Say what this machine can do, with nothing built: GPU, memory, disk, network, environments."""
+    input:
+        code=code("doctor.py"),
+    resources:
+        mem_mb=500,
+    params:
+        environments=ENVIRONMENTS,
+        tools=TOOLS,
+        device=settings.device,
+        engine=settings.engine,
+        hub="huggingface",
+        folder=flag("--model-is-folder", (ROOT / settings.base.model).is_dir()),
+    shell:
+        "python {input.code[0]:q} --environments {params.environments:q} --tools {params.tools} "
+        "--device {params.device} --engine {params.engine} {SERVING} --hub {params.hub} "
+        "{params.folder}"

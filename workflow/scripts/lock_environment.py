@@ -3,11 +3,13 @@
 Each package gets the hash of every file that the index has of its version, for any machine (uv asks
 PyPI, or the index in UV_DEFAULT_INDEX; it comes with requirements-dev.txt). torch goes to
 envs/TOOL.torch.lock without: which file of it is right depends on the machine. `--hashes` asks for
-the hashes of the packages that are locked already, and changes no version.
+the hashes of the packages that are locked already, and changes none of their versions.
 
 Lines after the comment that begins with `# --no-deps` are installed without their dependencies,
-because their metadata contradicts the pins above them. `--dry-run` resolves without installing, for
-an environment whose packages are many gigabytes or fit another machine.
+because their metadata contradicts the pins above them. Those after `# --cuda`, each with its exact
+version, are not resolved at all: they go to envs/TOOL.cuda.lock, for machines whose torch is built
+for CUDA. `--dry-run` resolves without installing, for an environment whose packages are many
+gigabytes or fit another machine.
 """
 
 import argparse
@@ -18,11 +20,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from build_environment import make_venv, pins, run_pip, torch_lock
+from build_environment import cuda_lock, make_venv, pins, run_pip, torch_lock
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 
 NO_DEPS = "# --no-deps"
+CUDA = "# --cuda"
 OF_ONE_MACHINE = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==|setuptools==)")
 HEADER = (
     "# Made by: python workflow/scripts/lock_environment.py{how} {intent}\n"
@@ -37,9 +40,23 @@ def requirements(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def split(intent: Path) -> tuple[str, list[str]]:
+    """Return the text of an intent file that is resolved, and its pins for CUDA machines alone.
+
+    Raises:
+        ButlerError: if one of those has no exact version.
+    """
+    text, marker, rest = intent.read_text(encoding="utf-8").partition(CUDA)
+    pinned = requirements(marker + rest)
+    for line in pinned:
+        if "==" not in line:
+            raise ButlerError(f"{intent}: {line} stands below '{CUDA}' and needs a version, ==")
+    return text, pinned
+
+
 def resolve(intent: Path, into: Path) -> list[str]:
     """Install what `intent` asks for into a new environment; return its frozen packages."""
-    resolved, marker, rest = intent.read_text(encoding="utf-8").partition(NO_DEPS)
+    resolved, marker, rest = split(intent)[0].partition(NO_DEPS)
     without_deps = marker + rest
     make_venv(into)
     torch = [line for line in requirements(resolved) if line.startswith("torch==")]
@@ -62,7 +79,7 @@ def dry_run(intent: Path, into: Path) -> list[str]:
     Raises:
         ButlerError: if the intent has lines to be installed without their dependencies.
     """
-    text = intent.read_text(encoding="utf-8")
+    text = split(intent)[0]
     if NO_DEPS in text:
         raise ButlerError(f"{intent} has '{NO_DEPS}' lines, which a dry run cannot resolve")
     make_venv(into)
@@ -78,7 +95,7 @@ def portable(frozen: list[str], intent: Path) -> list[str]:
 
     That is a local version (+cpu) and CUDA's libraries, but those that the intent itself names.
     """
-    named = {re.split(r"[=<>!\[ ]", r)[0] for r in requirements(intent.read_text("utf-8"))}
+    named = {re.split(r"[=<>!\[ ]", r)[0] for r in requirements(split(intent)[0])}
     names = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in frozen]
     return [n for n in names if n.split("==")[0] in named or not OF_ONE_MACHINE.match(n)]
 
@@ -100,11 +117,14 @@ def hashed(packages: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def write(packages: list[str], lock: Path, header: str, folder: Path) -> None:
-    """Write the lock with hashes and, beside it, the one of torch without."""
+def write(packages: list[str], cuda: list[str], lock: Path, header: str, folder: Path) -> None:
+    """Write the locks with hashes and, beside them, the one of torch without."""
     torch = [package for package in packages if BUILT_FOR_A_MACHINE.match(package)]
     text = hashed([package for package in packages if package not in torch], folder)
+    of_cuda = hashed(cuda, folder) if cuda else ""
     atomic_write_text(lock, header + text)
+    if cuda:
+        atomic_write_text(cuda_lock(lock), header + of_cuda)
     reason = "# No hashes: each machine takes the build that its index offers (docs/trust.md).\n"
     atomic_write_text(torch_lock(lock), header + reason + "\n".join(torch) + "\n")
 
@@ -129,7 +149,7 @@ def main() -> None:
         else:
             packages = (dry_run if args.dry_run else resolve)(args.intent, Path(folder) / "venv")
             header = HEADER.format(how=" --dry-run" if args.dry_run else "", intent=args.intent)
-        write(packages, lock, header, Path(folder))
+        write(packages, split(args.intent)[1], lock, header, Path(folder))
 
 
 if __name__ == "__main__":

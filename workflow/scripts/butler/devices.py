@@ -7,8 +7,11 @@ from butler.errors import ButlerError
 
 
 def gpu_present() -> bool:
-    """Say whether an NVIDIA GPU is there, without torch: jobs then share it one at a time."""
-    return Path("/dev/nvidia0").exists()
+    """Say whether an NVIDIA GPU is there, without torch: jobs then share it one at a time.
+
+    In a container it may be any of the machine's, not the first.
+    """
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def resolve_device(wanted: str) -> str:

@@ -4,6 +4,7 @@ import os
 import threading
 from types import TracebackType
 
+from butler.driver import Card
 from butler.errors import ButlerError
 
 SAMPLE_SECONDS = 0.05
@@ -63,6 +64,17 @@ class GpuMemory:
         found = [str(self._nvml.nvmlDeviceGetName(handle)) for handle in self._handles]
         counts = {name: found.count(name) for name in found}
         return ", ".join(f"{count} × {name}" for name, count in counts.items())
+
+    def cards(self) -> list[Card]:
+        """Return what identifies each of them."""
+        return [
+            Card(
+                str(self._nvml.nvmlDeviceGetName(one)),
+                tuple(self._nvml.nvmlDeviceGetCudaComputeCapability(one)),
+                int(self._nvml.nvmlDeviceGetMemoryInfo(one).total) // 2**20,
+            )
+            for one in self._handles
+        ]
 
     def used(self) -> int:
         """Return the bytes in use, those of other processes among them."""

@@ -1,6 +1,7 @@
 """Running another tool as a process that never outlives us."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,18 +21,32 @@ OFFLINE = dict.fromkeys(
 )
 
 
-def check_python() -> str:
-    """Return this interpreter's path.
+def find_python() -> str:
+    """Return an interpreter that the tools' locks are made for: this one, or the newest on PATH.
+
+    The workflow itself runs with newer ones too.
 
     Raises:
-        ButlerError: if its version is not one that the tools' locks are made for.
+        ButlerError: if there is none.
     """
-    if sys.version_info[:2] not in SUPPORTED_PYTHON:
-        raise ButlerError(
-            f"Python {sys.version_info[0]}.{sys.version_info[1]} is not supported by the locked "
-            "tools; run with Python 3.11 or 3.12"
-        )
-    return sys.executable
+    if sys.version_info[:2] in SUPPORTED_PYTHON:
+        return sys.executable
+    for version in sorted(SUPPORTED_PYTHON, reverse=True):
+        found = shutil.which("python{}.{}".format(*version))
+        if found and _makes_environments(found, version):
+            return found
+    raise ButlerError(
+        f"the tools' locked packages are for Python 3.11 and 3.12, this is {sys.version_info[0]}."
+        f"{sys.version_info[1]} and there is no python3.12 on PATH that can make environments; "
+        "install one (your system's package with its -venv, or: pip install uv && "
+        "uv python install 3.12) and give the same command again"
+    )
+
+
+def _makes_environments(python: str, version: tuple[int, int]) -> bool:
+    """Say whether an interpreter starts, is what its name says and has venv and pip's wheel."""
+    code = f"import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != {version})"
+    return subprocess.run([python, "-c", code], capture_output=True).returncode == 0
 
 
 def put_python_first() -> None:

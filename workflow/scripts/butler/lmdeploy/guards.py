@@ -1,5 +1,6 @@
 """What must hold before TurboMind is started: each refusal is one sentence, and comes at once."""
 
+from butler.driver import check_turbomind
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.served_folder import ModelShape, ServedFolder
@@ -116,4 +117,6 @@ def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
 
     # device_count() asks the driver alone; a CUDA context would hold memory beside LMDeploy's.
     check_gpus(tp, torch.cuda.device_count())
-    check_memory(folder, tp, session_len, GpuMemory(tp).free())
+    memory = GpuMemory(tp)
+    check_turbomind(memory.cards(), folder.release.version, folder.release.newest_capability)
+    check_memory(folder, tp, session_len, memory.free())

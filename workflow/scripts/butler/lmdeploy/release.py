@@ -18,6 +18,7 @@ class Release:
     `tool` is its environment (envs/TOOL.lock) and `version` the one that the lock pins; `exact`
     says that no other will do, else any newer one may serve. `workspaces` says whether TurboMind
     loads what `lmdeploy convert` wrote; a release that does not takes model folders as they are.
+    `newest_capability` is the major number of the newest compute capability in its engine's wheel.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Release:
     exact: bool
     workspaces: bool
     faces: tuple[str, ...]
+    newest_capability: int
 
     def accepts(self, installed: str) -> bool:
         """Say whether an installed LMDeploy of that version is this release."""
@@ -36,8 +38,8 @@ class Release:
 
 # 0.8.0 to 0.9.2 still write workspaces, but serve noise from them, with exit code 0.
 RELEASES = {
-    "0.7.3": Release("0.7.3", "lmdeploy", "0.7.3", True, True, FACES),
-    "latest": Release("latest", "lmdeploy-latest", "0.18.0", False, False, ("api", "chat")),
+    "0.7.3": Release("0.7.3", "lmdeploy", "0.7.3", True, True, FACES, 9),
+    "latest": Release("latest", "lmdeploy-latest", "0.18.0", False, False, ("api", "chat"), 12),
 }
 CONVERTER = RELEASES["0.7.3"]  # also calibrates and makes the AWQ model, whatever serves it
 

@@ -119,7 +119,7 @@ def versions(locks: Sequence[Path]) -> list[EnvironmentVersions]:
 
 
 def environment_of(lock: Path) -> str:
-    """Return the tool that a lock belongs to: TOOL.lock, or TOOL.torch.lock."""
+    """Return the tool that a lock belongs to: TOOL.lock, TOOL.torch.lock or .cuda.lock."""
     return lock.name.split(".")[0]
 
 
