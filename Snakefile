@@ -16,6 +16,7 @@ include: "workflow/rules/report.smk"
 # the provenance Snakemake's records.
 localrules:
     environment,
+    plan,
     static_kv_parameters,
     provenance,
     report,
@@ -35,6 +36,19 @@ rule all:
         expand("workspaces/{variant}", variant=MODELS),
 
 
+rule plan:
+    """Print what a run needs of memory and disk and roughly how long it takes, and start nothing."""
+    input:
+        code=code("plan.py"),
+    params:
+        config=settings.to_argument(),
+        repository=lambda w: str(ROOT),
+        elsewhere=flag("--elsewhere", workflow.resource_settings.nodes is not None),
+    shell:
+        "python {input.code[0]:q} --config {params.config:q} --repository {params.repository:q} "
+        "{params.elsewhere}"
+
+
 rule environments:
     """The tools' environments alone, to build them ahead of a run."""
     input:
@@ -51,13 +65,16 @@ rule prepare:
 
 # What a run prints of a job: else all its inputs, each module of ours among them.
 for stage in workflow.rules:
-    stage.message = f"{stage.name}: {stage.docstring}\n    makes: {{output}}\n    log: {{log}}"
+    stage.message = f"{stage.name}: {stage.docstring}"
+    if stage.output:
+        stage.message += "\n    makes: {output}\n    memory: {resources.mem_mb} MB\n    log: {log}"
 
 
 onstart:
     handle_in_thread(signal.SIGTERM)
     if not workflow.non_local_exec:
         told(check_device, settings, gpu_present())
+        check_plan(Counter(job.rule.name for job in workflow.dag.needrun_jobs()))
 
 
 onerror:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from shlex import quote
 
@@ -16,6 +17,12 @@ from butler.errors import ButlerError
 from butler.failures import explain
 from butler.imports import code_of
 from butler.lmdeploy.release import CONVERTER, RELEASES
+from butler.plan.fit import check_fit, of_waiting, peaks
+from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
+from butler.plan.machine import host_memory, this_machine
+from butler.plan.measured import MB, USED_BY_JOBS
+from butler.plan.model_size import base_size, hub_size
+from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
@@ -27,6 +34,7 @@ from butler.tools import check_python, put_python_first
 from butler.yaml_files import read_yaml
 
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 
 
 def told(function, *arguments):
@@ -57,7 +65,7 @@ GPUS = int(settings.device == "cuda" or (settings.device == "auto" and gpu_prese
 # What serves and evaluates; it also names the environment that does. The converter's always
 # calibrates and quantises.
 RELEASE = RELEASES[settings.lmdeploy]
-TOOLS = list(dict.fromkeys(["xtuner", CONVERTER.tool, "opencompass", RELEASE.tool]))
+TOOLS = settings.tools()
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
 shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
@@ -136,6 +144,47 @@ def group_size_option():
     """Return the option that says in which groups weights are quantised, if any are."""
     quantised = any(one.weights.quantised for one in MODELS.values())
     return option("--group-size", quantised and settings.awq.group_size)
+
+
+def memory(stage):
+    """Return a rule's mem_mb: what its stage holds at its peak, by the bytes of the base.
+
+    The sizes of a hub's base are known when it is fetched: Snakemake shows <TBD> until then, and
+    asks again before it starts a job.
+    """
+    if stage not in BY_SIZE:
+        raw = raw_bytes(ROOT / settings.corpus.path) if stage == "corpus" else 0
+        return asked_mb(fixed_bytes(stage, raw))
+
+    def asked(wildcards):
+        size = told(base_size, settings.base, ROOT)
+        if size is not None:
+            return asked_mb(host_bytes(stage, Task(settings, size, GPUS > 0)))
+        if stage == "base_model":
+            return asked_mb(BOUND)
+        raise FileOrDirectoryNotFoundError(Path("build/base"))
+
+    return asked
+
+
+def check_plan(waiting):
+    """Print what the jobs that wait need of this machine, in a line; told if they do not fit.
+
+    `waiting` counts them by rule.
+    """
+    if not waiting.keys() & BY_SIZE.keys():
+        return
+    try:
+        size = base_size(settings.base, ROOT) or hub_size(settings.base)
+    except ButlerError as error:
+        print(f"plan: not checked, {error}", file=sys.stderr)
+        return
+    task, machine = Task(settings, size, GPUS > 0), this_machine(Path(), GPUS > 0)
+    texts, local = read_texts(task, ROOT), (ROOT / settings.base.model).is_dir()
+    rows = of_waiting(needs(task, texts, local, len(TOOLS), machine), waiting)
+    if rows:
+        told(check_fit, rows, task, machine)
+        print(peaks(rows), file=sys.stderr)
 
 
 def training_resources():
@@ -253,3 +302,7 @@ def dated_files():
 
 
 told(check_clock, dated_files())
+# Jobs beside each other must fit into this machine, unless --resources or a profile says what may be
+# used. On a cluster (it counts jobs as nodes) they are elsewhere, and a cap would cut what they ask.
+if workflow.resource_settings.nodes is None and "mem_mb" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", int(USED_BY_JOBS * host_memory() / MB))

@@ -20,7 +20,7 @@ rule training_config:
     benchmark:
         "logs/training_config.tsv"
     resources:
-        mem_mb=500,
+        mem_mb=memory("training_config"),
         gpu=GPUS * settings.train.processes,
     params:
         python=python("xtuner"),
@@ -50,7 +50,7 @@ rule sample_lengths:
     benchmark:
         "logs/sample_lengths.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("sample_lengths"),
     params:
         python=python("xtuner"),
         max_length=settings.train.max_length,
@@ -91,7 +91,7 @@ rule train:
     threads: 2
     resources:
         **training_resources(),
-        mem_mb=3000,
+        mem_mb=memory("train"),
     params:
         python=python("xtuner"),
         device=settings.device,
@@ -119,7 +119,7 @@ rule adapter:
         "logs/adapter.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("adapter"),
         gpu=GPUS,
     params:
         python=python("xtuner"),
@@ -143,7 +143,7 @@ rule merge:
         "logs/merge.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("merge"),
         gpu=GPUS,
     params:
         python=python("xtuner"),
@@ -174,7 +174,7 @@ rule check_merge:
         "logs/check_merge.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("check_merge"),
     params:
         python=python("xtuner"),
         template=settings.base.chat_template,

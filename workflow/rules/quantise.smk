@@ -19,7 +19,7 @@ rule awq:
         "logs/awq.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("awq"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
@@ -52,7 +52,7 @@ rule check_awq:
     benchmark:
         "logs/check_awq.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("check_awq"),
     params:
         python=python("lmdeploy"),
         limit=settings.checks.awq_scales,
@@ -75,7 +75,7 @@ rule calibrate:
         "logs/calibrate.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("calibrate"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
@@ -100,7 +100,7 @@ rule static_kv_parameters:
     benchmark:
         "logs/static_kv_parameters.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=memory("static_kv_parameters"),
     params:
         python=python("lmdeploy"),
     shell:
