@@ -29,20 +29,20 @@ from butler.plan.measured import CUDA_HOST, GB, PROCESS
 from butler.plan.model_size import ModelSize, hub_size
 from butler.plan.stage_needs import CHECKPOINTS, needs, read_texts
 from butler.schemes import BASE_MODEL, KV_CACHES, WEIGHTS
-from butler.settings.overlays import joined, read_overlays
+from butler.settings.overlays import configuration
 from butler.settings.run import Settings
 from butler.xtuner.memory import DecoderShape
 from workflow_state import CONFIG, ROOT, copy_state, overlay, plan
 
 TINY = ROOT / "data" / "base" / "tiny"
 SHAPE_7B = DecoderShape(32, 4096, 14336, 32, 8, 128, 92544, fused_qkv=True, lora_on_head=True)
-SIZE_7B = ModelSize(SHAPE_7B, tied=False, stored=2 * 7_737_708_544)
+SIZE_7B = ModelSize(SHAPE_7B, tied=False, stored=2 * 7_737_708_544, eager=True)
 MIB, GIB = 2**20, 2**30
 
 
 def settings(**changed):
     """The settings of a 7B, some of them changed."""
-    return Settings.check(joined(CONFIG, read_overlays("config/7b.yaml", [ROOT]), changed))
+    return Settings.check(configuration(ROOT, "config/7b.yaml", changed))
 
 
 def task(on_gpu, size=SIZE_7B, **changed):
@@ -223,7 +223,7 @@ def test_a_hubs_model_is_counted_by_its_config_alone(tmp_path, monkeypatch):
         base = settings(base={"model": "org/model", "revision": "0" * 40}).base
         assert hub_size(base).shape == ModelSize.read(TINY).shape
         absent = settings(base={"model": "org/other", "revision": "0" * 40}).base
-        with pytest.raises(ButlerError, match=r"the size of org/other is not known: .* 404"):
+        with pytest.raises(ButlerError, match=r"the size of org/other is not known .* 404"):
             hub_size(absent)
         server.shutdown()
 
@@ -232,7 +232,7 @@ def test_the_plan_is_a_table_with_peaks_and_what_does_not_fit(tmp_path):
     script = ROOT / "workflow" / "scripts" / "plan.py"
     given = ["--repository", str(ROOT), "--disk-gb", "0.001", "--memory-gb", "1000"]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"device": "cpu"}))
-    command = [sys.executable, str(script), "--config", str(tmp_path / "mine.yaml"), *given]
+    command = [sys.executable, str(script), "--overlays", "mine.yaml", *given]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("data/base/tiny: 0.0073 billion weights, 15 MB in fp16; CPU")
@@ -248,7 +248,9 @@ def test_the_plan_has_as_many_jobs_as_the_run(tmp_path):
     text = plan(tmp_path, "--dry-run", "all")
     counted = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
     one = Task(Settings.check(CONFIG), ModelSize.read(TINY), False)
-    for row in needs(one, read_texts(one, ROOT), True, 3):
+    rows = [row for row in needs(one, read_texts(one, ROOT), True, 3) if row.stage in counted]
+    assert len(rows) >= 16
+    for row in rows:
         assert row.jobs == int(counted[row.stage]), row.stage
 
 

@@ -27,11 +27,10 @@ from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
 from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
-from butler.settings.overlays import KEY as OVERLAYS, joined, read_overlays
+from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
 from butler.tools import check_python, put_python_first
-from butler.yaml_files import read_yaml
 
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
@@ -47,13 +46,8 @@ def told(function, *arguments):
 
 def run_settings():
     """Return the settings of this run: later ones count, and Snakemake's own options most."""
-    return read_settings(
-        joined(
-            read_yaml(ROOT / "config" / "config.yaml"),
-            read_overlays(config.get(OVERLAYS), [Path(), ROOT]),
-            {key: value for key, value in config.items() if key != OVERLAYS},
-        )
-    )
+    given = {key: value for key, value in config.items() if key != OVERLAYS}
+    return read_settings(configuration(ROOT, config.get(OVERLAYS), given))
 
 
 told(check_python)

@@ -18,7 +18,9 @@ from butler.plan.machine import Machine, this_machine
 from butler.plan.measured import GB, MB, RATES
 from butler.plan.model_size import base_size, hub_size
 from butler.plan.stage_needs import StageNeed, needs, read_texts
-from butler.settings.run import Settings
+from butler.settings.cross_checks import check_base
+from butler.settings.overlays import configuration
+from butler.settings.run import Settings, read_settings
 
 HEAD = ("stage", "jobs", "host memory", "GPU memory", "disk", "rough time")
 # Steps of three, by the most seconds that each stands for.
@@ -81,22 +83,25 @@ def of_machine(machine: Machine) -> str:
 def main() -> None:
     """Print one plan."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
         "--config",
         type=partial(Settings.from_argument, option="--config"),
-        default=Settings(),
-        help="the whole configuration as JSON, or a YAML file of it; default: the demo",
+        help="the whole configuration as JSON, or a YAML file of it",
     )
+    given.add_argument("--overlays", help="as snakemake --config overlays= takes them")
     parser.add_argument("--repository", type=Path, default=Path(), help="where inputs start")
     parser.add_argument("--elsewhere", action="store_true", help="the jobs run on other machines")
     parser.add_argument("--memory-gb", type=float, help="as if this machine had so much")
     parser.add_argument("--gpu-gb", type=float, help="as if each GPU had so much free")
     parser.add_argument("--disk-gb", type=float, help="as if so much disk were free")
     args = parser.parse_args()
-    settings: Settings = args.config
+    settings = args.config or read_settings(configuration(args.repository, args.overlays))
     on_gpu = settings.device == "cuda" or (settings.device == "auto" and gpu_present())
     on_gpu = on_gpu or (settings.device == "auto" and args.gpu_gb is not None)
     local = (args.repository / settings.base.model).is_dir()
+    if not local:
+        check_base(settings, args.repository)
     base = base_size(settings.base, args.repository) or hub_size(settings.base)
     task = Task(settings, base, on_gpu)
     texts = read_texts(task, args.repository)

@@ -28,8 +28,8 @@ GPU_KEYS = {
     "awq": QUANTISE,
     "calibrate": QUANTISE,
     "efficiency": "lower efficiency.concurrency",
-    "merge": "set device: cpu",
-    "check_training": MACHINE,
+    "check_training": "set device: cpu",
+    "check_awq": "set device: cpu",
 }
 SERVING = "lower workspace.session_len, or raise workspace.tp where there are more GPUs"
 

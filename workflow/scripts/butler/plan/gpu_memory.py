@@ -5,7 +5,7 @@ from collections.abc import Callable
 from butler.efficiency.figures import room_bytes, session_sizes
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import session_bytes
-from butler.plan.host_memory import STREAMED_COPIES, Task, stock_kept
+from butler.plan.host_memory import Task, stock_kept, streamed
 from butler.plan.measured import AWQ_SLACK
 from butler.plan.model_size import FP16, FP32
 from butler.xtuner.memory import BF16, RESERVE, estimate, fixed_bytes, make_plan, micro_batches
@@ -27,20 +27,14 @@ def _training(task: Task, free: int | None) -> float:
         micro, recomputed = plan.micro_batch, plan.recompute_layers
     if train.kernels == "auto":
         return estimate(shape, train, micro, recomputed) * train.processes
-    tokens, kept = micro * train.max_length, stock_kept(shape, train)
+    tokens, kept = micro * train.max_length, stock_kept(task)
     layers = (shape.layers - recomputed) * kept + recomputed * BF16 * shape.hidden
     step = layers + (kept if recomputed else 0) + 3 * FP32 * shape.vocabulary
     return (RESERVE + fixed_bytes(shape, train) + tokens * step) * train.processes
 
 
-def _merging(task: Task, free: int | None) -> float:
-    return RESERVE + STREAMED_COPIES * FP32 * task.size.largest
-
-
-def _likelihood(task: Task, free: int | None) -> float:
-    """Bytes of one whole model and a text's logits, twice in fp32."""
-    logits = 2 * FP32 * task.settings.train.max_length * task.size.shape.vocabulary
-    return RESERVE + task.size.fp16 + logits
+def _streaming(task: Task, free: int | None) -> float:
+    return RESERVE + streamed(task)
 
 
 def _quantising(task: Task, free: int | None) -> float:
@@ -83,8 +77,8 @@ def _efficiency(task: Task, free: int | None) -> float:
 
 TOOLS: dict[str, Needed] = {
     "train": _training,
-    "merge": _merging,
-    "check_training": _likelihood,
+    "check_training": _streaming,
+    "check_awq": _streaming,
     "awq": _quantising,
     "calibrate": _quantising,
 }

@@ -14,6 +14,7 @@ from butler.plan.measured import (
     LEAST_ASKED,
     MARGIN,
     MB,
+    MERGED_SHARDS,
     PROCESS,
     SHARD,
     STOCK_SCORES,
@@ -21,8 +22,7 @@ from butler.plan.measured import (
 from butler.plan.model_size import FP16, FP32, ModelSize
 from butler.schemes import BASE_MODEL, KV_CACHES, Variant
 from butler.settings.run import Settings
-from butler.settings.training_stage import TrainSettings
-from butler.xtuner.memory import ADAPTER, NF4, DecoderShape, kept_per_token
+from butler.xtuner.memory import ADAPTER, NF4, kept_per_token
 
 # What every check and conversion keeps to, whatever the model's size: the larger of the two.
 BOUND, BOUND_SHARE = 8 * GB, 0.25
@@ -66,10 +66,12 @@ def streamed(task: Task) -> float:
     return min(held, max(BOUND, BOUND_SHARE * task.size.fp16))
 
 
-def stock_kept(shape: DecoderShape, train: TrainSettings) -> float:
+def stock_kept(task: Task) -> float:
     """Bytes that a layer of stock XTuner keeps of a token: fp32 values and attention's scores."""
+    train, shape = task.settings.train, task.size.shape
     kept = 2 * kept_per_token(shape, train.lora_r, train.lora_dropout > 0)
-    return kept + STOCK_SCORES * FP32 * shape.heads * train.max_length
+    scores = STOCK_SCORES * FP32 * shape.heads * train.max_length
+    return kept + (scores if task.size.eager else 0)
 
 
 def _training(task: Task) -> float:
@@ -86,7 +88,7 @@ def _training(task: Task) -> float:
     micro = 1 if train.micro_batch == "auto" else train.micro_batch
     tokens = micro * train.max_length
     layers = 1 if train.activation_checkpointing is True else shape.layers
-    activations = tokens * layers * stock_kept(shape, train)
+    activations = tokens * layers * stock_kept(task)
     return train.processes * (fixed + activations + 3 * FP32 * tokens * shape.vocabulary)
 
 
@@ -104,9 +106,9 @@ def _on_device(task: Task) -> float:
     return streamed(task) + (CUDA_HOST if task.on_gpu else 0)
 
 
-def _loaded(task: Task) -> float:
-    """Bytes of a stage that holds one whole model on a GPU and, on a CPU, goes tensor by tensor."""
-    return CUDA_HOST + min(task.size.stored, SHARD) if task.on_gpu else streamed(task)
+def _merging(task: Task) -> float:
+    """Bytes of the shards that are written at the same time."""
+    return max(streamed(task), min(MERGED_SHARDS, task.size.fp16))
 
 
 def _serving(task: Task, chats: int, tokens: int) -> float:
@@ -133,11 +135,11 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
     "adapter": lambda task: (
         ADAPTER * task.size.shape.adapter_parameters(task.settings.train.lora_r)
     ),
-    "merge": _on_device,
+    "merge": _merging,
     "check_merge": streamed,
-    "check_training": _loaded,
+    "check_training": _on_device,
     "awq": _quantising,
-    "check_awq": streamed,
+    "check_awq": _on_device,
     "calibrate": _quantising,
     "workspace": streamed,
     "check_workspace": _on_device,

@@ -46,6 +46,7 @@ LEAST_ASKED = 1500 * MB  # torch's CUDA build takes more than the CPU's that was
 USED_BY_JOBS = 0.9  # of a machine's memory
 CUDA_HOST = 2.5 * GB  # that a process with CUDA takes more of the host; assumed, not measured
 SHARD = 5 * GB  # of the file that is being loaded: what Hugging Face's own folders are cut into
+MERGED_SHARDS = 4 * GB  # that the merge writes at the same time
 # Of the raw records' bytes that the corpus stage holds: 1,740 MiB of 1.75 GB with near-duplicates.
 CORPUS_HELD = 1.1
 # Stock attention keeps scores [heads, tokens, tokens] in fp32 and half as much again: with that the

@@ -18,6 +18,19 @@ FP32 = 4
 STORED_AS = {"float32": FP32}  # torch_dtype by bytes of a weight; all others take two
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 HUB_SECONDS = 10  # to wait for config.json
+# Where a hub's client looks, the variable that names another place, and a file's path there.
+HUBS = {
+    "huggingface": (
+        "HF_ENDPOINT",
+        "https://huggingface.co",
+        "{model}/resolve/{revision}/config.json",
+    ),
+    "modelscope": (
+        "MODELSCOPE_ENDPOINT",
+        "https://modelscope.cn",
+        "api/v1/models/{model}/repo?Revision={revision}&FilePath=config.json",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -25,12 +38,14 @@ class ModelSize:
     """A decoder's bytes. Biases are not counted: they are some 0.02 % of a Qwen2.
 
     `tied`: embedding and head are one tensor in a model folder; a workspace holds both.
-    `stored`: bytes of the base's weight files.
+    `stored`: bytes of the base's weight files. `eager`: attention holds its scores, since
+    config.json asks for that; else transformers takes torch's own, which does not.
     """
 
     shape: DecoderShape
     tied: bool
     stored: int
+    eager: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> "ModelSize":
@@ -43,7 +58,8 @@ class ModelSize:
         tied = bool(config.get("tie_word_embeddings"))
         stored = sum(path.stat().st_size for form in WEIGHTS for path in folder.glob(form))
         each = STORED_AS.get(str(config.get("torch_dtype")), FP16)
-        return cls(shape, tied, stored or each * cls(shape, tied, 0).parameters)
+        eager = config.get("attn_implementation") == "eager"
+        return cls(shape, tied, stored or each * cls(shape, tied, 0).parameters, eager)
 
     @property
     def table(self) -> int:
@@ -79,16 +95,17 @@ class ModelSize:
         """Bytes of 4-bit linear layers with a scale and a zero point for `group` weights each."""
         return self.shape.linear_parameters * (0.5 + (scale + zero) / group)
 
-    def awq(self, group: int, rest: int) -> float:
-        """Bytes of the AWQ folder: 4-bit zero points; all else takes `rest` bytes a value."""
-        others = self.norms + self.table * (1 if self.tied else 2)
-        return self.group_bytes(group, rest, 0.5) + rest * others
+    def awq(self, group: int) -> float:
+        """Bytes of the AWQ folder: 4-bit zero points, all else in fp16."""
+        rest = self.parameters - self.shape.linear_parameters
+        return self.group_bytes(group, FP16, 0.5) + FP16 * rest
 
     def served(self, weights: WeightScheme, group: int) -> float:
         """Bytes of a TurboMind workspace: scales and zero points of 4-bit weights are fp16."""
         if not weights.quantised:
             return FP16 * self.expanded
-        return self.group_bytes(group, FP16, FP16) + FP16 * (self.norms + 2 * self.table)
+        rest = self.expanded - self.shape.linear_parameters
+        return self.group_bytes(group, FP16, FP16) + FP16 * rest
 
     def kv_bytes(self, kv: KVScheme) -> int:
         """Bytes of one token's keys and values in all layers."""
@@ -111,16 +128,17 @@ def base_size(
 
 
 def hub_size(base: BaseSettings) -> ModelSize:
-    """Return the size of a hub's model by its config.json, fetched alone.
+    """Return the size of a hub's model by its config.json, fetched alone and without a client.
 
-    The address is that of huggingface_hub's downloads, HF_ENDPOINT and HF_TOKEN as there.
+    A token for private models is HF_TOKEN, as there.
 
     Raises:
         ButlerError: if it cannot be had, or lacks a size.
     """
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    address = f"{endpoint}/{base.model}/resolve/{base.revision}/config.json"
-    token = os.environ.get("HF_TOKEN")
+    variable, usual, path = HUBS[getattr(base, "hub", "huggingface")]
+    endpoint = (os.environ.get(variable) or usual).rstrip("/")
+    address = f"{endpoint}/{path.format(model=base.model, revision=base.revision)}"
+    token = os.environ.get("HF_TOKEN") if variable == "HF_ENDPOINT" else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(address, headers=headers)
     with tempfile.TemporaryDirectory() as scratch:
@@ -132,5 +150,6 @@ def hub_size(base: BaseSettings) -> ModelSize:
             raise ButlerError(str(error).replace(scratch, base.model)) from None
         except (OSError, ValueError) as error:
             raise ButlerError(
-                f"the size of {base.model} is not known: {address}: {error}"
+                f"the size of {base.model} is not known ({address}: {error}); set {variable} to a "
+                "mirror, or give a folder as base.model"
             ) from None

@@ -116,7 +116,9 @@ def _evaluation(task: Task, texts: Texts, r: Rates) -> float:
     """
     weights, total = task.size.parameters, 0.0
     for one in task.settings.benchmarks:
-        prompt = PROMPT if KINDS[one.kind].own_prompts else SHOTS_PROMPT
+        # What prompts begin with alike, the reference engine reads once.
+        alike = KINDS[one.kind].own_prompts or not task.turbomind
+        prompt = PROMPT if alike else SHOTS_PROMPT
         reading = min(prompt, task.settings.workspace.session_len) * 2 * weights / r.forward
         tokens = (one.max_new_tokens or PROMPT) / 2
         writing = tokens * task.served_bytes * weights / r.memory / r.chats
@@ -155,7 +157,6 @@ def needs(
     # Calibration goes layer by layer and makes a quarter of the rate of plain reading.
     calibrating = reading + text.samples * text.length * 2 * size.parameters / (r.forward / 4)
     fetching = 0 if local else size.stored / DOWNLOAD
-    awq = size.awq(group, FP16 if task.on_gpu else FP32)  # on a CPU in fp32 what is not quantised
     stages = (
         # Stage, jobs, bytes that all of them leave, seconds of one beside the start.
         ("environment", tools, tools * ENVIRONMENT_DISK[task.device], r.environment),
@@ -167,8 +168,9 @@ def needs(
         ("adapter", 1, FP16 * adapter, 0),
         ("merge", 1, size.fp16, 2 * reading),
         ("check_merge", 1, 0, 2 * reading),
+        ("check_training", 1, 0, 4 * (reading + likelihood)),
         ("calibrate", int(settings.kv_cache.static_parameters), 0, calibrating),
-        ("awq", quantised, awq, calibrating + reading + linear / r.quantise),
+        ("awq", quantised, size.awq(group), calibrating + reading + linear / r.quantise),
         ("check_awq", quantised, 0, reading + linear / r.quantise),
         (
             "workspace",
