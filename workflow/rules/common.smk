@@ -16,7 +16,7 @@ from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.failures import explain
 from butler.imports import code_of
-from butler.lmdeploy.release import CONVERTER, RELEASES
+from butler.lmdeploy.release import RELEASES
 from butler.plan.fit import check_fit, of_waiting, peaks
 from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
 from butler.plan.machine import host_memory, this_machine
@@ -168,15 +168,19 @@ def check_plan(waiting):
     """
     if not waiting.keys() & BY_SIZE.keys():
         return
+    local = (ROOT / settings.base.model).is_dir()
     try:
-        size = base_size(settings.base, ROOT) or hub_size(settings.base)
+        # Of a hub's base that is to be fetched, build/base may be another's.
+        fetch = not local and "base_model" in waiting
+        size = hub_size(settings.base) if fetch else base_size(settings.base, ROOT)
     except ButlerError as error:
         print(f"plan: not checked, {error}", file=sys.stderr)
         return
+    if size is None:
+        return  # build/base is broken, which its jobs tell
     task, machine = Task(settings, size, GPUS > 0), this_machine(Path(), GPUS > 0)
-    texts, local = read_texts(task, ROOT), (ROOT / settings.base.model).is_dir()
-    rows = of_waiting(needs(task, texts, local, len(TOOLS), machine), waiting)
-    if rows:
+    rows = needs(task, read_texts(task, ROOT), local, len(TOOLS), machine)
+    if rows := of_waiting(rows, waiting):
         told(check_fit, rows, task, machine)
         print(peaks(rows), file=sys.stderr)
 

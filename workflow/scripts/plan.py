@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from butler.devices import gpu_present
-from butler.errors import run_cli
+from butler.errors import ButlerError, run_cli
 from butler.plan.fit import misfits
 from butler.plan.host_memory import Task
 from butler.plan.machine import Machine, this_machine
 from butler.plan.measured import GB, MB, RATES
-from butler.plan.model_size import base_size, hub_size
+from butler.plan.model_size import ModelSize, base_size, hub_size
 from butler.plan.stage_needs import StageNeed, needs, read_texts
 from butler.settings.cross_checks import check_base
 from butler.settings.overlays import configuration
@@ -80,6 +80,24 @@ def of_machine(machine: Machine) -> str:
     )
 
 
+def size_of(settings: Settings, repository: Path, local: bool) -> ModelSize:
+    """Return the size of the base: a hub's as the hub has it, since build/base may be another's.
+
+    Raises:
+        ButlerError: if it is neither there nor here.
+    """
+    try:
+        found = None if local else hub_size(settings.base)
+    except ButlerError as error:
+        if not Path("build/base/config.json").is_file():
+            raise
+        print(f"{error}\nTaken from build/base instead, which an earlier run fetched.\n")
+        found = None
+    found = found or base_size(settings.base, repository)
+    assert found is not None  # a folder was checked, and build/base is there
+    return found
+
+
 def main() -> None:
     """Print one plan."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,9 +118,8 @@ def main() -> None:
     on_gpu = settings.device == "cuda" or (settings.device == "auto" and gpu_present())
     on_gpu = on_gpu or (settings.device == "auto" and args.gpu_gb is not None)
     local = (args.repository / settings.base.model).is_dir()
-    if not local:
-        check_base(settings, args.repository)
-    base = base_size(settings.base, args.repository) or hub_size(settings.base)
+    check_base(settings, args.repository)
+    base = size_of(settings, args.repository, local)
     task = Task(settings, base, on_gpu)
     texts = read_texts(task, args.repository)
     stamps = [Path(settings.environments) / f"{tool}.json" for tool in settings.tools()]

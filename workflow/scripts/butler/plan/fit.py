@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from butler.efficiency.figures import GB
 from butler.errors import ButlerError
 from butler.plan.gpu_memory import gpu_bytes, gpus
 from butler.plan.host_memory import Task
 from butler.plan.machine import Machine
+from butler.plan.measured import GB
 from butler.plan.stage_needs import StageNeed
 
 # What helps where a stage is too large: keys of the configuration.
@@ -18,7 +18,7 @@ ENGINE = (
 )
 QUANTISE = "lower calibration.length or calibration.samples, or leave w4 out of variants"
 HOST_KEYS = {
-    "train": f"lower train.max_length, set train.quantisation: nf4, or {MACHINE}",
+    "train": f"lower train.max_length, or {MACHINE}",
     "awq": QUANTISE,
     "calibrate": QUANTISE,
     "evaluate": f"lower workspace.session_len; {ENGINE}",
