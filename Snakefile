@@ -17,6 +17,7 @@ include: "workflow/rules/report.smk"
 localrules:
     doctor,
     environment,
+    plan,
     static_kv_parameters,
     provenance,
     report,
@@ -36,6 +37,19 @@ rule all:
         expand("workspaces/{variant}", variant=MODELS),
 
 
+rule plan:
+    """Print what a run needs of memory and disk and roughly how long it takes, and start nothing."""
+    input:
+        code=code("plan.py"),
+    params:
+        config=settings.to_argument(),
+        repository=lambda w: str(ROOT),
+        elsewhere=flag("--elsewhere", workflow.resource_settings.nodes is not None),
+    shell:
+        "python {input.code[0]:q} --config {params.config:q} --repository {params.repository:q} "
+        "{params.elsewhere}"
+
+
 rule environments:
     """The tools' environments alone, to build them ahead of a run."""
     input:
@@ -52,7 +66,9 @@ rule prepare:
 
 # What a run prints of a job: else all its inputs, each module of ours among them.
 for stage in workflow.rules:
-    stage.message = f"{stage.name}: {stage.docstring}\n    makes: {{output}}\n    log: {{log}}"
+    stage.message = f"{stage.name}: {stage.docstring}"
+    if stage.output:
+        stage.message += "\n    makes: {output}\n    memory: {resources.mem_mb} MB\n    log: {log}"
 
 
 onstart:
@@ -60,6 +76,8 @@ onstart:
     if not workflow.non_local_exec:
         if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
             told(check_device, settings, gpu_present())
+        if not workflow.touch:
+            check_plan(Counter(job.rule.name for job in workflow.dag.needrun_jobs()))
 
 
 onerror:

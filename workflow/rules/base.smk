@@ -17,7 +17,7 @@ rule base_model:
     benchmark:
         "logs/base_model.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("base_model"),
     params:
         python=python("xtuner"),
         repository=lambda w: str(ROOT),

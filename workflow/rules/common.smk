@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from shlex import quote
 
@@ -15,18 +16,24 @@ from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.failures import explain
 from butler.imports import code_of
-from butler.lmdeploy.release import CONVERTER, RELEASES
+from butler.lmdeploy.release import RELEASES
+from butler.plan.fit import check_fit, of_waiting, peaks
+from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
+from butler.plan.machine import host_memory, this_machine
+from butler.plan.measured import MB, USED_BY_JOBS
+from butler.plan.model_size import base_size, hub_size
+from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
 from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
-from butler.settings.overlays import KEY as OVERLAYS, joined, read_overlays
+from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
 from butler.tools import find_python, put_python_first
-from butler.yaml_files import read_yaml
 
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 
 
 def told(function, *arguments):
@@ -39,13 +46,8 @@ def told(function, *arguments):
 
 def run_settings():
     """Return the settings of this run: later ones count, and Snakemake's own options most."""
-    return read_settings(
-        joined(
-            read_yaml(ROOT / "config" / "config.yaml"),
-            read_overlays(config.get(OVERLAYS), [Path(), ROOT]),
-            {key: value for key, value in config.items() if key != OVERLAYS},
-        )
-    )
+    given = {key: value for key, value in config.items() if key != OVERLAYS}
+    return read_settings(configuration(ROOT, config.get(OVERLAYS), given))
 
 
 told(find_python)
@@ -57,7 +59,7 @@ GPUS = int(settings.device == "cuda" or (settings.device == "auto" and gpu_prese
 # What serves and evaluates; it also names the environment that does. The converter's always
 # calibrates and quantises.
 RELEASE = RELEASES[settings.lmdeploy]
-TOOLS = list(dict.fromkeys(["xtuner", CONVERTER.tool, "opencompass", RELEASE.tool]))
+TOOLS = settings.tools()
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
 shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
@@ -142,6 +144,51 @@ def group_size_option():
     """Return the option that says in which groups weights are quantised, if any are."""
     quantised = any(one.weights.quantised for one in MODELS.values())
     return option("--group-size", quantised and settings.awq.group_size)
+
+
+def memory(stage):
+    """Return a rule's mem_mb: what its stage holds at its peak, by the bytes of the base.
+
+    The sizes of a hub's base are known when it is fetched: Snakemake shows <TBD> until then, and
+    asks again before it starts a job.
+    """
+    if stage not in BY_SIZE:
+        raw = raw_bytes(ROOT / settings.corpus.path) if stage == "corpus" else 0
+        return asked_mb(fixed_bytes(stage, raw))
+
+    def asked(wildcards):
+        size = told(base_size, settings.base, ROOT)
+        if size is not None:
+            return asked_mb(host_bytes(stage, Task(settings, size, GPUS > 0)))
+        if stage == "base_model":
+            return asked_mb(BOUND)
+        raise FileOrDirectoryNotFoundError(Path("build/base"))
+
+    return asked
+
+
+def check_plan(waiting):
+    """Print what the jobs that wait need of this machine, in a line; told if they do not fit.
+
+    `waiting` counts them by rule.
+    """
+    if not waiting.keys() & BY_SIZE.keys():
+        return
+    local = (ROOT / settings.base.model).is_dir()
+    try:
+        # Of a hub's base that is to be fetched, build/base may be another's.
+        fetch = not local and "base_model" in waiting
+        size = hub_size(settings.base) if fetch else base_size(settings.base, ROOT)
+    except ButlerError as error:
+        print(f"plan: not checked, {error}", file=sys.stderr)
+        return
+    if size is None:
+        return  # build/base is broken, which its jobs tell
+    task, machine = Task(settings, size, GPUS > 0), this_machine(Path(), GPUS > 0)
+    rows = needs(task, read_texts(task, ROOT), local, len(TOOLS), machine)
+    if rows := of_waiting(rows, waiting):
+        told(check_fit, rows, task, machine)
+        print(peaks(rows), file=sys.stderr)
 
 
 def training_resources():
@@ -259,3 +306,7 @@ def dated_files():
 
 
 told(check_clock, dated_files())
+# Jobs beside each other must fit into this machine, unless --resources or a profile says what may be
+# used. On a cluster (it counts jobs as nodes) they are elsewhere, and a cap would cut what they ask.
+if workflow.resource_settings.nodes is None and "mem_mb" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", int(USED_BY_JOBS * host_memory() / MB))

@@ -27,7 +27,7 @@ rule corpus:
         "logs/corpus.tsv"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=memory("corpus"),
     params:
         raw=lambda w: repository(settings.corpus.path),
         settings=settings.corpus.to_argument("path"),

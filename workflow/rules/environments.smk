@@ -19,7 +19,7 @@ rule environment:
     benchmark:
         "logs/environment_{tool}.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("environment"),
     params:
         into=f"{ENVIRONMENTS}/{{tool}}",
         extra=lambda w: repository("envs/torchvision") if w.tool == "xtuner" else [],

@@ -29,7 +29,7 @@ rule questions:
     priority: 100
     threads: workflow.cores
     resources:
-        mem_mb=1500,
+        mem_mb=memory("questions"),
     params:
         python=lambda w: questions_python(w.benchmark),
         repository=lambda w: str(ROOT),
@@ -73,7 +73,7 @@ rule evaluate:
         "logs/evaluate_{benchmark}_{variant}.tsv"
     threads: 2
     resources:
-        mem_mb=2500,
+        mem_mb=memory("evaluate"),
         gpu=GPUS * settings.workspace.tp,
     params:
         server=python(RELEASE.tool),
@@ -116,7 +116,7 @@ rule evaluate_hugging_face:
         "logs/evaluate_{benchmark}_base-hf.tsv"
     threads: 2
     resources:
-        mem_mb=2500,
+        mem_mb=memory("evaluate_hugging_face"),
         gpu=GPUS,
     params:
         model=python("xtuner"),
@@ -155,7 +155,7 @@ rule efficiency:
     # Speed is measured with nothing else beside it: all the cores there are.
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=memory("efficiency"),
         gpu=GPUS * settings.workspace.tp,
     params:
         python=python(RELEASE.tool),

@@ -20,7 +20,7 @@ rule training_config:
     benchmark:
         "logs/training_config.tsv"
     resources:
-        mem_mb=500,
+        mem_mb=memory("training_config"),
         gpu=GPUS * settings.train.processes,
     params:
         python=python("xtuner"),
@@ -50,7 +50,7 @@ rule sample_lengths:
     benchmark:
         "logs/sample_lengths.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("sample_lengths"),
     params:
         python=python("xtuner"),
         max_length=settings.train.max_length,
@@ -85,7 +85,7 @@ rule train:
     threads: 2
     resources:
         **training_resources(),
-        mem_mb=3000,
+        mem_mb=memory("train"),
     params:
         python=python("xtuner"),
         device=settings.device,
@@ -111,7 +111,7 @@ rule adapter:
     benchmark:
         "logs/adapter.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=memory("adapter"),
     params:
         python=python("xtuner"),
     shell:
@@ -133,7 +133,7 @@ rule merge:
         "logs/merge.tsv"
     threads: 8
     resources:
-        mem_mb=2000,
+        mem_mb=memory("merge"),
     params:
         python=python("xtuner"),
     shell:
@@ -161,7 +161,7 @@ rule check_merge:
         "logs/check_merge.tsv"
     threads: 8
     resources:
-        mem_mb=2000,
+        mem_mb=memory("check_merge"),
     params:
         python=python("xtuner"),
     shell:
@@ -191,7 +191,7 @@ rule check_training:
         "logs/check_training.tsv"
     threads: 8
     resources:
-        mem_mb=2000,
+        mem_mb=memory("check_training"),
         gpu=GPUS,
     params:
         python=python("xtuner"),

@@ -19,7 +19,7 @@ rule awq:
         "logs/awq.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("awq"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
@@ -53,7 +53,7 @@ rule check_awq:
         "logs/check_awq.tsv"
     threads: 2
     resources:
-        mem_mb=1500,
+        mem_mb=memory("check_awq"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
@@ -79,7 +79,7 @@ rule calibrate:
         "logs/calibrate.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("calibrate"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
@@ -104,7 +104,7 @@ rule static_kv_parameters:
     benchmark:
         "logs/static_kv_parameters.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=memory("static_kv_parameters"),
     params:
         python=python("lmdeploy"),
     shell:

@@ -42,6 +42,8 @@ rule run_config:
         "logs/run_config.log",
     benchmark:
         "logs/run_config.tsv"
+    resources:
+        mem_mb=memory("run_config"),
     params:
         config=settings.to_argument(),
     shell:
@@ -76,7 +78,7 @@ rule hashes:
     benchmark:
         "logs/hashes.tsv"
     resources:
-        mem_mb=200,
+        mem_mb=memory("hashes"),
     shell:
         "python {input.code[0]:q} --out {output} {input.corpus} {input.models} "
         "{input.workspaces} {input.tables} {input.run} > {log} 2>&1"
@@ -123,7 +125,7 @@ rule report:
     benchmark:
         "logs/report.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=memory("report"),
     params:
         variants=settings.variants,
         benchmarks=[f"{name}={one.label or name}" for name, one in BENCHMARKS.items()],
@@ -165,7 +167,7 @@ rule provenance:
     benchmark:
         "logs/provenance.tsv"
     resources:
-        mem_mb=500,
+        mem_mb=memory("provenance"),
     shell:
         "python {input.code[0]:q} --targets {input.targets} --hashes {input.hashes} "
         "--config {input.config} --locks {input.locks:q} --out {output} > {log} 2>&1"

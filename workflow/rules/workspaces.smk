@@ -19,7 +19,7 @@ rule workspace:
     benchmark:
         "logs/workspace_{weights}.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("workspace"),
     params:
         python=python("lmdeploy"),
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
@@ -50,7 +50,7 @@ rule check_workspace:
         "logs/check_workspace_{weights}.tsv"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory("check_workspace"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),
@@ -81,7 +81,7 @@ rule training_prompts:
     benchmark:
         "logs/training_prompts.tsv"
     resources:
-        mem_mb=1500,
+        mem_mb=memory("training_prompts"),
     params:
         python=python("xtuner"),
     shell:
@@ -107,7 +107,7 @@ rule check_template:
     benchmark:
         "logs/check_template.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=memory("check_template"),
     params:
         python=python("lmdeploy"),
     shell:
@@ -128,7 +128,7 @@ rule variant:
     benchmark:
         "logs/variant_{variant}.tsv"
     resources:
-        mem_mb=500,
+        mem_mb=memory("variant"),
     params:
         python=python("lmdeploy"),
         lmdeploy=RELEASE.name,
@@ -163,7 +163,7 @@ rule check_kv_cache:
         "logs/check_{variant}.tsv"
     threads: 2
     resources:
-        mem_mb=1500,
+        mem_mb=memory("check_kv_cache"),
         gpu=GPUS,
     params:
         python=python("lmdeploy"),

@@ -130,9 +130,14 @@ def check_session(settings: EfficiencySettings, session_len: int) -> None:
         )
 
 
+def room_bytes(weights: float, room: Room, per_token: int) -> int:
+    """Return the bytes of GPU memory that weights and cache take alone."""
+    return int(weights + room.held * per_token + RESERVE_BYTES)
+
+
 def check_fits(weights: int, room: Room, per_token: int, free: int) -> None:
     """Raise ButlerError if weights and cache alone are more than the GPU has free, in bytes."""
-    needed = weights + room.held * per_token + RESERVE_BYTES
+    needed = room_bytes(weights, room, per_token)
     if needed > free:
         raise ButlerError(
             f"{room.chats} requests of {room.tokens} tokens need some {needed / GB:.1f} GB of GPU "

@@ -81,12 +81,22 @@ def check_gpus(tp: int, present: int) -> None:
         )
 
 
+def session_bytes(weights: float, per_token: int, share: float, tp: int, session_len: int) -> int:
+    """Return the least bytes of GPU memory, on all `tp` GPUs together, to serve one session.
+
+    Args:
+        weights: bytes as served.
+        per_token: bytes of a token in the cache, on all GPUs.
+        share: of what the weights leave, that the cache gets.
+        session_len: tokens.
+    """
+    return int(weights + tp * RUNTIME_BYTES + Room(1, session_len).held * per_token / share)
+
+
 def needed_bytes(folder: ServedFolder, tp: int, session_len: int) -> int:
-    """Return the least bytes of GPU memory, on all `tp` GPUs together, to serve one session."""
-    cache = Room(1, session_len).held * folder.kv_bytes_per_token
-    # The cache gets its share of what the weights leave.
-    room = cache / folder.settings.cache_max_entry_count
-    return int(folder.weight_bytes + tp * RUNTIME_BYTES + room)
+    """Return `session_bytes` of a served folder."""
+    share = folder.settings.cache_max_entry_count
+    return session_bytes(folder.weight_bytes, folder.kv_bytes_per_token, share, tp, session_len)
 
 
 def check_memory(folder: ServedFolder, tp: int, session_len: int, free: int) -> None:

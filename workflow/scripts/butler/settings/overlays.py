@@ -24,6 +24,22 @@ def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def configuration(
+    repository: Path, named: Any = None, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the repository's configuration with overlays and single keys; later values count.
+
+    Args:
+        named: the overlays, as `read_overlays` takes them, here or in the repository.
+        more: keys that count most.
+
+    Raises:
+        ButlerError: one sentence that names the file, and its line if it is no YAML.
+    """
+    overlays = read_overlays(named, [Path(), repository])
+    return joined(read_yaml(repository / "config" / "config.yaml"), overlays, more or {})
+
+
 def read_overlays(
     named: Any, folders: Sequence[Path], above: tuple[Path, ...] = ()
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
-from butler.lmdeploy.release import RELEASES
+from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.schemes import BASELINE, VARIANTS, Variant
 from butler.settings.corpus_stage import CorpusSettings
 from butler.settings.judging_stage import (
@@ -101,6 +101,12 @@ class Settings(Section):
                 f"variants lacks {BASELINE}, which the others are compared with; add it"
             )
         return self
+
+    def tools(self) -> list[str]:
+        """Return the tools of this run by their environments' names."""
+        return list(
+            dict.fromkeys(["xtuner", CONVERTER.tool, "opencompass", RELEASES[self.lmdeploy].tool])
+        )
 
     def chosen(self) -> dict[str, Variant]:
         """Return the variants of this run by name."""

@@ -1,0 +1,169 @@
+"""Host memory of each stage, in bytes: what the plan prints and what the rules ask for.
+
+A stage is its process (measured.PROCESS) and the tensors that it holds at its peak.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from butler.lmdeploy.cache_room import Room
+from butler.plan.measured import (
+    CORPUS_HELD,
+    CUDA_HOST,
+    GB,
+    LEAST_ASKED,
+    MARGIN,
+    MB,
+    MERGED_SHARDS,
+    PROCESS,
+    SHARD,
+    STOCK_SCORES,
+)
+from butler.plan.model_size import FP16, FP32, ModelSize
+from butler.schemes import BASE_MODEL, KV_CACHES, Variant
+from butler.settings.run import Settings
+from butler.xtuner.memory import ADAPTER, NF4, kept_per_token
+
+# What every check and conversion keeps to, whatever the model's size: the larger of the two.
+BOUND, BOUND_SHARE = 8 * GB, 0.25
+STREAMED_COPIES = 3  # of the largest tensor in fp32: as it is, as it should be, their difference
+CHATS_AT_ONCE = 16  # evaluate_model.CONCURRENCY
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run's settings, the size of its base, and whether its tools use CUDA."""
+
+    settings: Settings
+    size: ModelSize
+    on_gpu: bool
+
+    @property
+    def device(self) -> str:
+        """What measured.py has the figures of."""
+        return "cuda" if self.on_gpu else "cpu"
+
+    @property
+    def turbomind(self) -> bool:
+        """Whether TurboMind serves: what engine: auto comes to."""
+        engine = self.settings.engine
+        return self.on_gpu if engine == "auto" else engine == "turbomind"
+
+    @property
+    def served_bytes(self) -> int:
+        """Bytes of a weight that the engine reads."""
+        return FP16 if self.turbomind else FP32
+
+    @property
+    def variants(self) -> list[Variant]:
+        """What is served: the chosen variants and the base."""
+        return [*self.settings.chosen().values(), BASE_MODEL]
+
+
+def streamed(task: Task) -> float:
+    """Bytes of a stage that goes tensor by tensor, within the bound."""
+    held = STREAMED_COPIES * FP32 * task.size.largest
+    return min(held, max(BOUND, BOUND_SHARE * task.size.fp16))
+
+
+def stock_kept(task: Task) -> float:
+    """Bytes that a layer of stock XTuner keeps of a token: fp32 values and attention's scores."""
+    train, shape = task.settings.train, task.size.shape
+    kept = 2 * kept_per_token(shape, train.lora_r, train.lora_dropout > 0)
+    scores = STOCK_SCORES * FP32 * shape.heads * train.max_length
+    return kept + (scores if task.size.eager else 0)
+
+
+def _training(task: Task) -> float:
+    """Bytes of a training on a CPU: base, adapter, activations and fp32 logits thrice.
+
+    On a GPU each process holds the shard that it loads.
+    """
+    train, shape = task.settings.train, task.size.shape
+    if task.on_gpu:
+        return train.processes * (CUDA_HOST + min(task.size.stored, SHARD))
+    linear = shape.linear_parameters * (NF4 if train.quantisation == "nf4" else FP32)
+    fixed = linear + FP32 * (task.size.parameters - shape.linear_parameters)
+    fixed += ADAPTER * shape.adapter_parameters(train.lora_r)
+    micro = 1 if train.micro_batch == "auto" else train.micro_batch
+    tokens = micro * train.max_length
+    layers = 1 if train.activation_checkpointing is True else shape.layers
+    activations = tokens * layers * stock_kept(task)
+    return train.processes * (fixed + activations + 3 * FP32 * tokens * shape.vocabulary)
+
+
+def _quantising(task: Task) -> float:
+    """Bytes of the whole model, fp16 for a GPU and fp32 on a CPU, and the text's hidden states."""
+    if task.on_gpu:
+        return task.size.fp16 + CUDA_HOST
+    text = task.settings.calibration
+    states = 2 * FP32 * text.samples * text.length * task.size.shape.hidden
+    return FP32 * task.size.parameters + states
+
+
+def _on_device(task: Task) -> float:
+    """Bytes of a stage that goes tensor by tensor, on a GPU through CUDA."""
+    return streamed(task) + (CUDA_HOST if task.on_gpu else 0)
+
+
+def _merging(task: Task) -> float:
+    """Bytes of the shards that are written at the same time."""
+    return max(streamed(task), min(MERGED_SHARDS, task.size.fp16))
+
+
+def _serving(task: Task, chats: int, tokens: int) -> float:
+    """Bytes of the engine: all weights in fp32 and the cache, or TurboMind's own process.
+
+    TurboMind reads the files tensor by tensor into the GPU.
+    """
+    if task.turbomind:
+        return CUDA_HOST + 2 * FP32 * task.size.largest
+    cache = Room(chats, tokens).held * task.size.kv_bytes(KV_CACHES["fp16"])
+    logits = FP32 * chats * task.size.shape.vocabulary
+    return FP32 * task.size.expanded + cache + logits
+
+
+def _efficiency(task: Task) -> float:
+    one = task.settings.efficiency
+    return _serving(task, 1, one.prompt_tokens + one.new_tokens)
+
+
+BY_SIZE: dict[str, Callable[[Task], float]] = {
+    "base_model": streamed,
+    "train": _training,
+    # The checkpoint as it was read, optimiser and all.
+    "adapter": lambda task: (
+        ADAPTER * task.size.shape.adapter_parameters(task.settings.train.lora_r)
+    ),
+    "merge": _merging,
+    "check_merge": streamed,
+    "check_training": _on_device,
+    "awq": _quantising,
+    "check_awq": _on_device,
+    "calibrate": _quantising,
+    "workspace": streamed,
+    "check_workspace": _on_device,
+    "check_kv_cache": _on_device,
+    "evaluate": lambda task: _serving(task, CHATS_AT_ONCE, task.settings.workspace.session_len),
+    "evaluate_hugging_face": lambda task: (
+        CUDA_HOST + min(task.size.stored, SHARD) if task.on_gpu else FP32 * task.size.expanded
+    ),
+    "efficiency": _efficiency,
+}
+
+
+def host_bytes(stage: str, task: Task, raw: int = 0) -> float:
+    """Return the bytes of host memory at the peak of a job; `raw` is that of the raw records."""
+    if stage in BY_SIZE:
+        return PROCESS[stage] + BY_SIZE[stage](task)
+    return fixed_bytes(stage, raw)
+
+
+def fixed_bytes(stage: str, raw: int = 0) -> float:
+    """Return those of a stage that no base changes."""
+    return PROCESS[stage] + (CORPUS_HELD * raw if stage == "corpus" else 0)
+
+
+def asked_mb(held: float) -> int:
+    """Return the mem_mb that a rule asks for, where its job holds so many bytes."""
+    return int(max(LEAST_ASKED, MARGIN * held) / MB)
