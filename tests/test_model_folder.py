@@ -5,7 +5,6 @@ import pickle
 import shutil
 import struct
 import subprocess
-from functools import partial
 
 import pytest
 import torch
@@ -14,9 +13,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 import base_model
-import to_safetensors
 from butler.errors import ButlerError
-from butler.model_folder import check_model_folder, check_values
+from butler.model_folder import check_model_folder, check_values, weight_files
+from butler.pickled_weights import convert
 from real_tools import python_of, script
 from workflow_state import ROOT, overlay, plan
 
@@ -148,33 +147,85 @@ def test_weights_that_are_no_numbers_are_named(model, value):
         check_values(model, "the/base")
 
 
-def pickled(model, content):
+def test_weights_of_any_kind_of_number_are_checked(model):
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.int32)
+    numbers = {str(kind): torch.ones(5, 3, dtype=kind) for kind in kinds}
+    save_file(numbers | {"none": torch.zeros(0)}, model / SECOND)
+    check_values(model, "the/base")
+    for kind in kinds[:3]:
+        bad = numbers[str(kind)].clone()
+        bad[2, 1] = float("-inf")
+        save_file(numbers | {str(kind): bad}, model / SECOND)
+        with pytest.raises(ButlerError, match=f"NaN or infinity in {kind};"):
+            check_values(model, "the/base")
+
+
+def pickled(model, content, name="pytorch_model.bin"):
     """Leave pickled weights alone in the folder."""
     for path in model.glob("model*"):
         path.unlink()
-    torch.save(content, model / "pytorch_model.bin")
+    torch.save(content, model / name)
 
 
-def test_pickled_weights_are_refused_before_the_first_job(model, tmp_path):
+def converted(model, out):
+    out.mkdir(exist_ok=True)
+    convert(weight_files(model, "the/base", pickles=True), out, "the/base")
+    return {
+        name: tensor
+        for shard in out.glob("*.safetensors")
+        for name, tensor in load_file(shard).items()
+    }
+
+
+def test_pickled_weights_need_a_consent_before_the_first_job(model, tmp_path):
     pickled(model, {"a": torch.zeros(2)})
-    arguments = overlay(tmp_path, base={"model": str(model), "remote_code": False})
-    text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
+    base = {"model": str(model), "remote_code": False}
+    text = plan(tmp_path, "--dry-run", *overlay(tmp_path, base=base), "all", check=False)
     said = [line for line in text.splitlines() if "pytorch_model.bin" in line]
-    assert (
-        len(said) == 1 and "convert the folder with workflow/scripts/to_safetensors.py" in said[0]
-    )
+    assert len(said) == 1 and "set base.pickles to the value of base.model" in said[0]
+    given = overlay(tmp_path, base=base | {"pickles": str(model)})
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *given, "build/base")
+    assert " --pickles " in text
 
 
-def test_pickled_weights_are_converted(model, tmp_path):
+def test_weights_beside_pickles_of_them_are_taken_without_consent(model):
+    (model / "pytorch_model.bin").write_bytes(b"never read")
+    for pickles in (False, True):
+        assert [path.suffix for path in weight_files(model, "the/base", pickles)] == [
+            ".safetensors",
+            ".safetensors",
+        ]
+
+
+def test_pickled_weights_are_converted_with_memory_of_their_own_each(model, tmp_path):
     whole = load_file(TINY / "model.safetensors")
-    pickled(model, whole)
-    out = tmp_path / "out"
-    out.mkdir()
-    to_safetensors.convert(model, out)
-    check_model_folder(out, "out")
-    (shard,) = out.glob("*.safetensors")
-    assert all(torch.equal(whole[name], tensor) for name, tensor in load_file(shard).items())
-    assert not list(out.glob("*.bin"))
+    tied = whole["output.weight"]
+    first = whole | {"tied": tied, "part": tied[3:5], "turned": tied.T}
+    pickled(model, first, "pytorch_model-00001-of-00002.bin")
+    # As torch wrote them before 1.6, which cannot be mapped into memory.
+    old = model / "pytorch_model-00002-of-00002.bin"
+    torch.save({"old": torch.arange(3.0)}, old, _use_new_zipfile_serialization=False)
+    found = converted(model, tmp_path / "out")
+    wanted = first | {"old": torch.arange(3.0)}
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert (tmp_path / "out" / "model-00002-of-00002.safetensors").is_file()
+
+
+@pytest.mark.parametrize("lost", ["shard", "tensor"])
+def test_what_the_index_of_pickles_names_is_there(model, tmp_path, lost):
+    pickled(model, load_file(TINY / "model.safetensors"))
+    file = "pytorch_model-00002-of-00002.bin" if lost == "shard" else "pytorch_model.bin"
+    index = json.dumps({"weight_map": {"one": file}})
+    (model / "pytorch_model.bin.index.json").write_text(index)
+    if lost == "shard":
+        with pytest.raises(ButlerError, match=f"^the/base/{file} is missing, named in"):
+            converted(model, tmp_path)
+    else:
+        out = shutil.copytree(model, tmp_path / "out")
+        converted(model, out)
+        with pytest.raises(ButlerError, match="lacks tensor one, named in"):
+            check_model_folder(out, "the/base")
 
 
 class Hostile:
@@ -185,14 +236,25 @@ class Hostile:
         return open, (str(self.mark), "w")
 
 
-def test_a_hostile_pickle_is_not_run(model, tmp_path):
+@pytest.mark.parametrize("kind", ["hostile", "nested", "cut"])
+def test_a_pickle_of_more_than_tensors_is_not_run_nor_taken(model, tmp_path, kind):
     mark = tmp_path / "ran"
-    pickled(model, {"a": Hostile(mark)})
-    with pytest.raises(ButlerError, match="pytorch_model.bin is no file of tensors alone"):
-        to_safetensors.convert(model, tmp_path)
+    content = {
+        "hostile": {"a": Hostile(mark)},
+        "nested": {"state_dict": {"a": torch.zeros(2)}},
+        "cut": {"a": torch.zeros(200)},
+    }[kind]
+    pickled(model, content)
+    if kind == "cut":
+        truncate(model / "pytorch_model.bin")
+    with pytest.raises(
+        ButlerError, match="^the/base/pytorch_model.bin is no file of tensors alone"
+    ):
+        converted(model, tmp_path / "out")
     assert not mark.exists()
-    with pytest.raises(pickle.UnpicklingError):
-        torch.load(model / "pytorch_model.bin", weights_only=True)
+    if kind == "hostile":
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(model / "pytorch_model.bin", weights_only=True)
 
 
 # With the tokenizers' own library, in XTuner's environment
@@ -264,29 +326,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("consent", [False, True])
-def test_the_weights_of_a_hub_model_come_after_consent_to_its_code(consent, tmp_path, monkeypatch):
+def test_code_that_a_configuration_names_needs_a_consent(tmp_path):
     (tmp_path / "config.json").write_text(
         '{"auto_map": {"AutoConfig": "a--configuration_x.X", "AutoTokenizer": ["t_y.Y", null]}}',
         encoding="utf-8",
     )
-    asked = []
-
-    def download(model, revision, **patterns):
-        asked.append(patterns)
-        return tmp_path
-
-    monkeypatch.setattr(base_model, "_download", download)
-    check = partial(base_model.check_consent, shown="someone/model", remote_code=consent)
-    arguments = ("someone/model", ROOT, "0" * 40, check)
-    if consent:
-        assert base_model.locate(*arguments) == tmp_path
-        assert len(asked) == 2 and "*.bin" in asked[1]["ignore_patterns"]
-    else:
-        said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
-        with pytest.raises(ButlerError, match=said):
-            base_model.locate(*arguments)
-    assert asked[0] == {"allow_patterns": ["*.json"]}
+    base_model.check_consent(tmp_path, "someone/model", remote_code=True)
+    said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
+    with pytest.raises(ButlerError, match=said):
+        base_model.check_consent(tmp_path, "someone/model", remote_code=False)
 
 
 @pytest.mark.parametrize(
