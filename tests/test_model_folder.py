@@ -286,24 +286,27 @@ def name_own_code(folder):
     set_config(folder, auto_map={"AutoModelForCausalLM": "someone/else--modeling_x.X"})
 
 
-def know_no_stop_word(folder):
-    """Give the folder a tokenizer to which all but two words are the same unknown one."""
-    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+def know_words(folder, *words):
+    """Give the folder a tokenizer of whole words, to which all others are the first one."""
+    vocabulary = {word: number for number, word in enumerate((*words, "<s>", "</s>"))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=words[0]))
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "special_tokens_map.json").unlink()
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "eos_token": "</s>"}'
-    )
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": words[0]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named | {"eos_token": "</s>"}))
 
 
 REFUSED = {
     "unknown stop word": (
-        know_no_stop_word,
+        lambda m: know_words(m, "<unk>"),
         "stops at '<|im_end|>', which is not one token of the tokenizer of",
     ),
+    "unknown stop word beside one that stands for all unknown (qwen_chat)": (
+        lambda m: know_words(m, "<|im_end|>"),
+        "stops at '<|endoftext|>', which is not one token of the tokenizer of",
+    ),
     "vocabulary": (shrink_embedding, "tokens and the embedding 1000 rows"),
-    "template": (
+    "template (qwen_chat)": (
         lambda m: None,
         "stops at '<|endoftext|>', which is not one token of the tokenizer of {model}; set "
         "base.chat_template to the one that the base model was trained with, for its architecture "
@@ -365,7 +368,7 @@ def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path,
     damage, sentence = REFUSED[name]
     shutil.copytree(llama, tmp_path / "model")
     damage(tmp_path / "model")
-    template = ["--chat-template", "qwen_chat"] if name == "template" else []
+    template = ["--chat-template", "qwen_chat"] if "qwen_chat" in name else []
     done = prepare(tmp_path / "model", tmp_path / "out", *template)
     assert done.returncode == 1
     assert sentence.format(model=tmp_path / "model") in done.stderr
@@ -374,14 +377,22 @@ def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def name_the_stop_word_unknown(folder):
+    """As Qwen2 and SmolLM2 do: one of the chat's stop words is also what stands for the unknown."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"unk_token": "<|im_end|>"}))
+
+
 @pytest.mark.e2e
-def test_an_unknown_token_that_chats_stop_at_is_taken_as_in_qwen2(llama, tmp_path):
+@pytest.mark.parametrize(
+    "damage", [name_the_stop_word_unknown, lambda m: know_words(m, "<|im_end|>")]
+)
+def test_a_stop_word_that_stands_for_the_unknown_too_is_taken(llama, tmp_path, damage):
     model = tmp_path / "model"
     shutil.copytree(llama, model)
-    path = model / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unk_token": "<|im_end|>"}))
+    damage(model)
     done = prepare(model, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     stops = json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"]
-    words = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
-    assert {word["content"]: word["id"] for word in words}["<|im_end|>"] in stops
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    assert tokenizer.token_to_id("<|im_end|>") in stops
