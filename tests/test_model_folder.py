@@ -5,6 +5,8 @@ import pickle
 import shutil
 import struct
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -338,6 +340,39 @@ def test_code_that_a_configuration_names_needs_a_consent(tmp_path):
     said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
     with pytest.raises(ButlerError, match=said):
         base_model.check_consent(tmp_path, "someone/model", remote_code=False)
+
+
+def test_of_a_hub_model_one_form_of_weights_is_fetched_and_what_belongs_to_it():
+    beside = ["config.json", "modeling_x.py", "tokenizer.model", "merges.txt", "LICENSE"]
+    others = ["model.gguf", "tf_model.h5", "flax_model.msgpack", "optimizer.pt"]
+    shards = ["model-1.safetensors", "model-2.safetensors"]
+    pickles = ["pytorch_model-1.bin", "pytorch_model-2.bin"]
+    for pickled in (False, True):
+        found = base_model.wanted_names([*beside, *others, *shards, *pickles], "x/y", pickled)
+        assert sorted(found) == sorted([*shards, *beside])
+    found = base_model.wanted_names([*beside, *others, *pickles], "x/y", pickles=True)
+    assert sorted(found) == sorted([*pickles, *beside])
+    with pytest.raises(ButlerError, match="^x/y/pytorch_model-1.bin .* set base.pickles"):
+        base_model.wanted_names([*beside, *others, *pickles], "x/y", pickles=False)
+    with pytest.raises(ButlerError, match="^x/y holds no weights"):
+        base_model.wanted_names([*beside, *others], "x/y", pickles=True)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_weights_are_linked_where_they_can_be(model, tmp_path, elsewhere):
+    kept = tmp_path / "blob"
+    (model / SECOND).rename(kept)
+    (model / SECOND).symlink_to(kept)  # as in huggingface_hub's cache
+    memory = "/dev/shm" if elsewhere else tmp_path
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        folder = Path(name)
+        base_model.place(model, [SECOND, "config.json"], folder)
+        assert not (folder / SECOND).is_symlink()
+        assert (folder / SECOND).read_bytes() == kept.read_bytes()
+        linked = (folder / SECOND).stat().st_ino == kept.stat().st_ino
+        same_disk = folder.stat().st_dev == kept.stat().st_dev
+        assert linked == same_disk
+        assert (folder / "config.json").stat().st_nlink == 1, "what is changed is a copy"
 
 
 @pytest.mark.parametrize(
