@@ -183,7 +183,7 @@ def test_a_base_whose_layers_are_no_whole_groups_is_refused_where_weights_are_qu
         (
             "internlm/internlm2-chat-7b",
             CONFIG["base"]["remote_code"],
-            "base.remote_code lets the Python code of data/base/tiny run, but base.model is "
+            "base.remote_code lets the Python code of data/base/tiny be loaded, but base.model is "
             "internlm/internlm2-chat-7b",
         ),
         ("data/base/tiny", True, "base.remote_code is true, which names no model"),
@@ -193,6 +193,36 @@ def test_a_base_whose_layers_are_no_whole_groups_is_refused_where_weights_are_qu
 def test_the_code_of_a_model_runs_by_consent_to_that_model_alone(model, remote_code, sentence):
     config = changed("base.remote_code", remote_code, changed("base.model", model))
     assert sentence in refused(config)
+
+
+def test_pickled_weights_are_read_by_consent_to_that_model_alone():
+    hub = {"model": "someone/model", "revision": "0" * 40, "remote_code": False}
+    check_run(read_settings(joined(CONFIG, {"base": hub | {"pickles": hub["model"]}})), ROOT, False)
+    for consent, sentence in (
+        (True, "base.pickles is true, which names no model"),
+        ("other/model", "base.pickles lets the pickled weights of other/model be loaded, but"),
+    ):
+        assert sentence in refused(joined(CONFIG, {"base": hub | {"pickles": consent}}))
+
+
+@pytest.mark.parametrize(
+    ("hub", "revision", "sentence"),
+    [
+        ("huggingface", "0" * 40, None),
+        ("huggingface", "v1.0.0", "base.revision v1.0.0 is no commit, which has 40 digits"),
+        ("modelscope", "0" * 40, None),
+        ("modelscope", "v1.0.0", None),
+        ("modelscope", "a b", "key 'base.revision'"),
+        ("github", "0" * 40, "key 'base.hub'"),
+    ],
+)
+def test_a_revision_of_a_hub_is_one_that_does_not_move(hub, revision, sentence):
+    base = {"model": "someone/model", "remote_code": False, "hub": hub, "revision": revision}
+    config = joined(CONFIG, {"base": base})
+    if sentence is None:
+        check_run(read_settings(config), ROOT, gpu=False)
+    else:
+        assert sentence in refused(config)
 
 
 @pytest.mark.parametrize("remote_code", [False, "someone/model"])
@@ -225,11 +255,12 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
-def test_every_overlay_is_valid_and_consents_to_no_code(overlay):
+def test_every_overlay_is_valid_and_consents_to_nothing(overlay):
     merged = joined(CONFIG, read_overlays(str(overlay), [ROOT]), PINNED)
     settings = read_settings(merged)
     check_run(settings, ROOT, gpu=False)
-    assert settings.base.remote_code is False, "an overlay must not consent for its user"
+    consents = (settings.base.remote_code, settings.base.pickles)
+    assert consents == (False, False), "an overlay must not consent for its user"
     assert settings.train.max_steps is None and settings.train.max_length == 2048
 
 

@@ -5,7 +5,8 @@ import pickle
 import shutil
 import struct
 import subprocess
-from functools import partial
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 import base_model
-import to_safetensors
 from butler.errors import ButlerError
-from butler.model_folder import check_model_folder, check_values
+from butler.model_folder import check_model_folder, check_values, weight_files
+from butler.pickled_weights import convert
 from real_tools import python_of, script
 from workflow_state import ROOT, overlay, plan
 
@@ -148,33 +149,85 @@ def test_weights_that_are_no_numbers_are_named(model, value):
         check_values(model, "the/base")
 
 
-def pickled(model, content):
+def test_weights_of_any_kind_of_number_are_checked(model):
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.int32)
+    numbers = {str(kind): torch.ones(5, 3, dtype=kind) for kind in kinds}
+    save_file(numbers | {"none": torch.zeros(0)}, model / SECOND)
+    check_values(model, "the/base")
+    for kind in kinds[:3]:
+        bad = numbers[str(kind)].clone()
+        bad[2, 1] = float("-inf")
+        save_file(numbers | {str(kind): bad}, model / SECOND)
+        with pytest.raises(ButlerError, match=f"NaN or infinity in {kind};"):
+            check_values(model, "the/base")
+
+
+def pickled(model, content, name="pytorch_model.bin"):
     """Leave pickled weights alone in the folder."""
     for path in model.glob("model*"):
         path.unlink()
-    torch.save(content, model / "pytorch_model.bin")
+    torch.save(content, model / name)
 
 
-def test_pickled_weights_are_refused_before_the_first_job(model, tmp_path):
+def converted(model, out):
+    out.mkdir(exist_ok=True)
+    convert(weight_files(model, "the/base", pickles=True), out, "the/base")
+    return {
+        name: tensor
+        for shard in out.glob("*.safetensors")
+        for name, tensor in load_file(shard).items()
+    }
+
+
+def test_pickled_weights_need_a_consent_before_the_first_job(model, tmp_path):
     pickled(model, {"a": torch.zeros(2)})
-    arguments = overlay(tmp_path, base={"model": str(model), "remote_code": False})
-    text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
+    base = {"model": str(model), "remote_code": False}
+    text = plan(tmp_path, "--dry-run", *overlay(tmp_path, base=base), "all", check=False)
     said = [line for line in text.splitlines() if "pytorch_model.bin" in line]
-    assert (
-        len(said) == 1 and "convert the folder with workflow/scripts/to_safetensors.py" in said[0]
-    )
+    assert len(said) == 1 and "set base.pickles to the value of base.model" in said[0]
+    given = overlay(tmp_path, base=base | {"pickles": str(model)})
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *given, "build/base")
+    assert " --pickles " in text
 
 
-def test_pickled_weights_are_converted(model, tmp_path):
+def test_weights_beside_pickles_of_them_are_taken_without_consent(model):
+    (model / "pytorch_model.bin").write_bytes(b"never read")
+    for pickles in (False, True):
+        assert [path.suffix for path in weight_files(model, "the/base", pickles)] == [
+            ".safetensors",
+            ".safetensors",
+        ]
+
+
+def test_pickled_weights_are_converted_with_memory_of_their_own_each(model, tmp_path):
     whole = load_file(TINY / "model.safetensors")
-    pickled(model, whole)
-    out = tmp_path / "out"
-    out.mkdir()
-    to_safetensors.convert(model, out)
-    check_model_folder(out, "out")
-    (shard,) = out.glob("*.safetensors")
-    assert all(torch.equal(whole[name], tensor) for name, tensor in load_file(shard).items())
-    assert not list(out.glob("*.bin"))
+    tied = whole["output.weight"]
+    first = whole | {"tied": tied, "part": tied[3:5], "turned": tied.T}
+    pickled(model, first, "pytorch_model-00001-of-00002.bin")
+    # As torch wrote them before 1.6, which cannot be mapped into memory.
+    old = model / "pytorch_model-00002-of-00002.bin"
+    torch.save({"old": torch.arange(3.0)}, old, _use_new_zipfile_serialization=False)
+    found = converted(model, tmp_path / "out")
+    wanted = first | {"old": torch.arange(3.0)}
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert (tmp_path / "out" / "model-00002-of-00002.safetensors").is_file()
+
+
+@pytest.mark.parametrize("lost", ["shard", "tensor"])
+def test_what_the_index_of_pickles_names_is_there(model, tmp_path, lost):
+    pickled(model, load_file(TINY / "model.safetensors"))
+    file = "pytorch_model-00002-of-00002.bin" if lost == "shard" else "pytorch_model.bin"
+    index = json.dumps({"weight_map": {"one": file}})
+    (model / "pytorch_model.bin.index.json").write_text(index)
+    if lost == "shard":
+        with pytest.raises(ButlerError, match=f"^the/base/{file} is missing, named in"):
+            converted(model, tmp_path)
+    else:
+        out = shutil.copytree(model, tmp_path / "out")
+        converted(model, out)
+        with pytest.raises(ButlerError, match="lacks tensor one, named in"):
+            check_model_folder(out, "the/base")
 
 
 class Hostile:
@@ -185,14 +238,25 @@ class Hostile:
         return open, (str(self.mark), "w")
 
 
-def test_a_hostile_pickle_is_not_run(model, tmp_path):
+@pytest.mark.parametrize("kind", ["hostile", "nested", "cut"])
+def test_a_pickle_of_more_than_tensors_is_not_run_nor_taken(model, tmp_path, kind):
     mark = tmp_path / "ran"
-    pickled(model, {"a": Hostile(mark)})
-    with pytest.raises(ButlerError, match="pytorch_model.bin is no file of tensors alone"):
-        to_safetensors.convert(model, tmp_path)
+    content = {
+        "hostile": {"a": Hostile(mark)},
+        "nested": {"state_dict": {"a": torch.zeros(2)}},
+        "cut": {"a": torch.zeros(200)},
+    }[kind]
+    pickled(model, content)
+    if kind == "cut":
+        truncate(model / "pytorch_model.bin")
+    with pytest.raises(
+        ButlerError, match="^the/base/pytorch_model.bin is no file of tensors alone"
+    ):
+        converted(model, tmp_path / "out")
     assert not mark.exists()
-    with pytest.raises(pickle.UnpicklingError):
-        torch.load(model / "pytorch_model.bin", weights_only=True)
+    if kind == "hostile":
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(model / "pytorch_model.bin", weights_only=True)
 
 
 # With the tokenizers' own library, in XTuner's environment
@@ -224,24 +288,27 @@ def name_own_code(folder):
     set_config(folder, auto_map={"AutoModelForCausalLM": "someone/else--modeling_x.X"})
 
 
-def know_no_stop_word(folder):
-    """Give the folder a tokenizer to which all but two words are the same unknown one."""
-    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+def know_words(folder, *words):
+    """Give the folder a tokenizer of whole words, to which all others are the first one."""
+    vocabulary = {word: number for number, word in enumerate((*words, "<s>", "</s>"))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=words[0]))
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "special_tokens_map.json").unlink()
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "eos_token": "</s>"}'
-    )
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": words[0]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named | {"eos_token": "</s>"}))
 
 
 REFUSED = {
     "unknown stop word": (
-        know_no_stop_word,
+        lambda m: know_words(m, "<unk>"),
         "stops at '<|im_end|>', which is not one token of the tokenizer of",
     ),
+    "unknown stop word beside one that stands for all unknown (qwen_chat)": (
+        lambda m: know_words(m, "<|im_end|>"),
+        "stops at '<|endoftext|>', which is not one token of the tokenizer of",
+    ),
     "vocabulary": (shrink_embedding, "tokens and the embedding 1000 rows"),
-    "template": (
+    "template (qwen_chat)": (
         lambda m: None,
         "stops at '<|endoftext|>', which is not one token of the tokenizer of {model}; set "
         "base.chat_template to the one that the base model was trained with, for its architecture "
@@ -264,29 +331,48 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("consent", [False, True])
-def test_the_weights_of_a_hub_model_come_after_consent_to_its_code(consent, tmp_path, monkeypatch):
+def test_code_that_a_configuration_names_needs_a_consent(tmp_path):
     (tmp_path / "config.json").write_text(
         '{"auto_map": {"AutoConfig": "a--configuration_x.X", "AutoTokenizer": ["t_y.Y", null]}}',
         encoding="utf-8",
     )
-    asked = []
+    base_model.check_consent(tmp_path, "someone/model", remote_code=True)
+    said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
+    with pytest.raises(ButlerError, match=said):
+        base_model.check_consent(tmp_path, "someone/model", remote_code=False)
 
-    def download(model, revision, **patterns):
-        asked.append(patterns)
-        return tmp_path
 
-    monkeypatch.setattr(base_model, "_download", download)
-    check = partial(base_model.check_consent, shown="someone/model", remote_code=consent)
-    arguments = ("someone/model", ROOT, "0" * 40, check)
-    if consent:
-        assert base_model.locate(*arguments) == tmp_path
-        assert len(asked) == 2 and "*.bin" in asked[1]["ignore_patterns"]
-    else:
-        said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
-        with pytest.raises(ButlerError, match=said):
-            base_model.locate(*arguments)
-    assert asked[0] == {"allow_patterns": ["*.json"]}
+def test_of_a_hub_model_one_form_of_weights_is_fetched_and_what_belongs_to_it():
+    beside = ["config.json", "modeling_x.py", "tokenizer.model", "merges.txt", "LICENSE"]
+    others = ["model.gguf", "tf_model.h5", "flax_model.msgpack", "optimizer.pt"]
+    shards = ["model-1.safetensors", "model-2.safetensors"]
+    pickles = ["pytorch_model-1.bin", "pytorch_model-2.bin"]
+    for pickled in (False, True):
+        found = base_model.wanted_names([*beside, *others, *shards, *pickles], "x/y", pickled)
+        assert sorted(found) == sorted([*shards, *beside])
+    found = base_model.wanted_names([*beside, *others, *pickles], "x/y", pickles=True)
+    assert sorted(found) == sorted([*pickles, *beside])
+    with pytest.raises(ButlerError, match="^x/y/pytorch_model-1.bin .* set base.pickles"):
+        base_model.wanted_names([*beside, *others, *pickles], "x/y", pickles=False)
+    with pytest.raises(ButlerError, match="^x/y holds no weights"):
+        base_model.wanted_names([*beside, *others], "x/y", pickles=True)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_weights_are_linked_where_they_can_be(model, tmp_path, elsewhere):
+    kept = tmp_path / "blob"
+    (model / SECOND).rename(kept)
+    (model / SECOND).symlink_to(kept)  # as in huggingface_hub's cache
+    memory = "/dev/shm" if elsewhere else tmp_path
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        folder = Path(name)
+        base_model.place(model, [SECOND, "config.json"], folder)
+        assert not (folder / SECOND).is_symlink()
+        assert (folder / SECOND).read_bytes() == kept.read_bytes()
+        linked = (folder / SECOND).stat().st_ino == kept.stat().st_ino
+        same_disk = folder.stat().st_dev == kept.stat().st_dev
+        assert linked == same_disk
+        assert (folder / "config.json").stat().st_nlink == 1, "what is changed is a copy"
 
 
 @pytest.mark.parametrize(
@@ -317,7 +403,7 @@ def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path,
     damage, sentence = REFUSED[name]
     shutil.copytree(llama, tmp_path / "model")
     damage(tmp_path / "model")
-    template = ["--chat-template", "qwen_chat"] if name == "template" else []
+    template = ["--chat-template", "qwen_chat"] if "qwen_chat" in name else []
     done = prepare(tmp_path / "model", tmp_path / "out", *template)
     assert done.returncode == 1
     assert sentence.format(model=tmp_path / "model") in done.stderr
@@ -326,14 +412,22 @@ def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def name_the_stop_word_unknown(folder):
+    """As Qwen2 and SmolLM2 do: one of the chat's stop words is also what stands for the unknown."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"unk_token": "<|im_end|>"}))
+
+
 @pytest.mark.e2e
-def test_an_unknown_token_that_chats_stop_at_is_taken_as_in_qwen2(llama, tmp_path):
+@pytest.mark.parametrize(
+    "damage", [name_the_stop_word_unknown, lambda m: know_words(m, "<|im_end|>")]
+)
+def test_a_stop_word_that_stands_for_the_unknown_too_is_taken(llama, tmp_path, damage):
     model = tmp_path / "model"
     shutil.copytree(llama, model)
-    path = model / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unk_token": "<|im_end|>"}))
+    damage(model)
     done = prepare(model, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     stops = json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"]
-    words = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
-    assert {word["content"]: word["id"] for word in words}["<|im_end|>"] in stops
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    assert tokenizer.token_to_id("<|im_end|>") in stops

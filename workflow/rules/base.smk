@@ -22,14 +22,16 @@ rule base_model:
         python=python("xtuner"),
         repository=lambda w: str(ROOT),
         model=lambda w: settings.base.model,
+        hub=settings.base.hub,
         revision=option("--revision", settings.base.revision),
         remote_code=flag("--remote-code", settings.base.remote_code),
+        pickles=flag("--pickles", settings.base.pickles),
         template=settings.base.chat_template,
         # What a hub's model is checked by before it is downloaded. It changes nothing in what is
         # made, so another choice of variants must not make it anew: Snakemake does not compare
         # params that are functions of the input.
         checked=lambda w, input: f"--lmdeploy {settings.lmdeploy} {group_size_option()}",
     shell:
-        "{params.python:q} {input.code[0]:q} --model {params.model:q} {params.revision} "
-        "--repository {params.repository:q} --chat-template {params.template} "
-        "{params.remote_code} {params.checked} --out {output} > {log} 2>&1"
+        "{params.python:q} {input.code[0]:q} --model {params.model:q} --hub {params.hub} "
+        "{params.revision} --repository {params.repository:q} --chat-template {params.template} "
+        "{params.remote_code} {params.pickles} {params.checked} --out {output} > {log} 2>&1"

@@ -1,8 +1,9 @@
 """Make the base model a local Hugging Face folder that every later stage can take.
 
-The folder holds the weights as they are (hard-linked where they are local), the model's own Python
-code where it needs some, the chat template of the run in the tokenizer's configuration, and the
-template's stop words among the generation's end-of-text ids.
+The folder holds the weights as they are (hard-linked where that can be; pickled ones are made
+safetensors), the model's own Python code where it needs some, the chat template of the run in the
+tokenizer's configuration, the template's stop words among the generation's end-of-text ids, and the
+manifest of all that.
 """
 
 import argparse
@@ -10,7 +11,10 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,22 +24,41 @@ from butler.errors import ButlerError, run_cli
 from butler.families import family_of
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
+from butler.hubs import HUBS, HubUnreachableError, open_hub
+from butler.manifest import NAME as MANIFEST
+from butler.manifest import write_manifest
 from butler.model_folder import (
-    PICKLES,
     check_group_size,
     check_model_folder,
     check_served,
     check_values,
+    is_pickle,
     model_config,
+    weight_files,
+    weight_names,
 )
+from butler.pickled_weights import convert
+from butler.progress import progress, say
+
+# What of a hub's model is fetched beside its weights: configurations, code, tokenizer, licence.
+BESIDE_WEIGHTS = (
+    *("*.json", "*.jinja", "*.py", "*.model", "*.txt", "*.tiktoken"),
+    *("LICENSE*", "NOTICE*", "README*"),
+)
+COPIERS = 8  # at a time, where files cannot be linked
 
 
 def locate(
-    model: str, repository: Path, revision: str | None, check: Callable[[Path], None]
+    model: str,
+    repository: Path,
+    hub: str,
+    revision: str | None,
+    pickles: bool,
+    check: Callable[[Path], None],
 ) -> Path:
-    """Return the local folder of `model`: a path, or a hub id that is downloaded at `revision`.
+    """Return the local folder of `model`: a path, or the id of a model that `hub` gives.
 
-    Of a hub model `check` is called with its JSON files before its weights are fetched.
+    Of a hub's model `check` is called with its JSON files before its weights are fetched.
 
     Raises:
         ButlerError: if it is not to be had.
@@ -49,31 +72,44 @@ def locate(
         )
     if revision is None:
         raise ButlerError(f"base.revision is missing: pin the commit of hub model '{model}'")
-    check(_download(model, revision, allow_patterns=["*.json"]))
-    # No pickles: they are not taken, and some are as large as the weights.
-    return _download(model, revision, ignore_patterns=list(PICKLES))
-
-
-def _download(model: str, revision: str, **patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+    source = open_hub(hub, model, revision)
     try:
-        return Path(snapshot_download(model, revision=revision, **patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ButlerError(
-            f"hub model '{model}' at revision '{revision}' cannot be had ({reason}); "
-            "download it elsewhere and give its folder as base.model"
-        ) from error
+        listed = source.files()
+    except HubUnreachableError as error:
+        cached = source.cached()
+        if cached is None:
+            raise
+        say("base_model", f"{error}. What was fetched of this revision before is taken.")
+        return cached
+    wanted = set(wanted_names((one.name for one in listed), model, pickles))
+    check(source.fetch(one for one in listed if one.name.endswith(".json")))
+    return source.fetch(one for one in listed if one.name in wanted)
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where the two lie on different file systems."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+def wanted_names(names: Iterable[str], shown: str, pickles: bool) -> list[str]:
+    """Return those of a hub model's file names that are fetched: its weights in one form, its rest.
+
+    Raises:
+        ButlerError: if it has no weights, or pickles that may not be read.
+    """
+    present = list(names)
+    rest = [name for name in present if any(fnmatch(name, pattern) for pattern in BESIDE_WEIGHTS)]
+    return weight_names(present, shown, pickles) + rest
+
+
+def place(source: Path, names: Iterable[str], folder: Path) -> None:
+    """Put files of `source` into `folder`: weights as hard links where they can be, else copies."""
+
+    def one(name: str) -> None:
+        target = folder / name
+        if name.endswith(".safetensors"):
+            # A file in a hub's cache may be a symbolic link.
+            with suppress(OSError):  # on another file system, or on one without hard links
+                return os.link((source / name).resolve(), target)
+        shutil.copyfile(source / name, target)
+
+    with ThreadPoolExecutor(COPIERS) as pool:
+        list(pool.map(one, names))
 
 
 def check_consent(folder: Path, shown: str, remote_code: bool) -> None:
@@ -229,29 +265,52 @@ def set_chat_template(folder: Path, shown: str, template: ChatTemplate, remote_c
 
 
 def prepare(
-    source: Path, shown: str, folder: Path, template: ChatTemplate, remote_code: bool
+    source: Path,
+    shown: str,
+    folder: Path,
+    template: ChatTemplate,
+    remote_code: bool,
+    pickles: bool = False,
 ) -> None:
-    """Fill `folder` with the base model at `source`, ready for every later stage."""
-    check_values(source, shown)
-    for path in sorted(source.iterdir()):
-        pickled = any(path.match(pattern) for pattern in PICKLES)
-        if path.is_file() and not pickled and not path.name.startswith("."):
-            weights = path.suffix == ".safetensors"
-            (link_or_copy if weights else shutil.copyfile)(path, folder / path.name)
-    add_code(folder, shown)
-    set_chat_template(folder, shown, template, remote_code)
+    """Fill `folder` with the base model at `source`, ready for every later stage.
+
+    Its values are checked, and its manifest is written: what later stages read is what was checked.
+    Of a folder with pickled weights alone, `pickles` lets them be read and made safetensors.
+    """
+    weights = weight_files(source, shown, pickles)
+    names = [path.name for path in source.iterdir() if path.is_file()]
+    size = sum(path.stat().st_size for path in weights) / 1e9
+    with progress("base_model", lambda: f"{size:.1f} GB of weights are being placed and read"):
+        place(source, [name for name in names if not _left(name)], folder)
+        if is_pickle(weights[0].name):
+            convert(weights, folder, shown)
+            check_model_folder(folder, shown)
+        # While the tokenizer's library starts and the files are hashed.
+        with ThreadPoolExecutor(1) as pool:
+            checked = pool.submit(check_values, folder, shown)
+            add_code(folder, shown)
+            set_chat_template(folder, shown, template, remote_code)
+            write_manifest(folder)
+            checked.result()
+
+
+def _left(name: str) -> bool:
+    """Whether a file of a base stays where it is: hidden, pickled, or a manifest of older files."""
+    return name.startswith(".") or is_pickle(name) or name == MANIFEST
 
 
 def main() -> None:
     """Prepare one base model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="folder or hub id")
+    parser.add_argument("--hub", choices=sorted(HUBS), default="huggingface", help="of a hub id")
     parser.add_argument("--revision", help="commit of the hub id")
     parser.add_argument(
         "--repository", type=Path, default=Path(), help="where relative paths start"
     )
     parser.add_argument("--chat-template", required=True, help="name in config/chat_templates.yaml")
     parser.add_argument("--remote-code", action="store_true", help="the model's code may run")
+    parser.add_argument("--pickles", action="store_true", help="pickled weights may be read")
     parser.add_argument("--group-size", type=int, help="of 4-bit weights, if any are made")
     parser.add_argument("--lmdeploy", help="the release that serves, as config.yaml names it")
     parser.add_argument("--out", type=Path, required=True)
@@ -264,11 +323,11 @@ def main() -> None:
         group_size=args.group_size,
         release=args.lmdeploy,
     )
-    source = locate(args.model, args.repository, args.revision, check)
-    check_model_folder(source, args.model)
+    source = locate(args.model, args.repository, args.hub, args.revision, args.pickles, check)
+    check_model_folder(source, args.model, args.pickles)
     check(source)
     with atomic_dir(args.out) as folder:
-        prepare(source, args.model, folder, template, args.remote_code)
+        prepare(source, args.model, folder, template, args.remote_code, args.pickles)
 
 
 if __name__ == "__main__":

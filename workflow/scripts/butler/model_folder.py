@@ -7,7 +7,8 @@ may be a download or a copy: sentences name it by `shown`, base.model as the use
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from butler.families import Family, family_of
 from butler.hf_folder import sizes_of
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")  # can run code when loaded
+PICKLED_WEIGHTS = "pytorch_model*.bin"  # as transformers writes them
 LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 # A tokenizer's vocabulary: that of a fast one, of a SentencePiece one, or of a slow byte-level one.
 VOCABULARIES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 
 
-def check_model_folder(folder: Path, shown: str) -> None:
+def check_model_folder(folder: Path, shown: str, pickles: bool = False) -> None:
     """Check configuration, architecture, tokenizer, shards, and the embedding's and head's tensors.
+
+    With `pickles`, a folder of pickled weights alone passes unread: they are checked when they have
+    been made safetensors.
 
     Raises:
         ButlerError: one sentence that names the file and what to do.
@@ -30,8 +35,11 @@ def check_model_folder(folder: Path, shown: str) -> None:
     config = model_config(folder, shown)
     family = family_of(config, f"{shown}/config.json")
     _check_tokenizer(folder, shown)
+    weights = weight_files(folder, shown, pickles)
+    if weights and is_pickle(weights[0].name):
+        return
     shapes: dict[str, list[int]] = {}
-    for shard in weight_files(folder, shown):
+    for shard in weights:
         shapes |= read_shapes(shard, f"{shown}/{shard.name}")
     _check_names(folder, shapes, shown)
     _check_ends(config, family, shapes, shown)
@@ -94,24 +102,45 @@ def check_served(config: Mapping[str, Any], release: str, shown: str) -> None:
         )
 
 
-def weight_files(folder: Path, shown: str) -> list[Path]:
-    """Return the folder's safetensors files, in order.
+def is_pickle(name: str) -> bool:
+    """Return whether a file of this name holds a pickle, or is an index of such files."""
+    return any(fnmatch(name, pattern) for pattern in (*PICKLES, "*.bin.index.json"))
+
+
+def weight_names(names: Iterable[str], shown: str, pickles: bool) -> list[str]:
+    """Return those of a model's file names that hold its weights, in order.
+
+    They are safetensors files, or pickles if there are no others and `pickles` lets them be read.
 
     Raises:
-        ButlerError: if there are none, or pickles in their place.
+        ButlerError: if there are none, or pickles that may not be read.
     """
-    found = sorted(folder.glob("*.safetensors"))
-    if found or any(folder.glob("*.safetensors.index.json")):
+    present = sorted(names)
+    found = [name for name in present if name.endswith(".safetensors")]
+    if found or any(name.endswith(".safetensors.index.json") for name in present):
         return found
-    pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
-    pickles += sorted(folder.glob("*.bin.index.json"))
-    if pickles:
+    pickled = [name for name in present if fnmatch(name, PICKLED_WEIGHTS)]
+    if pickled and not pickles:
         raise ButlerError(
-            f"{shown}/{pickles[0].name} stands for pickled weights, which can run code when they "
-            "are loaded; convert the folder with workflow/scripts/to_safetensors.py and give the "
-            "new one as base.model"
+            f"{shown}/{pickled[0]} stands for pickled weights, which can run code where they are "
+            "loaded carelessly, and there are no others; set base.pickles to the value of "
+            "base.model to have them read as tensors alone and made safetensors"
         )
-    raise ButlerError(f"{shown} holds no weights; base.model needs its *.safetensors files")
+    if not pickled:
+        raise ButlerError(
+            f"{shown} holds no weights; base.model needs its *.safetensors or {PICKLED_WEIGHTS}"
+        )
+    return pickled
+
+
+def weight_files(folder: Path, shown: str, pickles: bool = False) -> list[Path]:
+    """Return the folder's files of weights as `weight_names` chooses them.
+
+    Raises:
+        ButlerError: if there are none, or pickles that may not be read.
+    """
+    names = (path.name for path in folder.iterdir())
+    return [folder / name for name in weight_names(names, shown, pickles)]
 
 
 def read_shapes(path: Path, shown: str) -> dict[str, list[int]]:
@@ -141,7 +170,7 @@ def read_shapes(path: Path, shown: str) -> dict[str, list[int]]:
 
 
 def check_values(folder: Path, shown: str) -> None:
-    """Read all weights once (needs torch).
+    """Read all weights once, mapped into memory and not copied (needs torch).
 
     Raises:
         ButlerError: naming the first tensor that holds NaN or infinity.
@@ -152,7 +181,10 @@ def check_values(folder: Path, shown: str) -> None:
     for path in weight_files(folder, shown):
         with safe_open(str(path), framework="pt") as source:
             for name in source.keys():  # noqa: SIM118  no mapping
-                if not bool(torch.isfinite(source.get_tensor(name)).all()):
+                tensor = source.get_tensor(name)
+                # Both ends are NaN if any value is. isfinite() of 16 bits took 50 times as long.
+                ends = torch.aminmax(tensor) if tensor.numel() else ()
+                if not all(bool(end.isfinite()) for end in ends):
                     raise ButlerError(
                         f"{shown}/{path.name} holds NaN or infinity in {name}; fetch the file "
                         "again, or take another base model"

@@ -147,10 +147,11 @@ def check_base(settings: Settings, repository: Path) -> None:
     """
     base = settings.base
     ChatTemplate.load(base.chat_template)
-    check_consent(base.model, base.remote_code)
+    check_consent(base.model, base.remote_code, "base.remote_code lets the Python code")
+    check_consent(base.model, base.pickles, "base.pickles lets the pickled weights")
     folder = repository / base.model
     if folder.is_dir():
-        check_model_folder(folder, base.model)
+        check_model_folder(folder, base.model, bool(base.pickles))
         config = model_config(folder, base.model)
         check_served(config, settings.lmdeploy, base.model)
         check_split(settings.workspace.tp, model_shape(folder), "config: workspace.tp")
@@ -165,21 +166,24 @@ def check_base(settings: Settings, repository: Path) -> None:
         )
 
 
-def check_consent(model: str, remote_code: str | bool) -> None:
-    """Check that a model's own code runs by consent to that model, not by an inherited one.
+def check_consent(model: str, consent: str | bool, rule: str) -> None:
+    """Check that a consent is to the model that is taken, not one that was inherited.
+
+    `rule` begins with the key and says what it lets; the rest is "of MODEL be loaded".
 
     Raises:
-        ButlerError: one sentence that says what base.remote_code takes.
+        ButlerError: one sentence that says what the key takes.
     """
-    if remote_code is True:
+    key = rule.split()[0]
+    if consent is True:
         raise ButlerError(
-            "config: base.remote_code is true, which names no model; set it to the value of "
-            f"base.model ({model}) if you trust the Python code of that model, else to false"
+            f"config: {key} is true, which names no model; set it to the value of base.model "
+            f"({model}) if you trust that model, else to false"
         )
-    if remote_code and remote_code != model:
+    if consent and consent != model:
         raise ButlerError(
-            f"config: base.remote_code lets the Python code of {remote_code} run, but base.model "
-            f"is {model}; set it to the latter if you trust its code, else to false"
+            f"config: {rule} of {consent} be loaded, but base.model is {model}; set it to the "
+            "latter if you trust it, else to false"
         )
 
 

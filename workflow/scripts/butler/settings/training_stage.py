@@ -1,5 +1,6 @@
 """Settings of the base model and of its fine-tuning."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,7 @@ from butler.settings.section import FileName, Positive, Section, Text
 
 NonNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class BaseSettings(Section):
@@ -15,12 +17,26 @@ class BaseSettings(Section):
 
     model: FileName = "data/base/tiny"
     """a folder, or a hub id such as internlm/internlm2-chat-7b"""
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    """of a hub id: the commit to pin"""
+    hub: Literal["huggingface", "modelscope"] = "huggingface"
+    """huggingface | modelscope: of a hub id; a mirror by HF_ENDPOINT or MODELSCOPE_ENDPOINT"""
+    revision: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
+    """of a hub id: the commit to pin, 40 digits; on modelscope a tag too"""
     remote_code: bool | Text = "data/base/tiny"
     """the model whose own Python code may run: base.model again, or false"""
+    pickles: bool | Text = False
+    """the model whose pickled weights may be read, where it has no others: base.model, or false"""
     chat_template: Text = "internlm2_chat"
     """a name in config/chat_templates.yaml"""
+
+    @model_validator(mode="after")
+    def _revision_is_pinned(self) -> Self:
+        commit = self.revision is None or COMMIT.fullmatch(self.revision)
+        if self.hub == "huggingface" and not commit:
+            raise ValueError(
+                f"base.revision {self.revision} is no commit, which has 40 digits; pin one, since "
+                "branches and tags move"
+            )
+        return self
 
 
 class TrainSettings(Section):
