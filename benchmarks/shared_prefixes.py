@@ -52,7 +52,8 @@ def chat(examples: list[dict[str, str]], question: dict[str, str]) -> list[dict[
     turns = []
     for one in [*examples, question]:
         choices = "\n".join(f"{letter}. {one[letter]}" for letter in "ABCD")
-        text = f"以下是中国考试的单项选择题，请选出其中的正确答案。\n{one['question']}\n{choices}\n答案: "
+        text = f"以下是中国考试的单项选择题，请选出其中的正确答案。\n{one['question']}\n"
+        text += f"{choices}\n答案: "
         turns += [
             {"role": "user", "content": text},
             {"role": "assistant", "content": one["answer"]},

@@ -59,6 +59,12 @@ def test_answers_do_not_depend_on_what_is_asked_beside_them(model: Path) -> None
     assert any(found.values())
 
 
+def test_answers_say_whether_they_ended_or_were_cut(model: Path) -> None:
+    """The model that answers is random: 12 tokens end it at a stop token or not at all."""
+    given = answers(model, chats(*TEXTS))
+    assert {json.loads(line)["finish"] for line in given.stdout.splitlines()} <= {"stop", "length"}
+
+
 def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     done = answers(tmp_path, chats("?"))
     assert done.returncode == 1

@@ -45,6 +45,7 @@ def stages(tmp_path: Path) -> Path:
             ('"score": 10.0', '"score": 10.0, "group": ["a"]'),
             "is no record of a question",
         ),
+        ("evaluate/ceval_w4/details.jsonl", ('"stop"', '"error"'), "line 1, is no record"),
         ("evaluate/ceval_w4/details.jsonl", b"[1]\n", "line 1, is no record of a question"),
         ("evaluate/ceval_w4/details.jsonl", b"\n", "details.jsonl has no question"),
         ("evaluate/ceval_w4/details.jsonl", b"\xff", "details.jsonl is not UTF-8 text"),
