@@ -92,9 +92,8 @@ class _WholeChats:
     def _answer(self, number: int, finish: str | None, text: str | None) -> str:
         """Note an answer; one without text is an empty one, as a small model may give it."""
         record = {"number": number, "finish": finish, "text": text or ""}
-        line = json.dumps(record, ensure_ascii=False) + "\n"
         with self._answered_lock, open(self.answered, "a", encoding="utf-8") as stream:
-            stream.write(line)
+            stream.write(json.dumps(record) + "\n")
         return record["text"]
 
 
