@@ -2,14 +2,16 @@
 
 Takes the command line of workflow/scripts/serve.py and answers by a script given in the
 environment: BUTLER_TEST_ANSWER (fixed text, or `echo` for the last user turn), BUTLER_TEST_MODE
-(`crash` before serving, `die` with the third question, `fail` with status 500). Every request is
-appended to BUTLER_TEST_REQUESTS.
+(`crash` before serving, `idle` without ever serving, `die` with the third question, `fail` with
+status 500), BUTLER_TEST_CUT (the answer to a last user turn with this text in it comes late, and
+ends at its limit). Every request is appended to BUTLER_TEST_REQUESTS.
 """
 
 import argparse
 import json
 import os
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
@@ -48,10 +50,14 @@ class Handler(BaseHTTPRequestHandler):
             self.reply({"error": {"message": "no"}}, 500)
             return
         answer = os.environ.get("BUTLER_TEST_ANSWER", "B")
+        asked = request["messages"][-1]["content"]
         if answer == "echo":
-            answer = request["messages"][-1]["content"]
+            answer = asked
+        cut = os.environ.get("BUTLER_TEST_CUT", "no such text") in asked
+        if cut:
+            time.sleep(0.3)
         message = {"role": "assistant", "content": answer}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop"}
         self.reply(
             {
                 "id": "1",
@@ -75,6 +81,9 @@ def main() -> None:
     if MODE == "crash":
         print("no such workspace: weights are missing", file=sys.stderr)
         sys.exit(3)
+    if MODE == "idle":
+        REQUESTS.with_suffix(".pid").write_text(str(os.getpid()))
+        time.sleep(60)
     Handler.model = arguments.model_name
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     REQUESTS.with_suffix(".pid").write_text(str(os.getpid()))

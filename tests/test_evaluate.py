@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from butler.benchmarks.opencompass.proof import rows, to_csv, verify
+from butler.benchmarks.opencompass.proof import FINISHES, rows, to_csv, verify
 from butler.benchmarks.question_sheet import Question, QuestionSheet, read_sheet, write_sheet
 from butler.benchmarks.registry import KINDS
 from butler.errors import ButlerError
@@ -43,23 +43,45 @@ def write_run(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], N
         path = folder / kind / "fp16" / "law.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(value), encoding="utf-8")
+    texts = [one["prediction"] for one in predictions.values()]
+    write_answers(
+        folder,
+        [
+            {"number": number, "finish": FINISHES[number % 2], "text": text}
+            for number, text in enumerate(texts)
+        ],
+    )
     return folder
 
 
+def write_answers(folder: Path, answers: list[dict[str, Any]]) -> None:
+    """Write the answers as the model gave them, the last first, as they may come."""
+    lines = [json.dumps(one) + "\n" for one in reversed(answers)]
+    (folder / "answered.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def verified(
+    folder: Path, sheet: QuestionSheet = SHEET, kind: Any = EXAM, settings: Any = ENTRY
+) -> list[dict[str, Any]]:
+    """What a run is worth."""
+    return verify(sheet, kind, settings, "fp16", folder, folder / "answered.jsonl")
+
+
 def test_verified_run_gives_a_record_per_question(tmp_path: Path) -> None:
-    first, second = verify(SHEET, EXAM, ENTRY, "fp16", write_run(tmp_path, lambda p, r: None))
+    first, second = verified(write_run(tmp_path, lambda p, r: None))
     assert first == {
         "dataset": "law",
         "index": 0,
         "question": "甲?",
         "reference": "A",
         "prediction": "答A",
+        "finish": "stop",
         "shots": 1,
         "group": "arts",
         "extracted": "A",
         "score": 100.0,
     }
-    assert (second["score"], second["extracted"]) == (0.0, "C")
+    assert (second["score"], second["extracted"], second["finish"]) == (0.0, "C", "length")
     assert "group" not in second
 
 
@@ -89,14 +111,40 @@ def test_incomplete_run_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None], message: str
 ) -> None:
     with pytest.raises(ButlerError, match=message):
-        verify(SHEET, EXAM, ENTRY, "fp16", write_run(tmp_path, change))
+        verified(write_run(tmp_path, change))
+
+
+ANSWERS = [
+    {"number": 0, "finish": "stop", "text": "答A"},
+    {"number": 1, "finish": "length", "text": "C"},
+]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (ANSWERS[:1], "has 1 answers for 2 questions"),
+        ([ANSWERS[0], *ANSWERS], "has 3 answers for 2 questions"),
+        ([ANSWERS[0], ANSWERS[1] | {"number": 0}], "has 2 answers for 2 questions"),
+        ([ANSWERS[0], ANSWERS[1] | {"text": "答A"}], "question 1: .*'C', but the model gave '答A'"),
+        ([ANSWERS[0], ANSWERS[1] | {"finish": None}], "question 1: the answer ended with None"),
+        ([ANSWERS[0], ANSWERS[1] | {"finish": "error"}], "the answer ended with 'error'"),
+    ],
+)
+def test_answers_that_are_not_those_of_the_questions_are_refused(
+    tmp_path: Path, answers: list[dict[str, Any]], message: str
+) -> None:
+    folder = write_run(tmp_path, lambda p, r: None)
+    write_answers(folder, answers)
+    with pytest.raises(ButlerError, match=message):
+        verified(folder)
 
 
 def test_missing_result_file_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, lambda p, r: None)
     (run / "results" / "fp16" / "law.json").unlink()
     with pytest.raises(ButlerError, match="left no results for law"):
-        verify(SHEET, EXAM, ENTRY, "fp16", run)
+        verified(run)
 
 
 @pytest.mark.parametrize("gold", [0, False, [], None])
@@ -109,7 +157,7 @@ def test_a_right_answer_that_python_takes_for_nothing_is_one(tmp_path: Path, gol
         del predictions["1"], predictions["0"]["gold"], result["questions"][1]
         result["accuracy"] = 100.0
 
-    assert len(verify(sheet, EXAM, ENTRY, "fp16", write_run(tmp_path, change))) == 1
+    assert len(verified(write_run(tmp_path, change), sheet)) == 1
 
 
 def test_a_question_asked_without_its_system_prompt_is_refused(tmp_path: Path) -> None:
@@ -123,7 +171,7 @@ def test_a_question_asked_without_its_system_prompt_is_refused(tmp_path: Path) -
         del predictions["1"], result["questions"][1]
 
     with pytest.raises(ButlerError, match="was asked as"):
-        verify(sheet, kind, settings, "fp16", write_run(tmp_path, change))
+        verified(write_run(tmp_path, change), sheet, kind, settings)
 
 
 def sheet_of_sizes(sizes: dict[str, int]) -> QuestionSheet:
@@ -133,17 +181,27 @@ def sheet_of_sizes(sizes: dict[str, int]) -> QuestionSheet:
     )
 
 
+def records_of(sheet: QuestionSheet, cut: int = 0) -> list[dict[str, Any]]:
+    """Records of a sheet's answers, the first `cut` of each data set cut at the limit."""
+    return [
+        {"dataset": name, "finish": "length" if place < cut else "stop"}
+        for name, questions in sheet.data_sets.items()
+        for place in range(len(questions))
+    ]
+
+
 def test_average_row_is_the_plain_mean_over_data_sets() -> None:
     scores = {
         "law": {"main_metric": "accuracy", "accuracy": 50.0},
         "tax": {"main_metric": "accuracy", "accuracy": 100.0},
     }
-    table = rows(sheet_of_sizes({"law": 9, "tax": 1}), EXAM, ENTRY, "w4", scores)
+    sheet = sheet_of_sizes({"law": 9, "tax": 1})
+    table = rows(sheet, EXAM, ENTRY, "w4", scores, records_of(sheet, cut=1))
     assert to_csv(table).splitlines() == [
-        "benchmark,variant,dataset,metric,score,questions",
-        "exam,w4,law,accuracy,50.00,9",
-        "exam,w4,tax,accuracy,100.00,1",
-        "exam,w4,average,accuracy,75.00,10",
+        "benchmark,variant,dataset,metric,score,questions,cut",
+        "exam,w4,law,accuracy,50.00,9,11.11",
+        "exam,w4,tax,accuracy,100.00,1,100.00",
+        "exam,w4,average,accuracy,75.00,10,20.00",
     ]
 
 
@@ -152,7 +210,8 @@ def test_an_average_over_several_metrics_is_called_score() -> None:
         "law": {"main_metric": "accuracy", "accuracy": 50.0},
         "tax": {"main_metric": "rouge1", "rouge1": 20.0, "rouge2": 1.0},
     }
-    table = rows(sheet_of_sizes({"law": 1, "tax": 1}), EXAM, ENTRY, "w4", scores)
+    sheet = sheet_of_sizes({"law": 1, "tax": 1})
+    table = rows(sheet, EXAM, ENTRY, "w4", scores, records_of(sheet))
     assert [(row["dataset"], row["metric"], row["score"]) for row in table] == [
         ("law", "accuracy", "50.00"),
         ("tax", "rouge1", "20.00"),
@@ -164,7 +223,7 @@ def test_an_average_over_several_metrics_is_called_score() -> None:
 def test_rows_without_a_proper_score_are_refused(scores: dict[str, Any]) -> None:
     full = {name: one | {"main_metric": "accuracy"} for name, one in scores.items()}
     with pytest.raises(ButlerError):
-        rows(SHEET, EXAM, ENTRY, "w4", full)
+        rows(SHEET, EXAM, ENTRY, "w4", full, records_of(SHEET))
 
 
 # The question sheet

@@ -34,9 +34,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def answers(model: Path, *batches: list) -> subprocess.CompletedProcess[str]:
+def answers(model: Path, *batches: list, tokens: int = 12) -> subprocess.CompletedProcess[str]:
     """Give hf_answers.py batches of chats and close its input."""
-    lines = [json.dumps({"chats": batch, "max_new_tokens": 12}) for batch in batches]
+    lines = [json.dumps({"chats": batch, "max_new_tokens": tokens}) for batch in batches]
     return subprocess.run(
         [PYTHON, ANSWERS, "--model", model, "--trust-remote-code"],
         input="\n".join(lines),
@@ -57,6 +57,21 @@ def test_answers_do_not_depend_on_what_is_asked_beside_them(model: Path) -> None
     assert [one["index"] for one in said] == [0] * len(TEXTS)
     assert [one["text"] for one in said] == [found[place] for place in range(len(TEXTS))]
     assert any(found.values())
+
+
+def test_answers_say_whether_they_ended_or_were_cut(model: Path) -> None:
+    """A cut answer goes on where there is more room, one that ended is the same again."""
+    short, long = (
+        {one["index"]: one for one in map(json.loads, given.stdout.splitlines())}
+        for given in (answers(model, chats(*TEXTS), tokens=n) for n in (6, 200))
+    )
+    assert {one["finish"] for one in short.values()} | {"stop"} == {"length", "stop"}
+    assert "stop" in {one["finish"] for one in long.values()}
+    for place, one in short.items():
+        if one["finish"] == "stop":
+            assert long[place] == one
+        else:
+            assert long[place]["text"] != one["text"] or long[place]["finish"] == "stop"
 
 
 def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:

@@ -89,6 +89,14 @@ def requests_of(tmp_path: Path) -> list[dict]:
     return read_lines(tmp_path / "requests.jsonl")
 
 
+def python_that(folder: Path, does: str) -> Path:
+    """An interpreter in place of OpenCompass' that runs a shell script and no Python."""
+    path = folder / "not_python"
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+    return path
+
+
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
 
@@ -98,12 +106,29 @@ def test_failure_leaves_a_failed_check_and_no_csv_not_even_an_old_one(
 ) -> None:
     monkeypatch.setenv("BUTLER_TEST_MODE", "crash")
     (tmp_path / "out.csv").write_text("old")
-    done = run(command(tmp_path, server_python, workspace, RECIPE, recipes(tmp_path)))
+    words = {"opencompass_python": python_that(tmp_path, "exec sleep 60")}
+    done = run(command(tmp_path, server_python, workspace, RECIPE, recipes(tmp_path), **words))
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert "weights are missing" in done.stderr
     assert not (tmp_path / "out.csv").exists()
     assert json.loads((tmp_path / "check.json").read_text())["passed"] is False
+
+
+def test_a_broken_opencompass_is_told_while_the_server_still_starts(
+    tmp_path: Path, server_python: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 7B takes minutes to load; nobody waits for it to hear of a missing package."""
+    monkeypatch.setenv("BUTLER_TEST_MODE", "idle")
+    pid = tmp_path / "requests.pid"
+    does = f"until [ -s {pid} ]; do sleep 0.1; done; echo No module named mmengine >&2; exit 4"
+    words = {"opencompass_python": python_that(tmp_path, does)}
+    started = time.monotonic()
+    done = run(command(tmp_path, server_python, workspace, RECIPE, recipes(tmp_path), **words))
+    assert time.monotonic() - started < 30
+    assert done.returncode == 1
+    assert "OpenCompass ended with code 4" in done.stderr and "named mmengine" in done.stderr
+    assert not alive(int(pid.read_text()))
 
 
 def test_missing_environment_is_one_sentence(
@@ -120,8 +145,12 @@ def test_missing_environment_is_one_sentence(
 def test_ceval_through_opencompass(
     tmp_path: Path, server_python: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that always says B earns exactly the share of B, subject by subject."""
+    """A server that always says B earns exactly the share of B, subject by subject.
+
+    Answers that come late, cut at their limit, are told of the questions that they answer.
+    """
     monkeypatch.setenv("BUTLER_TEST_ANSWER", "B")
+    monkeypatch.setenv("BUTLER_TEST_CUT", "val题1")
     data = write_ceval(tmp_path / "ceval", {"law": "ABBB", "accountant": "AB"})
     parts = ["ceval-law", "ceval-accountant"]
     entry = {"name": "exam", "kind": "opencompass", "dataset": "ceval_gen", "path": str(data)}
@@ -130,9 +159,9 @@ def test_ceval_through_opencompass(
     done = run(command(tmp_path, server_python, workspace, entry, sheet, session_len=4096))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
-        "exam,fp16,ceval-law,accuracy,75.00,4",
-        "exam,fp16,ceval-accountant,accuracy,50.00,2",
-        "exam,fp16,average,accuracy,62.50,6",
+        "exam,fp16,ceval-law,accuracy,75.00,4,25.00",
+        "exam,fp16,ceval-accountant,accuracy,50.00,2,50.00",
+        "exam,fp16,average,accuracy,62.50,6,33.33",
     ]
     left = {path.name: path.read_text() for path in (tmp_path / "work").iterdir()}
     assert set(left) == {"details.jsonl", "scores.json", "opencompass.log", "server.log"}
@@ -140,9 +169,12 @@ def test_ceval_through_opencompass(
     details = read_lines(tmp_path / "work" / "details.jsonl")
     assert [one["score"] for one in details] == [0, 100, 100, 100, 0, 100]
     assert {one["extracted"] for one in details} == {"B"}
+    finishes = ["stop", "length", "stop", "stop", "stop", "length"]
+    assert [one["finish"] for one in details] == finishes
     assert [one["group"] for one in details] == ["ceval-humanities"] * 4 + ["ceval-other"] * 2
     measured = json.loads((tmp_path / "check.json").read_text())["measured"]
     assert measured["questions"] == 6
+    assert measured["cut_share"] == pytest.approx(1 / 3)
     assert measured["fewest_examples_in_a_prompt"] == 5
     requests = requests_of(tmp_path)
     assert {request["temperature"] for request in requests} == {0}
@@ -168,9 +200,9 @@ def test_another_multiple_choice_exam_without_examples(
     done = run(command(tmp_path, server_python, workspace, entry, sheet))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
-        "cmmlu,fp16,cmmlu-agronomy,accuracy,50.00,4",
-        "cmmlu,fp16,cmmlu-anatomy,accuracy,100.00,1",
-        "cmmlu,fp16,average,accuracy,75.00,5",
+        "cmmlu,fp16,cmmlu-agronomy,accuracy,50.00,4,0.00",
+        "cmmlu,fp16,cmmlu-anatomy,accuracy,100.00,1,0.00",
+        "cmmlu,fp16,average,accuracy,75.00,5,0.00",
     ]
     details = read_lines(tmp_path / "work" / "details.jsonl")
     assert [one["score"] for one in details] == [100, 100, 0, 0, 100]
@@ -199,8 +231,8 @@ def test_free_answers_through_opencompass(
     done = run(command(tmp_path, server_python, workspace, entry, sheet, session_len=8192))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
-        "sums,fp16,gsm8k,accuracy,50.00,4",
-        "sums,fp16,average,accuracy,50.00,4",
+        "sums,fp16,gsm8k,accuracy,50.00,4,0.00",
+        "sums,fp16,average,accuracy,50.00,4,0.00",
     ]
     details = read_lines(tmp_path / "work" / "details.jsonl")
     assert [one["score"] for one in details] == [100, 0, 0, 100]
@@ -278,9 +310,9 @@ def test_a_new_scorer_through_opencompass(
     done = run(words)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.csv").read_text().splitlines()[1:] == [
-        "sums,fp16,sums,near,50.00,4",
-        "sums,fp16,sums,digits,100.00,4",
-        "sums,fp16,average,near,50.00,4",
+        "sums,fp16,sums,near,50.00,4,0.00",
+        "sums,fp16,sums,digits,100.00,4,0.00",
+        "sums,fp16,average,near,50.00,4,0.00",
     ]
 
 
@@ -321,15 +353,12 @@ def test_sigterm_leaves_no_server_behind(
     tmp_path: Path, server_python: Path, workspace: Path
 ) -> None:
     """Stopped while OpenCompass (here: a python that only sleeps) is at work."""
-    slow = tmp_path / "slow"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
-    slow.chmod(0o755)
-    arguments = command(tmp_path, server_python, workspace, RECIPE, recipes(tmp_path))
-    arguments[arguments.index("--opencompass-python") + 1] = str(slow)
+    words = {"opencompass_python": python_that(tmp_path, "exec sleep 60")}
+    arguments = command(tmp_path, server_python, workspace, RECIPE, recipes(tmp_path), **words)
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 30
-        while not (tmp_path / "work" / "opencompass.log").exists():
+        while not (tmp_path / "work" / "server.url").exists():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)

@@ -49,6 +49,7 @@ def write_evaluation(folder: Path, benchmark: str, variant: str, share: float) -
             "question": f"{dataset}的做法{index} <b>&",
             "reference": "您需要准备以下食材:\n盐\n白菜\n按以下方法制作:\n拌匀",
             "prediction": f"{variant}的答案\n<script>alert(1)</script>",
+            "finish": "stop",
             "score": high if right(share, f"{dataset}{index}") else low,
         }
         for dataset in datasets
@@ -69,8 +70,11 @@ def write_records(
     average = sum(means.values()) / len(means)
     rows = [(name, mean, len(scores[name])) for name, mean in means.items()]
     rows.append(("average", average, len(records)))
-    header = ["benchmark", "variant", "dataset", "metric", "score", "questions"]
-    lines = [[benchmark, variant, name, metric, f"{mean:.2f}", count] for name, mean, count in rows]
+    header = ["benchmark", "variant", "dataset", "metric", "score", "questions", "cut"]
+    lines = [
+        [benchmark, variant, name, metric, f"{mean:.2f}", count, "0.00"]
+        for name, mean, count in rows
+    ]
     write_csv(folder / "results" / f"{benchmark}_{variant}.csv", header, lines)
     details = folder / "evaluate" / f"{benchmark}_{variant}" / "details.jsonl"
     details.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ def stages(tmp_path: Path) -> Path:
         ("results/ceval_w4.csv", ("ceval,w4,tax", "ceval,fp16,tax"), "has scores of variant fp16"),
         ("results/ceval_w4.csv", ("w4,law,accuracy", "w4,law,recall"), "of law is in the table of"),
         ("results/ceval_w4.csv", ("w4,tax,", "w4,law,"), "ceval_w4.csv: law comes twice"),
-        ("results/ceval_w4.csv", (",25\n", ",some\n"), "law has no questions"),
+        ("results/ceval_w4.csv", (",25,", ",some,"), "law has no questions"),
         (
             "evaluate/ceval_w4/details.jsonl",
             ('"score": 100.0', '"score": NaN'),
@@ -45,6 +45,7 @@ def stages(tmp_path: Path) -> Path:
             ('"score": 10.0', '"score": 10.0, "group": ["a"]'),
             "is no record of a question",
         ),
+        ("evaluate/ceval_w4/details.jsonl", ('"stop"', '"error"'), "line 1, is no record"),
         ("evaluate/ceval_w4/details.jsonl", b"[1]\n", "line 1, is no record of a question"),
         ("evaluate/ceval_w4/details.jsonl", b"\n", "details.jsonl has no question"),
         ("evaluate/ceval_w4/details.jsonl", b"\xff", "details.jsonl is not UTF-8 text"),

@@ -52,6 +52,7 @@ def make(folder: Path, variants: list[str], **benchmarks: tuple[str, Ask]) -> di
                     "question": f"Question {number}?",
                     "reference": "Fry the rice.",
                     "prediction": f"Fry the {variant} rice.",
+                    "finish": "stop",
                 }
                 | dict(ask(variant, number))
                 for number in range(24)

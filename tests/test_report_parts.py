@@ -1,7 +1,7 @@
 """The parts of the report, each on its own: figures worked out by hand."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -132,8 +132,12 @@ def evaluation(
     datasets: Sequence[str] = ("law",),
     groups: Mapping[str, str] | None = None,
     metric: str = "accuracy",
+    cut: Container[int] = (),
 ) -> Evaluation:
-    """Return an evaluation of as many questions in each data set, with these scores."""
+    """Return an evaluation of as many questions in each data set, with these scores.
+
+    The answers at the places in `cut` are cut at their limit.
+    """
     each = len(scores) // len(datasets)
     names = [name for name in datasets for _ in range(each)]
     own = {name: scores[place * each :][:each] for place, name in enumerate(datasets)}
@@ -151,6 +155,7 @@ def evaluation(
             "reference": "A",
             "score": score,
             "prediction": f"{variant}{score}",
+            "finish": "length" if n in cut else "stop",
         }
         | ({"group": groups[name]} if groups and name in groups else {})
         for n, (name, score) in enumerate(zip(names, scores, strict=True))

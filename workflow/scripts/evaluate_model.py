@@ -1,5 +1,6 @@
 """Evaluate one variant on one benchmark: serve it, let OpenCompass ask, prove it, keep the rows.
 
+The server and OpenCompass start at once, and whichever fails ends both.
 Writes the results CSV and the evaluation check only if every question was asked and scored;
 per-question details stay in `--work-dir`/details.jsonl, with the logs; a failed one leaves all.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from butler.benchmarks.opencompass.proof import rows, to_csv, verify
+from butler.benchmarks.opencompass.proof import cut_share, rows, to_csv, verify
 from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
 from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
@@ -25,11 +26,12 @@ from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
 from butler.process import last_lines, running_process
 from butler.progress import counted, progress
-from butler.serve.model_server import RunningServer, ServerPlan, running_server
+from butler.serve.model_server import RunningServer, ServerPlan, StartingServer, starting_server
 from butler.tools import OFFLINE
 
 SCRIPTS = Path(__file__).resolve().parent
-ANSWERED = "answered"  # a byte for each question, written by OpenCompass's process
+ANSWERED = "answered.jsonl"  # a line for each answer, written by OpenCompass's process
+URL = "server.url"  # of the server, once it answers
 MODEL_LOG = "transformers.log"
 KEPT = ("details.jsonl", "scores.json", "opencompass.log", "server.log", MODEL_LOG)
 RUN_CONFIG = SCRIPTS / "butler" / "benchmarks" / "opencompass" / "run_config.py"
@@ -80,9 +82,11 @@ def main() -> None:
         sheet = read_sheet(arguments.questions, settings.name)
         work = arguments.work_dir.resolve()
         measured = evaluate(sheet, arguments, work)
-        details = verify(sheet, kind, settings, arguments.variant, _run_folder(work))
+        details = verify(
+            sheet, kind, settings, arguments.variant, _run_folder(work), work / ANSWERED
+        )
         scores = json.loads((work / "scores.json").read_text(encoding="utf-8"))
-        table = rows(sheet, kind, settings, arguments.variant, scores)
+        table = rows(sheet, kind, settings, arguments.variant, scores, details)
     except ButlerError as error:
         conclude(arguments.check, name, False, str(error), {}, limits)
         raise
@@ -91,7 +95,11 @@ def main() -> None:
     tidy(work)
     blank = sum(not record["prediction"].strip() for record in details) / len(details)
     shots = [record["shots"] for record in details if "shots" in record]
-    measured |= {"blank_share": blank, "fewest_examples_in_a_prompt": min(shots, default=0)}
+    measured |= {
+        "blank_share": blank,
+        "cut_share": cut_share(details) / 100,
+        "fewest_examples_in_a_prompt": min(shots, default=0),
+    }
     passed = blank <= arguments.max_blank_share
     sentence = (
         f"all {sheet.total} questions of {settings.name} asked, answered and scored"
@@ -121,23 +129,18 @@ def evaluate(sheet: QuestionSheet, arguments: argparse.Namespace, work: Path) ->
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     started = time.monotonic()
-    with _served(arguments, work) as server:
-        ready = time.monotonic()
-        engine = server.engine if server else "transformers"
-        print(f"{sheet.total} questions for {arguments.variant} ({engine})", file=sys.stderr)
-        ask(sheet, arguments, server, work)
-        asked = time.monotonic()
+    with _starting(arguments, work) as starting:
+        server, ready, first = ask(sheet, arguments, starting, work)
+    seconds = {"server_start_s": ready, "first_answer_s": first, "evaluation_s": time.monotonic()}
     return {
         "questions": sheet.total,
-        "engine": engine,
-        "server_start_s": round(ready - started, 2),
-        "opencompass_s": round(asked - ready, 2),
-    }
+        "engine": server.engine if server else "transformers",
+    } | {name: round(at - started, 2) for name, at in seconds.items() if at is not None}
 
 
 @contextmanager
-def _served(arguments: argparse.Namespace, work: Path) -> Iterator[RunningServer | None]:
-    """Serve the workspace while the block runs; a Hugging Face model needs no server."""
+def _starting(arguments: argparse.Namespace, work: Path) -> Iterator[StartingServer | None]:
+    """Start to serve the workspace for the block; a Hugging Face model needs no server."""
     if arguments.workspace is None:
         yield None
         return
@@ -150,20 +153,25 @@ def _served(arguments: argparse.Namespace, work: Path) -> Iterator[RunningServer
         trust_remote_code=arguments.trust_remote_code,
         tp=arguments.tp,
     )
-    with running_server(plan, work) as server:
-        yield server
+    with starting_server(plan, work) as starting:
+        yield starting
 
 
 def ask(
-    sheet: QuestionSheet, arguments: argparse.Namespace, server: RunningServer | None, work: Path
-) -> None:
+    sheet: QuestionSheet, arguments: argparse.Namespace, starting: StartingServer | None, work: Path
+) -> tuple[RunningServer | None, float | None, float | None]:
     """Run OpenCompass against the server or the Hugging Face model, in one process.
 
+    It starts while the server does, and waits for it with its first question.
+
+    Returns:
+        The server, and the monotonic times at which it answered and the first question was.
+
     Raises:
-        ButlerError: if it fails or the server ends while it runs.
+        ButlerError: if either of the two ends before its time, or there are no complete scores.
     """
     settings = work / "settings.json"
-    atomic_write_json(settings, _settings(arguments, server, work))
+    atomic_write_json(settings, _settings(arguments, work))
     # Only the package: beside this script, `import evaluate` would find it and not the library.
     (work / "python").mkdir()
     (work / "python" / "butler").symlink_to(SCRIPTS / "butler", target_is_directory=True)
@@ -172,12 +180,15 @@ def ask(
     log = work / "opencompass.log"
     command = [arguments.opencompass_python.absolute(), "-m", "opencompass.cli.main", RUN_CONFIG]
     command += ["--work-dir", work / "runs", "--debug"]  # --debug: one process, failures are fatal
-    environment = _environment(work, settings, arguments.threads if server is None else 1)
-    started, answered = time.monotonic(), work / ANSWERED
+    environment = _environment(work, settings, arguments.threads if starting is None else 1)
+    begun, answered = time.monotonic(), work / ANSWERED
+    server, ready, first = None, None, None
 
     def status() -> str:
-        done = answered.stat().st_size if answered.exists() else 0
-        return counted(done, sheet.total, "questions answered", started)
+        if starting and not server:
+            return "the server and OpenCompass are starting"
+        done = answered.read_bytes().count(b"\n") if answered.exists() else 0
+        return counted(done, sheet.total, "questions answered", first or begun)
 
     with (
         running_process(command, log, environment, cwd) as process,
@@ -186,7 +197,12 @@ def ask(
         while process.poll() is None:
             if server:
                 server.check_alive()
-            time.sleep(0.2)
+            elif starting and (server := starting.poll()):
+                ready = time.monotonic()
+                atomic_write_text(work / URL, f"{server.url}/v1")
+            if first is None and answered.exists():
+                first = time.monotonic()
+            time.sleep(0.1)
     if server:
         server.check_alive()
     if process.returncode != 0 or not (work / "scores.json").exists():
@@ -194,11 +210,10 @@ def ask(
             f"OpenCompass ended with code {process.returncode} and no complete scores; "
             f"its log {log} ends: {last_lines(log)}"
         )
+    return server, ready, first
 
 
-def _settings(
-    arguments: argparse.Namespace, server: RunningServer | None, work: Path
-) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     """What butler/benchmarks/opencompass/build.py reads."""
     folder = (arguments.workspace or arguments.model).resolve()
     settings = {
@@ -206,7 +221,7 @@ def _settings(
         "repository": str(arguments.repository.resolve()),
         "questions": str(arguments.questions.resolve()),
         "variant": arguments.variant,
-        "url": server.url if server else None,
+        "url_file": str(work / URL) if arguments.workspace else None,
         "tokenizer": str(folder),
         "session_len": arguments.session_len,
         "concurrency": CONCURRENCY,
@@ -214,7 +229,7 @@ def _settings(
         "scores": str(work / "scores.json"),
         "answered": str(work / ANSWERED),
     }
-    if server is None:
+    if arguments.workspace is None:
         python = str(arguments.transformers_python.absolute())
         flags = ["--trust-remote-code"] if arguments.trust_remote_code else []
         settings["command"] = [python, str(ANSWERS_SCRIPT), "--model", str(folder), *flags]

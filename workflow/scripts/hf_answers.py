@@ -1,8 +1,8 @@
 """Greedy answers of a Hugging Face model folder: batches of chats in, answers out, as JSON lines.
 
 A line of the input is {"chats": [messages, …], "max_new_tokens": N}; for each chat a line of the
-output is {"index": its place in the batch, "text": answer}, in any order. Ends when its input does.
-Runs in whichever environment can load the model.
+output is {"index": its place in the batch, "finish": "stop" or "length", "text": answer}, in any
+order. Ends when its input does. Runs in whichever environment can load the model.
 """
 
 import argparse
@@ -34,8 +34,9 @@ def main() -> None:
     model = FolderModel(arguments.model, arguments.trust_remote_code)
     for line in sys.stdin:
         batch = json.loads(line)
-        for index, text in model.answers(batch["chats"], batch["max_new_tokens"]):
-            print(json.dumps({"index": index, "text": text}), file=answers, flush=True)
+        for index, (finish, text) in model.answers(batch["chats"], batch["max_new_tokens"]):
+            answer = {"index": index, "finish": finish, "text": text}
+            print(json.dumps(answer), file=answers, flush=True)
 
 
 class FolderModel:
@@ -76,8 +77,11 @@ class FolderModel:
 
     def answers(
         self, chats: list[list[dict[str, str]]], max_new_tokens: int
-    ) -> Iterator[tuple[int, str]]:
-        """Yield the place and the answer of each chat, chats of like length together."""
+    ) -> Iterator[tuple[int, tuple[str, str]]]:
+        """Yield the place of each chat, why its answer ended and the answer.
+
+        Chats of like length go together.
+        """
         texts = [
             self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             for chat in chats
@@ -88,7 +92,7 @@ class FolderModel:
             answers = self._generate([texts[at] for at in now], max_new_tokens)
             yield from zip(now, answers, strict=True)
 
-    def _generate(self, texts: list[str], max_new_tokens: int) -> list[str]:
+    def _generate(self, texts: list[str], max_new_tokens: int) -> list[tuple[str, str]]:
         import torch
 
         given = self._tokenizer(
@@ -110,7 +114,10 @@ class FolderModel:
                 top_k=None,
             )
         new = tokens[:, given["input_ids"].shape[1] :]
-        return list(self._tokenizer.batch_decode(new, skip_special_tokens=True))
+        stopped = torch.isin(new, torch.tensor(self._stops, device=new.device)).any(dim=1)
+        finishes = ["stop" if one else "length" for one in stopped.tolist()]
+        said = self._tokenizer.batch_decode(new, skip_special_tokens=True)
+        return list(zip(finishes, said, strict=True))
 
 
 if __name__ == "__main__":

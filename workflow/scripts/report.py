@@ -14,6 +14,7 @@ from butler.report_sections.accuracy_section import accuracy_section
 from butler.report_sections.answers_section import answers_section
 from butler.report_sections.charts import colours
 from butler.report_sections.corpus_section import CorpusSection, corpus_section
+from butler.report_sections.cut_answers import cut_remarks
 from butler.report_sections.decision_section import decision_section
 from butler.report_sections.findings import Findings, read_findings
 from butler.report_sections.html_page import ReportPage, render
@@ -68,7 +69,10 @@ def main() -> None:
         rule,
         findings.candidates(rule.tokens),
         labels,
-        caveats(findings.baseline_scores, findings.since_base, labels),
+        [
+            *caveats(findings.baseline_scores, findings.since_base, labels),
+            *cut_remarks(findings, rule.max_loss),
+        ],
     )
     capacity = Capacity(arguments.cards, arguments.chat_tokens)
     table = summary(decision, findings, capacity)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from butler.benchmarks.opencompass.proof import AVERAGE, COLUMNS
+from butler.benchmarks.opencompass.proof import AVERAGE, COLUMNS, FINISHES, cut_share
 from butler.efficiency.figures import THROUGHPUT, chats_on_card
 from butler.errors import ButlerError
 
@@ -61,6 +61,11 @@ class Evaluation:
         for record in self.details:
             scores.setdefault(record["dataset"], []).append(record["score"])
         return scores
+
+    def cut_share(self, dataset: str = AVERAGE) -> float:
+        """Return the share, 0 to 1, of a data set's answers that were cut; AVERAGE: of all."""
+        records = [one for one in self.details if dataset in (AVERAGE, one["dataset"])]
+        return cut_share(records) / 100
 
     @property
     def groups(self) -> dict[str | None, list[str]]:
@@ -174,6 +179,7 @@ def _details(path: Path, again: str) -> list[dict[str, Any]]:
             # A product of roots may end a hair above 100.
             right = all(-ROUNDED <= other <= 100 + ROUNDED for other in others)
             right &= 0 <= record["score"] <= 100 and record["index"] >= 0
+            right &= record["finish"] in FINISHES
         except (AttributeError, ValueError, KeyError, TypeError):
             texts, right = [], False
         if not right or not all(isinstance(text, str) for text in texts):

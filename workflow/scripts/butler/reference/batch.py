@@ -9,9 +9,15 @@ import torch
 from butler.errors import ButlerError
 from butler.reference.cache import KVCache
 from butler.reference.model import Decoder
+from butler.reference.prefixes import (
+    CHUNK,
+    PREFIX_BYTES,
+    CachedPrefix,
+    PrefixStore,
+    shared_chunks,
+)
 from butler.reference.sampling import SamplingParams, choose
 
-PREFILL_CHUNK = 512
 PREFILL_PER_STEP = 2048
 
 
@@ -50,15 +56,25 @@ class RunningBatch:
         cache: an empty cache; row i belongs to the i-th running answer.
         session_len: most tokens of prompt and answer together.
         max_size: most answers that run at once; the rest wait in order.
+        prefix_bytes: most that is kept of prompts whose answers have ended, for those that begin
+            alike; 0 runs each prompt whole.
     """
 
-    def __init__(self, decoder: Decoder, cache: KVCache, session_len: int, max_size: int) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: KVCache,
+        session_len: int,
+        max_size: int,
+        prefix_bytes: int = PREFIX_BYTES,
+    ) -> None:
         self._decoder = decoder
         self._cache = cache
         self._session_len = session_len
         self._max_size = max_size
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
+        self._ended = PrefixStore(prefix_bytes)
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
@@ -106,19 +122,35 @@ class RunningBatch:
         steps = self._decode() if self._running else []
         prefilled = 0
         while self._waiting and len(self._running) < self._max_size:
-            if prefilled and prefilled + len(self._waiting[0].prompt) > PREFILL_PER_STEP:
+            prompt = self._waiting[0].prompt
+            known = self._known(prompt)
+            to_run = len(prompt) - len(known.tokens)
+            if prefilled and prefilled + to_run > PREFILL_PER_STEP:
                 break
-            prefilled += len(self._waiting[0].prompt)
-            steps.append(self._join(self._waiting.popleft()))
+            prefilled += to_run
+            steps.append(self._join(self._waiting.popleft(), known))
         for step in steps:
             if step.finish:
                 self._leave(self._running.index(step.answer))
         return steps
 
-    def _join(self, answer: Generation) -> Step:
+    def _known(self, prompt: Sequence[int]) -> CachedPrefix:
+        """Return the longest beginning of `prompt` that a running or ended one has, maybe none."""
+        if not self._ended.budget:
+            return CachedPrefix()
+        known = self._ended.longest(prompt)
+        for row, other in enumerate(self._running):
+            if (shared := shared_chunks(prompt, other.prompt)) > len(known.tokens):
+                known = CachedPrefix(prompt[:shared], self._cache.stored(row, shared))
+        return known
+
+    def _join(self, answer: Generation, known: CachedPrefix) -> Step:
         row = self._cache.add()
         self._running.append(answer)
-        hidden = prefill(self._decoder, self._cache, row, answer.prompt)
+        if known.tokens:
+            self._cache.fill(row, known.parts)
+        rest = answer.prompt[len(known.tokens) :]
+        hidden = prefill(self._decoder, self._cache, row, rest)
         logits = self._decoder.logits(hidden[-1:])
         [token] = choose(logits, [answer.params], [answer.prompt], [answer.generator])
         return self._accept(answer, token)
@@ -144,6 +176,8 @@ class RunningBatch:
         return Step(answer, token, finish)
 
     def _leave(self, row: int) -> None:
+        prompt = self._running[row].prompt
+        self._ended.keep(CachedPrefix(prompt, self._cache.stored(row, len(prompt))))
         if self._cache.remove(row) is not None:
             self._running[row] = self._running[-1]
         self._running.pop()
@@ -151,7 +185,7 @@ class RunningBatch:
 
 @torch.inference_mode()
 def prefill(decoder: Decoder, cache: KVCache, row: int, prompt: Sequence[int]) -> torch.Tensor:
-    """Run `prompt` into cache row `row`; return the last chunk's hidden states [n, hidden]."""
+    """Append `prompt` to cache row `row`; return the last chunk's hidden states [n, hidden]."""
     # A deque of one runs through the chunks and keeps the last.
     return deque(prefill_chunks(decoder, cache, row, prompt), maxlen=1)[0]
 
@@ -159,7 +193,7 @@ def prefill(decoder: Decoder, cache: KVCache, row: int, prompt: Sequence[int]) -
 def prefill_chunks(
     decoder: Decoder, cache: KVCache, row: int, prompt: Sequence[int]
 ) -> Iterator[torch.Tensor]:
-    """Run `prompt` into cache row `row`; yield hidden states [n, hidden] chunk by chunk."""
+    """Append `prompt` to cache row `row`; yield hidden states [n, hidden] chunk by chunk."""
     tokens = torch.tensor(prompt).view(1, -1)
-    for chunk in tokens.split(PREFILL_CHUNK, dim=1):
+    for chunk in tokens.split(CHUNK, dim=1):
         yield decoder.forward(chunk, cache, row)[0]

@@ -16,7 +16,7 @@ from butler.reference.quant import (
 )
 from butler.schemes import KV_CACHES
 
-CHUNK = 256
+GROWTH = 256  # tokens that slots grow by
 KINDS = (*KV_CACHES, "fp32", "static")  # the schemes that are served, and two for the checks
 
 
@@ -132,6 +132,18 @@ class KVCache:
         self.reserve(0)
         return len(self.lengths) - 1
 
+    def stored(self, row: int, tokens: int) -> list[torch.Tensor]:
+        """Return a slot's first tokens as they are stored: views [kv_heads, tokens, width]."""
+        return [part[row, :, :tokens] for part in self._parts()]
+
+    def fill(self, row: int, parts: Sequence[torch.Tensor]) -> None:
+        """Put into the empty slot `row` what `stored` gave of another."""
+        tokens = parts[0].shape[1]
+        self.reserve(tokens)
+        for own, new in zip(self._parts(), parts, strict=True):
+            own[row, :, :tokens] = new
+        self.lengths[row] = tokens
+
     def remove(self, row: int) -> int | None:
         """Close slot `row`; return the row whose sequence moved into it, if any."""
         last = len(self.lengths) - 1
@@ -149,7 +161,7 @@ class KVCache:
         more_slots = max(2 * slots, 1) if len(self.lengths) > slots else slots
         more_tokens = capacity
         if tokens > capacity:
-            more_tokens = -(-max(tokens, capacity * 5 // 4) // CHUNK) * CHUNK
+            more_tokens = -(-max(tokens, capacity * 5 // 4) // GROWTH) * GROWTH
         if (more_slots, more_tokens) == (slots, capacity):
             return
         for pair, codecs in zip(self._store, self.codecs, strict=True):

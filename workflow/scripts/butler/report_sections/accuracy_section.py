@@ -18,7 +18,8 @@ FLIPS_SHOWN = 30
 class ScoreRow:
     """A line of a benchmark's table: the score of each model, 0 to 100, in the models' order.
 
-    `dataset` is None in the line of the average; `main` marks what the decision goes by.
+    `dataset` is None in the line of the average; `main` marks what the decision goes by. `cut` are
+    the shares, 0 to 1, of answers cut at max_new_tokens; once for a data set, else empty.
     """
 
     dataset: str | None
@@ -26,6 +27,7 @@ class ScoreRow:
     questions: int
     scores: Sequence[float]
     main: bool
+    cut: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class BenchmarkScores:
     def metrics(self) -> int:
         """How many metrics the table has."""
         return len({row.metric for row in self.rows})
+
+    @property
+    def any_cut(self) -> bool:
+        """Whether any answer was cut."""
+        return any(share for row in self.rows for share in row.cut)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
     first = evaluations[0]
     tables = [one.table.set_index(["dataset", "metric"])["score"] for one in evaluations]
     single = len(first.by_dataset) == 1
-    rows = []
+    rows, seen = [], set()
     keys = zip(*(first.table[name] for name in ("dataset", "metric", "questions")), strict=True)
     for dataset, metric, questions in keys:
         average = dataset == AVERAGE
@@ -126,7 +133,9 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
             continue
         scores = [float(table[(dataset, metric)]) for table in tables]
         main = average or (single and metric == first.metric)
-        rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main))
+        cut = [] if dataset in seen else [one.cut_share(dataset) for one in evaluations]
+        seen.add(dataset)
+        rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main, cut))
     return rows
 
 

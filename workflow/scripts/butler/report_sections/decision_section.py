@@ -23,9 +23,13 @@ class BenchmarkColumn:
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """A variant's score, 0 to 100, with its change; `sides`: McNemar's p is of this benchmark."""
+    """A variant's score, 0 to 100, with its change; `sides`: McNemar's p is of this benchmark.
+
+    `cut` is the share of its answers, 0 to 1, that were cut at max_new_tokens.
+    """
 
     score: float
+    cut: float
     change: Change | None
     sides: bool
 
@@ -86,6 +90,7 @@ def _row(
     cells = [
         ScoreCell(
             findings.evaluations[name, verdict.variant].average,
+            findings.evaluations[name, verdict.variant].cut_share(),
             None if verdict is baseline else verdict.changes[name],
             findings.right_or_wrong(name),
         )

@@ -71,6 +71,54 @@ class RunningServer:
             )
 
 
+@dataclass(frozen=True)
+class StartingServer:
+    """A server that has been started and may not answer yet; `deadline` is a monotonic time."""
+
+    plan: ServerPlan
+    process: subprocess.Popen[bytes]
+    log: Path
+    port_file: Path
+    deadline: float
+
+    def poll(self) -> RunningServer | None:
+        """Return the server if it answers by now.
+
+        Raises:
+            ButlerError: if it has ended, or its time to start is over.
+        """
+        workspace, code = self.plan.workspace, self.process.poll()
+        if code is not None:
+            raise ButlerError(
+                f"the model server for {workspace} ended with code {code} before it was ready; "
+                f"its log {self.log} ends: {last_lines(self.log)}"
+            )
+        port = self.port_file.read_text().strip() if self.port_file.exists() else ""
+        url = f"http://{HOST}:{port}"
+        owner = _owner(url, self.plan.model_name) if port else None
+        if owner is not None:
+            engine = "reference" if owner == OUR_SERVER else "turbomind"
+            return RunningServer(url, engine, self.process, self.log)
+        if time.monotonic() > self.deadline:
+            raise ButlerError(
+                f"the model server for {workspace} was not ready after "
+                f"{self.plan.start_seconds:.0f} s; its log {self.log} ends: {last_lines(self.log)}"
+            )
+        return None
+
+
+@contextmanager
+def starting_server(plan: ServerPlan, folder: Path) -> Iterator[StartingServer]:
+    """Start to serve a workspace, and stop with the block; log and port file lie in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log, port_file = folder / "server.log", folder / "server.port"
+    port_file.unlink(missing_ok=True)
+    deadline = time.monotonic() + plan.start_seconds
+    command = _command(plan, port_file)
+    with running_process(command, log, _server_environment(plan.threads)) as process:
+        yield StartingServer(plan, process, log, port_file, deadline)
+
+
 @contextmanager
 def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
     """Serve a workspace; its log and port file lie in `folder`.
@@ -78,12 +126,10 @@ def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
     Raises:
         ButlerError: if it does not answer within `plan.start_seconds` or ends before.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    log, port_file = folder / "server.log", folder / "server.port"
-    port_file.unlink(missing_ok=True)
-    command = _command(plan, port_file)
-    with running_process(command, log, _server_environment(plan.threads)) as process:
-        yield _wait_until_ready(plan, process, log, port_file)
+    with starting_server(plan, folder) as starting:
+        while (server := starting.poll()) is None:
+            time.sleep(0.1)
+        yield server
 
 
 def _server_environment(threads: int | None) -> dict[str, str]:
@@ -107,29 +153,6 @@ def _command(plan: ServerPlan, port_file: Path) -> list[str]:
     words += ["--tp", str(plan.tp)] if plan.tp else []
     words += ["--trust-remote-code"] if plan.trust_remote_code else []
     return [str(plan.python), str(SERVE_SCRIPT), *words]
-
-
-def _wait_until_ready(
-    plan: ServerPlan, process: subprocess.Popen[bytes], log: Path, port_file: Path
-) -> RunningServer:
-    deadline = time.monotonic() + plan.start_seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ButlerError(
-                f"the model server for {plan.workspace} ended with code {process.returncode} "
-                f"before it was ready; its log {log} ends: {last_lines(log)}"
-            )
-        port = port_file.read_text().strip() if port_file.exists() else ""
-        url = f"http://{HOST}:{port}"
-        owner = _owner(url, plan.model_name) if port else None
-        if owner is not None:
-            engine = "reference" if owner == OUR_SERVER else "turbomind"
-            return RunningServer(url, engine, process, log)
-        time.sleep(0.1)
-    raise ButlerError(
-        f"the model server for {plan.workspace} was not ready after {plan.start_seconds:.0f} s; "
-        f"its log {log} ends: {last_lines(log)}"
-    )
 
 
 def _owner(url: str, model_name: str) -> str | None:

@@ -78,7 +78,7 @@ def _model(settings: dict[str, Any], longest: int) -> dict[str, Any]:
         "trust_remote_code": settings["trust_remote_code"],
         "answered": settings["answered"],
     }
-    if settings["url"] is None:
+    if settings["url_file"] is None:
         return shared | {
             "type": f"{_MODELS}.TransformersProcess",
             "command": settings["command"],
@@ -86,7 +86,7 @@ def _model(settings: dict[str, Any], longest: int) -> dict[str, Any]:
         }
     return shared | {
         "type": f"{_MODELS}.LocalServer",
-        "openai_api_base": settings["url"] + "/v1",
+        "url_file": settings["url_file"],
         "key": "EMPTY",
         "max_workers": settings["concurrency"],
         "temperature": 0.0,

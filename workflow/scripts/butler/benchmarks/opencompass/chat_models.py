@@ -8,6 +8,10 @@ the room for the answer never shrinks (OpenAISDK does both with a warning at mos
 import json
 import os
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,7 +29,9 @@ class _WholeChats:
 
     Args:
         trust_remote_code: run the tokenizer's own code.
-        answered: a file that gets a byte for each answer.
+        answered: a file that gets a line for each answer as it comes, a JSON object: number (of
+            the question, in the order asked over all data sets, from 0), finish (why the answer
+            ended) and text.
     """
 
     parse_template: Any
@@ -34,6 +40,8 @@ class _WholeChats:
     def __init__(self, trust_remote_code: bool, answered: str, **settings: Any) -> None:
         self.trust_remote_code = trust_remote_code
         self.answered = answered
+        self._answered_lock = Lock()
+        self._asked = 0
         super().__init__(**settings)
 
     def _read_tokenizer(self, folder: str) -> None:
@@ -72,30 +80,73 @@ class _WholeChats:
             )
         return messages
 
-    def _answer(self, text: str | None) -> str:
-        """Count an answer; one without text is an empty one, as a small model may give it."""
-        with open(self.answered, "ab") as stream:
-            stream.write(b".")
-        return text or ""
+    def _number(self, questions: int) -> int:
+        """Return the number of the first of so many that are asked next.
+
+        OpenCompass asks all of a data set in order, one data set after the other.
+        """
+        first = self._asked
+        self._asked += questions
+        return first
+
+    def _answer(self, number: int, finish: str | None, text: str | None) -> str:
+        """Note an answer; one without text is an empty one, as a small model may give it."""
+        record = {"number": number, "finish": finish, "text": text or ""}
+        with self._answered_lock, open(self.answered, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+        return record["text"]
 
 
 class LocalServer(_WholeChats, OpenAISDK):
-    """OpenAISDK against a server on this machine, made strict."""
+    """OpenAISDK against a server on this machine, made strict.
+
+    OpenAISDK drops why an answer ended.
+
+    Args:
+        url_file: gets the server's URL once it answers; waited for with the first question, so
+            that OpenCompass starts while the server does.
+    """
+
+    def __init__(self, url_file: str, **settings: Any) -> None:
+        self.url_file = Path(url_file)
+        super().__init__(**settings)
 
     def _init_tokenizer(self) -> None:
         self._read_tokenizer(self.tokenizer_path)
         self.tokenizer_type = "hf"
 
-    def _generate(self, input: Any, max_out_len: int, temperature: float) -> str:
+    def _create_fresh_client(self) -> Any:
+        """Return no client yet: __init__ knows no URL."""
+        return None
+
+    def _connect(self) -> Any:
+        """Wait for the server; evaluate_model.py, which started it, ends us if it does not come."""
+        while not self.url_file.exists():
+            time.sleep(0.05)
+        self.openai_api_base = self.url_file.read_text(encoding="utf-8")
+        return super()._create_fresh_client()
+
+    def generate(
+        self, inputs: list[Any], max_out_len: int = 512, temperature: float = 0.0, **_: Any
+    ) -> list[str]:
+        """Return the answers in the order of the prompts, `max_workers` asked at a time."""
+        if self.openai_client is None:
+            self.openai_client = self._connect()
+        ask = partial(self._ask, max_out_len=max_out_len)
+        with ThreadPoolExecutor(self.max_workers) as pool:
+            return list(pool.map(ask, count(self._number(len(inputs))), inputs))
+
+    def _ask(self, number: int, prompt: Any, max_out_len: int) -> str:
         answer = self.openai_client.chat.completions.create(
             model=self.path,
-            messages=self._fitting(input, max_out_len),
+            messages=self._fitting(prompt, max_out_len),
             max_tokens=max_out_len,
-            temperature=temperature,
+            temperature=self.temperature,
             timeout=self.timeout,
             extra_body=self.extra_body,
         )
-        return self._answer(answer.choices[0].message.content)
+        [choice] = answer.choices
+        return self._answer(number, choice.finish_reason, choice.message.content)
 
 
 class TransformersProcess(_WholeChats, BaseAPIModel):
@@ -131,6 +182,7 @@ class TransformersProcess(_WholeChats, BaseAPIModel):
             RuntimeError: if the process ends before the last.
         """
         chats = [self._fitting(prompt, max_out_len) for prompt in inputs]
+        first = self._number(len(chats))
         asked, given = self._process.stdin, self._process.stdout
         assert asked is not None and given is not None
         answers: dict[int, str] = {}
@@ -140,7 +192,8 @@ class TransformersProcess(_WholeChats, BaseAPIModel):
             asked.flush()
             while len(answers) < len(chats):
                 answer = json.loads(given.readline())
-                answers[answer["index"]] = self._answer(answer["text"])
+                place = answer["index"]
+                answers[place] = self._answer(first + place, answer["finish"], answer["text"])
         except (OSError, ValueError) as error:  # its input or its output is closed
             stop(self._process)  # it may be waiting for us
             code = self._process.returncode

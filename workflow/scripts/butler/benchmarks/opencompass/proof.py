@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from butler.benchmarks.question_sheet import Question, QuestionSheet
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
 
-COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions")
+COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions", "cut")
 AVERAGE = "average"  # the row of a table that is no data set
 MIXED = "score"  # what an average over data sets with different main metrics is called
 ANSWER_ROLES = ("BOT", "assistant")
+CUT = "length"  # how the API calls it that an answer ended at max_new_tokens
+FINISHES = ("stop", CUT)
 
 
 def verify(
@@ -26,20 +28,25 @@ def verify(
     settings: BenchmarkSettings,
     variant: str,
     run: Path,
+    answered: Path,
 ) -> list[dict[str, Any]]:
     """Check the predictions and results in the OpenCompass folder `run` against the sheet.
 
+    Args:
+        answered: the answers as the model gave them (chat_models.py).
+
     Returns:
-        One record per question, in order: dataset, index, question, reference, prediction, score
-        (0 to 100, main metric) and, where they are known, extracted (the answer as OpenCompass
-        scored it), metrics, shots (examples in the prompt) and group.
+        One record per question, in order: dataset, index, question, reference, prediction, finish
+        (of FINISHES), score (0 to 100, main metric) and, where they are known, extracted (the
+        answer as OpenCompass scored it), metrics, shots (examples in the prompt) and group.
 
     Raises:
         ButlerError: if a data set, a question or a score is missing, an answer went to another
             question, a prompt that is ours to say was another, or the questions' scores do not add
             up.
     """
-    details = []
+    details: list[dict[str, Any]] = []
+    given = _given(answered, sheet.total)
     for dataset, questions in sheet.data_sets.items():
         answers = _numbered(run / "predictions" / variant / f"{dataset}.json", dataset)
         if len(answers) != len(questions):
@@ -49,6 +56,7 @@ def verify(
             _record(question, answer, kind.own_prompts)
             for question, answer in zip(questions, answers, strict=True)
         ]
+        _add_finishes(records, given[len(details) :], dataset)
         _add_scores(records, result.get("questions"), dataset)
         main, overall = next(iter(_main_first(kind, settings, result, dataset)))
         _adds_up(records, main, overall)
@@ -62,11 +70,13 @@ def rows(
     settings: BenchmarkSettings,
     variant: str,
     scores: dict[str, dict[str, Any]],
+    details: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return the rows of the results CSV from the scores by data set.
+    """Return the rows of the results CSV from the scores by data set and the records of `verify`.
 
     The `average` row is the plain mean of the main metric over the data sets, whatever their size,
-    as C-Eval has it over its subjects.
+    as C-Eval has it over its subjects. `cut` is the share of a row's answers that ended at
+    max_new_tokens, 0 to 100.
 
     Raises:
         ButlerError: if a score is missing, not a number or outside 0 to 100.
@@ -81,11 +91,19 @@ def rows(
     names = {metric for metric, _ in main}
     metric = names.pop() if len(names) == 1 else MIXED
     table.append((AVERAGE, metric, sum(score for _, score in main) / len(main), sheet.total))
+    cut = {name: cut_share(r for r in details if r["dataset"] == name) for name in sheet.data_sets}
+    cut[AVERAGE] = cut_share(details)
     return [
-        dict(zip(COLUMNS, (sheet.benchmark, variant, *row), strict=True))
+        dict(zip(COLUMNS, (sheet.benchmark, variant, *row, f"{cut[row[0]]:.2f}"), strict=True))
         | {"score": f"{row[2]:.2f}"}
         for row in table
     ]
+
+
+def cut_share(records: Iterable[dict[str, Any]]) -> float:
+    """Return the share of the answers that ended at max_new_tokens, 0 to 100."""
+    cut = [record["finish"] == CUT for record in records]
+    return 100 * sum(cut) / len(cut)
 
 
 def to_csv(table: list[dict[str, Any]]) -> str:
@@ -154,6 +172,29 @@ def _record(question: Question, answer: dict[str, Any], own_prompt: bool) -> dic
     if question.group:
         record["group"] = question.group
     return record
+
+
+def _given(path: Path, total: int) -> list[dict[str, Any]]:
+    """Return the answers as the model gave them, in the order asked."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    given = sorted(map(json.loads, lines), key=lambda one: one["number"])
+    if [one["number"] for one in given] != list(range(total)):
+        raise ButlerError(f"{path} has {len(given)} answers for {total} questions")
+    return given
+
+
+def _add_finishes(records: list[dict[str, Any]], given: list[dict[str, Any]], dataset: str) -> None:
+    """Add to each record why its answer ended; `given` are the answers from its first on."""
+    for record, one in zip(records, given, strict=False):
+        where = f"{dataset} question {record['index']}"
+        if one["text"] != record["prediction"]:
+            raise ButlerError(
+                f"{where}: OpenCompass holds the answer {record['prediction'][:80]!r}, but the "
+                f"model gave {one['text'][:80]!r}"
+            )
+        if one["finish"] not in FINISHES:
+            raise ButlerError(f"{where}: the answer ended with {one['finish']!r}, not whole or cut")
+        record["finish"] = one["finish"]
 
 
 def _add_scores(records: list[dict[str, Any]], scores: Any, dataset: str) -> None:
