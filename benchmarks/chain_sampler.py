@@ -66,14 +66,11 @@ class Sampler(threading.Thread):
         return asdict(self.peaks)
 
     def _sample(self) -> None:
-        parents = _descendants(self._root)
-        stages = {pid: _stage(pid, parents, self._folder / "logs") for pid in parents}
-        host: Counter[str] = Counter()
-        for pid, stage in stages.items():
-            host[stage] += _resident_kib(pid) / 1024
+        stages = processes(self._root, self._folder / "logs")
+        host = host_memory(stages)
         gpu: Counter[str] = Counter()
         for card in self._cards:
-            for pid, used in _processes(card):
+            for pid, used in _on_gpu(card):
                 if pid in stages:
                     gpu[stages[pid]] += used / MIB
         peaks = self.peaks
@@ -84,6 +81,26 @@ class Sampler(threading.Thread):
             taken = sum(_used(card) for card in self._cards) - self._idle
             peaks.gpu_total = max(peaks.gpu_total, taken / MIB)
         peaks.samples += 1
+
+
+def processes(root: int, logs: Path) -> dict[int, str]:
+    """Return the stage of `root` and of each process below it, `snakemake` where it works for none.
+
+    `logs` is the folder of the run's logs, absolute.
+    """
+    parents = _descendants(root)
+    return {pid: _stage(pid, parents, logs) for pid in parents}
+
+
+def host_memory(stages: Mapping[int, str]) -> Counter[str]:
+    """Return the MiB that the processes of each stage hold, files left out that can be read again.
+
+    What several share is divided among them (Pss of the kernel).
+    """
+    total: Counter[str] = Counter()
+    for pid, stage in stages.items():
+        total[stage] += _resident_kib(pid) / 1024
+    return total
 
 
 def allocated(folder: Path, names: Iterable[str]) -> int:
@@ -122,7 +139,7 @@ def _descendants(root: int) -> dict[int, int]:
 
 
 def _stage(pid: int, parents: Mapping[int, int], logs: Path) -> str:
-    """Return the stage that a process works for; what works for none is Snakemake itself."""
+    """Return the stage that a process works for; what works for none is Snakemake's own."""
     while pid in parents:
         with suppress(OSError):
             target = Path(os.readlink(f"/proc/{pid}/fd/1"))
@@ -133,7 +150,7 @@ def _stage(pid: int, parents: Mapping[int, int], logs: Path) -> str:
 
 
 def _resident_kib(pid: int) -> int:
-    """Return a process' share of anonymous and shared memory, in KiB; files can be read again."""
+    """Return a process' share of anonymous and shared memory, in KiB."""
     total = 0
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
@@ -160,7 +177,7 @@ def _used(card: Any) -> int:
     return pynvml.nvmlDeviceGetMemoryInfo(card).used
 
 
-def _processes(card: Any) -> list[tuple[int, int]]:
+def _on_gpu(card: Any) -> list[tuple[int, int]]:
     """Return (pid, bytes) of each process on a GPU; none where the driver does not tell bytes."""
     import pynvml
 
