@@ -5,6 +5,7 @@ ours sends what it runs to logs/STAGE.log.
 """
 
 import os
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ class Peaks:
     gpu_total: float = 0.0
     disk: int = 0
     samples: int = 0
+    cut_short: str = ""  # why sampling ended before the run did
 
 
 class Sampler(threading.Thread):
@@ -43,12 +45,19 @@ class Sampler(threading.Thread):
     def __init__(self, root: int, folder: Path) -> None:
         super().__init__(daemon=True)
         self._root, self._folder, self._done = root, folder, threading.Event()
+        self._kinds = counted_kinds(folder)
         self._cards = _cards()
         self._idle = sum(_used(card) for card in self._cards)
         self.peaks = Peaks()
 
     def run(self) -> None:
-        """Sample until `stop` is called."""
+        """Sample until `stop` is called; what goes wrong ends the sampling, and not the run."""
+        try:
+            self._loop()
+        except Exception as error:
+            self.peaks.cut_short = f"{type(error).__name__}: {error}"
+
+    def _loop(self) -> None:
         looked = 0.0
         while not self._done.is_set():
             start = time.monotonic()
@@ -67,7 +76,7 @@ class Sampler(threading.Thread):
 
     def _sample(self) -> None:
         stages = processes(self._root, self._folder / "logs")
-        host = host_memory(stages)
+        host = host_memory(stages, self._kinds)
         gpu: Counter[str] = Counter()
         for card in self._cards:
             for pid, used in _on_gpu(card):
@@ -92,14 +101,24 @@ def processes(root: int, logs: Path) -> dict[int, str]:
     return {pid: _stage(pid, parents, logs) for pid in parents}
 
 
-def host_memory(stages: Mapping[int, str]) -> Counter[str]:
-    """Return the MiB that the processes of each stage hold, files left out that can be read again.
+def counted_kinds(folder: Path) -> tuple[str, ...]:
+    """Return which memory of a process counts, as smaps_rollup calls it: no files of a disk.
+
+    On a tmpfs the run's own files are shared memory too, so that this does not count there.
+    """
+    command = ["stat", "--file-system", "--format=%T", str(folder)]
+    kind = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return ("Pss_Anon:",) if kind == "tmpfs" else ("Pss_Anon:", "Pss_Shmem:")
+
+
+def host_memory(stages: Mapping[int, str], kinds: tuple[str, ...]) -> Counter[str]:
+    """Return the MiB that the processes of each stage hold, of the kinds of memory given.
 
     What several share is divided among them (Pss of the kernel).
     """
     total: Counter[str] = Counter()
     for pid, stage in stages.items():
-        total[stage] += _resident_kib(pid) / 1024
+        total[stage] += _resident_kib(pid, kinds) / 1024
     return total
 
 
@@ -149,12 +168,12 @@ def _stage(pid: int, parents: Mapping[int, int], logs: Path) -> str:
     return "snakemake"
 
 
-def _resident_kib(pid: int) -> int:
-    """Return a process' share of anonymous and shared memory, in KiB."""
+def _resident_kib(pid: int, kinds: tuple[str, ...]) -> int:
+    """Return a process' share of memory of these kinds, in KiB; 0 once it has ended."""
     total = 0
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+            if line.startswith(kinds):
                 total += int(line.split()[1])
     return total
 
@@ -181,5 +200,8 @@ def _on_gpu(card: Any) -> list[tuple[int, int]]:
     """Return (pid, bytes) of each process on a GPU; none where the driver does not tell bytes."""
     import pynvml
 
-    found = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
+    try:
+        found = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
+    except pynvml.NVMLError_NotSupported:
+        return []
     return [(each.pid, each.usedGpuMemory) for each in found if each.usedGpuMemory]

@@ -214,6 +214,8 @@ def table(rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> str:
             f"{sampled['gpu_total']:,.0f} MiB of GPU memory",
             f"peak of build, workspaces and results: {sampled['disk'] / GB:.2f} GB",
         ]
+        if sampled["cut_short"]:
+            totals.append(f"sampled for a part of the run only: {sampled['cut_short']}")
     return markdown(HEADER, lines) + "\n" + "; ".join(totals) + "\n"
 
 

@@ -40,7 +40,8 @@ def test_memory_is_of_the_stage_to_whose_log_a_process_or_its_parent_writes(samp
             time.sleep(0.01)
         while time.monotonic() < until and not (tmp_path / "server.log").read_text():
             time.sleep(0.01)
-        found = sampler.host_memory(sampler.processes(running.pid, logs))
+        stages = sampler.processes(running.pid, logs)
+        found = sampler.host_memory(stages, sampler.counted_kinds(logs))
     finally:
         running.communicate(b"\n")
     assert set(found) == {"train", "snakemake"}
