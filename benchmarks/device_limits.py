@@ -1,9 +1,12 @@
-"""Limits of this GPU: the rate of matrix products and of copies in its memory.
+"""Limits of this machine: matrix products, copies in the GPU's memory, reading and writing files.
 
 usage: .envs/lmdeploy/bin/python benchmarks/device_limits.py [--size 8192] [--out limits.json]
 """
 
 import argparse
+import os
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,56 @@ def measure(size: int = 8192, copy_mib: int = 4096, repeats: int = 20) -> dict[s
         for dtype in ("float16", "bfloat16")
     }
     return rates | {"copy_gb_per_s": round(copy_gb_per_s(copy_mib, repeats, "cuda"), 1)}
+
+
+def cpu_matmul_tflops(size: int, repeats: int) -> float:
+    """Return the best rate of fp32 products of `size`³ on all cores, in 10¹² operations/s."""
+    import torch
+
+    a, b = (torch.randn(size, size) for _ in range(2))
+    seconds = min(_seconds(lambda: torch.mm(a, b)) for _ in range(WARM + repeats))
+    return 2 * size**3 / seconds / 1e12
+
+
+def file_gb_per_s(folder: Path, mib: int) -> dict[str, float]:
+    """Return the rates of writing a file of `mib` below `folder`, and of reading it, in 10⁹ B/s.
+
+    Written until it is on the disk, and read from there: the system is told to forget it between.
+    """
+    block = os.urandom(2**20)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+
+        def write() -> None:
+            for _ in range(mib):
+                file.write(block)
+            os.fsync(file.fileno())
+
+        def read() -> None:
+            file.seek(0)
+            while file.read(2**23):
+                pass
+
+        written = _seconds(write)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        seconds = {"disk_read": _seconds(read), "disk_write": written}
+    return {f"{name}_gb_per_s": round(mib * 2**20 / s / 1e9, 2) for name, s in seconds.items()}
+
+
+def _seconds(work: Any) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure_machine(folder: Path) -> dict[str, float]:
+    """Return the rates of GPU 0, or of the CPU where there is none, and of the disk of `folder`."""
+    import torch
+
+    if torch.cuda.is_available():
+        rates = measure()
+    else:
+        rates = {"matmul_float32_tflops": round(cpu_matmul_tflops(2048, 5), 3)}
+    return rates | file_gb_per_s(folder, 2048)
 
 
 def main() -> None:

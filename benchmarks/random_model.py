@@ -1,13 +1,14 @@
 """Make an InternLM2 of random weights, at real size: its speed and memory are those of a real one.
 
 The weights have mean 0, and norms of 1, so that no activation overflows. `--awq` writes the
-folder in the layout of `lmdeploy lite auto_awq`. The tokenizer is synthetic: bytes, and words that
-no text has. The model's own Python code is taken from XTuner, whose interpreter must run this.
+folder in the layout of `lmdeploy lite auto_awq`. The tokenizer is one that is given, or synthetic:
+bytes, and words that no text has. The code of the model is XTuner's, whose interpreter runs this.
 
 usage: .envs/xtuner/bin/python benchmarks/random_model.py --out /dev/shm/random/hf
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ STD = 0.02
 GROUP = AwqSettings().group_size
 UNIFORM_STD = (255 / 12) ** 0.5  # of the whole numbers 0 to 15
 HEAD_DIM = 128  # LMDeploy's converter knows no other for InternLM2
-WRITERS = 4
+WRITERS = 8
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -217,17 +219,40 @@ def byte_tokenizer(vocab: int) -> "Tokenizer":
     return tokenizer
 
 
-def make(out: Path, shape: InternLM2Shape, awq: bool, seed: int, device: str, context: int) -> int:
-    """Write the whole folder; return the bytes of its tensors."""
+def write_tokenizer(folder: Path, given: Path | None, vocab: int) -> None:
+    """Copy the tokenizer of the folder `given` to `folder`, or make one of `vocab` tokens.
+
+    Raises:
+        ButlerError: if the folder given has no fast tokenizer.
+    """
     from butler.demo.tiny_tokenizer import save_tokenizer
 
+    if given is None:
+        save_tokenizer(byte_tokenizer(vocab), folder, TEMPLATE)
+        return
+    for name in TOKENIZER:
+        if not (given / name).is_file():
+            raise ButlerError(f"{given / name} is missing; --tokenizer takes a fast tokenizer")
+        shutil.copyfile(given / name, folder / name)
+
+
+def make(
+    out: Path,
+    shape: InternLM2Shape,
+    awq: bool,
+    seed: int,
+    device: str,
+    context: int,
+    tokenizer: Path | None = None,
+) -> int:
+    """Write the whole folder; return the bytes of its tensors."""
     check(shape)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         raw = Path(scratch)
         size = write_weights(raw, shape, awq, seed, device)
         atomic_write_json(raw / "config.json", config_json(shape, awq, context))
-        save_tokenizer(byte_tokenizer(shape.vocab), raw, TEMPLATE)
+        write_tokenizer(raw, tokenizer, shape.vocab)
         with atomic_dir(out) as folder:
             base_model.prepare(raw, str(raw), folder, ChatTemplate.load(TEMPLATE), remote_code=True)
     return size
@@ -254,6 +279,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--context", type=int, default=32768, help="max_position_embeddings")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer.json to take")
     parser.add_argument("--report", type=Path, help="JSON to write")
     add_shape(parser)
     args = parser.parse_args()
@@ -261,7 +287,8 @@ def main() -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     start = time.perf_counter()
-    size = make(args.out, shape_of(args), args.awq, args.seed, device, args.context)
+    shape = shape_of(args)
+    size = make(args.out, shape, args.awq, args.seed, device, args.context, args.tokenizer)
     seconds = round(time.perf_counter() - start, 1)
     publish(record(weight_bytes=size, seconds=seconds, device=device), args.report)
 
