@@ -15,12 +15,15 @@ import yaml
 from butler.benchmarks.registry import KINDS
 from butler.devices import gpu_present
 from butler.imports import code_of
+from butler.rerun import KEPT_CONFIG, rerun_command
+from butler.settings.run import read_settings
 from workflow_state import (
     CONFIG,
     ROOT,
     copy_state,
     demo_benchmarks,
     finish,
+    outputs_in,
     overlay,
     plan,
     stale,
@@ -74,6 +77,19 @@ def test_what_is_missing_of_a_finished_run_is_made_again(state, name):
     path = state / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert name in stale(state)
+
+
+def test_a_hint_of_ours_plans_the_named_artefact_by_the_configuration_of_the_run(tmp_path):
+    arguments = overlay(tmp_path, seed=7, variants=["fp16", "w4"], train={"max_steps": 20})
+    finish(tmp_path, *arguments)
+    settings = read_settings(CONFIG | yaml.safe_load((tmp_path / "overlay.yaml").read_text()))
+    kept = yaml.safe_dump(settings.model_dump(mode="json"), allow_unicode=True)
+    (tmp_path / KEPT_CONFIG).write_text(kept, encoding="utf-8")
+    plan(tmp_path, "--touch", "--forceall", *arguments, "all")
+    words = shlex.split(rerun_command(["results/ceval_w4.csv"], tmp_path))
+    assert words[0] == "snakemake"
+    made = outputs_in(plan(tmp_path, *words[1:-2], "--dry-run", *words[-2:]))
+    assert made == outputs_of_evaluation(["w4"], ["ceval"]) | REPORT
 
 
 def test_a_changed_learning_rate_leaves_corpus_and_base_alone(state):

@@ -23,6 +23,7 @@ from butler.files import atomic_open, spreadsheet_safe
 from butler.gpu import GpuMemory
 from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
+from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.cache import KINDS
 from butler.settings.judging_stage import EfficiencySettings
@@ -48,6 +49,7 @@ def main() -> None:
     args = parse_args()
     engine = resolve_engine(args.engine)
     variant = args.variant or args.workspace.resolve().name
+    check_unchanged(args.workspace)
     with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
         rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
     machine = machine_name(engine, args)
