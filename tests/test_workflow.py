@@ -113,11 +113,16 @@ def test_a_changed_awq_setting_remakes_the_w4_variants_only(state):
         {"build/awq", "build/workspace/w4", "results/checks/awq.json"}
         | {"results/checks/workspace_w4.json", "results/checks/w4kv8.json"}
         | {f"workspaces/{m}" for m in models}
-        | {f"results/efficiency_{m}.csv" for m in models}
+        | measurements(models)
         | outputs_of_evaluation(models, ["ceval", "recipe"])
         | REPORT
         | CONFIG_COPY
     )
+
+
+def measurements(models):
+    names = ("results/efficiency_{}.csv", "results/checks/efficiency_{}.json")
+    return {name.format(model) for name in names for model in models}
 
 
 def outputs_of_evaluation(models, benchmarks):
@@ -273,7 +278,7 @@ def test_a_changed_kv_setting_remakes_the_kv8_variants_only(state):
     assert found == (
         {f"workspaces/{m}" for m in models}
         | {f"results/checks/{m}.json" for m in models}
-        | {f"results/efficiency_{m}.csv" for m in models}
+        | measurements(models)
         | outputs_of_evaluation(models, ["ceval", "recipe"])
         | REPORT
         | CONFIG_COPY

@@ -99,19 +99,21 @@ def verify_manifest(folder: Path) -> int:
     return len(files)
 
 
-def check_unchanged(folder: Path) -> None:
+def check_unchanged(folder: Path) -> dict[str, str]:
     """Stop unless a folder holds the files that its stage made, and no other.
 
-    It says how long that took where it is worth a word.
+    It says how long that took where it is worth a word. Returns the manifest's SHA-256 by the
+    folder's path, for the check or table that the folder is now loaded for (butler/checks.py).
 
     Raises:
         ButlerError: as verify_manifest().
     """
-    started = time.monotonic()
+    started, digest = time.monotonic(), manifest_digest(folder)
     count = verify_manifest(folder)
     took = time.monotonic() - started
     if took > TOLD_FROM_S:
         say(f"verify {folder.name}", f"{count} files are as they were made ({took:.1f} s)")
+    return {folder.as_posix(): digest}
 
 
 def compare(folder: Path, found: Mapping[Path, str]) -> None:
