@@ -74,6 +74,7 @@ def workspace(tmp_path: Path) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     from butler.chat_template import ChatTemplate
+    from butler.manifest import write_manifest
 
     folder = tmp_path / "workspace"
     folder.mkdir()
@@ -86,4 +87,5 @@ def workspace(tmp_path: Path) -> Path:
         "chat_template": ChatTemplate.load("internlm2_chat").to_jinja(),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_manifest(folder)
     return folder

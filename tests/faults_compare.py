@@ -13,7 +13,7 @@ from pathlib import Path
 def _without_seconds(data: bytes) -> bytes:
     record = json.loads(data)
     kept = {name: value for name, value in record["measured"].items() if not name.endswith("_s")}
-    return json.dumps(record | {"measured": kept}).encode()
+    return json.dumps(record | {"measured": kept, "sha256": None}).encode()
 
 
 def _without_column(name: str) -> Callable[[bytes], bytes]:
@@ -55,6 +55,7 @@ VARYING: dict[str, Callable[[bytes], bytes]] = {
     "build/train/checkpoint/*": _tensors,
     "build/train/loss.csv": _without_column("tokens_per_second"),
     "results/checks/evaluation_*.json": _without_seconds,
+    "results/checks/efficiency_*.json": _decided,
     "results/efficiency_*.csv": _without_column("value"),
     "results/sha256.txt": _hashed_files,
     "results/decision.json": _decided,

@@ -4,12 +4,14 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import venv
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -113,6 +115,20 @@ def test_a_finished_training_whose_last_checkpoint_broke_goes_on_from_the_one_be
     with pytest.raises(ButlerError, match="start again, and it goes on from there"):
         train.finished_checkpoint(tmp_path)
     assert not (tmp_path / train.FINISHED).exists()
+
+
+def test_deepspeed_alone_needs_no_port_that_was_looked_up_before(tmp_path, monkeypatch):
+    # One that was free as the stage began was another job's once DeepSpeed was loaded.
+    distributed = pytest.importorskip("torch.distributed")
+    arguments = SimpleNamespace(deepspeed="deepspeed_zero2", threads=1, work=tmp_path)
+    given = train.environment(arguments, SimpleNamespace(world=1), on_gpu=False)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, given[name])
+    with socket.socket() as other:
+        other.bind(("", int(given["MASTER_PORT"])))
+        other.listen()
+        distributed.init_process_group("gloo")
+        distributed.destroy_process_group()
 
 
 def bare_venv(into):

@@ -1,6 +1,5 @@
-"""The list of hashes: that `sha256sum --check` agrees, and that a manifest is taken over."""
+"""The list of hashes: that `sha256sum --check` agrees, and that every file is really read."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -39,11 +38,12 @@ def test_sha256sum_agrees(folder: Path) -> None:
     assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 1
 
 
-def test_what_a_manifest_says_is_not_hashed_again(folder: Path) -> None:
-    manifest = folder / "made" / "manifest.json"
-    manifest.write_text(json.dumps({"w": {"bytes": 6, "sha256": "0" * 64}}))
-    assert hashed(folder, "made").returncode == 0
-    assert f"{'0' * 64}  made/w" in (folder / "sha256.txt").read_text()
+@pytest.mark.parametrize("name", ["w", "extra.py"])
+def test_a_folder_that_is_not_as_it_was_made_is_not_put_on_record(folder: Path, name: str) -> None:
+    (folder / "made" / name).write_text("another")
+    done = hashed(folder, "model", "made")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: made/{name} is ")
+    assert len(done.stderr.splitlines()) == 1 and not (folder / "sha256.txt").exists()
 
 
 def test_a_missing_artefact_is_one_sentence(folder: Path) -> None:

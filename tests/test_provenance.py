@@ -19,6 +19,7 @@ import provenance as scripts_provenance
 import verify as scripts_verify
 from butler.artefact_records import Roots, read_records, script_of
 from butler.errors import ButlerError, run_cli
+from butler.rerun import rerun_command
 from butler.settings.run import Settings, read_settings
 from butler.settings.training_stage import TrainSettings
 from butler.yaml_files import read_yaml
@@ -163,7 +164,10 @@ def test_each_damaged_artefact_is_named(finished: Path, damage, sentence: str) -
     assert done.stdout.startswith(sentence) and len(done.stdout.splitlines()) == 1
     assert done.stderr.startswith("error: 1 files are not as the run left them")
     artefact = MODEL if sentence.startswith(MODEL) else sentence.split()[0]
-    assert done.stderr.endswith(f"snakemake --cores 8 --forcerun {artefact} -- all\n")
+    if artefact == CONFIG:
+        assert f"{CONFIG} no longer tells it" in done.stderr
+    else:
+        assert done.stderr.endswith(f"make them again: {rerun_command([artefact], finished)}\n")
     intact = "results/sha256.txt"
     assert verify(finished, intact).returncode == 0
     assert verify(finished, f"./{intact}").returncode == 0
@@ -186,6 +190,30 @@ def test_changed_data_is_named_where_inputs_are_asked_for(finished: Path) -> Non
     assert done.returncode == 1 and f"{data} was changed" in done.stdout
 
 
+def test_an_environment_elsewhere_that_the_run_built_is_compared_with_its_inputs(
+    finished: Path,
+) -> None:
+    stamp = finished.parent / "tools" / "xtuner.json"
+    stamp.parent.mkdir()
+    stamp.write_text("{}")
+    config = yaml.safe_load((finished / CONFIG).read_text())
+    (finished / CONFIG).write_text(yaml.safe_dump(config | {"environments": str(stamp.parent)}))
+    hashed = run_script(finished, hash_artefacts, "--out", "results/sha256.txt", MODEL, CONFIG)
+    assert hashed.returncode == 0
+    record(finished, str(stamp), "environment", [])
+    record(finished, CONFIG, "run_config", [])
+    record(finished, MODEL, "base_model", [str(stamp)])
+    record(finished, "results/sha256.txt", "hashes", [MODEL, CONFIG])
+    assert provenance(finished).returncode == 0
+    done = verify(finished)
+    assert done.returncode == 0, done.stdout
+    assert verify(finished, "--inputs").returncode == 0
+    stamp.write_text("{ }")
+    done = verify(finished, "--inputs")
+    assert done.returncode == 1 and done.stdout == f"{stamp} was changed: its hash is another\n"
+    assert "snakemake" not in done.stderr
+
+
 def test_a_file_changed_after_its_rule_is_not_put_on_record(finished: Path) -> None:
     path = finished / TARGET
     path.write_text("a nicer report")
@@ -193,6 +221,7 @@ def test_a_file_changed_after_its_rule_is_not_put_on_record(finished: Path) -> N
     done = provenance(finished)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {TARGET} was changed after rule report made it")
+    assert done.stderr.endswith(f"{rerun_command([TARGET], finished)}\n")
     assert not (finished / "results/provenance.json").exists()
 
 

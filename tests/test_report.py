@@ -16,6 +16,8 @@ from unittest import mock
 
 import pytest
 
+from butler.checks import conclude
+
 REPORT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "report.py"
 VARIANTS = ("fp16", "kv8", "w4", "w4kv8")
 # share of questions right, weight bytes, KV bytes per token, decoding tokens per second
@@ -100,6 +102,15 @@ def write_efficiency(
     write_csv(folder / "results" / f"efficiency_{variant}.csv", header, lines)
 
 
+def write_checks(folder: Path) -> None:
+    """Write what the stages do of their tables, as these are now."""
+    for table in (folder / "results").glob("*.csv"):
+        details = folder / "evaluate" / table.stem / "details.jsonl"
+        name = table.stem if table.stem.startswith("efficiency_") else f"evaluation_{table.stem}"
+        wrote = [path for path in (table, details) if path.exists()]
+        conclude(folder / f"results/checks/{name}.json", name, True, "done", {}, {}, wrote)
+
+
 def make_stages(tmp_path: Path) -> Path:
     """Fill a folder with what all the stages leave, the numbers made up."""
     for variant, (share, *_) in MADE.items():
@@ -118,11 +129,10 @@ def make_stages(tmp_path: Path) -> Path:
     lengths = {"records": 1440, "median": 210.0, "p95": 390.0, "longest": 640, "max_length": 512,
                "cut": 7, "trained_share": 0.6, "tokens": {"0": 90, "600": 7}}  # fmt: skip
     (tmp_path / "lengths.json").write_text(json.dumps(lengths))
-    check = {"check": "merge", "passed": True, "sentence": "logits agree", "measured": {"d": 1e-4},
-             "limits": {"d": 0.02}}  # fmt: skip
-    (tmp_path / "merge.json").write_text(json.dumps(check))
+    conclude(tmp_path / "merge.json", "merge", True, "logits agree", {"d": 1e-4}, {"d": 0.02})
     (tmp_path / "config.yaml").write_text("seed: 42\ncorpus:\n  system: 厨师\n", encoding="utf-8")
     (tmp_path / "lmdeploy.lock").write_text("lmdeploy==0.7.3\ntorch==2.13.0\n")
+    write_checks(tmp_path)
     return tmp_path
 
 
@@ -156,9 +166,14 @@ def options_of(folder: Path) -> dict[str, str | list[str]]:
 
 
 def run(
-    folder: Path, more: Sequence[str] = (), **changes: str | list[str]
+    folder: Path, more: Sequence[str] = (), edited: bool = False, **changes: str | list[str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run the script on what `make_stages` left, with other options or more of them."""
+    """Run the script on what `make_stages` left, with other options or more of them.
+
+    The tables are those of their stages, unless they were `edited` since.
+    """
+    if not edited:
+        write_checks(folder)
     named = {name.replace("_", "-"): value for name, value in changes.items()}
     return report([*arguments_of(options_of(folder) | named), *more])
 
@@ -346,9 +361,7 @@ def test_model_folders_of_the_newest_lmdeploy_are_reported(stages: Path) -> None
         path.write_text(text, encoding="utf-8")
     names = ("training", "merge", "template", "awq")
     for name in names:
-        check = {"check": name, "passed": True, "sentence": f"{name} holds", "measured": {},
-                 "limits": {}}  # fmt: skip
-        (stages / f"{name}.json").write_text(json.dumps(check))
+        conclude(stages / f"{name}.json", name, True, f"{name} holds", {}, {})
     latest = stages / "lmdeploy-latest.lock"
     latest.write_text("lmdeploy==0.18.0 \\\n    --hash=sha256:00\n")
     of_torch = stages / "lmdeploy-latest.torch.lock"

@@ -4,12 +4,51 @@ from pathlib import Path
 
 import pytest
 
+from butler.checks import conclude
 from test_report import make_stages, run
 
 
 @pytest.fixture
 def stages(tmp_path: Path) -> Path:
     return make_stages(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("results/ceval_fp16.csv", "law,accuracy,", "law,accuracy,1"),
+        ("results/efficiency_kv8.csv", "weight_bytes,", "weight_bytes,1"),
+        ("evaluate/recipe_w4/details.jsonl", "w4的答案", "另一个答案"),
+        ("results/checks/evaluation_ceval_w4.json", '"passed": true', '"passed": 1'),
+        ("merge.json", "0.0001", "0.0002"),
+    ],
+)
+def test_what_was_edited_after_its_stage_is_not_reported(
+    stages: Path, path: str, old: str, new: str
+) -> None:
+    target = stages / path
+    text = target.read_text(encoding="utf-8")
+    assert old in text
+    target.write_text(text.replace(old, new, 1), encoding="utf-8")
+    done = run(stages, edited=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"{target} was changed after its stage wrote it; make it again: snake" in done.stderr
+    assert not (stages / "out").exists()
+
+
+def test_what_was_measured_of_another_folder_is_not_reported(stages: Path) -> None:
+    digests = {"old": "0" * 64, "new": "1" * 64}
+    check = stages / "efficiency_kv8.json"
+    of = {"workspaces/kv8": digests["old"]}
+    conclude(check, "efficiency_kv8", True, "measured", {}, {}, manifests=of)
+    listed = stages / "sha256.txt"
+    listed.write_text(f"{digests['old']}  workspaces/kv8/manifest.json\n")
+    options = ["--hashes", str(listed)]
+    assert run(stages, options, checks=str(check)).returncode == 0
+    listed.write_text(f"{digests['new']}  workspaces/kv8/manifest.json\n")
+    done = run(stages, options, checks=str(check))
+    assert done.returncode == 1
+    assert "efficiency_kv8.json is of another workspaces/kv8 than is there now" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ import pytest
 
 from butler.report_sections import charts
 from butler.schemes import VARIANTS
-from test_report import Page, arguments_of, options_of, report, write_efficiency, write_records
+from test_report import (
+    Page,
+    arguments_of,
+    options_of,
+    report,
+    write_checks,
+    write_efficiency,
+    write_records,
+)
 
 Ask = Callable[[str, int], Mapping[str, Any]]
 GROUPS = {
@@ -71,6 +79,7 @@ def make(folder: Path, variants: list[str], **benchmarks: tuple[str, Ask]) -> di
 
 def made(folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Run the report; return the decision and the page without the charts' library."""
+    write_checks(folder)
     done = report(arguments_of(options))
     assert done.returncode == 0, done.stderr
     html = (folder / "out" / "report.html").read_text(encoding="utf-8")
@@ -206,6 +215,7 @@ def test_a_report_too_large_says_what_to_do(tmp_path: Path) -> None:
         return graded(variant, number) | {"prediction": f"{variant} word" * 20_000}
 
     options = make(tmp_path, ["fp16", "w4"], cooking=("rougeL", long))
+    write_checks(tmp_path)
     done = report(arguments_of(options))
     assert done.returncode == 1 and not (tmp_path / "out").exists()
     assert "show fewer answers (report.answers is 20)" in done.stderr

@@ -15,12 +15,15 @@ import yaml
 from butler.benchmarks.registry import KINDS
 from butler.devices import gpu_present
 from butler.imports import code_of
+from butler.rerun import KEPT_CONFIG, rerun_command
+from butler.settings.run import read_settings
 from workflow_state import (
     CONFIG,
     ROOT,
     copy_state,
     demo_benchmarks,
     finish,
+    outputs_in,
     overlay,
     plan,
     snakemake,
@@ -81,6 +84,19 @@ def test_what_is_missing_of_a_finished_run_is_made_again(state, name):
     assert name in stale(state)
 
 
+def test_a_hint_of_ours_plans_the_named_artefact_by_the_configuration_of_the_run(tmp_path):
+    arguments = overlay(tmp_path, seed=7, variants=["fp16", "w4"], train={"max_steps": 20})
+    finish(tmp_path, *arguments)
+    settings = read_settings(CONFIG | yaml.safe_load((tmp_path / "overlay.yaml").read_text()))
+    kept = yaml.safe_dump(settings.model_dump(mode="json"), allow_unicode=True)
+    (tmp_path / KEPT_CONFIG).write_text(kept, encoding="utf-8")
+    plan(tmp_path, "--touch", "--forceall", *arguments, "all")
+    words = shlex.split(rerun_command(["results/ceval_w4.csv"], tmp_path))
+    assert words[0] == "snakemake"
+    made = outputs_in(plan(tmp_path, *words[1:-2], "--dry-run", *words[-2:]))
+    assert made == outputs_of_evaluation(["w4"], ["ceval"]) | REPORT
+
+
 def test_a_changed_learning_rate_leaves_corpus_and_base_alone(state):
     found = stale(state, *overlay(state, train={"learning_rate": 1e-4}))
     assert "build/train/checkpoint" in found
@@ -108,11 +124,16 @@ def test_a_changed_awq_setting_remakes_the_w4_variants_only(state):
         {"build/awq", "build/workspace/w4", "results/checks/awq.json"}
         | {"results/checks/workspace_w4.json", "results/checks/w4kv8.json"}
         | {f"workspaces/{m}" for m in models}
-        | {f"results/efficiency_{m}.csv" for m in models}
+        | measurements(models)
         | outputs_of_evaluation(models, ["ceval", "recipe"])
         | REPORT
         | CONFIG_COPY
     )
+
+
+def measurements(models):
+    names = ("results/efficiency_{}.csv", "results/checks/efficiency_{}.json")
+    return {name.format(model) for name in names for model in models}
 
 
 def outputs_of_evaluation(models, benchmarks):
@@ -268,7 +289,7 @@ def test_a_changed_kv_setting_remakes_the_kv8_variants_only(state):
     assert found == (
         {f"workspaces/{m}" for m in models}
         | {f"results/checks/{m}.json" for m in models}
-        | {f"results/efficiency_{m}.csv" for m in models}
+        | measurements(models)
         | outputs_of_evaluation(models, ["ceval", "recipe"])
         | REPORT
         | CONFIG_COPY

@@ -14,6 +14,8 @@ import torch
 import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from butler.manifest import write_manifest
+
 HEAD = 128
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] "
@@ -181,6 +183,7 @@ class Tiny:
             config["engine_config"] = plain | {"session_len": self.session_len} | engine_config
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         write_tokenizer(path, self.vocab)
+        write_manifest(path)
 
     def config(self) -> dict[str, dict[str, object]]:
         """Return what LMDeploy 0.7.3 writes to config.yaml for this model."""

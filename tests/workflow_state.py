@@ -86,7 +86,11 @@ def finish(folder: Path, *arguments: str) -> None:
 
 def stale(folder: Path, *arguments: str) -> set[str]:
     """Return the outputs that a run would make again."""
-    text = plan(folder, "--dry-run", *arguments, "all")
+    return outputs_in(plan(folder, "--dry-run", *arguments, "all"))
+
+
+def outputs_in(text: str) -> set[str]:
+    """Return the outputs that a dry run of this text would make."""
     lines = [line.strip() for line in text.splitlines()]
     made = [line.removeprefix("makes: ") for line in lines if line.startswith("makes: ")]
     return {name for line in made for name in line.split()}

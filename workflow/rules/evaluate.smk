@@ -4,7 +4,7 @@
 # from it, build/corpus/test.jsonl.
 # Makes build/benchmarks/{benchmark}.jsonl (the questions, read before the training),
 # results/{benchmark}_{variant}.csv (and the answers behind it in build/evaluate),
-# results/efficiency_{variant}.csv and the checks evaluation_*. On demand, by name:
+# results/efficiency_{variant}.csv and the checks evaluation_* and efficiency_*. On demand, by name:
 # results/{benchmark}_base-hf.csv, the base through its Hugging Face folder and no engine.
 
 
@@ -142,12 +142,13 @@ rule efficiency:
         workspace="workspaces/{variant}",
         checks=lambda w: checks(w.variant),
     output:
-        report(
+        table=report(
             "results/efficiency_{variant}.csv",
             caption="../report/efficiency.rst",
             category="Efficiency",
             labels={"variant": "{variant}"},
         ),
+        check="results/checks/efficiency_{variant}.json",
     log:
         "logs/efficiency_{variant}.log",
     benchmark:
@@ -168,4 +169,4 @@ rule efficiency:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--variant {wildcards.variant} --engine {params.engine} --tp {params.tp} "
         "--settings {params.settings:q} {params.remote_code} --threads 2 "
-        "--out {output} > {log} 2>&1"
+        "--out {output.table} --check {output.check} > {log} 2>&1"

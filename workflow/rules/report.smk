@@ -18,6 +18,7 @@ CHECKS = sorted(
             variant=MODELS,
         )
     )
+    | set(expand("results/checks/efficiency_{variant}.json", variant=settings.variants))
 )
 LOCKS = [lock for tool in TOOLS for lock in locks(tool)]
 SCORES = expand("results/{benchmark}_{variant}.csv", benchmark=BENCHMARKS, variant=MODELS)

@@ -20,6 +20,7 @@ from butler.chat_template import ChatTemplate, trained_system
 from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import is_workspace
+from butler.manifest import check_unchanged
 from butler.reference.sampling import SamplingParams
 
 RECIPE = "recipe"
@@ -79,6 +80,7 @@ def open_model(args: argparse.Namespace) -> Model:
                     f"--{name} is for model folders; the weights of workspace {args.folder} are "
                     "used as they are"
                 )
+        check_unchanged(args.folder)
         from butler.reference.generate import Engine
         from butler.reference.threads import set_fastest_threads
 
@@ -97,6 +99,7 @@ def open_model(args: argparse.Namespace) -> Model:
     try:
         from butler.serve.hf_model import HfModel
 
+        check_unchanged(args.folder)
         return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
     except ModuleNotFoundError as error:
         raise ButlerError(

@@ -1,16 +1,15 @@
 """Write the SHA-256 of every artefact of a run, in the form that `sha256sum --check` takes.
 
-A folder with a manifest.json is read from it: the stage that made the folder hashed its files.
+Every file is read. A folder with a manifest.json must hold just the files that its stage made.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from butler.artefact_records import files_of
+from butler.artefact_records import digests
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
-from butler.manifest import NAME, hashes
+from butler.manifest import NAME, compare, files_of
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -22,23 +21,20 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Hash what has no hash yet and write the list, sorted by path."""
+    """Hash all files, compare them with the manifests and write the list, sorted by path."""
     arguments = parse_arguments()
-    known: dict[Path, str] = {}
-    unknown: list[Path] = []
+    files: dict[Path, list[Path]] = {}
     for path in arguments.paths:
         if not path.exists():
             raise ButlerError(f"{path} is missing; run its stage first")
+        files[path] = files_of(path)
+    found = digests("hashes", (file for own in files.values() for file in own))
+    for path, own in files.items():
         if (path / NAME).is_file():
-            entries = json.loads((path / NAME).read_text(encoding="utf-8"))
-            known |= {path / name: entry["sha256"] for name, entry in entries.items()}
-            unknown.append(path / NAME)
-        else:
-            unknown += files_of(path)
-    known |= dict(zip(unknown, hashes(unknown), strict=True))
-    lines = [f"{known[path]}  {path.as_posix()}\n" for path in sorted(known)]
+            compare(path, {file: found[file] for file in own})
+    lines = [f"{found[path]}  {path.as_posix()}\n" for path in sorted(found)]
     atomic_write_text(arguments.out, "".join(lines))
-    print(f"{len(lines)} files, {len(unknown)} of them hashed now")
+    print(f"{len(lines)} files")
 
 
 if __name__ == "__main__":

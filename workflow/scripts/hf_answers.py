@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from butler.errors import ButlerError, run_cli
+from butler.manifest import check_unchanged
 
 TOGETHER = 8  # chats that are answered at a time
 
@@ -29,6 +30,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Answer until the input ends."""
     arguments = parse_arguments()
+    check_unchanged(arguments.model)
     # What a model's own code prints is no answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     model = FolderModel(arguments.model, arguments.trust_remote_code)

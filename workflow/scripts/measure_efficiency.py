@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from butler.checks import conclude
 from butler.devices import cpu_name, resolve_engine
 from butler.efficiency.figures import check_session
 from butler.errors import ButlerError, run_cli
@@ -23,6 +24,7 @@ from butler.files import atomic_open, spreadsheet_safe
 from butler.gpu import GpuMemory
 from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
+from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.cache import KINDS
 from butler.settings.judging_stage import EfficiencySettings
@@ -48,6 +50,7 @@ def main() -> None:
     args = parse_args()
     engine = resolve_engine(args.engine)
     variant = args.variant or args.workspace.resolve().name
+    manifests = check_unchanged(args.workspace)
     with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
         rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
     machine = machine_name(engine, args)
@@ -56,6 +59,11 @@ def main() -> None:
         writer.writerow(COLUMNS)
         name = spreadsheet_safe(variant)
         writer.writerows((name, *row, engine, machine) for row in rows)
+    if args.check:
+        sentence = f"{len(rows)} figures of {args.workspace} in {engine}, on {machine}"
+        figures = {metric: value for metric, value, _ in rows}
+        name = f"efficiency_{variant}"
+        conclude(args.check, name, True, sentence, figures, {}, [args.out], manifests)
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,6 +71,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--check", type=Path, help="JSON to write of what was measured")
     parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
     parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from butler.artefact_records import Roots, digests, files_of, read_records, script_of, trace
+from butler.artefact_records import Roots, digests, read_records, script_of, trace
 from butler.errors import run_cli
 from butler.files import atomic_write_json
-from butler.manifest import hashes
+from butler.manifest import files_of, hashes
 from butler.report_sections import run_section as run
 from butler.yaml_files import read_yaml
 
@@ -42,7 +42,7 @@ def main() -> None:
     outputs, sources = trace([*arguments.targets, str(arguments.hashes)], records, Path())
     files = {name: files_of(Path(name)) for name in [*outputs, *sources]}
     listed = {Path(one.path): one.sha256 for one in run.read_hashes(arguments.hashes)}
-    known = digests({file for found in files.values() for file in found}, listed)
+    known = digests("provenance", (one for found in files.values() for one in found), listed)
     artefacts = {
         roots.label(name): artefact(name, records[name], files[name], known, roots)
         for name in outputs

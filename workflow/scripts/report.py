@@ -18,11 +18,11 @@ from butler.report_sections.cut_answers import cut_remarks
 from butler.report_sections.decision_section import decision_section
 from butler.report_sections.findings import Findings, read_findings
 from butler.report_sections.html_page import ReportPage, render
-from butler.report_sections.run_section import run_section
+from butler.report_sections.run_section import read_hashes, run_section
 from butler.report_sections.speed_section import speed_section
 from butler.report_sections.summary import Capacity, summary
 from butler.report_sections.training_section import training_section
-from butler.results import read_check, read_json, read_loss
+from butler.results import check_same_folders, read_check, read_json, read_loss
 from butler.schemes import VARIANTS
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
@@ -74,6 +74,9 @@ def main() -> None:
             *cut_remarks(findings, rule.max_loss),
         ],
     )
+    if arguments.hashes:
+        listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
+        check_same_folders(map(read_check, arguments.checks), listed)
     capacity = Capacity(arguments.cards, arguments.chat_tokens)
     table = summary(decision, findings, capacity)
     page = render(sections(arguments, decision, findings, capacity))

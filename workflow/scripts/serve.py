@@ -24,6 +24,7 @@ from butler.lmdeploy import guards
 from butler.lmdeploy.commands import Request, command, environment
 from butler.lmdeploy.release import FACES, check_installed, installed_version
 from butler.lmdeploy.served_folder import is_workspace, read_folder
+from butler.manifest import check_unchanged
 from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
 from butler.reference.workspace_reader import Workspace
@@ -121,6 +122,7 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
                 f"({workspace.session_len}); raise workspace.session_len"
             )
         workspace.session_len = args.session_len
+    check_unchanged(args.workspace)
     return workspace
 
 
@@ -194,6 +196,7 @@ def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[st
     )
     words = command(folder, request)
     guards.check_machine(folder, tp, session_len)
+    check_unchanged(args.workspace)
     return words
 
 

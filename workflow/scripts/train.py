@@ -27,7 +27,7 @@ from butler.tools import run_tool, tool_environment
 from butler.training_log import check_finite, read_log, training_status
 from butler.xtuner import FINISHED
 from butler.xtuner.configuration import check_rendered
-from butler.xtuner.launch import free_port, launch
+from butler.xtuner.launch import launch
 from butler.xtuner.memory import GIB, BatchPlan, free_memory, require_gpus
 
 FINGERPRINT = "fingerprint"
@@ -156,7 +156,8 @@ def environment(args: argparse.Namespace, plan: BatchPlan, on_gpu: bool) -> dict
     if args.deepspeed and plan.world == 1:
         # DeepSpeed takes part in a process group even when alone.
         extra |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-        extra["MASTER_PORT"] = str(free_port())
+        # The system picks it as the store opens: one looked up before may be taken by then.
+        extra["MASTER_PORT"] = "0"
     if on_gpu:
         # How many positions carry labels differs from batch to batch: fixed segments fragment.
         extra["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"

@@ -17,7 +17,7 @@ from butler.lmdeploy.release import RELEASES, quant_policy
 from butler.lmdeploy.served_folder import write_record
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS
 from butler.manifest import NAME as MANIFEST
-from butler.manifest import verify_manifest, write_manifest
+from butler.manifest import check_unchanged, write_manifest
 from butler.schemes import KV_CACHES
 
 
@@ -82,10 +82,12 @@ def main() -> None:
     sources = [path for path in (args.workspace, args.model, args.kv_parameters) if path]
     if args.out.resolve() in [path.resolve() for path in sources]:
         raise ButlerError(f"--out {args.out} is what the variant is made of; name another folder")
-    if args.workspace:
-        verify_manifest(args.workspace)
+    source = args.workspace or args.model
+    # LMDeploy's own AWQ folder has none.
+    if args.workspace or (source / MANIFEST).is_file():
+        check_unchanged(source)
     with atomic_dir(args.out) as folder:
-        link_tree(args.workspace or args.model, folder)
+        link_tree(source, folder)
         if args.workspace:
             if args.kv_parameters:
                 link_tree(args.kv_parameters, folder / WEIGHTS)

@@ -7,13 +7,14 @@ each that is not.
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from butler.artefact_records import Roots, digests, files_of
+from butler.artefact_records import Roots, digests
 from butler.errors import ButlerError, run_cli
+from butler.manifest import files_of
+from butler.rerun import KEPT_CONFIG, rerun_command
 from butler.yaml_files import read_yaml
 
 
@@ -37,18 +38,32 @@ def main() -> None:
     # The run's own files need no configuration to be found, and it may be what was damaged.
     roots = roots_of(run, found) if arguments.inputs else Roots(run, {})
     expected = {label: dict(files_in(roots.path(label), entry)) for label, entry in entries.items()}
-    there = digests(path for own in expected.values() for path in own if path.is_file())
+    there = digests("verify", (path for own in expected.values() for path in own if path.is_file()))
     faults = {label: faults_of(roots.path(label), expected[label], there, run) for label in entries}
     lines = [line for own in faults.values() for line in own]
     print("".join(f"{line}\n" for line in lines), end="")
     if lines:
-        again = " ".join(quote(label) for label, own in faults.items() if own and ":" not in label)
+        told = f"{len(lines)} files are not as the run left them"
         raise ButlerError(
-            f"{len(lines)} files are not as the run left them; get them from where the run was made"
-            + (f", or make them again: snakemake --cores 8 --forcerun {again} -- all" * bool(again))
+            f"{told}; {_way_out(own(label for label in faults if faults[label]), run)}"
         )
     files = sum(map(len, expected.values()))
     print(f"all {files} files of {len(entries)} artefacts are as they were made")
+
+
+def own(labels: Iterable[str]) -> list[str]:
+    """Return the labels that tell a path in the run's folder: other roots are named before it."""
+    return [label for label in labels if ":" not in label]
+
+
+def _way_out(damaged: list[str], run: Path) -> str:
+    """Return what to do about damaged artefacts of the run."""
+    there = "get them from where the run was made"
+    if not damaged:
+        return there
+    if KEPT_CONFIG in damaged:
+        return f"{there}, or give the command of the run again: {KEPT_CONFIG} no longer tells it"
+    return f"{there}, or make them again: {rerun_command(damaged, run)}"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -58,7 +73,7 @@ def read(path: Path) -> dict[str, Any]:
         ButlerError: if the file is not one.
     """
     if not path.is_file():
-        raise ButlerError(f"{path} is missing; `snakemake --cores 8 all` makes it")
+        raise ButlerError(f"{path} is missing; a run makes it last of all: give its command again")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         entries = [*found["artefacts"].values(), *found["sources"].values()]
@@ -78,7 +93,10 @@ def selected(found: dict[str, Any], only: list[str], inputs: bool) -> dict[str, 
     Raises:
         ButlerError: if a wanted one is not on record.
     """
-    entries = found["artefacts"] | (found["sources"] if inputs else {})
+    entries = found["artefacts"] | found["sources"]
+    if not inputs:
+        # Environments elsewhere are inputs, too, also where the run itself built them.
+        entries = {label: found["artefacts"][label] for label in own(found["artefacts"])}
     if not only:
         return entries
     chosen: dict[str, Any] = {}

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from butler.errors import ButlerError
-from butler.manifest import hashes
+from butler.manifest import hashes_told
+from butler.rerun import REPOSITORY, rerun_command
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 MADE = ("build/", "results/", "workspaces/")  # where a run's own outputs lie
 CLOCK = 0.01  # s between a file's time and the record of it; more is a later change
 
@@ -114,7 +114,7 @@ def trace(
         elif path.startswith(MADE):
             raise ButlerError(
                 f"Snakemake has no record of how {path} was made; make it again: "
-                f"snakemake --cores 8 --forcerun {path} -- all"
+                f"{rerun_command([path], run)}"
             )
         else:
             sources.add(path)
@@ -130,25 +130,22 @@ def _as_left(name: str, record: Mapping[str, Any], run: Path) -> None:
     if path.is_file() and path.stat().st_mtime - record["endtime"] > CLOCK:
         raise ButlerError(
             f"{name} was changed after rule {record['rule']} made it; make it again: "
-            f"snakemake --cores 8 --forcerun {name} -- all"
+            f"{rerun_command([name], run)}"
         )
 
 
-def files_of(path: Path) -> list[Path]:
-    """Return the file, or the files below a folder but hidden ones, which are Snakemake's."""
-    if path.is_file():
-        return [path]
-    found = (file for file in path.rglob("*") if file.is_file())
-    return sorted(file for file in found if not file.name.startswith("."))
+def digests(
+    stage: str, files: Iterable[Path], known: Mapping[Path, str] | None = None
+) -> dict[Path, str]:
+    """Return the SHA-256 of each file; hard links of one file are read once, `known` ones never.
 
-
-def digests(files: Iterable[Path], known: Mapping[Path, str] | None = None) -> dict[Path, str]:
-    """Return the SHA-256 of each file; hard links of one file are read once, `known` ones never."""
+    `stage` begins the lines that say how far it is.
+    """
     files = list(files)
     identity = {file: (file.stat().st_dev, file.stat().st_ino) for file in files}
     done = {identity[file]: digest for file, digest in (known or {}).items() if file in identity}
     first = {key: file for file, key in identity.items() if key not in done}
-    done |= dict(zip(first, hashes(list(first.values())), strict=True))
+    done |= dict(zip(first, hashes_told(stage, list(first.values())), strict=True))
     return {file: done[key] for file, key in identity.items()}
 
 

@@ -1,7 +1,7 @@
 """Reading what the stages left, for the report; every gap is one sentence."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import mean
@@ -10,8 +10,12 @@ from typing import Any
 import pandas as pd
 
 from butler.benchmarks.opencompass.proof import AVERAGE, COLUMNS, FINISHES, cut_share
+from butler.checks import SEAL, seal
 from butler.efficiency.figures import THROUGHPUT, chats_on_card
 from butler.errors import ButlerError
+from butler.manifest import NAME as MANIFEST
+from butler.manifest import sha256_of
+from butler.rerun import rerun_command
 
 EFFICIENCY_METRICS = (
     "weight_bytes",
@@ -117,23 +121,31 @@ class Efficiency:
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a check found: figures in `measured`, how much is allowed in `limits`."""
+    """What a check found: figures in `measured`, how much is allowed in `limits`.
+
+    `wrote` has the SHA-256 of the tables written with it by their names, `manifests` that of the
+    manifest of each folder that was loaded for it, by the folder's path.
+    """
 
     check: str
     passed: bool
     sentence: str
     measured: Mapping[str, Any]
     limits: Mapping[str, Any]
+    wrote: Mapping[str, str]
+    manifests: Mapping[str, str]
 
 
 def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: str) -> Evaluation:
     """Read `{benchmark}_{variant}.csv` and its details.jsonl.
 
     Raises:
-        ButlerError: if a file, a column, the average row or a detail is missing or broken, or they
-            are of another evaluation.
+        ButlerError: if a file, a column, the average row or a detail is missing or broken, they
+            are of another evaluation, or a file was edited since.
     """
     path = results / f"{benchmark}_{variant}.csv"
+    details_path = evaluations / f"{benchmark}_{variant}" / "details.jsonl"
+    check_written(_check_of(results, f"evaluation_{benchmark}_{variant}"), path, details_path)
     again = f"evaluate {variant} again"
     table = _csv(path, COLUMNS)
     for column, name in (("benchmark", benchmark), ("variant", variant)):
@@ -149,7 +161,6 @@ def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: s
         raise ButlerError(f"{path}: {twice.iloc[0]} comes twice; {again}")
     if (table["dataset"] == AVERAGE).sum() != 1:
         raise ButlerError(f"{path} has not one average row; {again}")
-    details_path = evaluations / f"{benchmark}_{variant}" / "details.jsonl"
     evaluation = Evaluation(benchmark, variant, table, _details(details_path, again))
     asked = int(table.loc[table["dataset"] == AVERAGE, "questions"].iloc[0])
     if evaluation.questions != asked:
@@ -218,9 +229,10 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
     """Read `efficiency_{variant}.csv`.
 
     Raises:
-        ButlerError: if the file or a metric is missing or not a number.
+        ButlerError: if the file or a metric is missing or not a number, or was edited.
     """
     path = results / f"efficiency_{variant}.csv"
+    check_written(_check_of(results, f"efficiency_{variant}"), path)
     table = _csv(path, ("variant", "metric", "value", "unit", "engine", "machine"))
     found = dict(zip(table["metric"], pd.to_numeric(table["value"], errors="coerce"), strict=True))
     if others := sorted(set(table["variant"].astype(str)) - {variant}):
@@ -263,13 +275,62 @@ def read_check(path: Path) -> CheckOutcome:
     """Read the outcome of a check, as butler/checks.py writes it.
 
     Raises:
-        ButlerError: if the file is missing or is none.
+        ButlerError: if the file is missing, is none or was edited.
     """
     found = read_json(path)
     keys = [field.name for field in fields(CheckOutcome)]
-    if missing := [key for key in keys if key not in found]:
-        raise ButlerError(f"{path} is no outcome of a check, it lacks {missing[0]}; make it again")
+    if missing := [key for key in (*keys, SEAL) if key not in found]:
+        raise ButlerError(
+            f"{path} is no outcome of a check, it lacks {missing[0]}; make it again: "
+            f"{rerun_command([str(path)])}"
+        )
+    if found[SEAL] != seal(found):
+        raise _edited(path)
     return CheckOutcome(**{key: found[key] for key in keys})
+
+
+def check_written(check: Path, *files: Path) -> None:
+    """Stop unless files are as the stage left them that wrote them with `check`.
+
+    Raises:
+        ButlerError: naming the first that is not, or the check itself.
+    """
+    if missing := [file for file in files if not file.exists()]:
+        raise ButlerError(f"{missing[0]} is missing; run its stage first")
+    wrote = read_check(check).wrote
+    for file in files:
+        if wrote.get(file.name) != sha256_of(file):
+            raise _edited(file)
+
+
+def check_same_folders(checks: Iterable[CheckOutcome], listed: Mapping[str, str]) -> None:
+    """Stop unless every check is of the folders that are there now.
+
+    Args:
+        checks: outcomes, those of evaluations and measurements among them.
+        listed: SHA-256 of the run's files by path.
+
+    Raises:
+        ButlerError: naming the check and the folder.
+    """
+    for check in checks:
+        for folder, digest in check.manifests.items():
+            if listed.get(f"{folder}/{MANIFEST}", digest) != digest:
+                path = f"results/checks/{check.check}.json"
+                raise ButlerError(
+                    f"{path} is of another {folder} than is there now; make it again: "
+                    f"{rerun_command([path])}"
+                )
+
+
+def _check_of(results: Path, name: str) -> Path:
+    return results / "checks" / f"{name}.json"
+
+
+def _edited(path: Path) -> ButlerError:
+    return ButlerError(
+        f"{path} was changed after its stage wrote it; make it again: {rerun_command([str(path)])}"
+    )
 
 
 def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
