@@ -1,8 +1,8 @@
-"""Reading the tensors of a Hugging Face model folder one at a time, and running the model."""
+"""Reading the tensors of a Hugging Face model folder one at a time, and what goes with them."""
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,17 +125,3 @@ def keep_old_cache(folder: Path) -> None:
     family = family_of(read_config(folder), str(folder / "config.json"))
     if family.old_cache and not hasattr(DynamicCache, "get_max_length"):
         DynamicCache.get_max_length = lambda self: None  # no bound, as it always said
-
-
-def model_nll(model: Any, sequences: Iterable[Sequence[int]]) -> list[float]:
-    """Return the mean negative log-likelihood per token, in nats, of each sequence (1..n-1)."""
-    import torch
-    import torch.nn.functional as functional
-
-    found = []
-    with torch.inference_mode():
-        for tokens in sequences:
-            ids = torch.tensor([list(tokens)])
-            logits = model(input_ids=ids, use_cache=False).logits[0].float()
-            found.append(float(functional.cross_entropy(logits[:-1], ids[0, 1:])))
-    return found

@@ -16,9 +16,11 @@ from butler.hf_folder import ModelTensors, keep_old_cache, read_config
 if TYPE_CHECKING:
     import torch
 
-# Padded positions in a batch. Each batch reads all the weights anew, so few batches are better.
+# A batch: padded positions, and attention scores of a layer over its sequences and heads. Each batch
+# reads all the weights anew, so few are better; where there is room, a batch is so many times that.
 TOKENS = 8192
-SCORES = 2**27  # attention scores of a layer, over a batch's sequences and heads
+SCORES = 2**27
+BATCH_BYTES = 2**32  # what it takes at most: scores as made, masked, weighed; an MLP's three products
 LOGITS = 2**25  # logits at a time
 
 
@@ -84,7 +86,8 @@ def likelihoods(
     decoder, head = _without_weights(folder, tensors, device)
     found = {}
     with torch.inference_mode():
-        for batch in batches([len(tokens) for tokens in sequences], read_config(folder)):
+        lengths = [len(tokens) for tokens in sequences]
+        for batch in batches(lengths, read_config(folder), _room(device)):
             rows = [torch.tensor(list(sequences[index])) for index in batch]
             # Without a mask: no token sees what pads the end of its sequence.
             ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
@@ -137,13 +140,27 @@ def _without_weights(folder: Path, tensors: Weights, device: str) -> tuple[Any, 
     return decoder, head
 
 
-def batches(lengths: Sequence[int], config: Mapping[str, Any]) -> Iterator[list[int]]:
-    """Yield the indices of sequences that are computed together, the longest first."""
+def _room(device: str) -> int:
+    """Return how many batches of BATCH_BYTES fit half of a GPU's free memory; on a host it is one."""
+    import torch
+
+    if device == "cpu":
+        return 1
+    return max(1, torch.cuda.mem_get_info()[0] // 2 // BATCH_BYTES)
+
+
+def batches(
+    lengths: Sequence[int], config: Mapping[str, Any], room: int = 1
+) -> Iterator[list[int]]:
+    """Yield the indices of sequences that are computed together, the longest first.
+
+    `room`: how many times TOKENS and SCORES a batch may have.
+    """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     while order:
         longest = max(1, lengths[order[0]])
         scores = longest**2 * config["num_attention_heads"]
-        size = max(1, min(TOKENS // longest, SCORES // scores))
+        size = max(1, min(room * TOKENS // longest, room * SCORES // scores))
         yield order[:size]
         del order[:size]
 
