@@ -16,11 +16,11 @@ from butler.hf_folder import ModelTensors, keep_old_cache, read_config
 if TYPE_CHECKING:
     import torch
 
-# A batch: padded positions, and attention scores of a layer over its sequences and heads. Each batch
-# reads all the weights anew, so few are better; where there is room, a batch is so many times that.
+# A batch: padded positions, and attention scores of a layer over its sequences and heads. Each
+# reads all the weights anew, so few are better: where there is room, it is so many times that.
 TOKENS = 8192
 SCORES = 2**27
-BATCH_BYTES = 2**32  # what it takes at most: scores as made, masked, weighed; an MLP's three products
+BATCH_BYTES = 2**32  # what it takes at most: scores four times, an MLP's three products
 LOGITS = 2**25  # logits at a time
 
 
@@ -141,7 +141,7 @@ def _without_weights(folder: Path, tensors: Weights, device: str) -> tuple[Any, 
 
 
 def _room(device: str) -> int:
-    """Return how many batches of BATCH_BYTES fit half of a GPU's free memory; on a host it is one."""
+    """Return how many BATCH_BYTES fit in half of a GPU's free memory; on a host it is one."""
     import torch
 
     if device == "cpu":
