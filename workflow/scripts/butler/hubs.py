@@ -125,7 +125,7 @@ class HuggingFaceHub:
             ) from error
         except errors.RepositoryNotFoundError as error:
             raise _no_model(hub, self.model, "HF_TOKEN") from error
-        except errors.HfHubHTTPError as error:
+        except (errors.HfHubHTTPError, RuntimeError) as error:  # the latter is hf_xet's
             raise _failed(hub, self.model, error) from error
         except (RequestException, ConnectionError, errors.LocalEntryNotFoundError) as error:
             raise _unreachable(hub, self.model, "HF_ENDPOINT", error) from error
@@ -171,7 +171,10 @@ class ModelScopeHub:
     def fetch(self, files: Iterable[HubFile]) -> Path:
         """Download files that are not there yet; return the folder that holds them."""
         wanted = list(files)
-        listed = [{"Path": one.name, "Size": one.bytes, "Sha256": one.sha256} for one in wanted]
+        # 0 is an unknown size too.
+        listed = [
+            {"Path": one.name, "Size": one.bytes or None, "Sha256": one.sha256} for one in wanted
+        ]
         with _fetching(self.model, wanted, self._config.cache_dir / "models"), self._told():
             return self._api.download_repo(
                 self.model, "model", revision=self.revision, file_list=listed
@@ -268,7 +271,8 @@ def _broken_off(error: Exception) -> bool:
     if isinstance(error, LocalEntryNotFoundError):  # it did not begin
         return False
     cut = "Consistency check failed" in str(error)
-    return cut or isinstance(error, NoConnection | Timeout | ChunkedEncodingError)
+    # hf_xet, which fetches large files where the hub offers it, has RuntimeError for all.
+    return cut or isinstance(error, NoConnection | Timeout | ChunkedEncodingError | RuntimeError)
 
 
 def _reason(error: BaseException) -> str:
