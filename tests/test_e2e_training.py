@@ -128,7 +128,8 @@ def test_a_killed_training_resumes_to_the_same_adapter(base, data, deepspeed, re
     if deepspeed is None:
         undisturbed = request.getfixturevalue("undisturbed")
     else:
-        assert train(tmp_path / "whole", base, data, deepspeed=deepspeed).returncode == 0
+        done = train(tmp_path / "whole", base, data, deepspeed=deepspeed)
+        assert done.returncode == 0, done.stderr[-3000:]
         undisturbed = adapter_of(tmp_path / "whole")
     folder = tmp_path / "run"
     kill_after_a_checkpoint(folder, base, data, deepspeed=deepspeed)

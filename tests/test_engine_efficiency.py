@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch")
 
 import measure_efficiency
 from butler.errors import ButlerError
+from butler.manifest import manifest_digest
+from butler.results import check_written, read_check
 from measure_efficiency import Timing, speeds
 
 METRICS = {
@@ -41,7 +43,8 @@ def test_one_row_per_metric_with_real_sizes(
     tiny = Tiny(layers=3, w4=True)
     workspace = tiny.build(tmp_path / name, quant_policy=policy)
     out = tmp_path / "efficiency.csv"
-    line = [sys.executable, *command(workspace, out)]
+    check = tmp_path / "check.json"
+    line = [sys.executable, *command(workspace, out, "--check", str(check))]
     result = subprocess.run(line, check=False, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(out.open()))
@@ -52,6 +55,10 @@ def test_one_row_per_metric_with_real_sizes(
     assert values["kv_bytes_per_token"] == 3 * 2 * tiny.kv_heads * vector
     assert values["peak_memory_bytes"] > 50e6
     assert all(value > 0 for value in values.values())
+    found = read_check(check)
+    assert found.check == f"efficiency_{name}" and found.measured == values
+    assert found.manifests == {str(workspace): manifest_digest(workspace)}
+    check_written(check, out)
 
 
 @pytest.mark.parametrize(

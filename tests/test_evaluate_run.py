@@ -131,6 +131,27 @@ def test_a_broken_opencompass_is_told_while_the_server_still_starts(
     assert not alive(int(pid.read_text()))
 
 
+@pytest.mark.parametrize("kind", ["workspace", "model"])
+def test_a_folder_with_a_flipped_bit_is_not_evaluated(
+    kind: str, tmp_path: Path, server_python: Path, workspace: Path
+) -> None:
+    # It once gave 2.00 instead of 93.00, "passed", and a report that praised the variants.
+    path = workspace / "tokenizer.json"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    (tmp_path / "out.csv").write_text("old")
+    words = command(tmp_path, server_python, workspace, RECIPE, recipes(tmp_path))
+    if kind == "model":
+        words[words.index("--workspace")] = "--model"
+        words[words.index("--server-python")] = "--transformers-python"
+    done = run(words)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"{path} is not the file that was made" in done.stderr
+    assert not (tmp_path / "out.csv").exists() and not (tmp_path / "work").exists()
+    assert json.loads((tmp_path / "check.json").read_text())["passed"] is False
+
+
 def test_missing_environment_is_one_sentence(
     tmp_path: Path, workspace: Path, server_python: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Processes that we started do not stay behind."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from butler.process import stop
+from workflow_state import ROOT
+
+SCRIPTS = ROOT / "workflow" / "scripts"
 
 DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 READY = "print('ready', flush=True); time.sleep(60)"
@@ -67,3 +71,23 @@ def test_a_process_that_has_ended_keeps_its_code():
     process.wait()
     stop(process)
     assert process.returncode == 3
+
+
+# SIGTERM reaches us while Python forks, where what a handler raises is dropped.
+TERMINATED_IN_A_FORK = """
+import os, signal, sys
+from pathlib import Path
+from butler.process import running_process
+
+signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGTERM))
+with running_process(["sleep", "60"], Path(os.devnull), dict(os.environ)) as process:
+    print("not told", flush=True)
+    process.wait()
+"""
+
+
+def test_a_signal_while_a_process_is_started_ends_us_and_it():
+    command = [sys.executable, "-c", TERMINATED_IN_A_FORK]
+    done = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 128 + signal.SIGTERM and done.stdout == "", done.stderr

@@ -7,6 +7,8 @@ with what LMDeploy renders from the workspace's chat_template.json.
 
 import argparse
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import run_cli
 from butler.lmdeploy.on_cpu import without_cuda
+from butler.progress import counted, progress
 
 IGNORED = -100
 
@@ -43,7 +46,7 @@ def differences(workspace: Path, records: list[dict[str, Any]]) -> tuple[int, li
     without_cuda()
     tokenizer = ChatTokenizer(workspace, trust_remote_code=True)
     compared, found = 0, []
-    for number, record in enumerate(records, start=1):
+    for number, record in enumerate(_told(records), start=1):
         messages = messages_of(record)
         trained, served = training_prompt(record), tokenizer.encode_chat(messages)
         if trained is None:
@@ -56,6 +59,15 @@ def differences(workspace: Path, records: list[dict[str, Any]]) -> tuple[int, li
         # Benchmarks ask without a system turn; LMDeploy likes to add one.
         found += _lmdeploy_difference(workspace, tokenizer, messages[-1:])
     return compared, found
+
+
+def _told(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the records, and say now and then how many are compared."""
+    done, started = 0, time.monotonic()
+    with progress("check_template", lambda: counted(done, len(records), "prompts", started)):
+        for record in records:
+            yield record
+            done += 1
 
 
 def _lmdeploy_difference(

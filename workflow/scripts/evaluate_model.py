@@ -24,7 +24,7 @@ from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text
-from butler.manifest import check_unchanged, manifest_digest
+from butler.manifest import check_unchanged
 from butler.process import last_lines, running_process
 from butler.progress import counted, progress
 from butler.serve.model_server import RunningServer, ServerPlan, StartingServer, starting_server
@@ -80,7 +80,8 @@ def main() -> None:
     limits = {"max_blank_share": arguments.max_blank_share}
     try:
         _check_folders(arguments)
-        manifests = _manifests(arguments)
+        # Here too, though the server does it: OpenCompass reads the tokenizer beside it.
+        manifests = check_unchanged(arguments.workspace or arguments.model)
         sheet = read_sheet(arguments.questions, settings.name)
         work = arguments.work_dir.resolve()
         measured = evaluate(sheet, arguments, work)
@@ -125,14 +126,6 @@ def _check_folders(arguments: argparse.Namespace) -> None:
     for each in (python, arguments.opencompass_python):
         if not each.exists():
             raise ButlerError(f"{each} is missing; build the tool environments first")
-
-
-def _manifests(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return by which manifest the files of the model are compared before it is loaded."""
-    if arguments.model:
-        return check_unchanged(arguments.model)  # before OpenCompass, which takes long to start
-    # The server does it as it starts.
-    return {arguments.workspace.as_posix(): manifest_digest(arguments.workspace)}
 
 
 def evaluate(sheet: QuestionSheet, arguments: argparse.Namespace, work: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from butler.lmdeploy.release import RELEASES, quant_policy
 from butler.lmdeploy.served_folder import write_record
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS
 from butler.manifest import NAME as MANIFEST
-from butler.manifest import check_unchanged, write_manifest
+from butler.manifest import check_unchanged, recorded, write_manifest
 from butler.schemes import KV_CACHES
 
 
@@ -83,9 +83,11 @@ def main() -> None:
     if args.out.resolve() in [path.resolve() for path in sources]:
         raise ButlerError(f"--out {args.out} is what the variant is made of; name another folder")
     source = args.workspace or args.model
+    known: dict[str, str] = {}
     # LMDeploy's own AWQ folder has none.
     if args.workspace or (source / MANIFEST).is_file():
         check_unchanged(source)
+        known = recorded(source)
     with atomic_dir(args.out) as folder:
         link_tree(source, folder)
         if args.workspace:
@@ -95,7 +97,8 @@ def main() -> None:
         else:
             write_record(folder, release.version, settings)
         (folder / MANIFEST).unlink(missing_ok=True)
-        write_manifest(folder)
+        linked = {name for name in known if (folder / name).samefile(source / name)}
+        write_manifest(folder, {folder / name: known[name] for name in linked})
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def model_names(workspaces: list[Path]) -> dict[str, Path]:
     for path in workspaces:
         name = path.resolve().name
         if not path.is_dir():
-            raise ButlerError(f"{path} is no folder; make it with `snakemake {path}`")
+            raise ButlerError(f"{path} is no folder; give your run's command with {path} as target")
         if name in names:
             raise ButlerError(f"{path} and {names[name]} are both named {name}; rename one")
         names[name] = path

@@ -62,14 +62,33 @@ def files_of(path: Path) -> list[Path]:
     return sorted(file for file in found if not file.name.startswith("."))
 
 
-def write_manifest(folder: Path) -> None:
-    """Write manifest.json over all files below `folder` but hidden ones."""
+def write_manifest(folder: Path, known: Mapping[Path, str] | None = None) -> None:
+    """Write manifest.json over all files below `folder` but hidden ones.
+
+    Files whose SHA-256 is `known` are not read again.
+    """
     files = [path for path in files_of(folder) if path != folder / NAME]
+    found = dict(known or {})
+    unread = [path for path in files if path not in found]
+    found |= zip(unread, hashes(unread), strict=True)
     entries = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-        for path, digest in zip(files, hashes(files), strict=True)
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": found[path]}
+        for path in files
     }
     atomic_write_json(folder / NAME, entries)
+
+
+def recorded(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a folder by its manifest, by its path in the folder.
+
+    Raises:
+        ButlerError: if the manifest is none.
+    """
+    try:
+        entries = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return {name: entry["sha256"] for name, entry in entries.items()}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raise ButlerError(f"{folder / NAME} is no manifest any more; {_anew(folder)}") from None
 
 
 def manifest_digest(folder: Path) -> str:
@@ -122,11 +141,7 @@ def compare(folder: Path, found: Mapping[Path, str]) -> None:
     Raises:
         ButlerError: naming the first that is not, or the manifest if it is none.
     """
-    try:
-        entries = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        wanted = {folder / name: entry["sha256"] for name, entry in entries.items()}
-    except (ValueError, AttributeError, TypeError, KeyError):
-        raise ButlerError(f"{folder / NAME} is no manifest any more; {_anew(folder)}") from None
+    wanted = {folder / name: digest for name, digest in recorded(folder).items()}
     for path, digest in wanted.items():
         if path not in found:
             raise ButlerError(f"{path} is missing; it is in {folder}'s manifest; {_anew(folder)}")

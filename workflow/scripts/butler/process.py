@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,21 +40,48 @@ def running_process(
     cwd: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` in a process group of its own, output to `log`; leave none of the group."""
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=cwd,
-            start_new_session=True,
-            preexec_fn=dies_with_us(),
-        )
+    process = None
     try:
+        with log.open("ab") as stream, _signals_wait():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=dies_with_us(),
+            )
         yield process
     finally:
-        stop(process, group=True)
+        if process is not None:
+            stop(process, group=True)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let the handlers of SIGTERM and SIGINT run after the block, in which a process is started.
+
+    What a handler raises while Python forks is dropped (logging has a part in each fork), and what
+    it raises before the process has a name leaves that behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    # What is ignored or has no handler stays so: the process would inherit a change.
+    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda caught, _: came.append(caught))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def stop(process: subprocess.Popen[Any], patience: float = PATIENCE_S, group: bool = False) -> None:

@@ -101,7 +101,7 @@ def read_folder(path: Path) -> ServedFolder:
 def _record(path: Path) -> dict[str, Any]:
     file = path / RECORD
     if not path.is_dir():
-        raise ButlerError(f"{path} is no folder; make it with `snakemake {path}`")
+        raise ButlerError(f"{path} is no folder; give your run's command with {path} as target")
     if not file.is_file():
         raise ButlerError(
             f"{file} is missing: it is not on record which LMDeploy {path} was made for, and "
