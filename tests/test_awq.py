@@ -1,6 +1,7 @@
 """Packing 4-bit weights, how much memory calibration may take, and the benchmark's reading."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -9,9 +10,13 @@ torch = pytest.importorskip("torch")
 
 import quantise_awq
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.auto_awq import pack
+from butler.hf_folder import ModelTensors
+from butler.lmdeploy.auto_awq import STAYS, pack
 from butler.lmdeploy.awq_weights import unpack
+from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
+from butler.tools import tool_environment
 from quantise_awq import Calibration
+from real_tools import python_of, script
 from workflow_state import ROOT
 
 GIB = 2**30
@@ -98,3 +103,26 @@ def test_what_cannot_be_quantised_is_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said and said.startswith("error: ") and said.count("\n") == 1
     assert not (tmp_path / "awq").exists()
+
+
+@pytest.mark.e2e
+def test_a_model_that_stays_on_its_device_is_quantised_to_the_same_bits(tmp_path):
+    base = tmp_path / "base"
+    words = ["--model", ROOT / "data/base/tiny", "--remote-code", "--chat-template"]
+    assert (
+        script("xtuner", "base_model.py", *words, "internlm2_chat", "--out", base).returncode == 0
+    )
+    write_calibration_text(["您需要准备以下食材，按以下方法制作。" * 20] * 40, tmp_path)
+    model, found = fp32_view(base, tmp_path / "model"), []
+    for stays in (False, True):
+        out = tmp_path / f"stays_{stays}"
+        arguments = {"model": str(model), "work_dir": str(out), "calib_dataset": "ptb"}
+        arguments |= {"calib_samples": 2, "calib_seqlen": 128, "device": "cpu", STAYS: stays}
+        command = [python_of("lmdeploy"), "-m", "butler.lmdeploy.auto_awq", json.dumps(arguments)]
+        environment = tool_environment(tmp_path / "cache", 2)
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
+        found.append(ModelTensors(out))
+    one, other = found
+    assert one.names() == other.names()
+    assert all(torch.equal(one[name], other[name]) for name in one.names())
+    assert {one[name].dtype for name in one.names()} == {torch.float16, torch.int32}

@@ -14,7 +14,7 @@ import check_kv_cache
 import variant
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
-from butler.held_out import mean_nll
+from butler.held_out import mean_difference, mean_nll
 from butler.lmdeploy.commands import Request, command
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
@@ -129,6 +129,13 @@ def test_fewer_bits_cost_more_likelihood(converted, held_out, tmp_path):
         workspace = make(converted["fp16"], tmp_path / kv, kv)
         costs[kv] = read_json(check(workspace, held_out, limit=1.0))["measured"]["difference"]
     assert costs["int8"] < costs["int4"]
+
+
+def test_a_difference_has_its_sign_and_its_error_over_the_chats():
+    chats = [[7] * 3, [7] * 3, [7] * 3]
+    mean, error = mean_difference([2.0, 2.0, 2.0], [1.9, 1.8, 1.7], chats)
+    assert mean == pytest.approx(-0.2)
+    assert error == pytest.approx(0.1 / 3**0.5)  # deviation over the root of their number
 
 
 def test_each_token_counts_the_same_in_a_mean():

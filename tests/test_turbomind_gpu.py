@@ -310,6 +310,24 @@ def lmdeploy_script(name: str, *arguments: object) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+def checked(name, folder, *words):
+    """Return what a check of a workspace measured through TurboMind."""
+    out = folder / f"{name}.json"
+    engine = ("--engine", "turbomind", "--chat-template", "internlm2_chat", "--limit", 0.02)
+    done = lmdeploy_script(name, *words, "--held-out", HELD_OUT, *engine, "--out", out)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(out.read_text(encoding="utf-8"))["measured"]
+
+
+def test_the_checks_of_a_workspace_ask_turbomind(served, tmp_path):
+    merged = ("--model", RUN / "build" / "merged", "--format", "hf", "--turbomind-limit", 0.02)
+    found = checked("check_workspace.py", tmp_path, "--workspace", served["fp16"], *merged)
+    assert (found["engine"], found["sequences"] > 8) == ("turbomind", True)
+    cache = checked("check_kv_cache.py", tmp_path, "--workspace", served["kv8"])
+    assert cache["engine"] == "turbomind" and cache["difference"] != 0
+    assert cache["nll_fp16"] == pytest.approx(found["nll_workspace"], abs=1e-3)
+
+
 @pytest.mark.skipif(
     len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2, reason="tensor parallelism needs two GPUs"
 )

@@ -26,6 +26,7 @@ from butler.lmdeploy.guards import check_machine, resolve_tp
 from butler.lmdeploy.release import check_installed, installed_version
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.lmdeploy.turbomind_likelihood import mean_losses, turbomind
+from butler.progress import progress
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
 
@@ -118,8 +119,11 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]
         tokenizer, args.held_out, args.texts, args.questions, folder.settings.session_len
     )
     engine = Engine.load(args.workspace, threads=args.threads)
-    ours = by_reference(engine, sequences, prompts, stops)
-    theirs = by_turbomind(folder, sequences, prompts, stops)
+    step = "the reference engine"
+    with progress("check agreement", lambda: f"asking {step}"):
+        ours = by_reference(engine, sequences, prompts, stops)
+        step = "TurboMind"
+        theirs = by_turbomind(folder, sequences, prompts, stops)
     nll = mean_nll(ours[0], sequences), mean_nll(theirs[0], sequences)
     share, compared = identical_share(ours[1], theirs[1])
     limits = {"difference": folder.kv.agreement, "identical_share": folder.kv.identical}

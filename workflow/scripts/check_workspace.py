@@ -51,8 +51,8 @@ def through_workspace(
 
 def through_model(model: Path, model_format: str, sequences: Sequences, engine: str) -> list[float]:
     """Return the mean NLL of each sequence through transformers in fp32."""
-    weights = None if model_format == "hf" else DequantisedTensors(model)
     device = "cuda" if engine == "turbomind" else "cpu"
+    weights = None if model_format == "hf" else DequantisedTensors(model, device)
     return [float(one.mean()) for one in likelihoods(model, sequences, device, weights=weights)]
 
 

@@ -14,7 +14,9 @@ from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.on_cpu import without_cuda
 from butler.lmdeploy.release import CONVERTER, check_installed, installed_version
 from butler.lmdeploy.served_folder import is_workspace, model_shape, write_record
+from butler.lmdeploy.workspace_files import WEIGHTS as FILES
 from butler.manifest import write_manifest
+from butler.progress import progress
 from butler.schemes import WEIGHTS
 
 # LMDeploy's plain template: chats take the workspace's own chat_template.json.
@@ -71,7 +73,12 @@ def main() -> None:
     check_split(args.tp, model_shape(args.model), "workspace.tp")
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
-        convert(args.model, args.format, args.group_size, args.tp, folder)
+
+        def status() -> str:
+            return f"{len(list((folder / FILES).glob('layers.*')))} of the layers' files written"
+
+        with progress("workspace", status):
+            convert(args.model, args.format, args.group_size, args.tp, folder)
         if not is_workspace(folder):
             raise ButlerError("lmdeploy convert wrote no workspace; its log says why")
         # The converter copies every .json, the weights' index among them.

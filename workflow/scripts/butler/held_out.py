@@ -9,7 +9,7 @@ from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 
 # Conversations that a check of an engine takes by default: as many as their time there allows.
-SAMPLES = {"reference": 8, "turbomind": 64}
+SAMPLES = {"reference": 8, "turbomind": 32}
 
 
 def conversations(path: Path, limit: int) -> list[list[dict[str, str]]]:

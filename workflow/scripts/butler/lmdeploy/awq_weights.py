@@ -67,14 +67,14 @@ def quantised_layers(names: Iterable[str]) -> list[str]:
 class DequantisedTensors:
     """The tensors of the model that an AWQ folder stands for, by name, each made when asked for.
 
-    Linear weights are fp32, the rest as the folder has them.
+    Linear weights are fp32 and made on `device`, the rest as the folder has them.
 
     Raises:
         ButlerError: if the folder holds no AWQ layer.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._tensors = ModelTensors(folder)
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self._tensors, self._device = ModelTensors(folder), device
         names = self._tensors.names()
         self._quantised = {f"{name}.weight": name for name in quantised_layers(names)}
         if not self._quantised:
@@ -96,5 +96,6 @@ class DequantisedTensors:
 
     def __getitem__(self, name: str) -> torch.Tensor:
         if name in self._quantised:
-            return QuantisedLinear.read(self._tensors, self._quantised[name]).weight()
+            layer = QuantisedLinear.read(self._tensors, self._quantised[name], self._device)
+            return layer.weight()
         return self._tensors[name]
