@@ -60,7 +60,7 @@ def product_command(work: Path, model: Path, data: Path, train: TrainSettings) -
     command = [sys.executable, str(SCRIPTS / "train.py"), "--config", str(work / "config.py")]
     command += ["--plan", str(work / "plan.json"), "--data", str(data), "--base", str(model)]
     command += ["--work", str(work / "work"), "--out", str(work / "checkpoint")]
-    command += ["--loss", str(work / "loss.csv"), "--check", str(work / "check.json")]
+    command += ["--loss", str(work / "loss.csv")]
     command += ["--threads", "8"]
     return command + (["--deepspeed", train.deepspeed] if train.deepspeed else [])
 

@@ -67,7 +67,6 @@ def command(folder, base, data, **changed):
     line += ["--plan", folder / "plan.json"]
     line += ["--data", data, "--base", base, "--work", folder / "work", "--threads", 2]
     line += ["--out", folder / "checkpoint", "--loss", folder / "loss.csv"]
-    line += ["--check", folder / "check.json"]
     if changed.get("deepspeed"):
         line += ["--deepspeed", changed["deepspeed"]]
     return list(map(str, line))
@@ -148,8 +147,7 @@ def test_a_training_that_was_done_when_its_job_was_cut_is_not_made_again(base, d
     before, made = checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns
     # Slurm takes a job that ends past its limit for cut, and Snakemake removes what it has made.
     shutil.rmtree(folder / "checkpoint")
-    for name in ("loss.csv", "check.json"):
-        (folder / name).unlink()
+    (folder / "loss.csv").unlink()
     assert train(folder, base, data).returncode == 0
     assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == (before, made)
     assert (folder / "loss.csv").is_file()
@@ -172,15 +170,63 @@ def test_a_crashed_training_fails_and_leaves_nothing(base, tmp_path):
     done = train(tmp_path / "run", base, data)
     assert done.returncode == 1
     assert "error:" in done.stderr
-    for name in ("checkpoint", "loss.csv", "check.json"):
+    for name in ("checkpoint", "loss.csv"):
         assert not (tmp_path / "run" / name).exists()
 
 
-def test_a_diverged_training_fails_its_check(base, data, tmp_path):
-    done = train(tmp_path / "run", base, data, learning_rate=0.3)
+def test_a_training_that_made_the_model_worse_is_told_and_judged_again_at_once(
+    base, data, tmp_path
+):
+    folder = tmp_path / "run"
+    assert train(folder, base, data, learning_rate=0.3).returncode == 0
+    adapter_of(folder)
+    both = ("--base", base, "--adapter", folder / "adapter")
+    assert script("xtuner", "merge.py", *both, "--out", folder / "merged").returncode == 0
+    line = ("xtuner", "check_training.py", "--config", folder / "config.py", *both)
+    line += ("--merged", folder / "merged", "--held-out", data, "--samples", 12)
+    line += ("--out", folder / "check.json")
+    done = script(*line, "--limit", 0.0)
     assert done.returncode == 1
-    assert "check training: the loss went from" in done.stderr
-    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert "error: check training: the mean NLL of 12 held-out answers went from" in done.stderr
+    assert "raise checks.training_nll" in done.stderr
+    assert script(*line).returncode == 0
+    measured = json.loads((folder / "check.json").read_text(encoding="utf-8"))["measured"]
+    assert measured["change"] > measured["change_se"] > 0
+
+
+def as_pth_to_hf_does(folder):
+    """Return the adapter that XTuner's own converter makes of a training's checkpoint."""
+    (checkpoint,) = (folder / "checkpoint").iterdir()
+    line = [python_of("xtuner"), "-m", "xtuner.tools.model_converters.pth_to_hf"]
+    line += [folder / "config.py", checkpoint, folder / "converted", "--safe-serialization"]
+    given = {"PYTHONPATH": str(SCRIPTS), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    given |= {"HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        list(map(str, line)), capture_output=True, text=True, env=os.environ | given
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "converted"
+
+
+def check_same_adapter(folder):
+    """Compare adapter.py's files with XTuner's own: every tensor and every setting."""
+    from safetensors.torch import load_file
+
+    ours, theirs = folder / "adapter", as_pth_to_hf_does(folder)
+    name = "adapter_model.safetensors"
+    found, expected = load_file(ours / name), load_file(theirs / name)
+    assert found.keys() == expected.keys()
+    assert all(found[name].dtype == expected[name].dtype for name in found)
+    assert all(found[name].equal(expected[name]) for name in found)
+    name = "adapter_config.json"
+    settings, wanted = (json.loads((one / name).read_text("utf-8")) for one in (ours, theirs))
+    wanted["target_modules"].sort()
+    assert settings == wanted
+
+
+def test_the_adapter_is_the_one_that_xtuner_would_write(undisturbed, undisturbed_run):
+    assert undisturbed
+    check_same_adapter(undisturbed_run)
 
 
 def contents(checkpoint):
@@ -203,6 +249,7 @@ def test_deepspeed_trains_and_its_checkpoint_becomes_an_adapter(base, data, stag
     assert checkpoint.name.encode() in text
     assert f"/{checkpoint.name}".encode() not in text, "it tells where it lay on this machine"
     assert adapter_of(tmp_path / "run")
+    check_same_adapter(tmp_path / "run")
 
 
 def zero3(base, form, processes):
