@@ -86,8 +86,8 @@ def cuda_lock(lock: Path) -> Path:
 def offered_cuda(torch: Path, into: Path) -> int | None:
     """Return the major number of CUDA that the index's torch is built for; None for a CPU's.
 
-    pip is asked what it would install. Where the index has no metadata files it fetches torch for
-    that, once.
+    pip is asked what it would install. Where the index has no metadata beside its files, pip reads
+    torch's own for that, and may keep it in its cache.
     """
     report = into / "offered.json"
     only = ["--dry-run", "--no-deps", "--ignore-installed", "--report", str(report)]
