@@ -45,8 +45,8 @@ def settings(**changed):
     return Settings.check(configuration(ROOT, "config/7b.yaml", changed))
 
 
-def task(on_gpu, size=SIZE_7B, **changed):
-    return Task(settings(**changed), size, on_gpu)
+def task(on_gpu, size=SIZE_7B, free=None, **changed):
+    return Task(settings(**changed), size, on_gpu, free)
 
 
 def told(one, machine):
@@ -111,10 +111,15 @@ def test_checks_and_conversions_keep_to_the_bound_whatever_the_size(layers, on_g
 
 
 def test_a_training_is_planned_for_the_memory_that_is_free():
-    assert gpu_bytes("train", task(True), 24 * GB) <= 24 * GB
-    assert gpu_bytes("train", task(True), 140 * GB) > 2 * gpu_bytes("train", task(True), 24 * GB)
-    two = {"train": {"processes": 2}}
-    assert gpu_bytes("train", task(True, **two), 24 * GB) > 24 * GB, "on both GPUs together"
+    small, large = (gpu_bytes("train", task(True, free=free * GB)) for free in (24, 140))
+    assert gpu_bytes("train", task(True)) < small <= 24 * GB and large > 2 * small
+    two = task(True, free=24 * GB, train={"processes": 2})
+    assert gpu_bytes("train", two) > 24 * GB, "on both GPUs together"
+
+
+def test_quantising_holds_the_model_in_the_host_only_if_the_gpu_cannot():
+    held = [host_bytes("awq", task(True, free=free)) for free in (None, 24 * GB, 80 * GB)]
+    assert held[0] == held[1] > SIZE_7B.fp16 > held[2]
 
 
 BIG = Machine(10**12, [(141 * GB, 141 * GB)], 10**12)
@@ -139,7 +144,7 @@ BIG = Machine(10**12, [(141 * GB, 141 * GB)], 10**12)
         ),
         (
             True,
-            Machine(16 * 10**9, [(141 * GB, 141 * GB)], 40 * 10**9),
+            Machine(16 * 10**9, [(24 * GB, 24 * GB)], 40 * 10**9),
             {},
             [r"awq needs some 18\.9 GB of memory and this machine has 16\.0 GB; lower calibration",
              r"the run leaves some 61 GB of files and 40 GB are free here; free some"],
