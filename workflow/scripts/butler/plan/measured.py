@@ -12,6 +12,7 @@ MB, GB = 10**6, 10**9
 # max_rss of the demo's logs, rounded up; `evaluate` is OpenCompass and the server together.
 PROCESS = {
     "environment": 500 * MB,
+    "doctor": 100 * MB,
     "corpus": 300 * MB,
     "base_model": 400 * MB,
     "training_config": 300 * MB,
