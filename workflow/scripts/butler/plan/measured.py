@@ -55,7 +55,7 @@ CORPUS_HELD = 1.1
 STOCK_SCORES = 1.5
 # Quantising's GPU memory over what its tensors sum up to: 13,135 MiB at 1 sample of a 7B at a time.
 AWQ_SLACK = 1.5
-ENVIRONMENT_DISK = {"cpu": 2.2 * GB, "cuda": 8 * GB}  # of one; of CUDA assumed, not measured
+ENVIRONMENT_DISK = {"cpu": 2.2 * GB, "cuda": 7 * GB}  # of one; of CUDA assumed, not measured
 
 
 @dataclass(frozen=True)
