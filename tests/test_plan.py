@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 import sys
 import threading
 
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 import evaluate_model
+import plan as plan_script
 from butler.errors import ButlerError
 from butler.model_folder import read_shapes
 from butler.plan.fit import misfits
@@ -45,8 +45,8 @@ def settings(**changed):
     return Settings.check(configuration(ROOT, "config/7b.yaml", changed))
 
 
-def task(on_gpu, size=SIZE_7B, **changed):
-    return Task(settings(**changed), size, on_gpu)
+def task(on_gpu, size=SIZE_7B, free=None, **changed):
+    return Task(settings(**changed), size, on_gpu, free)
 
 
 def told(one, machine):
@@ -111,10 +111,15 @@ def test_checks_and_conversions_keep_to_the_bound_whatever_the_size(layers, on_g
 
 
 def test_a_training_is_planned_for_the_memory_that_is_free():
-    assert gpu_bytes("train", task(True), 24 * GB) <= 24 * GB
-    assert gpu_bytes("train", task(True), 140 * GB) > 2 * gpu_bytes("train", task(True), 24 * GB)
-    two = {"train": {"processes": 2}}
-    assert gpu_bytes("train", task(True, **two), 24 * GB) > 24 * GB, "on both GPUs together"
+    small, large = (gpu_bytes("train", task(True, free=free * GB)) for free in (24, 140))
+    assert gpu_bytes("train", task(True)) < small <= 24 * GB and large > 2 * small
+    two = task(True, free=24 * GB, train={"processes": 2})
+    assert gpu_bytes("train", two) > 24 * GB, "on both GPUs together"
+
+
+def test_quantising_holds_the_model_in_the_host_only_if_the_gpu_cannot():
+    held = [host_bytes("awq", task(True, free=free)) for free in (None, 24 * GB, 80 * GB)]
+    assert held[0] == held[1] > SIZE_7B.fp16 > held[2]
 
 
 BIG = Machine(10**12, [(141 * GB, 141 * GB)], 10**12)
@@ -139,7 +144,7 @@ BIG = Machine(10**12, [(141 * GB, 141 * GB)], 10**12)
         ),
         (
             True,
-            Machine(16 * 10**9, [(141 * GB, 141 * GB)], 40 * 10**9),
+            Machine(16 * 10**9, [(24 * GB, 24 * GB)], 40 * 10**9),
             {},
             [r"awq needs some 18\.9 GB of memory and this machine has 16\.0 GB; lower calibration",
              r"the run leaves some 61 GB of files and 40 GB are free here; free some"],
@@ -228,13 +233,23 @@ def test_a_hubs_model_is_counted_by_its_config_alone(tmp_path, monkeypatch):
         server.shutdown()
 
 
-def test_the_plan_is_a_table_with_peaks_and_what_does_not_fit(tmp_path):
-    script = ROOT / "workflow" / "scripts" / "plan.py"
-    given = ["--repository", str(ROOT), "--disk-gb", "0.001", "--memory-gb", "1000"]
+@pytest.fixture
+def printed(tmp_path, monkeypatch, capsys):
+    """Return the lines that plan.py prints in an empty folder."""
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"device": "cpu"}))
-    command = [sys.executable, str(script), "--overlays", "mine.yaml", *given]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    lines = done.stdout.splitlines()
+    monkeypatch.chdir(tmp_path)
+
+    def lines(*arguments):
+        given = ["plan.py", "--repository", str(ROOT), "--overlays", "mine.yaml", *arguments]
+        monkeypatch.setattr(sys, "argv", given)
+        plan_script.main()
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_the_plan_is_a_table_with_peaks_and_what_does_not_fit(printed):
+    lines = printed("--disk-gb", "0.001", "--memory-gb", "1000")
     assert lines[0].startswith("data/base/tiny: 0.0073 billion weights, 15 MB in fp16; CPU")
     (train,) = [line.split() for line in lines if line.startswith("train ")]
     assert train == ["train", "1", "2.9", "GB", "–", "57", "MB", "3", "min"]
@@ -242,6 +257,13 @@ def test_the_plan_is_a_table_with_peaks_and_what_does_not_fit(tmp_path):
     assert "2.9 GB" in peak and "min" in peak
     (sentence,) = [line for line in lines if line.startswith("Does not fit: ")]
     assert "GB of files and 0 GB are free here" in sentence
+    assert printed("--disk-gb", "1000", "--memory-gb", "1000")[-1] == "All of it fits."
+
+
+def test_what_runs_on_a_cluster_is_not_held_against_this_machine(printed):
+    lines = printed("--disk-gb", "0.001", "--elsewhere")
+    assert lines[-1] == "The jobs run on other machines, which this one cannot see."
+    assert not [line for line in lines if "fit" in line or "This machine" in line]
 
 
 def test_the_plan_has_as_many_jobs_as_the_run(tmp_path):

@@ -60,7 +60,7 @@ def misfits(rows: Iterable[StageNeed], task: Task, machine: Machine) -> list[str
             )
         if row.stage == "train" and free is not None:
             try:
-                gpu_bytes("train", task, free)
+                gpu_bytes("train", replace(task, free=free))
             except ButlerError as error:
                 found.append(f"{error}{_by_hand(task)}")
         elif free is not None and row.gpu > count * free:

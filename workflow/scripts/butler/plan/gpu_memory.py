@@ -5,25 +5,24 @@ from collections.abc import Callable
 from butler.efficiency.figures import room_bytes, session_sizes
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import session_bytes
-from butler.plan.host_memory import Task, stock_kept, streamed
+from butler.plan.host_memory import Task, calibrating, stock_kept, streamed
 from butler.plan.measured import AWQ_SLACK
 from butler.plan.model_size import FP16, FP32
 from butler.xtuner.memory import BF16, RESERVE, estimate, fixed_bytes, make_plan, micro_batches
 
-SCORES = 12  # bytes of a score of LMDeploy's attention: fp16, fp32, weights and mask
-Needed = Callable[[Task, int | None], float]
+Needed = Callable[[Task], float]
 
 
-def _training(task: Task, free: int | None) -> float:
-    """Bytes of an update as `make_plan` cuts it for `free` bytes, or the least that there is.
+def _training(task: Task) -> float:
+    """Bytes of an update as `make_plan` cuts it for the free ones, or the least that there is.
 
     Stock kernels keep fp32 values, and fp32 logits thrice.
     """
     train, shape = task.settings.train, task.size.shape
     micro = micro_batches(train)[-1]
     recomputed = 0 if train.activation_checkpointing is False else shape.layers
-    if free is not None:
-        plan = make_plan(train, shape, True, free)
+    if task.free is not None:
+        plan = make_plan(train, shape, True, task.free)
         micro, recomputed = plan.micro_batch, plan.recompute_layers
     if train.kernels == "auto":
         return estimate(shape, train, micro, recomputed) * train.processes
@@ -33,23 +32,18 @@ def _training(task: Task, free: int | None) -> float:
     return (RESERVE + fixed_bytes(shape, train) + tokens * step) * train.processes
 
 
-def _streaming(task: Task, free: int | None) -> float:
+def _streaming(task: Task) -> float:
     return RESERVE + streamed(task)
 
 
-def _quantising(task: Task, free: int | None) -> float:
-    """Bytes of a layer, embedding and head, one sample's scores and logits, and all hidden states.
-
-    The layers come to the GPU one after another.
-    """
-    text, shape = task.settings.calibration, task.size.shape
+def _quantising(task: Task) -> float:
+    """Bytes of the calibration, a layer, embedding and head; the layers come one after another."""
+    shape = task.size.shape
     weights = FP16 * (2 * task.size.table + 3 * shape.linear_parameters / shape.layers)
-    sample = SCORES * shape.heads * text.length**2 + 2 * FP32 * text.length * shape.vocabulary
-    states = 2 * FP16 * text.samples * text.length * shape.hidden
-    return RESERVE + AWQ_SLACK * (weights + sample + states)
+    return calibrating(task) + AWQ_SLACK * weights
 
 
-def _session(task: Task, free: int | None) -> float:
+def _session(task: Task) -> float:
     """Bytes of one session of the variant that takes most."""
     one, tp = task.settings, task.settings.workspace.tp
     shares = {False: one.workspace, True: one.kv_cache}
@@ -65,7 +59,7 @@ def _session(task: Task, free: int | None) -> float:
     )
 
 
-def _efficiency(task: Task, free: int | None) -> float:
+def _efficiency(task: Task) -> float:
     """Bytes of the variant that takes most, with room for the most requests at a time."""
     one, group = task.settings.efficiency, task.settings.awq.group_size
     room = Room(session_sizes(one.concurrency)[1], one.prompt_tokens + one.new_tokens)
@@ -97,15 +91,12 @@ def gpus(stage: str, task: Task) -> int:
     return task.settings.workspace.tp if stage in ENGINE else 1
 
 
-def gpu_bytes(stage: str, task: Task, free: int | None = None) -> float:
+def gpu_bytes(stage: str, task: Task) -> float:
     """Return the bytes of GPU memory at a stage's peak, 0 if it takes none.
 
-    Args:
-        free: bytes of the fullest GPU, which a training makes use of; None: the least it needs.
-
     Raises:
-        ButlerError: if a training cannot be cut to fit into `free`, as `make_plan` tells it.
+        ButlerError: if a training cannot be cut to fit into what is free, as `make_plan` tells it.
     """
     if stage in TOOLS and task.on_gpu:
-        return TOOLS[stage](task, free)
-    return ENGINE[stage](task, free) if stage in ENGINE and task.turbomind else 0
+        return TOOLS[stage](task)
+    return ENGINE[stage](task) if stage in ENGINE and task.turbomind else 0

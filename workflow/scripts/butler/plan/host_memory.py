@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from butler.lmdeploy.cache_room import Room
 from butler.plan.measured import (
+    AWQ_SLACK,
     CORPUS_HELD,
     CUDA_HOST,
     GB,
@@ -22,21 +23,29 @@ from butler.plan.measured import (
 from butler.plan.model_size import FP16, FP32, ModelSize
 from butler.schemes import BASE_MODEL, KV_CACHES, Variant
 from butler.settings.run import Settings
-from butler.xtuner.memory import ADAPTER, NF4, kept_per_token
+from butler.xtuner.memory import ADAPTER, NF4, RESERVE, kept_per_token
 
 # What every check and conversion keeps to, whatever the model's size: the larger of the two.
 BOUND, BOUND_SHARE = 8 * GB, 0.25
-STREAMED_COPIES = 3  # of the largest tensor in fp32: as it is, as it should be, their difference
+# Of the largest tensor in fp32: as it is, as it should be, and their difference. Of a real 0.5B the
+# base stage took 1.0 and the workspace 1.3 GB, estimated 2.0.
+STREAMED_COPIES = 3
+SCORES = 12  # bytes of a score of LMDeploy's attention: fp16, fp32, weights and mask
 CHATS_AT_ONCE = 16  # evaluate_model.CONCURRENCY
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run's settings, the size of its base, and whether its tools use CUDA."""
+    """A run's settings, the size of its base, and whether its tools use CUDA.
+
+    `free`: bytes that the fullest GPU has left, which training and quantising make use of; None
+    where that is not known, and they take the least.
+    """
 
     settings: Settings
     size: ModelSize
     on_gpu: bool
+    free: int | None = None
 
     @property
     def device(self) -> str:
@@ -92,13 +101,29 @@ def _training(task: Task) -> float:
     return train.processes * (fixed + activations + 3 * FP32 * tokens * shape.vocabulary)
 
 
+def calibrating(task: Task) -> float:
+    """Bytes that calibrating holds on a GPU beside weights: one sample's scores and logits, and
+    the hidden states of all samples before and after a layer.
+    """
+    text, shape = task.settings.calibration, task.size.shape
+    sample = SCORES * shape.heads * text.length**2 + 2 * FP32 * text.length * shape.vocabulary
+    states = 2 * FP16 * text.samples * text.length * shape.hidden
+    return RESERVE + AWQ_SLACK * (sample + states)
+
+
 def _quantising(task: Task) -> float:
-    """Bytes of the whole model, fp16 for a GPU and fp32 on a CPU, and the text's hidden states."""
-    if task.on_gpu:
-        return task.size.fp16 + CUDA_HOST
-    text = task.settings.calibration
-    states = 2 * FP32 * text.samples * text.length * task.size.shape.hidden
-    return FP32 * task.size.parameters + states
+    """Bytes of the whole model, in fp32 on a CPU, with the hidden states of the text.
+
+    A GPU that holds it beside the calibration is loaded shard by shard, and gives back what is
+    packed.
+    """
+    size, text = task.size, task.settings.calibration
+    if not task.on_gpu:
+        states = 2 * FP32 * text.samples * text.length * size.shape.hidden
+        return FP32 * size.parameters + states
+    if task.free is not None and size.fp16 + calibrating(task) <= task.free:
+        return CUDA_HOST + max(SHARD, size.awq(task.settings.awq.group_size))
+    return CUDA_HOST + size.fp16
 
 
 def _on_device(task: Task) -> float:

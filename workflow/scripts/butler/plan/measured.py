@@ -12,6 +12,7 @@ MB, GB = 10**6, 10**9
 # max_rss of the demo's logs, rounded up; `evaluate` is OpenCompass and the server together.
 PROCESS = {
     "environment": 500 * MB,
+    "doctor": 100 * MB,
     "corpus": 300 * MB,
     "base_model": 400 * MB,
     "training_config": 300 * MB,
@@ -54,7 +55,7 @@ CORPUS_HELD = 1.1
 STOCK_SCORES = 1.5
 # Quantising's GPU memory over what its tensors sum up to: 13,135 MiB at 1 sample of a 7B at a time.
 AWQ_SLACK = 1.5
-ENVIRONMENT_DISK = {"cpu": 2.2 * GB, "cuda": 8 * GB}  # of one; of CUDA assumed, not measured
+ENVIRONMENT_DISK = {"cpu": 2.2 * GB, "cuda": 7 * GB}  # of one; of CUDA assumed, not measured
 
 
 @dataclass(frozen=True)

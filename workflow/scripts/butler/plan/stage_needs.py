@@ -4,14 +4,14 @@ A time is bytes and FLOPs over the rates of measured.py, and the start of the to
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
-from butler.plan.gpu_memory import gpu_bytes, gpus
+from butler.plan.gpu_memory import gpu_bytes
 from butler.plan.host_memory import Task, host_bytes
 from butler.plan.machine import Machine
 from butler.plan.measured import (
@@ -143,8 +143,11 @@ def needs(
     Args:
         local: the base is a folder of the user's, whose weights are hard-linked, as variants are.
         tools: environments to build.
-        machine: a training makes use of its free GPU memory; None: the least that it needs.
+        machine: training and quantising make use of its free GPU memory; None: they need the least.
     """
+    if machine is not None:
+        gpus = max(task.settings.train.processes, task.settings.workspace.tp)
+        task = replace(task, free=machine.least_free(gpus))
     settings, size, r = task.settings, task.size, RATES[task.device]
     group, text = settings.awq.group_size, settings.calibration
     chosen, linear = list(settings.chosen().values()), size.shape.linear_parameters
@@ -155,7 +158,7 @@ def needs(
     reading = size.fp16 / r.disk
     likelihood = HELD_OUT_TOKENS * 2 * size.parameters / r.forward
     # Calibration goes layer by layer and makes a quarter of the rate of plain reading.
-    calibrating = reading + text.samples * text.length * 2 * size.parameters / (r.forward / 4)
+    calibration = reading + text.samples * text.length * 2 * size.parameters / (r.forward / 4)
     fetching = 0 if local else size.stored / DOWNLOAD
     stages = (
         # Stage, jobs, bytes that all of them leave, seconds of one beside the start.
@@ -169,8 +172,8 @@ def needs(
         ("merge", 1, size.fp16, 2 * reading),
         ("check_merge", 1, 0, 2 * reading),
         ("check_training", 1, 0, 4 * (reading + likelihood)),
-        ("calibrate", int(settings.kv_cache.static_parameters), 0, calibrating),
-        ("awq", quantised, size.awq(group), calibrating + reading + linear / r.quantise),
+        ("calibrate", int(settings.kv_cache.static_parameters), 0, calibration),
+        ("awq", quantised, size.awq(group), calibration + reading + linear / r.quantise),
         ("check_awq", quantised, 0, reading + linear / r.quantise),
         (
             "workspace",
@@ -198,7 +201,7 @@ def needs(
             stage,
             jobs,
             host_bytes(stage, task, texts.raw),
-            _gpu_need(stage, task, machine),
+            _gpu_need(stage, task),
             disk,
             jobs * (r.start + work),
         )
@@ -207,8 +210,8 @@ def needs(
     ]
 
 
-def _gpu_need(stage: str, task: Task, machine: Machine | None) -> float:
+def _gpu_need(stage: str, task: Task) -> float:
     try:
-        return gpu_bytes(stage, task, machine.least_free(gpus(stage, task)) if machine else None)
+        return gpu_bytes(stage, task)
     except ButlerError:
-        return gpu_bytes(stage, task)  # the least; fit.py tells what is too much
+        return gpu_bytes(stage, replace(task, free=None))  # fit.py tells that it is too much
