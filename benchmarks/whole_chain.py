@@ -115,18 +115,20 @@ def sizes(run: Path, paths: Iterable[str]) -> dict[Inode, int]:
     return {(one.st_dev, one.st_ino): one.st_size for one in stats}
 
 
-def answer_tokens(run: Path, stage: str) -> int:
-    """Return the tokens of an evaluation's questions and answers."""
+def answer_tokens(run: Path, details: Iterable[str]) -> int:
+    """Return the tokens of the questions and answers in an evaluation's `details`."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(run / "build" / "base" / "tokenizer.json"))
-    path = run / "build" / "evaluate" / stage.removeprefix("evaluate_") / "details.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for path in details for line in (run / path).open(encoding="utf-8")]
+    rows = [json.loads(line) for line in lines]
     texts = [row["question"] + row["prediction"] for row in rows]
     return sum(len(one.ids) for one in tokenizer.encode_batch(texts, add_special_tokens=False))
 
 
-def products(run: Path, stage: str, shape: DecoderShape, settings: dict[str, Any]) -> float:
+def products(
+    run: Path, stage: str, outputs: Iterable[str], shape: DecoderShape, settings: dict[str, Any]
+) -> float:
     """Return the floating-point operations of a stage's products of matrices; 0 if not counted."""
     train, calibration = settings["train"], settings["calibration"]
     if stage == "train":
@@ -137,9 +139,9 @@ def products(run: Path, stage: str, shape: DecoderShape, settings: dict[str, Any
         return tokens * shape.flops(train["lora_r"], train["max_length"])
     if stage in ("awq", "calibrate"):
         return 2.0 * shape.linear_parameters * calibration["samples"] * calibration["length"]
-    if stage.startswith("evaluate_"):
+    if details := [path for path in outputs if Path(path).name == "details.jsonl"]:
         weights = shape.linear_parameters + shape.hidden * shape.vocabulary
-        return 2.0 * weights * answer_tokens(run, stage)
+        return 2.0 * weights * answer_tokens(run, details)
     return 0.0
 
 
@@ -163,7 +165,7 @@ def stages(run: Path, ran: dict[str, Any], files: dict[str, Files]) -> list[dict
                 "gpu_mib": sampled["gpu"].get(stage) if sampled else None,
                 "read": sum(size for inode, size in read.items() if inode not in linked),
                 "written": sum(size for inode, size in made.items() if inode not in linked),
-                "flop": products(run, stage, shape, settings),
+                "flop": products(run, stage, its.outputs, shape, settings),
             }
         )
     return sorted(rows, key=lambda row: -row["seconds"])
