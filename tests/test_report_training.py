@@ -1,23 +1,17 @@
 """What the report says of the training's check: held-out answers, and what merging changed."""
 
-import json
-
 import pytest
 
+from butler.checks import conclude
 from test_report import make_stages, run
 
 
-def outcome(**measured: float) -> dict[str, object]:
-    found = {
-        "conversations": 64, "tokens": 9876, "nll_base": 2.876, "nll_base_adapter": 2.7411,
-        "nll_merged": 2.741, "nll_nf4_adapter": 2.7318, "change": -0.135, "change_se": 0.011,
-        "merge_shift": -0.0001, "merge_shift_se": 0.0002, "nf4_shift": 0.0092,
-        "nf4_shift_se": 0.0021,
-    }  # fmt: skip
-    return {
-        "check": "training", "passed": True, "sentence": "it fell", "measured": found | measured,
-        "limits": {"change + change_se": 0.0},
-    }  # fmt: skip
+FOUND = {
+    "conversations": 64, "tokens": 9876, "nll_base": 2.876, "nll_base_adapter": 2.7411,
+    "nll_merged": 2.741, "nll_nf4_adapter": 2.7318, "change": -0.135, "change_se": 0.011,
+    "merge_shift": -0.0001, "merge_shift_se": 0.0002, "nf4_shift": 0.0092,
+    "nf4_shift_se": 0.0021,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -31,7 +25,8 @@ def outcome(**measured: float) -> dict[str, object]:
 def test_the_nf4_shift_is_shown_and_remarked_beyond_noise(tmp_path, measured, said, unsaid):
     stages = make_stages(tmp_path)
     path = stages / "training.json"
-    path.write_text(json.dumps(outcome(**measured)), encoding="utf-8")
+    limits = {"change + change_se": 0.0}
+    conclude(path, "training", True, "it fell", FOUND | measured, limits)
     assert run(stages, checks=str(path)).returncode == 0
     page = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert "fell from the base&#39;s 2.876 to 2.741 merged (-0.135, standard error 0.011)" in page

@@ -18,7 +18,7 @@ from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_error
 from butler.lmdeploy.release import CONVERTER, quant_policy
-from butler.manifest import verify_manifest
+from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.likelihood import StreamingEngine
 from butler.reference.workspace_reader import Workspace
@@ -70,7 +70,6 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     KL(plain ‖ scheme) over the tokens, where the reference engine shows the logits;
     `static_difference` is that of the static parameters, where there are any.
     """
-    verify_manifest(args.workspace)
     workspace = Workspace(args.workspace)
     scheme = workspace.kv.name
     if not workspace.kv.quantised:
@@ -115,6 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    checked = check_unchanged(args.workspace)
     scheme, measured = measure(args)
     moved = with_error(measured["difference"], measured["standard_error"])
     sentence = (
@@ -133,6 +133,7 @@ def main() -> None:
         sentence,
         measured,
         {"difference": args.limit},
+        manifests=checked,
     )
 
 

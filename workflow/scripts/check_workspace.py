@@ -24,7 +24,7 @@ from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_e
 from butler.lmdeploy.awq_weights import DequantisedTensors
 from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.lmdeploy.workspace_tensors import compare
-from butler.manifest import verify_manifest
+from butler.manifest import check_unchanged
 from butler.model_likelihood import likelihoods
 from butler.progress import duration, progress
 from butler.reference.likelihood import StreamingEngine
@@ -56,22 +56,19 @@ def through_model(model: Path, model_format: str, sequences: Sequences, engine: 
     return [float(one.mean()) for one in likelihoods(model, sequences, device, weights=weights)]
 
 
-def measure(args: argparse.Namespace, engine: str) -> dict[str, Any]:
+def measure(args: argparse.Namespace, workspace: Workspace, engine: str) -> dict[str, Any]:
     """Return the mean NLL per token of the held-out text both ways.
 
     `difference` is how much higher it is through the workspace, in nats, with its `standard_error`
     over the conversations.
     """
-    step, tensors, started = "hashing the files", [], time.monotonic()
+    step, tensors, started = "comparing with the model's tensors", [], time.monotonic()
 
     def status() -> str:
         count = f", {len(tensors)} tensors compared" if tensors else ""
         return f"{step}{count}"
 
     with progress(f"check workspace {args.workspace.name}", status):
-        files = verify_manifest(args.workspace)
-        workspace = Workspace(args.workspace)
-        step = "comparing with the model's tensors"
         for name in compare(workspace, args.model):
             tensors.append(name)
         print(f"{len(tensors)} tensors compared in {duration(time.monotonic() - started)}")
@@ -94,7 +91,6 @@ def measure(args: argparse.Namespace, engine: str) -> dict[str, Any]:
         "sequences": len(sequences),
         "engine": engine,
         "tensors": len(tensors),
-        "files": files,
     }
 
 
@@ -120,7 +116,8 @@ def main() -> None:
     limit = args.turbomind_limit if engine == "turbomind" else args.limit
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache
-        measured = measure(args, engine)
+        checked = check_unchanged(args.workspace)
+        measured = measure(args, Workspace(args.workspace), engine)
     moved = with_error(measured["difference"], measured["standard_error"])
     conclude(
         args.out,
@@ -132,6 +129,7 @@ def main() -> None:
         f"(difference {moved}, limit {limit})",
         measured,
         {"difference": limit},
+        manifests=checked,
     )
 
 
