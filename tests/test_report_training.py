@@ -5,7 +5,6 @@ import pytest
 from butler.checks import conclude
 from test_report import make_stages, run
 
-
 FOUND = {
     "conversations": 64, "tokens": 9876, "nll_base": 2.876, "nll_base_adapter": 2.7411,
     "nll_merged": 2.741, "nll_nf4_adapter": 2.7318, "change": -0.135, "change_se": 0.011,
