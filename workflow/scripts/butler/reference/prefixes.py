@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-CHUNK = 128  # tokens of a prefill's pass; fewer are slower, more share less
+CHUNK = 128  # tokens of a prefill's pass: fewer are slower, of more less is shared
 PREFIX_BYTES = 256 << 20  # most that is kept of prompts whose answers have ended
 
 
