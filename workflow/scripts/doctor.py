@@ -27,16 +27,12 @@ from butler.driver import (
 )
 from butler.errors import ButlerError, run_cli
 from butler.plan.machine import host_memory
+from butler.plan.model_size import HUBS, hub_endpoint
 from butler.shared_libraries import missing_libraries, torch_cuda
 from butler.tools import find_python
 
 GIB = 2**30
 WAIT_S = 15  # for the index and the hub
-# What each hub's own library asks, unless its variable names another place.
-HUBS = {
-    "huggingface": ("HF_ENDPOINT", "https://huggingface.co"),
-    "modelscope": ("MODELSCOPE_ENDPOINT", "https://modelscope.cn"),
-}
 OF_PYPI = max(LEAST_DRIVER)  # the CUDA that PyPI's build of the locked torch is for
 
 
@@ -164,8 +160,7 @@ def look_at_network(arguments: argparse.Namespace, built: bool, findings: Findin
     if arguments.model_is_folder:
         findings.say("hub", "not needed: base.model is a folder")
         return
-    variable, usual = HUBS[arguments.hub]
-    address = os.environ.get(variable) or usual
+    variable, address = hub_endpoint(arguments.hub)
     said, answers = ask_hub(address)
     if not answers:
         said += f"; set {variable} to a mirror, or give a folder as base.model"

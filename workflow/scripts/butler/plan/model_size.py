@@ -127,6 +127,12 @@ def base_size(
     return None
 
 
+def hub_endpoint(hub: str) -> tuple[str, str]:
+    """Return the variable that says where a hub is asked, and where that is."""
+    variable, usual, _ = HUBS[hub]
+    return variable, (os.environ.get(variable) or usual).rstrip("/")
+
+
 def hub_size(base: BaseSettings) -> ModelSize:
     """Return the size of a hub's model by its config.json, fetched alone and without a client.
 
@@ -135,9 +141,9 @@ def hub_size(base: BaseSettings) -> ModelSize:
     Raises:
         ButlerError: if it cannot be had, or lacks a size.
     """
-    variable, usual, path = HUBS[getattr(base, "hub", "huggingface")]
-    endpoint = (os.environ.get(variable) or usual).rstrip("/")
-    address = f"{endpoint}/{path.format(model=base.model, revision=base.revision)}"
+    variable, endpoint = hub_endpoint(base.hub)
+    path = HUBS[base.hub][2].format(model=base.model, revision=base.revision)
+    address = f"{endpoint}/{path}"
     token = os.environ.get("HF_TOKEN") if variable == "HF_ENDPOINT" else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(address, headers=headers)
