@@ -376,7 +376,8 @@ def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
     given = ["--config", f"overlays=config/{name},{pinned}"]
     text = plan(tmp_path, "all", "--dry-run", "--printshellcmds", *given)
     expected = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
-    assert f"--model {expected['base']['model']} --revision {'0' * 40}" in text
+    asked = f"--model {expected['base']['model']} --hub huggingface --revision {'0' * 40}"
+    assert asked in text
     assert f"--chat-template {expected['base']['chat_template']}" in text
     # Nothing of the demo's short training is left.
     assert '"max_steps": null' in text and '"max_length": 2048' in text

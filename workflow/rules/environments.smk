@@ -51,7 +51,7 @@ rule doctor:
         tools=TOOLS,
         device=settings.device,
         engine=settings.engine,
-        hub="huggingface",
+        hub=settings.base.hub,
         folder=flag("--model-is-folder", (ROOT / settings.base.model).is_dir()),
     shell:
         "python {input.code[0]:q} --environments {params.environments:q} --tools {params.tools} "
