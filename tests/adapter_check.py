@@ -16,12 +16,12 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 os.environ["HF_HOME"] = tempfile.mkdtemp()
 
 import torch
+import torch.nn.functional as functional
 import transformers.integrations.bitsandbytes as integration
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from xtuner.model.utils import find_all_linear_names
 
-from butler.hf_folder import model_nll
 from butler.model_likelihood import likelihoods
 from check_training import WithAdapter
 
@@ -54,6 +54,14 @@ def make(base, out, seed):
     model.half().save_pretrained(out)
 
 
+def whole_nll(model, tokens):
+    """Return the mean NLL of a sequence's tokens by a model that is loaded whole."""
+    ids = torch.tensor([tokens])
+    with torch.inference_mode():
+        logits = model(input_ids=ids, use_cache=False).logits[0].float()
+    return float(functional.cross_entropy(logits[:-1], ids[0, 1:]))
+
+
 def nll(base, adapter):
     """Print the NLL of random sequences, streamed and with the whole model."""
     draw = random.Random(0)
@@ -66,7 +74,7 @@ def nll(base, adapter):
         whole = PeftModel.from_pretrained(load(base, nf4), adapter).eval()
         found[name] = {
             "streamed": [float(values.mean()) for values in streamed],
-            "whole": model_nll(whole, sequences),
+            "whole": [whole_nll(whole, tokens) for tokens in sequences],
         }
     print(json.dumps(found))
 
