@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -348,6 +349,17 @@ def test_dishes_are_counted_of_what_is_left(tmp_path: Path) -> None:
             if stats["train"] == 1:
                 return
     raise AssertionError("no seed drew a soup")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this machine has no /dev/shm")
+def test_a_run_may_lie_in_the_memory_of_dev_shm(tmp_path: Path) -> None:
+    """A 7B's run does where the disk is small."""
+    source = tmp_path / "raw.jsonl"
+    source.write_bytes(raw_lines([distinct(number) for number in range(4)]))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        outputs = Outputs(*(Path(folder) / name for name in "abcd"))
+        build_corpus(source, outputs, corpus_settings(test_size=1), 7)
+        assert outputs.train.stat().st_size
 
 
 def test_outputs_that_are_no_files_are_left_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,6 +72,14 @@ def test_an_engine_that_holds_its_room_passes():
     per_token = SEVEN_B
     wanted = (256 - 64) * 896 * per_token
     check_room(session(64, per_token), session(256, per_token), wanted, VOCAB)
+
+
+@pytest.mark.parametrize("found", [2_432, 2_464, 2_496])  # MiB, w4, fp16 and w4 again
+def test_buffers_of_a_large_vocabulary_are_no_other_room(found):
+    """Qwen2.5-0.5B on one H200, 64 and 256 requests of 576 tokens; it was refused once."""
+    small, large = session(64, 12_288, tokens=576), session(256, 12_288, tokens=576)
+    large = replace(large, peak=large.before + small.taken + found * MIB)
+    check_room(small, large, 1_296 * MIB, 151_936)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.52, 0.94, 1.1, 2.0])

@@ -73,9 +73,12 @@ def write_records(
     rows = [(name, mean, len(scores[name])) for name, mean in means.items()]
     rows.append(("average", average, len(records)))
     header = ["benchmark", "variant", "dataset", "metric", "score", "questions", "cut"]
+    # The recipes' scorer has several metrics for its one data set, in lines of their own.
+    metrics = [metric, "step_order"] if benchmark == "recipe" else [metric]
     lines = [
-        [benchmark, variant, name, metric, f"{mean:.2f}", count, "0.00"]
+        [benchmark, variant, name, one, f"{mean:.2f}", count, "0.00"]
         for name, mean, count in rows
+        for one in (metrics if name != "average" else [metric])
     ]
     write_csv(folder / "results" / f"{benchmark}_{variant}.csv", header, lines)
     details = folder / "evaluate" / f"{benchmark}_{variant}" / "details.jsonl"

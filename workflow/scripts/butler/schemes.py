@@ -38,7 +38,8 @@ class KVScheme:
     `bits` a value takes; a quantised one has scale and zero point in fp16 beside each head's
     vector. `policies` says what LMDeploy's `quant_policy` is for it, by the first release for which
     that holds. `agreement` is how far the reference engine may be from TurboMind, and `limit` the
-    default of checks.kv_nll, how far from the fp16 cache; both in nats per token. `identical` is
+    default of checks.kv_nll, how much more than with the fp16 cache; both in nats per token: what a
+    sound cache costs differs by model, a broken one costs whole nats. `identical` is
     the least share of greedy tokens that the two engines must have in common: with few bits an
     answer parts at a near tie and stays apart. `static` says that LMDeploy up to 0.3 had one scale
     and zero point for a whole layer of it.
@@ -107,7 +108,7 @@ KV_CACHES = {
             {(0,): 4, (0, 4): 8},  # until LMDeploy 0.3 the number 4 meant int8
             {"zh": "int8 KV 缓存", "en": "int8 KV cache"},
             agreement=0.01,
-            limit=0.02,
+            limit=0.1,
             static=True,
         ),
         KVScheme(
@@ -118,7 +119,7 @@ KV_CACHES = {
             {"zh": "int4 KV 缓存", "en": "int4 KV cache"},
             agreement=0.02,
             identical=0.75,
-            limit=0.1,
+            limit=0.5,
         ),
     )
 }

@@ -218,7 +218,9 @@ def _check_outputs(source: Path, outputs: Outputs, protected: Sequence[Path]) ->
     for path in vars(outputs).values():
         if path.is_dir():
             raise ButlerError(f"{path} is a folder; give the name of a file to write")
-        if path.exists() and not path.is_file() or Path("/dev") in path.absolute().parents:
+        # /dev/stdout may be a file; /dev/shm is a folder like others.
+        device = path.absolute().parent in (Path("/dev"), Path("/dev/fd"))
+        if device or (path.exists() and not path.is_file()):
             raise ButlerError(f"{path} is no ordinary file; give the name of a file to write")
         if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
             raise ButlerError(f"{path} lies in the input {source}; write it somewhere else")

@@ -19,7 +19,7 @@ class ScoreRow:
     """A line of a benchmark's table: the score of each model, 0 to 100, in the models' order.
 
     `dataset` is None in the line of the average; `main` marks what the decision goes by. `cut` are
-    the shares, 0 to 1, of answers cut at max_new_tokens; once for a data set, else empty.
+    the shares, 0 to 1, of answers cut at max_new_tokens, in a data set's first line; 0 in others.
     """
 
     dataset: str | None
@@ -133,7 +133,7 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
             continue
         scores = [float(table[(dataset, metric)]) for table in tables]
         main = average or (single and metric == first.metric)
-        cut = [] if dataset in seen else [one.cut_share(dataset) for one in evaluations]
+        cut = [0.0 if dataset in seen else one.cut_share(dataset) for one in evaluations]
         seen.add(dataset)
         rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main, cut))
     return rows
