@@ -15,7 +15,7 @@ import yaml
 from real_tools import read_json, run_chain
 from workflow_state import ROOT
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.long
 SUBJECTS = ("anatomy", "nutrition")
 SHORT = {
     "efficiency": {"prompt_tokens": 64, "new_tokens": 8, "repeats": 1, "concurrency": [1]},
