@@ -10,7 +10,7 @@ from tiny_workspace import HEAD, pack_nibbles
 torch = pytest.importorskip("torch")
 
 from butler.errors import ButlerError
-from butler.reference.cache import CHUNK, KVCache, make_codecs
+from butler.reference.cache import GROWTH, KVCache, make_codecs
 from butler.reference.quant import (
     dequantise_online,
     dequantise_static,
@@ -162,8 +162,8 @@ def filled(kind: str, tokens: int) -> tuple[KVCache, torch.Tensor]:
     [("fp32", 0), ("fp16", 2e-3), ("int8", 0.03), ("int4", 0.28), ("static", 0.017)],
 )
 def test_cache_returns_what_was_written_while_it_grows(kind: str, tolerance: float) -> None:
-    cache, x = filled(kind, 3 * CHUNK)
-    keys, values = cache.read(0, slice(0, 3), 3 * CHUNK)
+    cache, x = filled(kind, 3 * GROWTH)
+    keys, values = cache.read(0, slice(0, 3), 3 * GROWTH)
     torch.testing.assert_close(keys, x, atol=tolerance, rtol=0)
     torch.testing.assert_close(values, -x, atol=tolerance, rtol=0)
 

@@ -150,7 +150,7 @@ def test_counts_tell_the_time_left() -> None:
 
 
 def test_the_training_tells_its_steps_loss_and_time_left(tmp_path: Path) -> None:
-    assert training_status(tmp_path) == ""
+    assert training_status(tmp_path) == "starting XTuner"
     log = tmp_path / "20261123_001500" / "20261123_001500.log"
     log.parent.mkdir()
     line = (

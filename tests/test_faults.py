@@ -131,6 +131,10 @@ def test_deepspeed_alone_needs_no_port_that_was_looked_up_before(tmp_path, monke
         distributed.destroy_process_group()
 
 
+def use_of(*imports):
+    return build_environment.Use(list(imports), [], False, None)
+
+
 def bare_venv(into):
     """Make an environment without pip, which takes most of the time and is not called here."""
     venv.create(into)
@@ -145,7 +149,7 @@ def test_an_environment_that_was_cut_is_built_anew(left, tmp_path, monkeypatch):
         (into / name).write_text("", encoding="utf-8")
     monkeypatch.setattr(build_environment, "make_venv", bare_venv)
     monkeypatch.setattr(build_environment, "run_pip", lambda *_: None)
-    build_environment.build(lock, into, [], ["json"])
+    build_environment.build(lock, into, [], use_of("json"))
     assert (into / "pyvenv.cfg").is_file()
     assert not (into / "lib" / "half").exists()
 
@@ -162,16 +166,16 @@ def test_a_cut_during_the_making_of_an_environment_leaves_a_folder_that_is_ours(
     with monkeypatch.context() as patch:
         patch.setattr(build_environment, "make_venv", killed)
         with pytest.raises(KeyboardInterrupt):
-            build_environment.build(lock, tmp_path / "tool", [], [])
+            build_environment.build(lock, tmp_path / "tool", [], use_of())
     monkeypatch.setattr(build_environment, "run_pip", lambda *_: None)
-    build_environment.build(lock, tmp_path / "tool", [], ["json"])
+    build_environment.build(lock, tmp_path / "tool", [], use_of("json"))
     assert (tmp_path / "tool" / "pyvenv.cfg").is_file()
 
 
 def test_a_folder_of_someone_elses_is_no_environment_to_remove(tmp_path):
     (tmp_path / "thesis.txt").write_text("", encoding="utf-8")
     with pytest.raises(ButlerError, match="no virtual environment"):
-        build_environment.build(tmp_path / "no.lock", tmp_path, [], [])
+        build_environment.build(tmp_path / "no.lock", tmp_path, [], use_of())
     assert (tmp_path / "thesis.txt").exists()
 
 
