@@ -146,7 +146,7 @@ BIG = Machine(10**12, [(141 * GB, 141 * GB)], 10**12)
             True,
             Machine(16 * 10**9, [(24 * GB, 24 * GB)], 40 * 10**9),
             {},
-            [r"awq needs some 18\.9 GB of memory and this machine has 16\.0 GB; lower calibration",
+            [r"awq needs some 17\.5 GB of memory and this machine has 16\.0 GB; lower calibration",
              r"the run leaves some 61 GB of files and 40 GB are free here; free some"],
         ),
         (

@@ -45,7 +45,9 @@ PROCESS = {
 MARGIN = 1.5
 LEAST_ASKED = 1500 * MB  # torch's CUDA build takes more than the CPU's that was measured
 USED_BY_JOBS = 0.9  # of a machine's memory
-CUDA_HOST = 2.5 * GB  # that a process with CUDA takes more of the host; assumed, not measured
+# That a process with CUDA takes more of the host: check_training, check_awq and efficiency of a
+# 0.5B on one H200 took 0.7 to 1.1 GB more than on a CPU (docs/benchmarks.md, 2026-11-29).
+CUDA_HOST = 1.1 * GB
 SHARD = 5 * GB  # of the file that is being loaded: what Hugging Face's own folders are cut into
 MERGED_SHARDS = 4 * GB  # that the merge writes at the same time
 # Of the raw records' bytes that the corpus stage holds: 1,740 MiB of 1.75 GB with near-duplicates.
