@@ -15,7 +15,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def runs_real_tools(config: pytest.Config) -> bool:
     """Say whether the marked tests run: their tools take all cores and the memory."""
-    return config.option.markexpr in ("e2e", "gpu")
+    return config.option.markexpr in ("e2e", "long", "gpu")
 
 
 def pytest_configure(config: pytest.Config) -> None:
