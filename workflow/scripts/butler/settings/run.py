@@ -60,7 +60,7 @@ class Settings(Section):
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # what NumPy and torch both take
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto | cpu | cuda: where training, merging and quantisation run"""
+    """auto | cpu | cuda: where training, quantisation and their checks run"""
     engine: Literal["auto", "reference", "turbomind"] = "auto"
     """auto | reference | turbomind: what serves a workspace"""
     lmdeploy: Literal[tuple(RELEASES)] = "0.7.3"  # type: ignore[valid-type]
