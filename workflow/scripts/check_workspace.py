@@ -19,7 +19,7 @@ from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.devices import resolve_engine
-from butler.errors import run_cli
+from butler.errors import ButlerError, run_cli
 from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_error
 from butler.lmdeploy.awq_weights import DequantisedTensors
 from butler.lmdeploy.release import CONVERTER, quant_policy
@@ -114,21 +114,26 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     engine = resolve_engine(args.engine)
     limit = args.turbomind_limit if engine == "turbomind" else args.limit
+    name, limits = f"workspace_{args.workspace.name}", {"difference": limit}
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache
         checked = check_unchanged(args.workspace)
-        measured = measure(args, Workspace(args.workspace), engine)
+        try:
+            measured = measure(args, Workspace(args.workspace), engine)
+        except ButlerError as error:  # of a tensor that is not the model's, most likely
+            conclude(args.out, name, False, str(error), {}, limits, manifests=checked)
+            raise
     moved = with_error(measured["difference"], measured["standard_error"])
     conclude(
         args.out,
-        f"workspace_{args.workspace.name}",
+        name,
         abs(measured["difference"]) <= limit,
         f"{measured['tensors']} tensors are the model's, bit by bit; mean NLL "
         f"{measured['nll_workspace']:.5f} through the workspace in {engine}, "
         f"{measured['nll_model']:.5f} through the model it came from "
         f"(difference {moved}, limit {limit})",
         measured,
-        {"difference": limit},
+        limits,
         manifests=checked,
     )
 
