@@ -68,7 +68,9 @@ rule prepare:
 for stage in workflow.rules:
     stage.message = f"{stage.name}: {stage.docstring}"
     if stage.output:
-        stage.message += "\n    makes: {output}\n    memory: {resources.mem_mb} MB\n    log: {log}"
+        gpus = "\n    GPUs: {resources.gpu}" if GPUS and "gpu" in stage.resources else ""
+        stage.message += "\n    makes: {output}\n    memory: {resources.mem_mb} MB"
+        stage.message += f"{gpus}\n    log: {{log}}"
 
 
 onstart:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from butler.devices import gpu_present
+from butler.plan.gpu_memory import ENGINE
 from workflow_state import (
     CONFIG,
     ROOT,
@@ -235,3 +236,18 @@ def test_a_profile_gives_times_to_stages_that_exist(name):
     }
     profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text(encoding="utf-8"))
     assert set(profile["set-resources"]) <= rules
+
+
+def test_what_the_engine_serves_asks_for_the_gpus_that_the_workspace_is_split_for(tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(ROOT / "data" / "base" / "tiny", base)
+    sizes = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps(sizes | {"num_key_value_heads": 2}))
+    run = {"device": "cuda", "engine": "turbomind", "workspace": {"tp": 2}}
+    run |= {"base": {"model": str(base), "remote_code": str(base)}}
+    arguments = overlay(tmp_path, **run)
+    text = plan(tmp_path, "--dry-run", "--resources", "gpu=2", *arguments, "all")
+    jobs = (re.match(r"\d+: (\w+): (?:.*\n)*? *GPUs: (\d)\n", job) for job in text.split("\nJob "))
+    asked = {job[1]: int(job[2]) for job in jobs if job}
+    assert asked["train"] == asked["awq"] == asked["check_training"] == 1
+    assert {stage: asked[stage] for stage in ENGINE} == dict.fromkeys(ENGINE, 2)

@@ -51,7 +51,7 @@ rule check_workspace:
     threads: 2
     resources:
         mem_mb=memory("check_workspace"),
-        gpu=GPUS,
+        gpu=GPUS * settings.workspace.tp,
     params:
         python=python("lmdeploy"),
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
@@ -164,7 +164,7 @@ rule check_kv_cache:
     threads: 2
     resources:
         mem_mb=memory("check_kv_cache"),
-        gpu=GPUS,
+        gpu=GPUS * settings.workspace.tp,
     params:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
