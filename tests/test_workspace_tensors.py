@@ -210,3 +210,14 @@ def test_what_the_configurations_say_must_agree(tmp_path, key, value):
     (model / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(ButlerError, match=r"config\.yaml says (rope|norm).*config\.json"):
         list(compare(Workspace(path), model))
+
+
+def test_a_tensor_of_the_model_that_is_in_no_file_is_named(tmp_path):
+    tiny, path, model = made(tmp_path, "LlamaForCausalLM")
+    bias = "model.layers.0.mlp.up_proj.bias"
+    more = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(HEAD // 2)}
+    save_file(more | {bias: torch.zeros(tiny.inter)}, model / "more.safetensors")
+    assert set(compare(Workspace(path), model)) == set(tiny.files), "these change nothing"
+    save_file(more | {bias: torch.ones(tiny.inter)}, model / "more.safetensors")
+    with pytest.raises(ButlerError, match=r"mlp\.up_proj\.bias of .* is in no file of"):
+        list(compare(Workspace(path), model))

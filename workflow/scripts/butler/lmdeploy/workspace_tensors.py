@@ -3,7 +3,8 @@
 LMDeploy's converter transposes matrices, interleaves the halves of each query's and key's head,
 joins query, key and value, pads the MLP and the vocabulary to whole parts, splits all for several
 GPUs, and packs 4-bit codes in another order. All of that is undone here, by code that shares
-nothing with LMDeploy's, and what comes out must be the model's bits.
+nothing with LMDeploy's, and what comes out must be the model's bits. A tensor of the model that no
+file was made of (LMDeploy's readers pass over biases that they do not know) is named as well.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from butler.reference.workspace_config import WEIGHT_TYPES, ModelConfig
 from butler.reference.workspace_reader import Workspace
 
 NO_SCALING = ("", "default")  # of rope: LMDeploy writes one, Hugging Face the other
+COMPUTED = ".rotary_emb.inv_freq"  # ends a tensor of old folders that follows from config.json
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,25 @@ def compare(workspace: Workspace, model: Path) -> Iterator[str]:
     """Yield the name of each tensor of the workspace after it was found to be the model's.
 
     Raises:
-        ButlerError: naming the first that differs, is missing or belongs to nothing.
+        ButlerError: naming the first that differs, is missing or belongs to nothing, in either.
     """
     return _Comparison(workspace, model).run()
+
+
+class _ReadTensors:
+    """The tensors of a model folder, and which of them were asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tensors = ModelTensors(folder)
+        self.unread = set(self._tensors.names())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        found = self._tensors[name]
+        self.unread.discard(name)
+        return found
 
 
 class _Comparison:
@@ -56,7 +74,7 @@ class _Comparison:
         self._shown = str(model / "config.json")
         self._family: Family = family_of(config, self._shown)
         self._workspace, self._config, self._model = workspace, workspace.config, model
-        self._tensors = ModelTensors(model)
+        self._tensors = _ReadTensors(model)
         self._tied = bool(config.get("tie_word_embeddings"))
         self._dtype = WEIGHT_TYPES[workspace.config.weight_type]
         self._seen = {CONFIG.name}
@@ -78,6 +96,14 @@ class _Comparison:
         for path in sorted(folder.iterdir()):
             if path.name not in self._seen and "past_kv_scale" not in path.name:
                 raise ButlerError(f"{path} belongs to no tensor of {self._model}; convert it again")
+        # Of a tied head a folder may hold a copy, which no one reads.
+        known = {f"{family.head}.weight"} if self._tied else set()
+        for name in sorted(self._tensors.unread - known):
+            if not name.endswith(COMPUTED) and self._tensors[name].any():
+                raise ButlerError(
+                    f"{name} of {self._model} is in no file of {folder}: LMDeploy's converter "
+                    "passes over it, so the workspace is another model; take another base.model"
+                )
 
     def _layer(self, i: int) -> Iterator[str]:
         c, names = self._config, self._family.layers
