@@ -10,10 +10,11 @@ torch = pytest.importorskip("torch")
 
 import quantise_awq
 from butler.errors import ButlerError, run_cli
-from butler.hf_folder import ModelTensors
+from butler.hf_folder import CARRIED, ModelTensors
 from butler.lmdeploy.auto_awq import STAYS, pack
 from butler.lmdeploy.awq_weights import unpack
 from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
+from butler.manifest import check_unchanged
 from butler.tools import tool_environment
 from quantise_awq import Calibration
 from real_tools import python_of, script
@@ -78,6 +79,21 @@ def test_phases_are_told_by_what_is_printed(quantising):
     }
     with pytest.raises(ButlerError, match="no line of its smoothing"):
         quantising.phases(lines[:4], 57.0)
+
+
+def test_a_byte_of_the_quantised_folder_that_changes_later_is_noticed(tmp_path):
+    model, folder = tmp_path / "merged", tmp_path / "awq"
+    for path in (model, folder):
+        path.mkdir()
+        (path / "config.json").write_text('{"quantization_config": {"quant_method": "awq"}}')
+    for name in CARRIED:
+        (model / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"4 bits each")
+    quantise_awq.finish(model, folder)
+    check_unchanged(folder)
+    (folder / "model.safetensors").write_bytes(b"4 bits East")
+    with pytest.raises(ButlerError, match="model.safetensors is not the file that was made"):
+        check_unchanged(folder)
 
 
 @pytest.mark.parametrize(

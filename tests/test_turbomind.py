@@ -24,6 +24,7 @@ from butler.lmdeploy.commands import Request, command, environment
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.release import RELEASES, check_installed, kv_scheme, release_of
 from butler.lmdeploy.served_folder import ModelShape, read_folder, write_record
+from butler.manifest import write_manifest
 from butler.schemes import KV_CACHES
 from real_tools import SCRIPTS, python_of, script
 from tiny_workspace import Tiny
@@ -49,6 +50,7 @@ def model(tmp_path: Path) -> Path:
     (path / "pytorch_model.bin").write_bytes(bytes(1000))
     (path / "chat_template.json").write_text("{}")
     write_record(path, "0.18.0", EngineSettings(**SETTINGS))
+    write_manifest(path)
     return path
 
 
@@ -227,6 +229,7 @@ def variant(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.e2e
 def test_a_model_folder_becomes_a_variant_by_links(model: Path, tmp_path: Path) -> None:
     (model / "lmdeploy.json").unlink()
+    write_manifest(model)
     out = tmp_path / "w4kv8"
     latest = ("--model", model, "--lmdeploy", "latest", "--out", out)
     assert variant(*latest, "--kv", "int8").returncode == 0

@@ -19,6 +19,7 @@ from butler.held_out import rendered
 from butler.hf_folder import carry_over, read_config
 from butler.lmdeploy import auto_awq as lmdeploy_awq
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
+from butler.manifest import write_manifest
 from butler.model_folder import check_group_size
 from butler.progress import progress
 from butler.settings.serving_stage import AwqSettings, CalibrationSettings
@@ -59,7 +60,9 @@ class Calibration:
 
 
 def finish(model: Path, folder: Path) -> None:
-    """Give the quantised folder what `auto_awq` does not carry over, and the served precision."""
+    """Give the quantised folder what `auto_awq` does not carry over, the served precision, and its
+    manifest.
+    """
     if not (*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")):
         raise ButlerError("auto_awq wrote no model; its log says why")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -71,6 +74,7 @@ def finish(model: Path, folder: Path) -> None:
     carry_over(model, folder)
     for path in folder.glob("*_stats.pth"):
         path.unlink()
+    write_manifest(folder)
 
 
 def plan(model: Path, samples: int, length: int, device: str) -> tuple[bool, int]:

@@ -83,11 +83,8 @@ def main() -> None:
     if args.out.resolve() in [path.resolve() for path in sources]:
         raise ButlerError(f"--out {args.out} is what the variant is made of; name another folder")
     source = args.workspace or args.model
-    known: dict[str, str] = {}
-    # LMDeploy's own AWQ folder has none.
-    if args.workspace or (source / MANIFEST).is_file():
-        check_unchanged(source)
-        known = recorded(source)
+    check_unchanged(source)
+    known = recorded(source)
     with atomic_dir(args.out) as folder:
         link_tree(source, folder)
         if args.workspace:
