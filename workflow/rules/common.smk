@@ -239,7 +239,7 @@ def cache_share(variant):
 def checks(variant):
     """Return the checks that a variant, or the base, must have passed before it is evaluated."""
     weights, kv = KNOWN[variant].weights, KNOWN[variant].kv
-    # What is served is read in the reference engine; a model folder has no such reading.
+    # A workspace is compared with its model; a model folder is what is served.
     found = [f"workspace_{weights.name}"] if RELEASE.workspaces else []
     if variant != BASE:
         found += ["training", "merge", "template"]

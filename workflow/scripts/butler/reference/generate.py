@@ -104,7 +104,7 @@ class Engine:
         params: SamplingParams = GREEDY,
         stop_ids: Sequence[int] = (),
     ) -> list[Completion]:
-        """Generation all prompts (token ids), batched; results are in the order of the prompts."""
+        """Answer all prompts (token ids), batched; results are in the order of the prompts."""
         batch = self.new_batch()
         stops = frozenset(stop_ids)
         answers = [batch.submit(prompt, params, stops) for prompt in prompts]
