@@ -148,7 +148,7 @@ def decide(
             benchmark that another has.
     """
     _check(candidates)
-    eligible = [one for one in candidates if _worst(one) >= -rule.max_loss]
+    eligible = [one for one in candidates if not too_much(_worst(one), rule.max_loss)]
     winner = min(eligible, key=lambda one: _order(rule, one))
     baseline = next(one for one in candidates if one.name == BASELINE)
     return Decision(
@@ -176,8 +176,13 @@ def _check(candidates: Sequence[Candidate]) -> None:
 
 
 def _worst(candidate: Candidate) -> float:
-    """Largest loss as a negative number; rounded, so that 2.00 points are not more than 2."""
-    return min(round(change.points, 6) for change in candidate.changes.values())
+    """Largest loss as a negative number."""
+    return min(change.points for change in candidate.changes.values())
+
+
+def too_much(points: float, max_loss: float) -> bool:
+    """Say whether a change loses more than the rule allows; 2.00 points are not more than 2."""
+    return round(points, 6) < -max_loss
 
 
 def _order(rule: DecisionSettings, candidate: Candidate) -> tuple[float, float, float]:
@@ -249,7 +254,7 @@ def _straddles(change: Change, rule: DecisionSettings) -> bool:
 
 
 def _verdict(rule: DecisionSettings, one: Candidate, winner: Candidate, labels: Labels) -> Verdict:
-    over = {k: c for k, c in one.changes.items() if round(c.points, 6) < -rule.max_loss}
+    over = {k: c for k, c in one.changes.items() if too_much(c.points, rule.max_loss)}
     if over:
         lost = [
             phrase("reason.lost", lost=-change.points, benchmark=labels[name])

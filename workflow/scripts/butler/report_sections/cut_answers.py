@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from butler.benchmarks.opencompass.proof import CUT
+from butler.decision import too_much
 from butler.report_sections.findings import Findings
 from butler.results import Evaluation
 from butler.schemes import BASELINE
@@ -36,7 +37,9 @@ def cut_remarks(findings: Findings, max_loss: float) -> list[Phrase]:
         for name in findings.compared:
             every = change(found[name], found[BASELINE])
             whole = change(found[name], found[BASELINE], whole_only=True)
-            if every and whole and _too_much(every, max_loss) != _too_much(whole, max_loss):
+            if not (every and whole):
+                continue
+            if too_much(every.points, max_loss) != too_much(whole.points, max_loss):
                 values = {"variant": name, "baseline": BASELINE, "benchmark": label}
                 values |= {"points": every.points, "whole": whole.points, "count": whole.count}
                 remarks.append(phrase("remark.cut_decides", limit=-max_loss, **values))
@@ -60,8 +63,3 @@ def change(
         return None
     points = mean(map(mean, differences.values()))
     return CountedChange(points, sum(map(len, differences.values())))
-
-
-def _too_much(found: CountedChange, max_loss: float) -> bool:
-    """As butler/decision.py has it: rounded, so that 2.00 points are not more than 2."""
-    return round(found.points, 6) < -max_loss
