@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -104,6 +105,27 @@ def test_an_environment_that_lacks_a_library_is_found(tmp_path, environments):
     done = run(tmp_path, environments, "--model-is-folder")
     assert done.returncode == 1
     assert "libtorch.so is missing, which torch/_C" in lines(done.stdout)["xtuner"]
+
+
+def test_an_environment_whose_folder_is_gone_is_told_in_a_sentence(tmp_path, environments):
+    shutil.rmtree(environments / "xtuner")
+    done = run(tmp_path, environments, "--model-is-folder")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "xtuner.json, and give the same command again" in lines(done.stdout)["xtuner"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "said"),
+    [
+        ("auto", "auto", "the reference engine"),
+        ("auto", "cuda", "TurboMind"),
+        ("turbomind", "cpu", "TurboMind"),
+        ("reference", "cuda", "the reference engine"),
+    ],
+)
+def test_the_engine_of_a_machine_without_a_gpu_is_the_one_that_is_set(engine, device, said):
+    given = doctor.argparse.Namespace(engine=engine, device=device)
+    assert doctor.engine_without_gpu(given).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ rule doctor:
     input:
         code=code("doctor.py"),
     resources:
-        mem_mb=500,
+        mem_mb=memory("doctor"),
     params:
         environments=ENVIRONMENTS,
         tools=TOOLS,

@@ -233,7 +233,13 @@ def site_packages(environment: Path) -> Path:
     Raises:
         ButlerError: if there is none.
     """
-    return next((environment / "lib").glob("python3.*/site-packages"))
+    found = next((environment / "lib").glob("python3.*/site-packages"), None)
+    if found is None:
+        raise ButlerError(
+            f"{environment} holds no Python environment, though its stamp says so; delete "
+            f"{environment}.json, and give the same command again"
+        )
+    return found
 
 
 def status(lock: Path, into: Path) -> str:
