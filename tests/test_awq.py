@@ -13,10 +13,10 @@ from butler.errors import ButlerError, run_cli
 from butler.hf_folder import CARRIED, ModelTensors
 from butler.lmdeploy.auto_awq import STAYS, pack
 from butler.lmdeploy.awq_weights import unpack
+from butler.lmdeploy.calibration_memory import Calibration
 from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
 from butler.manifest import check_unchanged
 from butler.tools import tool_environment
-from quantise_awq import Calibration
 from real_tools import python_of, script
 from workflow_state import ROOT
 
@@ -34,11 +34,11 @@ def test_packed_columns_are_read_back_by_the_format_of_awq():
     assert int(words[0, 0]) & 0xFFFFFFFF == by_hand
 
 
-SEVEN_B = {"num_attention_heads": 32, "hidden_size": 4096}
+SEVEN_B = {"heads": 32, "hidden": 4096}
 
 
 def test_calibration_takes_what_the_gpu_has_room_for():
-    needed = Calibration.of(SEVEN_B, samples=128, length=2048)
+    needed = Calibration.of(**SEVEN_B, samples=128, length=2048)
     assert needed.at_a_time(140 * GIB) == 8
     assert 2 <= needed.at_a_time(23 * GIB) <= 7
     assert needed.at_a_time(1 * GIB) == 1
@@ -48,7 +48,7 @@ def test_calibration_takes_what_the_gpu_has_room_for():
     ("samples", "free", "stays"), [(128, 140, True), (128, 23, False), (16, 23, True)]
 )
 def test_a_model_stays_on_a_gpu_that_holds_it_beside_the_calibration(samples, free, stays):
-    needed = Calibration.of(SEVEN_B, samples, length=2048)
+    needed = Calibration.of(**SEVEN_B, samples=samples, length=2048)
     assert needed.fits_beside(15 * GIB, free * GIB) == stays
 
 

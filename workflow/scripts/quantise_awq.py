@@ -4,11 +4,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from butler.chat_template import ChatTemplate
 from butler.devices import resolve_device
@@ -18,45 +15,13 @@ from butler.gpu import GpuMemory
 from butler.held_out import rendered
 from butler.hf_folder import carry_over, read_config
 from butler.lmdeploy import auto_awq as lmdeploy_awq
+from butler.lmdeploy.calibration_memory import Calibration
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
 from butler.manifest import write_manifest
 from butler.model_folder import check_group_size
 from butler.progress import progress
 from butler.settings.serving_stage import AwqSettings, CalibrationSettings
 from butler.tools import run_tool, tool_environment
-
-MOST_AT_A_TIME = 8  # samples; more gain nothing
-RESERVE = 2 * 2**30  # bytes of GPU memory for CUDA, one layer's fp32 and what is small
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What calibrating a model takes of GPU memory, in bytes, beside its layers.
-
-    `sample`: the attention's scores of a sample, [heads, length, length], in fp16 and fp32 and as
-    weights and mask. `states`: the hidden states of all samples before and after a layer, and one
-    copy more while they are put together, fp16.
-    """
-
-    sample: int
-    states: int
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any], samples: int, length: int) -> "Calibration":
-        """Return what so many samples of `length` tokens take of a config.json's model."""
-        states = 3 * samples * length * config["hidden_size"] * 2
-        return cls(config["num_attention_heads"] * length**2 * 12, states)
-
-    def fits_beside(self, weights: int, free: int) -> bool:
-        """Say whether two samples at a time leave room for the whole model in `free` bytes."""
-        return weights + self.states + 2 * self.sample + RESERVE <= free
-
-    def at_a_time(self, free: int) -> int:
-        """Return how many samples to take at a time in `free` bytes; LMDeploy's default is 1.
-
-        Half of the memory is left for the rest.
-        """
-        return max(1, min(MOST_AT_A_TIME, free // 2 // self.sample))
 
 
 def finish(model: Path, folder: Path) -> None:
@@ -83,7 +48,9 @@ def plan(model: Path, samples: int, length: int, device: str) -> tuple[bool, int
         return False, 1
     free = GpuMemory().free()
     weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    needed = Calibration.of(read_config(model), samples, length)
+    config = read_config(model)
+    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    needed = Calibration.of(heads, hidden, samples, length)
     if not needed.fits_beside(weights, free):
         return False, needed.at_a_time(free)
     return True, needed.at_a_time(free - weights)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from butler.lmdeploy.cache_room import Room
+from butler.lmdeploy.calibration_memory import Calibration
 from butler.plan.measured import (
     AWQ_SLACK,
     CORPUS_HELD,
@@ -30,7 +31,6 @@ BOUND, BOUND_SHARE = 8 * GB, 0.25
 # Of the largest tensor in fp32: as it is, as it should be, and their difference. Of a real 0.5B the
 # base stage took 1.0 and the workspace 1.3 GB, estimated 2.0.
 STREAMED_COPIES = 3
-SCORES = 12  # bytes of a score of LMDeploy's attention: fp16, fp32, weights and mask
 CHATS_AT_ONCE = 16  # evaluate_model.CONCURRENCY
 
 
@@ -106,9 +106,14 @@ def calibrating(task: Task) -> float:
     the hidden states of all samples before and after a layer.
     """
     text, shape = task.settings.calibration, task.size.shape
-    sample = SCORES * shape.heads * text.length**2 + 2 * FP32 * text.length * shape.vocabulary
+    logits = 2 * FP32 * text.length * shape.vocabulary
     states = 2 * FP16 * text.samples * text.length * shape.hidden
-    return RESERVE + AWQ_SLACK * (sample + states)
+    return RESERVE + AWQ_SLACK * (_calibration(task).sample + logits + states)
+
+
+def _calibration(task: Task) -> Calibration:
+    text, shape = task.settings.calibration, task.size.shape
+    return Calibration.of(shape.heads, shape.hidden, text.samples, text.length)
 
 
 def _quantising(task: Task) -> float:
@@ -121,7 +126,7 @@ def _quantising(task: Task) -> float:
     if not task.on_gpu:
         states = 2 * FP32 * text.samples * text.length * size.shape.hidden
         return FP32 * size.parameters + states
-    if task.free is not None and size.fp16 + calibrating(task) <= task.free:
+    if task.free is not None and _calibration(task).fits_beside(size.fp16, task.free):
         return CUDA_HOST + max(SHARD, size.awq(task.settings.awq.group_size))
     return CUDA_HOST + size.fp16
 
