@@ -251,3 +251,10 @@ def test_what_the_engine_serves_asks_for_the_gpus_that_the_workspace_is_split_fo
     asked = {job[1]: int(job[2]) for job in jobs if job}
     assert asked["train"] == asked["awq"] == asked["check_training"] == 1
     assert {stage: asked[stage] for stage in ENGINE} == dict.fromkeys(ENGINE, 2)
+
+
+def test_every_folder_that_a_check_loaded_is_hashed_for_the_report(tmp_path):
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", "results/sha256.txt")
+    command = next(line for line in text.splitlines() if "hash_artefacts.py" in line).split()
+    checked = re.findall(r"check_\w+\.py --workspace (\S+) ", text)
+    assert {"build/workspace/w4", "workspaces/w4kv8"} <= set(checked) <= set(command)

@@ -56,8 +56,11 @@ rule hashes:
     input:
         code=code("hash_artefacts.py"),
         corpus=rules.corpus.output,
+        # With what the variants are linked from, as the checks of workspaces name it.
         models=sorted(
-            {"build/adapter", *(f"build/{one.weights.folder}" for one in MODELS.values())}
+            {"build/adapter"}
+            | {f"build/{one.weights.folder}" for one in MODELS.values()}
+            | {served_from(one.weights.name) for one in MODELS.values()}
         ),
         workspaces=expand("workspaces/{variant}", variant=MODELS),
         tables=[*SCORES, *EFFICIENCY, *ANSWERS, *CHECKS],
