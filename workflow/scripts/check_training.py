@@ -60,7 +60,8 @@ class WithAdapter:
 
     def __getitem__(self, name: str) -> torch.Tensor:
         # A tied head that has a pair is the embedding's values and its own change.
-        weight = self._base[name if name in self._base else self._embedding].to(self._device)
+        tied = name == self._head and name not in self._base
+        weight = self._base[self._embedding if tied else name].to(self._device)
         # As transformers quantises: every linear module but the head.
         linear = weight.dim() == 2 and name not in (self._embedding, self._head)
         if self._nf4 is not None and linear:
