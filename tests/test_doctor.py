@@ -148,7 +148,7 @@ def test_a_gpu_is_judged_by_what_the_run_asks_of_it(
     words = [f"--{name}={value}" for name, value in wanted.items()]
     words += ["--environments=.", "--tools=xtuner", "--hub=huggingface", "--serving", "0.7.3", "9"]
     monkeypatch.setattr("sys.argv", ["doctor.py", *words])
-    findings = doctor.Findings()
+    findings = doctor.MachineFindings()
     doctor.look_at_gpu(doctor.parse_arguments(), findings)
     text = capsys.readouterr().out
     assert card.split(",")[0] in text and version in text and says in text
@@ -160,7 +160,7 @@ def test_a_gpu_without_a_driver_fails_unless_it_is_not_used(nvidia_smi, monkeypa
     monkeypatch.setattr(doctor, "gpu_present", lambda: True)
     assert not driver.KERNEL_MODULE.exists()
     for device, failures in (("auto", ["GPU"]), ("cpu", [])):
-        findings = doctor.Findings()
+        findings = doctor.MachineFindings()
         doctor.look_at_gpu(doctor.argparse.Namespace(device=device, engine="auto"), findings)
         assert findings.failures == failures
 

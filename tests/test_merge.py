@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 import merge
 from butler.errors import ButlerError
 from butler.lora_adapter import LoraAdapter
-from check_merge import HALF, Pair, TensorError, judge, pair_error, plain_error, spacing
+from check_merge import HALF, LoraPair, TensorError, judge, pair_error, plain_error, spacing
 
 SCALE = 0.25
 
@@ -22,7 +22,7 @@ def weights(dtype=torch.float16, rows=48, columns=40, std=0.05, seed=0):
 def pair(rows=48, columns=40, r=8, scale=SCALE, seed=1, transposed=False):
     torch.manual_seed(seed)
     a, b = (torch.randn(r, columns) * 0.2).half(), (torch.randn(rows, r) * 0.02).half()
-    return Pair(a, b, scale, transposed)
+    return LoraPair(a, b, scale, transposed)
 
 
 def merged(base, one):
@@ -88,7 +88,7 @@ def in_4_bits(base):
     [
         pytest.param(lambda base, one: merged(in_4_bits(base), one), id="quantised base"),
         pytest.param(
-            lambda base, one: merged(base, Pair(one.a, one.b, 1.01 * SCALE)), id="another scale"
+            lambda base, one: merged(base, LoraPair(one.a, one.b, 1.01 * SCALE)), id="another scale"
         ),
         pytest.param(lambda base, one: merged(base, pair(seed=9)), id="another adapter"),
         pytest.param(lambda base, one: base, id="no adapter"),

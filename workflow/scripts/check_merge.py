@@ -29,7 +29,7 @@ FP32 = 2.0**-20
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoraPair:
     """A LoRA pair: a [r, in] and b [out, r] in any precision; what they add is scale·b·a.
 
     `transposed`: the module holds its weight as [in, out].
@@ -68,7 +68,7 @@ def spacing(exact: torch.Tensor) -> torch.Tensor:
     return torch.ldexp(torch.ones_like(exact), leading - 10)
 
 
-def pair_error(base: torch.Tensor, merged: torch.Tensor, pair: Pair) -> TensorError:
+def pair_error(base: torch.Tensor, merged: torch.Tensor, pair: LoraPair) -> TensorError:
     """Compare a merged weight with base + pair; all are two-dimensional and of the same shape."""
     left, right = pair.factors()
     columns = right.norm(dim=0)
@@ -172,7 +172,7 @@ class Merge:
             return plain_error(base, merged)
         scale, transposed = self._pairs[module]
         a, b = (self.adapter[self._half(module, letter)] for letter in "AB")
-        return pair_error(base, merged, Pair(a, b, scale, transposed))
+        return pair_error(base, merged, LoraPair(a, b, scale, transposed))
 
     @property
     def changed(self) -> list[str]:

@@ -23,7 +23,7 @@ from butler.families import family_of
 from butler.held_out import weighted_mean
 from butler.hf_folder import ModelTensors, read_config
 from butler.lora_adapter import LoraAdapter
-from butler.model_likelihood import Weights, likelihoods
+from butler.model_likelihood import NamedTensors, likelihoods
 from butler.progress import progress
 from butler.xtuner.samples import encoded
 
@@ -116,7 +116,7 @@ def size_of(model: Path) -> int:
     return sum(torch.Size(tensors.shape(name)).numel() for name in tensors.names())
 
 
-def nll(folder: Path, taken: Sequence[Sample], device: str, weights: Weights) -> list[float]:
+def nll(folder: Path, taken: Sequence[Sample], device: str, weights: NamedTensors) -> list[float]:
     """Return the mean NLL of each sample's counted tokens, in nats."""
     found = likelihoods(
         folder,

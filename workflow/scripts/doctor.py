@@ -27,7 +27,7 @@ from butler.driver import (
 )
 from butler.errors import ButlerError, run_cli
 from butler.plan.machine import host_memory
-from butler.plan.model_size import HUBS, hub_endpoint
+from butler.plan.model_size import HUB_ADDRESSES, hub_endpoint
 from butler.shared_libraries import missing_libraries, torch_cuda
 from butler.tools import find_python
 
@@ -37,7 +37,7 @@ OF_PYPI = max(LEAST_DRIVER)  # the CUDA that PyPI's build of the locked torch is
 
 
 @dataclass
-class Findings:
+class MachineFindings:
     """What was said, and what is certain to fail."""
 
     failures: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Findings:
             self.fail(about, str(error))
 
 
-def look_at_gpu(arguments: argparse.Namespace, findings: Findings) -> None:
+def look_at_gpu(arguments: argparse.Namespace, findings: MachineFindings) -> None:
     """Say which GPUs and which driver there are, and which engine will serve."""
     if not gpu_present():
         findings.say("GPU", "none here" + _elsewhere(arguments.device))
@@ -114,7 +114,7 @@ def engine_without_gpu(arguments: argparse.Namespace) -> str:
     return "the reference engine, on the CPU: for small models"
 
 
-def look_at_machine(arguments: argparse.Namespace, findings: Findings) -> None:
+def look_at_machine(arguments: argparse.Namespace, findings: MachineFindings) -> None:
     """Say what processor, memory and disk there are."""
     usable = len(os.sched_getaffinity(0))
     findings.say("processor", f"{cpu_name()}, {usable} cores usable")
@@ -127,7 +127,7 @@ def look_at_machine(arguments: argparse.Namespace, findings: Findings) -> None:
         findings.say("disk", f"{shutil.disk_usage(there).free / GIB:.0f} GiB free for {name}")
 
 
-def look_at_environments(arguments: argparse.Namespace, findings: Findings) -> bool:
+def look_at_environments(arguments: argparse.Namespace, findings: MachineFindings) -> bool:
     """Say which environments are built; return whether all are."""
     built = True
     for tool in arguments.tools:
@@ -153,7 +153,7 @@ def _environment(folder: Path) -> str:
     return f"built, with {build}; every library is found"
 
 
-def look_at_network(arguments: argparse.Namespace, built: bool, findings: Findings) -> None:
+def look_at_network(arguments: argparse.Namespace, built: bool, findings: MachineFindings) -> None:
     """Say whether the package index and the hub answer; a failure only if they are needed yet."""
     said, answers = ask_index(pins(torch_lock(lock_of(arguments.tools[0])))[0])
     (findings.say if answers or built else findings.fail)("index", said)
@@ -212,14 +212,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--engine", required=True, help="as the configuration has it")
     add("--serving", nargs=2, required=True, metavar=("RELEASE", "NEWEST"), help="the LMDeploy "
         "that serves, and the newest compute capability it has kernels for")  # fmt: skip
-    add("--hub", choices=HUBS, required=True, help="where the base model comes from")
+    add("--hub", choices=HUB_ADDRESSES, required=True, help="where the base model comes from")
     add("--model-is-folder", action="store_true", help="it comes from no hub")
     return parser.parse_args()
 
 
 def main() -> None:
     """Look, say, judge."""
-    arguments, findings = parse_arguments(), Findings()
+    arguments, findings = parse_arguments(), MachineFindings()
     look_at_gpu(arguments, findings)
     look_at_machine(arguments, findings)
     findings.told("Python", lambda: f"{sys.version.split()[0]}; environments with {find_python()}")

@@ -24,7 +24,7 @@ BATCH_BYTES = 2**32  # what it takes at most: scores four times, an MLP's three 
 LOGITS = 2**25  # logits at a time
 
 
-class Weights(Protocol):
+class NamedTensors(Protocol):
     """Tensors by name, each read when it is asked for; ModelTensors is one."""
 
     def __contains__(self, name: str) -> bool:
@@ -37,7 +37,7 @@ class Weights(Protocol):
 class _OnDevice(Mapping[str, "torch.Tensor"]):
     """The weights as accelerate asks for them: fp32, on the device that computes."""
 
-    def __init__(self, weights: Weights, device: str) -> None:
+    def __init__(self, weights: NamedTensors, device: str) -> None:
         self._weights, self._device = weights, device
 
     def __getitem__(self, name: str) -> "torch.Tensor":
@@ -56,7 +56,7 @@ def likelihoods(
     sequences: Sequence[Sequence[int]],
     device: str = "cpu",
     counted: Sequence[Sequence[bool]] | None = None,
-    weights: Weights | None = None,
+    weights: NamedTensors | None = None,
 ) -> "list[torch.Tensor]":
     """Return the negative log-likelihood of tokens of each sequence, in nats.
 
@@ -101,7 +101,7 @@ def likelihoods(
     return [found[index] for index in range(len(sequences))]
 
 
-def _without_weights(folder: Path, tensors: Weights, device: str) -> tuple[Any, str]:
+def _without_weights(folder: Path, tensors: NamedTensors, device: str) -> tuple[Any, str]:
     """Return the model's decoder, which fetches its weights itself, and its head's tensor.
 
     The head has no bias in any known family.

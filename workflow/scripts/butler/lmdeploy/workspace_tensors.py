@@ -28,7 +28,7 @@ COMPUTED = ".rotary_emb.inv_freq"  # ends a tensor of old folders that follows f
 
 
 @dataclass(frozen=True)
-class Part:
+class FileKind:
     """One kind of file that a linear layer is made of, with its output features on the last axis.
 
     `ending` of the workspace's files, stored as `dtype`; `rows` of the whole, for a layer of so
@@ -129,7 +129,7 @@ class _Comparison:
         if c.attn_bias:
             yield from self._biases(attention, there, qkv)
 
-    def _attention(self, part: Part, file: str, there: str, columns: int) -> Iterator[str]:
+    def _attention(self, part: FileKind, file: str, there: str, columns: int) -> Iterator[str]:
         names = self._family.layers
         files, found = self._stored(part, file, 1, self._config.hidden, columns)
         for name, values in self._separated(self._workspace.regrouped(found)):
@@ -171,7 +171,7 @@ class _Comparison:
         grouped = [one.unflatten(1, (c.kv_heads, -1)) for one in (query, key, value)]
         yield "query", torch.cat(grouped, 2).flatten(1)
 
-    def _kinds(self) -> list[Part]:
+    def _kinds(self) -> list[FileKind]:
         """Return the kinds of files of a linear layer."""
         tensors, dtype, group = self._tensors, self._dtype, self._config.group_size
 
@@ -180,7 +180,7 @@ class _Comparison:
 
         if not self._config.w4:
             return [
-                Part(
+                FileKind(
                     "weight",
                     dtype,
                     lambda rows: rows,
@@ -193,15 +193,17 @@ class _Comparison:
             return rows // group
 
         return [
-            Part(
+            FileKind(
                 "qweight",
                 torch.int32,
                 lambda rows: rows,
                 unpack_u4,
                 lambda name: unpack(tensors[f"{name}.qweight"]),
             ),
-            Part("scales", dtype, groups, same, lambda name: tensors[f"{name}.scales"].to(dtype)),
-            Part(
+            FileKind(
+                "scales", dtype, groups, same, lambda name: tensors[f"{name}.scales"].to(dtype)
+            ),
+            FileKind(
                 "zeros",
                 dtype,
                 groups,
@@ -211,7 +213,7 @@ class _Comparison:
         ]
 
     def _stored(
-        self, part: Part, file: str, dim: int, rows: int, columns: int
+        self, part: FileKind, file: str, dim: int, rows: int, columns: int
     ) -> tuple[list[tuple[str, torch.Tensor]], torch.Tensor]:
         """Return the files of one kind of a linear layer, and them joined as [rows, out]."""
         packed = 8 if part.dtype == torch.int32 else 1

@@ -19,7 +19,7 @@ STORED_AS = {"float32": FP32}  # torch_dtype by bytes of a weight; all others ta
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 HUB_SECONDS = 10  # to wait for config.json
 # Where a hub's client looks, the variable that names another place, and a file's path there.
-HUBS = {
+HUB_ADDRESSES = {
     "huggingface": (
         "HF_ENDPOINT",
         "https://huggingface.co",
@@ -129,7 +129,7 @@ def base_size(
 
 def hub_endpoint(hub: str) -> tuple[str, str]:
     """Return the variable that says where a hub is asked, and where that is."""
-    variable, usual, _ = HUBS[hub]
+    variable, usual, _ = HUB_ADDRESSES[hub]
     return variable, (os.environ.get(variable) or usual).rstrip("/")
 
 
@@ -142,7 +142,7 @@ def hub_size(base: BaseSettings) -> ModelSize:
         ButlerError: if it cannot be had, or lacks a size.
     """
     variable, endpoint = hub_endpoint(base.hub)
-    path = HUBS[base.hub][2].format(model=base.model, revision=base.revision)
+    path = HUB_ADDRESSES[base.hub][2].format(model=base.model, revision=base.revision)
     address = f"{endpoint}/{path}"
     token = os.environ.get("HF_TOKEN") if variable == "HF_ENDPOINT" else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -37,7 +37,7 @@ CHARACTER = 3  # bytes of a Chinese one
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextSizes:
     """Bytes of raw records and of conversations, training samples, questions by benchmark."""
 
     raw: int
@@ -65,7 +65,7 @@ def raw_bytes(path: Path) -> int:
     return sum(one.stat().st_size * (PACKED if one.suffix in packed else 1) for one in files)
 
 
-def read_texts(task: Task, repository: Path, build: Path = Path("build")) -> Texts:
+def read_texts(task: Task, repository: Path, build: Path = Path("build")) -> TextSizes:
     """Return the sizes of the texts: as made, where they are there, or what the settings allow."""
     settings = task.settings
     one, made = settings.corpus, build / "corpus" / "train.jsonl"
@@ -78,7 +78,7 @@ def read_texts(task: Task, repository: Path, build: Path = Path("build")) -> Tex
         conversations = min(raw, one.sample * usual) if one.sample else raw
         samples = math.ceil(conversations / usual)
     asked = {b.name: _asked(b, task, build) for b in settings.benchmarks}
-    return Texts(raw, conversations, samples, asked)
+    return TextSizes(raw, conversations, samples, asked)
 
 
 def _lines(path: Path) -> int:
@@ -98,7 +98,7 @@ def _asked(benchmark: BenchmarkSettings, task: Task, build: Path) -> int:
     return min(there, getattr(benchmark, "questions", None) or there)
 
 
-def _training(task: Task, texts: Texts, r: Rates) -> float:
+def _training(task: Task, texts: TextSizes, r: Rates) -> float:
     """Seconds of all updates, over all processes, and of tokenising."""
     train, shape = task.settings.train, task.size.shape
     steps = (train.max_steps or 0) * train.batch_size * train.max_length
@@ -108,7 +108,7 @@ def _training(task: Task, texts: Texts, r: Rates) -> float:
     return texts.samples * SAMPLE_SECONDS + flops / rate / train.world
 
 
-def _evaluation(task: Task, texts: Texts, r: Rates) -> float:
+def _evaluation(task: Task, texts: TextSizes, r: Rates) -> float:
     """Seconds to ask one model one benchmark, the mean over the benchmarks.
 
     The prompts' arithmetic, and the weights read once for a token of each of `r.chats` answers,
@@ -136,7 +136,7 @@ def _efficiency(task: Task, r: Rates) -> float:
 
 
 def needs(
-    task: Task, texts: Texts, local: bool, tools: int, machine: Machine | None = None
+    task: Task, texts: TextSizes, local: bool, tools: int, machine: Machine | None = None
 ) -> list[StageNeed]:
     """Return the stages of a whole run that take memory, disk or time to speak of, in order.
 
