@@ -169,7 +169,7 @@ def test_weights_are_written_in_shards_with_an_index(tmp_path, monkeypatch):
     base = {f"{LINEAR}.weight": weights(torch.bfloat16), "model.norm.weight": torch.ones(40)}
     base |= {f"model.layers.{n}.other": weights(seed=n) for n in range(4)}
     adapter = write_adapter(tmp_path / "adapter", {LINEAR: pair()})
-    monkeypatch.setattr(merge, "SHARD", 2 * 48 * 40 * 2)
+    monkeypatch.setattr(merge, "WRITTEN_SHARD", 2 * 48 * 40 * 2)
     (out := tmp_path / "out").mkdir()
     folder = write_base(tmp_path / "base", base)
     assert merge.write_weights(folder, adapter, out, threads=2) == set()

@@ -11,7 +11,6 @@ import threading
 import pytest
 import yaml
 
-import evaluate_model
 import plan as plan_script
 from butler.errors import ButlerError
 from butler.model_folder import read_shapes
@@ -20,7 +19,6 @@ from butler.plan.gpu_memory import gpu_bytes
 from butler.plan.host_memory import (
     BOUND,
     BY_SIZE,
-    CHATS_AT_ONCE,
     Task,
     host_bytes,
 )
@@ -182,8 +180,7 @@ def test_gpu_memory_that_nvidia_smi_does_not_tell_refuses_nothing():
     assert told(task(True), Machine(10**12, None, 10**12)) == []
 
 
-def test_facts_of_other_files_are_those_there():
-    assert evaluate_model.CONCURRENCY == CHATS_AT_ONCE
+def test_the_checkpoints_that_a_training_keeps_are_counted():
     template = (ROOT / "workflow/templates/xtuner_config.py.jinja").read_text(encoding="utf-8")
     assert f"max_keep_ckpts={CHECKPOINTS}," in template
 

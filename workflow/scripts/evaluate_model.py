@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from butler.benchmarks.base import CONCURRENCY
 from butler.benchmarks.opencompass.proof import cut_share, rows, to_csv, verify
 from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
 from butler.benchmarks.registry import read_benchmark
@@ -37,7 +38,6 @@ MODEL_LOG = "transformers.log"
 KEPT = ("details.jsonl", "scores.json", "opencompass.log", "server.log", MODEL_LOG)
 RUN_CONFIG = SCRIPTS / "butler" / "benchmarks" / "opencompass" / "run_config.py"
 ANSWERS_SCRIPT = SCRIPTS / "hf_answers.py"
-CONCURRENCY = 16  # questions asked at a time
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -18,14 +18,18 @@ import torch
 from butler.errors import ButlerError, run_cli
 from butler.families import family_of
 from butler.files import atomic_dir, atomic_write_json
-from butler.hf_folder import ModelTensors, carry_over, read_config
+from butler.hf_folder import (
+    WRITTEN_AT_ONCE,
+    WRITTEN_SHARD,
+    ModelTensors,
+    carry_over,
+    read_config,
+)
 from butler.lora_adapter import LoraAdapter
 from butler.manifest import write_manifest
 from butler.progress import counted, progress
 
 FP16 = 2  # bytes
-SHARD = 10**9  # bytes of a file, unless one tensor has more
-AT_ONCE = 4  # shards
 BLOCK = 2**24  # elements that are fp32 at a time
 
 
@@ -56,14 +60,14 @@ def sources(base: ModelTensors, adapter: LoraAdapter, folder: Path) -> dict[str,
 
 
 def shards(base: ModelTensors, names: Mapping[str, str]) -> list[list[str]]:
-    """Share the tensors out to files of SHARD bytes in fp16, in the order of their names."""
+    """Share the tensors out to files of WRITTEN_SHARD fp16 bytes, in the order of names."""
     found: list[list[str]] = []
     room = 0
     for name, source in names.items():
         size = FP16 * torch.Size(base.shape(source)).numel()
         if size > room:
             found.append([])
-            room = SHARD
+            room = WRITTEN_SHARD
         found[-1].append(name)
         room -= size
     return found
@@ -116,10 +120,10 @@ def write_weights(base: Path, adapter: LoraAdapter, folder: Path, threads: int) 
         index.update(dict.fromkeys(files[number], file))
 
     started = time.monotonic()
-    share = (max(1, threads // AT_ONCE),)
+    share = (max(1, threads // WRITTEN_AT_ONCE),)
     with (
         progress("merge", lambda: counted(len(done), len(names), "tensors", started)),
-        ThreadPoolExecutor(min(AT_ONCE, threads), "", torch.set_num_threads, share) as pool,
+        ThreadPoolExecutor(min(WRITTEN_AT_ONCE, threads), "", torch.set_num_threads, share) as pool,
     ):
         list(pool.map(write, range(len(files))))
     if several:

@@ -12,6 +12,9 @@ from butler.families import family_of
 if TYPE_CHECKING:
     import torch
 
+# Bytes of a file of weights that we write, unless one tensor has more, and files at the same time.
+WRITTEN_SHARD, WRITTEN_AT_ONCE = 10**9, 4
+
 
 class ModelTensors:
     """The tensors of a folder by name; nothing is read before it is asked for.

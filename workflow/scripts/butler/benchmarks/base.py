@@ -18,6 +18,7 @@ from butler.imports import SCRIPTS, code_of
 from butler.settings.section import Positive, Section, Text
 
 TAKEN = ("efficiency", "evaluation")  # of results/efficiency_VARIANT.csv and of the checks
+CONCURRENCY = 16  # questions asked of a model at a time
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 LOADED = SCRIPTS / "butler" / "benchmarks" / "opencompass"  # what OpenCompass loads by name
 

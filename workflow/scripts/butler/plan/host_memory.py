@@ -6,6 +6,8 @@ A stage is its process (measured.PROCESS) and the tensors that it holds at its p
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from butler.benchmarks.base import CONCURRENCY
+from butler.hf_folder import WRITTEN_AT_ONCE, WRITTEN_SHARD
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.calibration_memory import Calibration
 from butler.plan.measured import (
@@ -16,7 +18,6 @@ from butler.plan.measured import (
     LEAST_ASKED,
     MARGIN,
     MB,
-    MERGED_SHARDS,
     PROCESS,
     SHARD,
     STOCK_SCORES,
@@ -31,7 +32,6 @@ BOUND, BOUND_SHARE = 8 * GB, 0.25
 # Of the largest tensor in fp32: as it is, as it should be, and their difference. Of a real 0.5B the
 # base stage took 1.0 and the workspace 1.3 GB, estimated 2.0.
 STREAMED_COPIES = 3
-CHATS_AT_ONCE = 16  # evaluate_model.CONCURRENCY
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _on_device(task: Task) -> float:
 
 def _merging(task: Task) -> float:
     """Bytes of the shards that are written at the same time."""
-    return max(streamed(task), min(MERGED_SHARDS, task.size.fp16))
+    return max(streamed(task), min(WRITTEN_AT_ONCE * WRITTEN_SHARD, task.size.fp16))
 
 
 def _serving(task: Task, chats: int, tokens: int) -> float:
@@ -174,7 +174,7 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
     "workspace": streamed,
     "check_workspace": _on_device,
     "check_kv_cache": _on_device,
-    "evaluate": lambda task: _serving(task, CHATS_AT_ONCE, task.settings.workspace.session_len),
+    "evaluate": lambda task: _serving(task, CONCURRENCY, task.settings.workspace.session_len),
     "evaluate_hugging_face": lambda task: (
         CUDA_HOST + min(task.size.stored, SHARD) if task.on_gpu else FP32 * task.size.expanded
     ),

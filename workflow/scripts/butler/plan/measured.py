@@ -49,7 +49,6 @@ USED_BY_JOBS = 0.9  # of a machine's memory
 # 0.5B on one H200 took 0.7 to 1.1 GB more than on a CPU (docs/benchmarks.md, 2026-11-29).
 CUDA_HOST = 1.1 * GB
 SHARD = 5 * GB  # of the file that is being loaded: what Hugging Face's own folders are cut into
-MERGED_SHARDS = 4 * GB  # that the merge writes at the same time
 # Of the raw records' bytes that the corpus stage holds: 1,740 MiB of 1.75 GB with near-duplicates.
 CORPUS_HELD = 1.1
 # Stock attention keeps scores [heads, tokens, tokens] in fp32 and half as much again: with that the
@@ -73,15 +72,14 @@ class Rates:
     quantise: float  # weights to 4 bits
     environment: float  # seconds to build one
     start: float
-    chats: int  # that share one reading of the weights while a benchmark is asked
 
 
 RATES = {
     # 15,487 and 3,798 tokens/s of 32.3 GFLOP; prefill of 550 TFLOP/s, the calibration of a 7B reads
     # at a seventh of that; decoding at 72 % of 4.25 TB/s; 25 s for a 7B's smoothing and packing.
-    "cuda": Rates("one H200", 5e14, 1.2e14, 3e14, 3e12, 1e9, 3e8, 150, 20, 16),
+    "cuda": Rates("one H200", 5e14, 1.2e14, 3e14, 3e12, 1e9, 3e8, 150, 20),
     # The demo: 320 packs of 512 tokens at 49 MFLOP a token in 200 s; disk of docs/corpus.md.
-    "cpu": Rates("2 cores of an AMD EPYC", 4e10, 4e10, 1e11, 1e10, 4e8, 5e6, 100, 10, 16),
+    "cpu": Rates("2 cores of an AMD EPYC", 4e10, 4e10, 1e11, 1e10, 4e8, 5e6, 100, 10),
 }
 CORPUS_RATE = 8e7  # raw bytes of the corpus stage: 1.75 GB in 22 s
 DOWNLOAD = 5e7  # bytes from a hub; assumed

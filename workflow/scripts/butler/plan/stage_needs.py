@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from butler.benchmarks.base import BenchmarkSettings
+from butler.benchmarks.base import CONCURRENCY, BenchmarkSettings
 from butler.benchmarks.registry import KINDS
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
@@ -111,7 +111,7 @@ def _training(task: Task, texts: TextSizes, r: Rates) -> float:
 def _evaluation(task: Task, texts: TextSizes, r: Rates) -> float:
     """Seconds to ask one model one benchmark, the mean over the benchmarks.
 
-    The prompts' arithmetic, and the weights read once for a token of each of `r.chats` answers,
+    The prompts' arithmetic, and the weights read once for a token of each of CONCURRENCY answers,
     which are taken to be half as long as they may be.
     """
     weights, total = task.size.parameters, 0.0
@@ -121,7 +121,7 @@ def _evaluation(task: Task, texts: TextSizes, r: Rates) -> float:
         prompt = PROMPT if alike else SHOTS_PROMPT
         reading = min(prompt, task.settings.workspace.session_len) * 2 * weights / r.forward
         tokens = (one.max_new_tokens or PROMPT) / 2
-        writing = tokens * task.served_bytes * weights / r.memory / r.chats
+        writing = tokens * task.served_bytes * weights / r.memory / CONCURRENCY
         total += texts.questions[one.name] * (reading + writing)
     return r.start + total / len(task.settings.benchmarks)
 
