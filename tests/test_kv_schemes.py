@@ -12,9 +12,10 @@ torch = pytest.importorskip("torch")
 
 import check_kv_cache
 import variant
+from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
-from butler.held_out import mean_difference, mean_nll
+from butler.held_out import LONGEST, mean_difference, mean_nll, token_ids
 from butler.lmdeploy.commands import Request, command
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
@@ -141,6 +142,17 @@ def test_a_difference_has_its_sign_and_its_error_over_the_chats():
 def test_each_token_counts_the_same_in_a_mean():
     # The first token of a text is predicted by nothing: 1 and 3 tokens are.
     assert mean_nll([1.0, 3.0], [[7, 7], [7, 7, 7, 7]]) == (1 * 1.0 + 3 * 3.0) / 4
+
+
+def test_a_chat_longer_than_memory_allows_is_judged_by_its_beginning(converted, tmp_path):
+    path = tmp_path / "test.jsonl"
+    turns = [{"input": "盐" * 9000, "output": "好"}, {"input": "盐", "output": "好"}]
+    path.write_text("".join(json.dumps({"conversation": [turn]}) + "\n" for turn in turns))
+    asked = ChatTemplate.load("internlm2_chat"), ChatTokenizer(converted["fp16"], True)
+    whole = [len(one) for one in token_ids(path, 2, *asked, session_len=1)]
+    assert whole == [1, 1], "never longer than a session"
+    long, short = token_ids(path, 2, *asked, session_len=32768)
+    assert len(long) == LONGEST and 2 < len(short) < 100
 
 
 def test_what_is_longer_in_one_answer_is_no_agreement():

@@ -16,7 +16,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
-from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_error
+from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
 from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.manifest import check_unchanged
 from butler.progress import progress
@@ -76,9 +76,9 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         raise ButlerError(f"{args.workspace} has a KV cache in {scheme}: there is nothing to check")
     engine = resolve_engine(args.engine)
     template = ChatTemplate.load(args.chat_template)
-    texts = rendered(args.held_out, args.samples or SAMPLES[engine], template)
     tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
-    sequences = [tokenizer.encode(text)[: workspace.session_len] for text in texts]
+    count, longest = args.samples or SAMPLES[engine], workspace.session_len
+    sequences = token_ids(args.held_out, count, template, tokenizer, longest)
     static = ["static"] if workspace.has_kv_scales() else []
     if engine == "turbomind":
         losses, measured = by_turbomind(workspace, sequences, [PLAIN, scheme], args.threads), {}

@@ -20,7 +20,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
-from butler.held_out import SAMPLES, mean_difference, mean_nll, rendered, with_error
+from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
 from butler.lmdeploy.awq_weights import DequantisedTensors
 from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.lmdeploy.workspace_tensors import compare
@@ -74,8 +74,8 @@ def measure(args: argparse.Namespace, workspace: Workspace, engine: str) -> dict
         print(f"{len(tensors)} tensors compared in {duration(time.monotonic() - started)}")
         tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
         template = ChatTemplate.load(args.chat_template)
-        texts = rendered(args.held_out, args.samples or SAMPLES[engine], template)
-        sequences = [tokenizer.encode(text)[: workspace.session_len] for text in texts]
+        count, longest = args.samples or SAMPLES[engine], workspace.session_len
+        sequences = token_ids(args.held_out, count, template, tokenizer, longest)
         step = f"held-out text through the {engine} engine"
         through = through_workspace(workspace, sequences, engine, args.threads)
         step = "held-out text through transformers"

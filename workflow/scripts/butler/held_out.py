@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from butler.chat_template import ChatTemplate
+from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 
 # Conversations that a check of an engine takes by default: as many as their time there allows.
 SAMPLES = {"reference": 8, "turbomind": 32}
+# Tokens of one that count: eager attention's scores, which grow with their square, are then 2 GB of
+# a 7B in transformers. Chats of thousands of tokens are judged by how they begin.
+LONGEST = 2048
 
 
 def conversations(path: Path, limit: int) -> list[list[dict[str, str]]]:
@@ -35,6 +39,17 @@ def rendered(path: Path, limit: int, template: ChatTemplate) -> list[str]:
     """Return the first `limit` conversations as the text that a model is trained on."""
     chats = conversations(path, limit)
     return [template.render(messages, add_generation_prompt=False) for messages in chats]
+
+
+def token_ids(
+    path: Path, limit: int, template: ChatTemplate, tokenizer: ChatTokenizer, session_len: int
+) -> list[list[int]]:
+    """Return the token ids of the first `limit` conversations, each cut where a session ends.
+
+    No more than LONGEST are taken of any.
+    """
+    most = min(session_len, LONGEST)
+    return [tokenizer.encode(text)[:most] for text in rendered(path, limit, template)]
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[int]) -> tuple[float, float]:

@@ -87,10 +87,6 @@ class DequantisedTensors:
             )
         }
 
-    def names(self) -> list[str]:
-        """Return all tensor names, sorted."""
-        return sorted([*self._quantised, *self._plain])
-
     def __contains__(self, name: str) -> bool:
         return name in self._quantised or name in self._plain
 
