@@ -104,7 +104,9 @@ def test_an_environment_that_lacks_a_library_is_found(tmp_path, environments):
     (environments / "xtuner/lib/python3.12/site-packages/torch/lib/libtorch.so").unlink()
     done = run(tmp_path, environments, "--model-is-folder")
     assert done.returncode == 1
-    assert "libtorch.so is missing, which torch/_C" in lines(done.stdout)["xtuner"]
+    said = lines(done.stdout)["xtuner"]
+    assert "libtorch.so is missing, which torch/_C" in said
+    assert f"delete {environments}/xtuner.json, and" in said, "without its stamp it is built again"
 
 
 def test_an_environment_whose_folder_is_gone_is_told_in_a_sentence(tmp_path, environments):

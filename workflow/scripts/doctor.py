@@ -145,7 +145,10 @@ def _environment(folder: Path) -> str:
     if missing := missing_libraries(site):
         first = missing[0]
         needed_by = first.needed_by.relative_to(site)
-        raise ButlerError(f"{first.library} is missing, which {needed_by} needs; delete {folder}")
+        raise ButlerError(
+            f"{first.library} is missing, which {needed_by} needs; delete {folder}.json, and "
+            "`snakemake prepare` builds it again"
+        )
     cuda = torch_cuda(site)
     build = f"a torch for CUDA {cuda}" if cuda else "a torch for the CPU alone"
     if not cuda and gpu_present():
