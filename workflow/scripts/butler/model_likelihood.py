@@ -146,6 +146,7 @@ def _room(device: str) -> int:
 
     if device == "cpu":
         return 1
+    torch.cuda.empty_cache()  # what the model before left to torch would count as taken
     return max(1, torch.cuda.mem_get_info()[0] // 2 // BATCH_BYTES)
 
 
