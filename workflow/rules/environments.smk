@@ -51,9 +51,10 @@ rule doctor:
         tools=TOOLS,
         device=settings.device,
         engine=settings.engine,
+        serving=SERVING,
         hub=settings.base.hub,
         folder=flag("--model-is-folder", (ROOT / settings.base.model).is_dir()),
     shell:
         "python {input.code[0]:q} --environments {params.environments:q} --tools {params.tools} "
-        "--device {params.device} --engine {params.engine} {SERVING} --hub {params.hub} "
+        "--device {params.device} --engine {params.engine} {params.serving} --hub {params.hub} "
         "{params.folder}"
