@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from butler.manifest import write_manifest
 from evaluation_data import OPENCOMPASS, read_lines, sheet_of
 from real_tools import SCRIPTS, python_of, script
 from test_evaluate_run import command, run
@@ -75,6 +76,10 @@ def test_answers_say_whether_they_ended_or_were_cut(model: Path) -> None:
 
 
 def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
+    done = answers(tmp_path, chats("?"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path} has no manifest.json")
+    write_manifest(tmp_path)
     done = answers(tmp_path, chats("?"))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: transformers cannot load {tmp_path}")
