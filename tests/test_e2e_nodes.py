@@ -16,8 +16,9 @@ from test_e2e_training import (  # noqa: F401  fixtures
     base,
     command,
     data,
-    pytestmark,
 )
+
+pytestmark = pytest.mark.long
 
 SRUN = """#!/usr/bin/env bash
 # Starts what follows the options once for each node, and ends with the worst of the exit codes.
