@@ -49,13 +49,18 @@ def measured(change, error, base=2.876):
         (-0.003, 0.006, 0.0, False),
         (-0.136, 0.011, -0.2, False),
         (0.0, 0.0, 0.0, False),
-        (float("nan"), float("nan"), 0.0, False),
     ],
 )
 def test_it_must_fall_by_more_than_its_standard_error(change, error, limit, passed):
     found, sentence = judge(measured(change, error), limit)
     assert found is passed
     assert ("without repeating it" in sentence) is not passed
+
+
+@pytest.mark.parametrize("limit", [0.0, None])
+def test_a_likelihood_that_is_no_number_passes_by_no_limit(limit):
+    found, sentence = judge(measured(float("nan"), float("nan")), limit)
+    assert not found and "no finite number" in sentence
 
 
 def test_differences_are_paired():

@@ -7,6 +7,7 @@ and on the plain one. All arithmetic is fp32, with one layer's weights in memory
 """
 
 import argparse
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -152,7 +153,8 @@ def judge(measured: dict[str, float], limit: float | None) -> tuple[bool, str]:
         f"{measured['nll_base']:.4f} to {measured['nll_merged']:.4f} nats a token "
         f"({change:+.4f}, standard error {error:.4f})"
     )
-    # A NaN is below nothing.
+    if not math.isfinite(change):
+        return False, f"{sentence}: a likelihood is no finite number; train anew"
     if limit is None or change + error < limit:
         return True, sentence
     return False, (
