@@ -14,6 +14,7 @@ from butler.reference.quant import (
     quantise_static,
     unpack_codes,
 )
+from butler.reference.workspace_reader import Workspace
 from butler.schemes import KV_CACHES
 
 GROWTH = 256  # tokens that slots grow by
@@ -93,6 +94,17 @@ def make_codecs(
             for k_scale, k_zp, v_scale, v_zp in kv_scales.tolist()
         ]
     raise ButlerError(f"KV cache kind '{kind}' is none of {', '.join(KINDS)}")
+
+
+def codecs_of(workspace: Workspace, kind: str) -> list[tuple[Codec, Codec]]:
+    """Return the (key, value) codecs of each layer of a workspace for a `kind` of KINDS.
+
+    Raises:
+        ButlerError: if there is no such kind, or the workspace has no usable static parameters
+            where it asks for them.
+    """
+    scales = workspace.load_kv_scales() if kind == "static" else None
+    return make_codecs(kind, workspace.config.layers, scales)
 
 
 class KVCache:

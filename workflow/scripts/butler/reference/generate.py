@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from butler.errors import ButlerError
 from butler.reference.batch import Generation, RunningBatch, prefill_chunks
-from butler.reference.cache import KINDS, KVCache, make_codecs
+from butler.reference.cache import KVCache, codecs_of
 from butler.reference.model import Decoder
 from butler.reference.sampling import SamplingParams
 from butler.reference.workspace_reader import Workspace
@@ -45,10 +45,7 @@ class Engine:
         self.workspace = workspace
         self.kv = kv or workspace.kv.name
         self.max_batch = max_batch
-        if self.kv not in KINDS:
-            raise ButlerError(f"KV cache kind '{self.kv}' is none of {', '.join(KINDS)}")
-        scales = workspace.load_kv_scales() if self.kv == "static" else None
-        self._codecs = make_codecs(self.kv, workspace.config.layers, scales)
+        self._codecs = codecs_of(workspace, self.kv)
         self.decoder = Decoder(workspace.config, workspace.load_weights(), workspace.session_len)
 
     @classmethod

@@ -11,7 +11,7 @@ import torch
 
 from butler.errors import ButlerError
 from butler.model_likelihood import batches
-from butler.reference.cache import KVCache, make_codecs
+from butler.reference.cache import KVCache, codecs_of
 from butler.reference.model import Decoder
 from butler.reference.passing_cache import PassingCache
 from butler.reference.workspace_reader import StreamedWeights, Workspace
@@ -40,7 +40,8 @@ class StreamingEngine:
     def bytes_per_token(self, kind: str) -> int:
         """Return the bytes of a token in all layers of a KV cache of that kind."""
         config = self.workspace.config
-        return KVCache(self._codecs(kind), config.kv_heads, config.head_dim).bytes_per_token()
+        codecs = codecs_of(self.workspace, kind)
+        return KVCache(codecs, config.kv_heads, config.head_dim).bytes_per_token()
 
     @torch.inference_mode()
     def likelihoods(
@@ -68,6 +69,7 @@ class StreamingEngine:
         found = {
             kind: Likelihood([None] * len(sequences), [None] * len(sequences)) for kind in kinds
         }
+        codecs = {kind: codecs_of(self.workspace, kind) for kind in kinds}
         # Of a sequence the last token is only predicted.
         lengths = [len(tokens) - 1 for tokens in sequences]
         for batch in batches(lengths, {"num_attention_heads": config.heads}):
@@ -76,7 +78,7 @@ class StreamingEngine:
             hidden = {}
             for kind in kinds:
                 # What pads a sequence comes after its tokens, which do not see it.
-                states = self._decoder.forward(ids, PassingCache(self._codecs(kind), len(rows)), 0)
+                states = self._decoder.forward(ids, PassingCache(codecs[kind], len(rows)), 0)
                 hidden[kind] = torch.cat(
                     [state[: lengths[index]] for index, state in zip(batch, states, strict=True)]
                 )
@@ -90,10 +92,6 @@ class StreamingEngine:
                     for index, part in zip(batch, parts, strict=True):
                         getattr(found[kind], name)[index] = part
         return found
-
-    def _codecs(self, kind: str) -> list:
-        scales = self.workspace.load_kv_scales() if kind == "static" else None
-        return make_codecs(kind, self.workspace.config.layers, scales)
 
 
 def compare(
