@@ -28,6 +28,12 @@ class DecisionSettings(Section):
 
     max_loss: Annotated[float, Field(ge=0)] = 2.0
     """points that a variant may lose against fp16 on any benchmark"""
+    error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """chance of shipping a variant that loses more, over all variants, benchmarks and rounds"""
+    first_round: Annotated[int, Field(ge=40)] | None = None
+    """questions of a benchmark asked first; twice as many while undecided; null: all at once"""
+    most_questions: Positive | None = None
+    """questions of a benchmark to ask at most; null: all it has"""
     prefer: Literal["memory", "speed"] = "memory"
     """memory | speed"""
     tokens: Positive = 16384
