@@ -59,19 +59,25 @@ def read_questions(
     script: Path = QUESTIONS,
     repository: Path = ROOT,
     session_len: int = 100_000,
+    rounds: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run questions.py for an entry of `benchmarks`; OpenCompass' data sets need its python."""
+    """Run questions.py for an entry of `benchmarks`; OpenCompass' data sets need its python.
+
+    `rounds`: options that say what is asked in which rounds.
+    """
     python = OPENCOMPASS if entry["kind"] == "opencompass" else Path(sys.executable)
     command = [python, script, "--benchmark", json.dumps(entry), "--repository", repository]
     command += ["--out", out, *(["--held-out", held_out] if held_out else [])]
-    command += ["--session-len", session_len]
+    command += ["--session-len", session_len, *rounds]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 
 
-def sheet_of(entry: dict, folder: Path, held_out: Path | None = None) -> Path:
+def sheet_of(
+    entry: dict, folder: Path, held_out: Path | None = None, rounds: tuple[str, ...] = ()
+) -> Path:
     """Return the question sheet of an entry."""
     out = folder / f"{entry['name']}.jsonl"
-    done = read_questions(entry, out, held_out)
+    done = read_questions(entry, out, held_out, rounds=rounds)
     assert done.returncode == 0, done.stderr
     return out
 

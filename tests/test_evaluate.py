@@ -76,6 +76,7 @@ def test_verified_run_gives_a_record_per_question(tmp_path: Path) -> None:
         "reference": "A",
         "prediction": "答A",
         "finish": "stop",
+        "round": 1,
         "shots": 1,
         "group": "arts",
         "extracted": "A",
@@ -233,12 +234,13 @@ def test_a_sheet_is_read_as_it_was_written(tmp_path: Path) -> None:
     questions = [
         Question("a", 0, "两行\n\u2028问题", "答", system="你是厨师"),
         Question("b", 0, "?", "", group="arts"),
+        Question("b", 4, "烧肉的做法", "", cluster="烧肉", round=3),
     ]
     write_sheet(tmp_path / "x.jsonl", questions)
-    assert (tmp_path / "x.jsonl").read_text(encoding="utf-8").count("\n") == 2
+    assert (tmp_path / "x.jsonl").read_text(encoding="utf-8").count("\n") == 3
     sheet = read_sheet(tmp_path / "x.jsonl", "x")
     assert [one for part in sheet.data_sets.values() for one in part] == questions
-    assert sheet.total == 2
+    assert sheet.total == 3
 
 
 @pytest.mark.parametrize("line", ["", "{", "[1]", '{"dataset": "a"}'])

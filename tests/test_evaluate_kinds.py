@@ -87,6 +87,7 @@ def test_held_out_questions_bring_their_system_prompt(tmp_path: Path) -> None:
         "question": "第0道菜的做法",
         "reference": ANSWER,
         "system": SYSTEM,
+        "cluster": "第0道菜",
     }
 
 

@@ -286,6 +286,15 @@ def questions_environment(name):
     return [f"{ENVIRONMENTS}/{needed}.json", *locks(needed)] if needed else []
 
 
+def rounds_options():
+    """Return what says which questions are asked and in which rounds, as questions.py takes it."""
+    first, most = settings.decision.first_round, settings.decision.most_questions
+    if first is None and most is None:
+        return ""  # all in one round, whatever the seed
+    limits = option("--first-round", first), option("--most-questions", most)
+    return f"{' '.join(limits)} --seed {settings.seed}"
+
+
 def held_out(name):
     """Return the held-out records where a benchmark's questions are drawn from them."""
     chosen = BENCHMARKS[name]

@@ -36,10 +36,11 @@ rule questions:
         settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
         held_out=lambda w: option("--held-out", held_out(w.benchmark)),
         session_len=settings.workspace.session_len,
+        rounds=rounds_options(),
     shell:
         "{params.python:q} {input.code[0]:q} --benchmark {params.settings:q} "
         "--repository {params.repository:q} {params.held_out} --session-len {params.session_len} "
-        "--out {output} > {log} 2>&1"
+        "{params.rounds} --out {output} > {log} 2>&1"
 
 
 rule evaluate:

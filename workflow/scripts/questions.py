@@ -18,6 +18,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--repository", required=True, type=Path, help="where relative paths start")
     add("--held-out", type=Path, help="test.jsonl, for a benchmark that asks it")
     add("--session-len", required=True, type=int, help="tokens of a prompt and its answer")
+    add("--first-round", type=int, help="questions of the first round, at least; else one round")
+    add("--most-questions", type=int, help="how many to ask; else all")
+    add("--seed", type=int, default=0, help="draws them and their rounds")
     add("--out", required=True, type=Path)
     return parser.parse_args()
 
@@ -26,6 +29,7 @@ def main() -> None:
     """Read and write."""
     from butler.benchmarks.question_sheet import write_sheet
     from butler.benchmarks.registry import read_benchmark
+    from butler.question_rounds import in_rounds
 
     arguments = parse_arguments()
     repository, out = arguments.repository.resolve(), arguments.out.resolve()
@@ -42,8 +46,11 @@ def main() -> None:
             kind.check_length(settings.name, asked, arguments.session_len)
         finally:
             os.chdir(home)
-    write_sheet(out, questions)
-    print(f"{settings.name}: {len(questions)} questions")
+    first, most = arguments.first_round, arguments.most_questions
+    asked = in_rounds(questions, first, most, arguments.seed)
+    write_sheet(out, asked)
+    rounds = max(one.round for one in asked)
+    print(f"{settings.name}: {len(asked)} of {len(questions)} questions in {rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ It is read before the training, kept from it, and what an evaluation is held to.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from butler.errors import ButlerError
@@ -20,6 +20,8 @@ class Question:
         dataset: the part of the benchmark; index: its place there, from 0.
         system: the system prompt that it is asked with; only where the prompt is ours to say.
         group: the group that OpenCompass counts the data set to, "" if it has none.
+        cluster: what it shares with questions that are no news beside it, "" for its text alone.
+        round: in which it is asked, from 1 (docs/how_it_works.md).
     """
 
     dataset: str
@@ -28,6 +30,8 @@ class Question:
     reference: str
     system: str = ""
     group: str = ""
+    cluster: str = ""
+    round: int = 1
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -50,14 +54,15 @@ class QuestionSheet:
 
 
 def write_sheet(path: Path, questions: Iterable[Question]) -> None:
-    """Write the questions whole or not at all, without a system prompt or group that is none."""
-    lines = []
-    for question in questions:
-        record = asdict(question)
-        for key in ("system", "group"):
-            if not record[key]:
-                del record[key]
-        lines.append(json.dumps(record, ensure_ascii=False))
+    """Write the questions whole or not at all, without what is as by default."""
+    default = {one.name: one.default for one in fields(Question)}
+    lines = [
+        json.dumps(
+            {key: value for key, value in asdict(question).items() if value != default[key]},
+            ensure_ascii=False,
+        )
+        for question in questions
+    ]
     atomic_write_text(path, "\n".join(lines) + "\n")
 
 

@@ -68,6 +68,15 @@ class ReferenceBenchmark(Benchmark):
         return None
 
     @classmethod
+    def cluster(cls, question: str) -> str:
+        """Return what a question shares with others that are no news beside it.
+
+        The questions of a cluster are asked in one round and count as one observation. "" is a
+        cluster of the question's own text.
+        """
+        return ""
+
+    @classmethod
     def main_metric(cls, settings: Any) -> str:
         """Return the metric that the decision goes by."""
         return cls.metrics[0]
@@ -163,7 +172,14 @@ class ReferenceBenchmark(Benchmark):
             raise ButlerError(
                 f"{record.where}: {why}; kind {cls.kind} judges no such answers, kind qa takes any"
             )
-        return Question(settings.name, index, record.question, record.answer, record.system)
+        return Question(
+            settings.name,
+            index,
+            record.question,
+            record.answer,
+            record.system,
+            cluster=cls.cluster(record.question),
+        )
 
     @classmethod
     def data_sets(cls, settings: Any, repository: Path, sheet: Path) -> list[dict[str, Any]]:

@@ -36,9 +36,10 @@ def verify(
         answered: the answers as the model gave them (chat_models.py).
 
     Returns:
-        One record per question, in order: dataset, index, question, reference, prediction, finish
-        (of FINISHES), score (0 to 100, main metric) and, where they are known, extracted (the
-        answer as OpenCompass scored it), metrics, shots (examples in the prompt) and group.
+        One record per question, in order: dataset, index, question, reference, prediction, round,
+        finish (of FINISHES), score (0 to 100, main metric) and, where they are known, extracted
+        (the answer as OpenCompass scored it), metrics, shots (examples in the prompt), group and
+        cluster.
 
     Raises:
         ButlerError: if a data set, a question or a score is missing, an answer went to another
@@ -166,11 +167,11 @@ def _record(question: Question, answer: dict[str, Any], own_prompt: bool) -> dic
         "question": question.question,
         "reference": question.reference,
         "prediction": prediction,
+        "round": question.round,
     }
     if isinstance(prompt, list):
         record["shots"] = sum(turn["role"] in ANSWER_ROLES for turn in prompt)
-    if question.group:
-        record["group"] = question.group
+    record |= {key: value for key in ("group", "cluster") if (value := getattr(question, key))}
     return record
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
 from butler.benchmarks.recipe.metrics import METRICS, bleu_zh, recipe_scores
 from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
+from butler.corpus.dish import dish_key
+from butler.corpus.text import letters
 from butler.settings.section import Positive
 
 
@@ -35,6 +37,11 @@ class RecipeBenchmark(ReferenceBenchmark):
     ) -> dict[str, float]:
         """Return the BLEU of all answers together."""
         return {"bleu_zh": bleu_zh(predictions, references)}
+
+    @classmethod
+    def cluster(cls, question: str) -> str:
+        """Return the dish, as the corpus tells dishes apart."""
+        return dish_key(question) if letters(question) else ""
 
     @classmethod
     def check_reference(cls, settings: Any, reference: str) -> str | None:

@@ -1,0 +1,86 @@
+"""The questions of a benchmark in rounds, and what the rounds that were asked show."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+from butler.benchmarks.question_sheet import Question, QuestionSheet
+from butler.errors import ButlerError
+from butler.paired import paired_sample
+from butler.rounds import Looks, Rounds, plan_rounds, round_of_each
+
+
+def in_rounds(
+    questions: Sequence[Question], first: int | None, most: int | None, seed: int
+) -> list[Question]:
+    """Return the questions to ask, in their order, each with its round.
+
+    Args:
+        first: questions of the first round, at least; None asks all in one.
+        most: how many are asked in all; None: all. Which is drawn by seed, as the rounds are.
+    """
+    asked = min(len(questions), most or len(questions))
+    sizes = list(plan_rounds(asked, first or asked).sizes)
+    # What is not asked at all is in a round of its own, which comes last and is left out.
+    rounds = Rounds([*sizes, len(questions)] if asked < len(questions) else sizes)
+    found = round_of_each(
+        [one.dataset for one in questions],
+        [one.cluster or one.question for one in questions],
+        rounds,
+        seed,
+    )
+    return [
+        replace(one, round=number)
+        for one, number in zip(questions, found, strict=True)
+        if number <= len(sizes)
+    ]
+
+
+def planned_rounds(sheet: QuestionSheet) -> list[int]:
+    """Return how many questions of a sheet are asked after each of its rounds."""
+    sizes = Counter(one.round for of_set in sheet.data_sets.values() for one in of_set)
+    return list(accumulate(sizes[number] for number in sorted(sizes)))
+
+
+def up_to_round(sheet: QuestionSheet, number: int) -> QuestionSheet:
+    """Return the sheet of what is asked by the end of a round."""
+    chosen = {
+        name: [one for one in questions if one.round <= number]
+        for name, questions in sheet.data_sets.items()
+    }
+    return QuestionSheet(
+        sheet.benchmark, {name: of_set for name, of_set in chosen.items() if of_set}
+    )
+
+
+def looks_at(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], planned: Sequence[int]
+) -> Looks:
+    """Return what each round showed of a change between two models' answers.
+
+    Args:
+        before, after: records of questions (details.jsonl); those that both have are compared.
+        planned: questions asked after each planned round.
+
+    Raises:
+        ButlerError: if no question was asked of both.
+    """
+    old = {(one["dataset"], one["index"]): one for one in before}
+    pairs = [(old[key], one) for one in after if (key := (one["dataset"], one["index"])) in old]
+    samples = []
+    for last in sorted({round_of(one) for _, one in pairs}):
+        seen = [(one, other) for one, other in pairs if round_of(other) <= last]
+        differences = [other["score"] - one["score"] for one, other in seen]
+        data_sets = [one["dataset"] for one, _ in seen]
+        clusters = [one.get("cluster") or one["question"] for one, _ in seen]
+        samples.append(paired_sample(differences, data_sets, clusters))
+    if not samples:
+        raise ButlerError("no question was asked of both")
+    return Looks(samples, Rounds(planned))
+
+
+def round_of(record: Mapping[str, Any]) -> int:
+    """Return the round in which a record's question was asked."""
+    return int(record.get("round", 1))
