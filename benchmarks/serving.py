@@ -23,6 +23,7 @@ from serving_models import make_all, run
 
 from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
 from butler.efficiency.measure_turbomind import measure
+from butler.efficiency.speed import Speed, Spread, Waits
 from butler.errors import run_cli
 from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import EfficiencySettings
@@ -79,13 +80,23 @@ def shares(
     and the head's, which is applied to a prompt's last token alone).
     """
     embedding = 2 * shape.vocab * shape.hidden
-    read = (values["weight_bytes"] - embedding) * values["decode_tokens_per_s"]
+    read = (values["weight_bytes"] - embedding) * values["decode_tokens_per_s_median"]
     multiplied = shape.parameters() - shape.vocab * shape.hidden
-    flops = 2 * multiplied * values[f"prefill_tokens_per_s_{prefill}"]
+    flops = 2 * multiplied * values[f"prefill_tokens_per_s_median_{prefill}"]
     return {
         "decode_of_copy_bandwidth": round(read / (limits["copy_gb_per_s"] * 1e9), 3),
         "prefill_of_matmul_peak": round(flops / (limits["matmul_float16_tflops"] * 1e12), 3),
     }
+
+
+def spread(figure: Spread) -> str:
+    """Write the median of the repeats with the least and the most."""
+    return f"{figure.median:,.0f} ({figure.low:,.0f} to {figure.high:,.0f})"
+
+
+def waits(found: Waits, factor: float, digits: int) -> str:
+    """Write p50 and p90 of waits, in seconds times `factor`."""
+    return " and ".join(f"{factor * found.percentiles[p]:.{digits}f}" for p in (50, 90))
 
 
 def speed_table(report: dict[str, Any], args: argparse.Namespace) -> str:
@@ -96,7 +107,8 @@ def speed_table(report: dict[str, Any], args: argparse.Namespace) -> str:
     header += [f"GPU MiB, {n} × {args.room_tokens}" for n in rooms]
     header += [f"of {BASELINE}" for _ in rooms if base]
     header += ["one request, tokens/s", *(f"tokens/s, {n} at a time" for n in counts)]
-    header += [f"first token s, {n} at a time" for n in counts]
+    header += [f"first token s, p50 and p90, {n} at a time" for n in counts]
+    header += [f"between tokens ms, p50 and p90, {n} at a time" for n in counts]
     header += ["decode, of copy bandwidth", "prefill, of matmul peak"] if report["shares"] else []
     lines = []
     for name, v in measured.items():
@@ -104,9 +116,12 @@ def speed_table(report: dict[str, Any], args: argparse.Namespace) -> str:
         line = [name, f"{v['weight_bytes'] / MIB:,.0f}", f"{v['kv_bytes_per_token']:,.0f}"]
         line += [f"{v[key] / MIB:,.0f}" for key in memory]
         line += [f"{v[key] / base[key]:.2f}" for key in memory if base]
-        line += [f"{v['decode_tokens_per_s']:,.0f}"]
-        line += [f"{v[f'throughput_{n}']:,.0f}" for n in counts]
-        line += [f"{v[f'time_to_first_token_s_{n}']:.3f}" for n in counts]
+        speed = Speed.read(v)
+        loads = [speed.loads[n] for n in counts]
+        line += [spread(speed.decode_tokens_per_s)]
+        line += [spread(load.tokens_per_s) for load in loads]
+        line += [waits(load.first_token, 1, 3) for load in loads]
+        line += [waits(load.between_tokens, 1000, 1) for load in loads]
         line += [f"{value:.0%}" for value in report["shares"].get(name, {}).values()]
         lines.append(line)
     return markdown(header, lines)

@@ -311,3 +311,46 @@ def test_the_newest_release_goes_with_a_gpu_here_or_elsewhere():
     check_run(read_settings(latest), ROOT, gpu=True)
     elsewhere = changed("engine", "turbomind", changed("device", "cuda", latest))
     check_run(read_settings(elsewhere), ROOT, gpu=False)
+
+
+TARGET = {"requests": 64, "first_token_p90_s": 1.0}
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("decision.prefer", "speed", "decision.prefer: speed goes by TurboMind's speed on a GPU"),
+        ("decision.target", TARGET, "decision.target goes by TurboMind's speed on a GPU"),
+    ],
+)
+def test_a_rule_that_goes_by_speed_needs_the_engine_that_shows_it(engine, key, value, told):
+    config = changed(key, value, changed("engine", engine))
+    sentence = refused(config)
+    assert told in sentence and "engine: turbomind and device: cuda" in sentence
+    if engine == "auto":
+        check_run(read_settings(config), ROOT, gpu=True)
+    else:
+        assert told in refused(config, gpu=True)
+    elsewhere = changed("engine", "turbomind", changed("device", "cuda", config))
+    check_run(read_settings(elsewhere), ROOT, gpu=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (
+            {"requests": 32, "first_token_p90_s": 1.0},
+            "decision.target.requests 32 is not in efficiency.concurrency [1, 64, 256]",
+        ),
+        ({"requests": 64}, "decision.target promises nothing; set its first_token_p90_s"),
+        ({"first_token_p90_s": 1.0}, "key 'decision.target.requests' is missing"),
+        (
+            TARGET | {"first_token_p99_s": 1.0},
+            "unknown key 'decision.target.first_token_p99_s'; did you mean 'first_token_p90_s'?",
+        ),
+        (TARGET | {"between_tokens_p90_s": 0}, "between_tokens_p90_s' takes more than 0, found 0"),
+    ],
+)
+def test_a_target_that_nothing_is_measured_for_is_one_sentence(target, sentence):
+    assert sentence in refused(changed("decision.target", target), gpu=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,17 +15,16 @@ from butler.efficiency.figures import (
     GB,
     MIB,
     RESERVE_BYTES,
-    Load,
-    RequestTiming,
     Session,
     chats_on_card,
     check_fits,
     check_room,
-    most_at_once,
+    requests_of,
     rows,
     session_sizes,
 )
 from butler.efficiency.load import at_once, one_by_one, random_prompts
+from butler.efficiency.timings import Load, RequestTiming, most_at_once
 from butler.errors import ButlerError
 from butler.gpu import visible_gpus
 from butler.lmdeploy.cache_room import Room
@@ -105,10 +105,11 @@ def test_rows_tell_what_the_sessions_measured():
     assert len(values) == len(found)
     assert values["gpu_weight_bytes"] == WEIGHTS
     assert values["peak_memory_bytes"] == values["peak_memory_bytes_256"]
-    assert values["decode_tokens_per_s"] == pytest.approx(200)
-    assert values["prefill_tokens_per_s"] == pytest.approx(5120)
-    assert values["throughput_256"] == pytest.approx(512 / 8)
-    assert values["time_to_first_token_s_64"] == pytest.approx(1.0)
+    spread = [values[f"decode_tokens_per_s_{name}"] for name in ("min", "median", "max")]
+    assert spread == pytest.approx([150, 200, 400])
+    assert values["prefill_tokens_per_s_median"] == pytest.approx(5120)
+    assert values["tokens_per_s_median_256"] == pytest.approx(512 / 8)
+    assert values["time_to_first_token_s_p50_64"] == pytest.approx(1.0)
     assert values["fixed_memory_bytes"] == WEIGHTS + 2 * GB
     assert values["buffer_bytes_per_chat"] == 1_500_000
 
@@ -155,10 +156,36 @@ def test_a_load_answers_every_prompt_with_so_many_at_a_time():
     load = asyncio.run(at_once([Engine(3) for _ in range(4)], prompts, setting))
     assert (len(load.answers), load.concurrency, Engine.most) == (10, 4, 4)
     assert all(a.sent < a.first < a.last and a.tokens == 3 for a in load.answers)
+    for answer in load.answers:
+        assert len(answer.gaps) == 2 and sum(answer.gaps) == pytest.approx(
+            answer.last - answer.first
+        )
     assert load.tokens_per_s == pytest.approx(30 / load.seconds)
     Engine.most = 0
     asyncio.run(one_by_one(Engine(3), prompts[:2], setting))
     assert Engine.most == 1
+
+
+class Bursts:
+    """Streams two tokens in one output, then one, then that this was the last."""
+
+    async def async_stream_infer(self, session_id, input_ids, **options):
+        for count in (2, 3, 3):
+            await asyncio.sleep(0.001)
+            self.latest = time.perf_counter()
+            yield SimpleNamespace(num_token=count)
+
+
+def test_tokens_that_come_together_are_one_wait_and_the_end_is_none():
+    setting = SimpleNamespace(max_new_tokens=3)
+    engine = Bursts()
+    (answer,) = asyncio.run(one_by_one(engine, [[1, 2]], setting))
+    assert (answer.tokens, len(answer.gaps)) == (3, 1)
+    assert answer.last < engine.latest  # when the third output came, which brought nothing
+
+
+def test_every_load_has_requests_enough_for_a_p90():
+    assert [requests_of(count) for count in (1, 5, 64)] == [10, 10, 128]
 
 
 def test_an_answer_that_ends_early_is_no_measurement():

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from butler.efficiency.speed import Speed
 from butler.settings.judging_stage import EfficiencySettings
 from real_tools import python_of, script
 from workflow_state import ROOT
@@ -51,8 +52,22 @@ def test_turbomind_is_measured_at_the_room_that_was_asked_for(tmp_path):
     saved = fp16["peak_memory_bytes"] - int8["peak_memory_bytes"]
     per_token = fp16["kv_bytes_per_token"] - int8["kv_bytes_per_token"]
     assert saved == pytest.approx(per_token * fp16["room_tokens"], rel=0.2)
-    assert fp16["throughput_1024"] > fp16["throughput_8"] > 0
-    assert 0 < fp16["time_to_first_token_s"] < 1
+    assert fp16["tokens_per_s_median_1024"] > fp16["tokens_per_s_median_8"] > 0
+    assert 0 < fp16["time_to_first_token_s_median"] < 1
+    for found in (fp16, int8):
+        speed = Speed.read(found)
+        assert speed.repeats == 2 and sorted(speed.loads) == [1, 8, 1024]
+        for count, load in speed.loads.items():
+            assert load.requests == 2 * max(10, 2 * count)
+            assert load.tokens_per_s.low <= load.tokens_per_s.median <= load.tokens_per_s.high
+            assert load.first_token.worst_p90 and load.between_tokens.worst_p90
+            # 20 requests of 16 tokens: gaps enough for a p99, requests not.
+            assert (99 in load.first_token.percentiles) == (count == 1024)
+            assert 99 in load.between_tokens.percentiles
+        # Alone a request waits for its outputs as its own rate says.
+        alone = speed.loads[1]
+        expected = alone.tokens_per_output / speed.decode_tokens_per_s.median
+        assert alone.between_tokens.percentiles[50] == pytest.approx(expected, rel=0.5)
 
 
 def test_a_room_that_no_gpu_holds_is_refused(tmp_path):

@@ -115,7 +115,7 @@ def sections(
     return ReportPage(
         decision=decision_section(decision, findings, capacity, colour),
         accuracy=accuracy_section(findings, colour),
-        speed=speed_section(findings, decision.variant, colour),
+        speed=speed_section(findings, decision.variant, colour, decision.rule.target),
         training=training_section(findings, log, [read_check(path) for path in arguments.checks]),
         answers=answers_section(findings, arguments.answers),
         corpus=corpus(arguments.corpus_stats, arguments.sample_lengths),

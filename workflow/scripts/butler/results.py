@@ -11,20 +11,14 @@ import pandas as pd
 
 from butler.benchmarks.opencompass.proof import AVERAGE, COLUMNS, FINISHES, cut_share
 from butler.checks import SEAL, seal
-from butler.efficiency.figures import THROUGHPUT, chats_on_card
+from butler.efficiency.figures import chats_on_card
+from butler.efficiency.speed import Speed
 from butler.errors import ButlerError
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import sha256_of
 from butler.rerun import rerun_command
 
-EFFICIENCY_METRICS = (
-    "weight_bytes",
-    "kv_bytes_per_token",
-    "peak_memory_bytes",
-    "prefill_tokens_per_s",
-    "decode_tokens_per_s",
-    "time_to_first_token_s",
-)
+MEMORY_METRICS = ("weight_bytes", "kv_bytes_per_token", "peak_memory_bytes")
 ROUNDED = 0.02  # points: a table's scores and the mean over them have two digits
 CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
 
@@ -82,16 +76,24 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Bytes and speeds of a variant, and what measured them.
+    """Bytes and speed of a variant, and what measured them.
 
-    `values` has the names in EFFICIENCY_METRICS and, from TurboMind, those of
-    efficiency/figures.py.
+    `values` has the names in MEMORY_METRICS and, from TurboMind, those of efficiency/figures.py;
+    `speed` is None of the reference engine, which computes every variant in fp32.
     """
 
     variant: str
     engine: str
     machine: str
     values: dict[str, float]
+    speed: Speed | None = None
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """New tokens per second of one request alone, the median of the repeats."""
+        if self.speed is None:
+            return self.values.get("decode_tokens_per_s")
+        return self.speed.decode_tokens_per_s.median
 
     def memory_bytes(self, tokens: int) -> float:
         """Return weights plus KV cache for `tokens` tokens."""
@@ -102,21 +104,6 @@ class Efficiency:
         if CAPACITY_METRICS - self.values.keys():
             return {}
         return {card: chats_on_card(self.values, card, chat_tokens) for card in cards}
-
-    def loads(self) -> dict[int, tuple[float, float]]:
-        """Return new tokens per second and time to first token in s, by requests at a time."""
-        counts = [
-            int(name.removeprefix(THROUGHPUT))
-            for name in self.values
-            if name.startswith(THROUGHPUT)
-        ]
-        return {
-            count: (
-                self.values[f"{THROUGHPUT}{count}"],
-                self.values[f"time_to_first_token_s_{count}"],
-            )
-            for count in sorted(counts)
-        }
 
 
 @dataclass(frozen=True)
@@ -238,11 +225,16 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
     if others := sorted(set(table["variant"].astype(str)) - {variant}):
         raise ButlerError(f"{path} has figures of {others[0]}; measure {variant} again")
     values = {metric: float(value) for metric, value in found.items() if 0 < value < float("inf")}
-    for metric in EFFICIENCY_METRICS:
-        if metric not in values:
-            raise ButlerError(f"{path} has no number for {metric}; measure {variant} again")
     engine, machine = (str(table[name].iloc[0]) for name in ("engine", "machine"))
-    return Efficiency(variant, engine, machine, values)
+    try:
+        for metric in MEMORY_METRICS:
+            values[metric]
+        speed = None if engine == "reference" else Speed.read(values)
+    except KeyError as error:
+        raise ButlerError(
+            f"{path} has no number for {error.args[0]}; measure {variant} again"
+        ) from None
+    return Efficiency(variant, engine, machine, values, speed)
 
 
 def read_loss(path: Path) -> pd.DataFrame:

@@ -1,12 +1,13 @@
-"""Arithmetic of the efficiency stage: figures from timings and memory, chats on a card.
+"""Arithmetic of the efficiency stage: memory, what fits a GPU, and the rows of a variant.
 
 Nothing here touches a GPU or an engine.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from butler.efficiency.speed import Row, Speed
+from butler.efficiency.timings import Load, RequestTiming
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
 from butler.settings.judging_stage import EfficiencySettings
@@ -20,42 +21,8 @@ ROOM_SLACK = 64 * MIB  # and what allocators round up to
 # vocabulary: 41 to 43 with Qwen2.5's 151,936 (fp16 and w4 of a 0.5B on one H200).
 BUFFERS_PER_LOGIT = 48
 
-THROUGHPUT = "throughput_"  # metric of a load, followed by how many requests at a time
-
-Row = tuple[str, int | float, str]  # metric, value, unit
-
-
-@dataclass(frozen=True)
-class RequestTiming:
-    """One request, in seconds of one clock."""
-
-    sent: float
-    first: float  # when the first new token came
-    last: float
-    tokens: int  # new ones
-
-
-@dataclass(frozen=True)
-class Load:
-    """All the requests of one run at a fixed number of requests at a time."""
-
-    concurrency: int
-    answers: Sequence[RequestTiming]
-
-    @property
-    def seconds(self) -> float:
-        """From the first request to the last token."""
-        return max(a.last for a in self.answers) - min(a.sent for a in self.answers)
-
-    @property
-    def tokens_per_s(self) -> float:
-        """New tokens of all requests per second."""
-        return sum(a.tokens for a in self.answers) / self.seconds
-
-    @property
-    def first_token_s(self) -> float:
-        """Median time to the first token."""
-        return statistics.median(a.first - a.sent for a in self.answers)
+ROUNDS = 2  # requests of a load are this many times those that run at once
+LEAST_REQUESTS = 10  # but so many at least: what a p90 needs
 
 
 @dataclass(frozen=True)
@@ -79,19 +46,6 @@ class Session:
     def taken(self) -> int:
         """Bytes that the engine took, CUDA's context among them."""
         return self.peak - self.before
-
-
-def most_at_once(answers: Sequence[RequestTiming]) -> int:
-    """Return how many requests were being answered at the same moment at most."""
-    events = sorted(
-        [(a.first, 1) for a in answers] + [(a.last, -1) for a in answers],
-        key=lambda event: (event[0], -event[1]),
-    )
-    most = now = 0
-    for _, change in events:
-        now += change
-        most = max(most, now)
-    return most
 
 
 def measured_kv_bytes(small: Session, large: Session) -> float:
@@ -155,38 +109,30 @@ def rows(
 
     Args:
         small: the engine with the second largest room.
-        large: the one with the largest, on which single requests were timed.
+        large: the one with the largest, on which single requests were timed, one a repeat.
         weight_bytes: of the files.
         per_token: bytes of a token in the cache.
         prompt_tokens: of each request.
     """
-    first = statistics.median(a.first - a.sent for a in large.single)
-    decode = statistics.median((a.tokens - 1) / (a.last - a.first) for a in large.single)
     fixed, buffers = fixed_memory(small, large, per_token)
-    found: list[Row] = [
+    speed = Speed.of(
+        large.single,
+        [*small.loads, *large.loads],
+        [*small.prefills, *large.prefills],
+        prompt_tokens,
+    )
+    return [
         ("weight_bytes", weight_bytes, "B"),
         ("gpu_weight_bytes", large.loaded - large.context, "B"),
         ("kv_bytes_per_token", per_token, "B"),
         ("kv_bytes_per_token_by_memory", round(measured_kv_bytes(small, large), 1), "B"),
         ("peak_memory_bytes", large.taken, "B"),
+        *((f"peak_memory_bytes_{one.room.chats}", one.taken, "B") for one in (small, large)),
         ("room_tokens", large.room.held, "tokens"),
         ("fixed_memory_bytes", fixed, "B"),
         ("buffer_bytes_per_chat", buffers, "B"),
-        ("prefill_tokens_per_s", round(prompt_tokens / first, 3), "tokens/s"),
-        ("decode_tokens_per_s", round(decode, 3), "tokens/s"),
-        ("time_to_first_token_s", round(first, 6), "s"),
+        *speed.rows(),
     ]
-    for session in (small, large):
-        chats = session.room.chats
-        found.append((f"peak_memory_bytes_{chats}", session.taken, "B"))
-        for load in session.prefills:
-            rate = prompt_tokens * len(load.answers) / load.seconds
-            found.append((f"prefill_tokens_per_s_{load.concurrency}", round(rate, 3), "tokens/s"))
-        for load in session.loads:
-            name = load.concurrency
-            found.append((f"{THROUGHPUT}{name}", round(load.tokens_per_s, 3), "tokens/s"))
-            found.append((f"time_to_first_token_s_{name}", round(load.first_token_s, 6), "s"))
-    return found
 
 
 def fixed_memory(small: Session, large: Session, per_token: int) -> tuple[int, int]:
@@ -220,3 +166,8 @@ def session_sizes(concurrency: Sequence[int]) -> tuple[int, int]:
     if len(largest) == 1:
         largest = [largest[0] // 2, largest[0]] if largest[0] > 1 else [1, 2]
     return largest[0], largest[1]
+
+
+def requests_of(count: int, rounds: int = ROUNDS) -> int:
+    """Return how many requests one repeat at `count` at a time has."""
+    return max(rounds * count, LEAST_REQUESTS)

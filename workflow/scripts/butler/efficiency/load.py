@@ -7,9 +7,10 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
-from butler.efficiency.figures import Load, RequestTiming
+from butler.efficiency.timings import Load, RequestTiming
 from butler.errors import ButlerError
 
 PROMPT_SEED = 0
@@ -36,8 +37,9 @@ async def ask(instance: Instance, number: int, prompt: list[int], setting: Any) 
     Raises:
         ButlerError: if the engine fails or stops early.
     """
+    came: list[float] = []
+    tokens = 0
     sent = time.perf_counter()
-    first, tokens = None, 0
     stream = instance.async_stream_infer(
         number,
         prompt,
@@ -48,16 +50,16 @@ async def ask(instance: Instance, number: int, prompt: list[int], setting: Any) 
         step=0,
     )
     async for output in stream:
-        tokens = output.num_token
-        if tokens and first is None:
-            first = time.perf_counter()
-    last = time.perf_counter()
+        if output.num_token > tokens:  # the last one may bring no more than that it is the last
+            came.append(time.perf_counter())
+            tokens = output.num_token
     # TurboMind 0.7.3 gives one token more than it is asked for; all that are given are counted.
-    if first is None or tokens < setting.max_new_tokens:
+    if tokens < setting.max_new_tokens:
         raise ButlerError(
             f"the engine ended a request after {tokens} of {setting.max_new_tokens} new tokens"
         )
-    return RequestTiming(sent, first, last, tokens)
+    gaps = [later - earlier for earlier, later in pairwise(came)]
+    return RequestTiming(sent, came[0], came[-1], tokens, gaps)
 
 
 async def one_by_one(

@@ -15,8 +15,10 @@ from typing import Any
 import yaml
 
 from butler.efficiency import figures
-from butler.efficiency.figures import Load, RequestTiming, Session
+from butler.efficiency.figures import ROUNDS, Session, requests_of
 from butler.efficiency.load import at_once, one_by_one, random_prompts
+from butler.efficiency.speed import Row
+from butler.efficiency.timings import Load, RequestTiming
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
 from butler.lmdeploy.cache_room import Room
@@ -26,7 +28,6 @@ from butler.lmdeploy.turbomind_engine import EngineStart, cache_bytes, start_eng
 from butler.lmdeploy.workspace_files import CONFIG
 from butler.settings.judging_stage import EfficiencySettings
 
-ROUNDS = 2  # requests are this many times those that run at once
 WARM_TOKENS = 4
 
 
@@ -82,8 +83,9 @@ def _vocab(path: Path, plain: bool) -> int:
 class Workload:
     """What one engine is asked: prompts of `prompt_tokens`, answers of `new_tokens` tokens.
 
-    `room.chats` is the most requests that it takes at once, `loads` how many at a time, `single`
-    how many one after another, and `prefills` whether reading alone is timed too.
+    `room.chats` is the most requests that it takes at once, `loads` how many at a time, each
+    `repeats` times, `single` how many one after another, and `prefills` whether reading alone is
+    timed too.
     """
 
     folder: MeasuredFolder
@@ -94,6 +96,7 @@ class Workload:
     single: int = 0
     prefills: bool = False
     rounds: int = ROUNDS
+    repeats: int = 1
 
     @property
     def start(self) -> EngineStart:
@@ -206,11 +209,13 @@ async def _measure(workload: Workload, kept: list[Any]) -> Session:
         if workload.single:
             prompts = random_prompts(workload.single, workload.prompt_tokens, vocab)
             single = await one_by_one(instances[0], prompts, answer)
-        for count in workload.loads:
+        # A repeat goes over all loads, so that a drift of the GPU's shows in the spread of each.
+        for count in workload.repeats * workload.loads:
             if workload.prefills:
                 prompts = random_prompts(count, workload.prompt_tokens, vocab)
                 prefills.append(await at_once(instances[:count], prompts, reading))
-            prompts = random_prompts(workload.rounds * count, workload.prompt_tokens, vocab)
+            asked = requests_of(count, workload.rounds)
+            prompts = random_prompts(asked, workload.prompt_tokens, vocab)
             loads.append(await at_once(instances[:count], prompts, answer))
     return Session(
         workload.room, **marks, peak=peak.bytes, single=single, loads=loads, prefills=prefills
@@ -223,7 +228,7 @@ def measure(
     room_tokens: int = 0,
     trust_remote_code: bool = False,
     tp: int | None = None,
-) -> list[figures.Row]:
+) -> list[Row]:
     """Return the rows of one served folder; `room_tokens` is the room of a request, if more than it
     needs.
 
@@ -241,7 +246,13 @@ def measure(
     own = tuple(c for c in settings.concurrency if c == sizes[0])
     rest = tuple(c for c in settings.concurrency if c != sizes[0])
     smaller = Workload(
-        folder, rooms[0], settings.prompt_tokens, settings.new_tokens, own, prefills=True
+        folder,
+        rooms[0],
+        settings.prompt_tokens,
+        settings.new_tokens,
+        own,
+        prefills=True,
+        repeats=settings.repeats,
     )
     larger = replace(smaller, room=rooms[1], loads=rest, single=settings.repeats + 1)
     small, large = run_session(smaller), run_session(larger)

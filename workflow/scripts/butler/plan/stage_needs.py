@@ -9,6 +9,7 @@ from pathlib import Path
 
 from butler.benchmarks.base import CONCURRENCY, BenchmarkSettings
 from butler.benchmarks.registry import KINDS
+from butler.efficiency.figures import requests_of
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
 from butler.plan.gpu_memory import gpu_bytes
@@ -127,12 +128,17 @@ def _evaluation(task: Task, texts: TextSizes, r: Rates) -> float:
 
 
 def _efficiency(task: Task, r: Rates) -> float:
-    """Seconds of the requests one at a time and, through TurboMind, of each number at a time."""
+    """Seconds of the requests, as efficiency/measure_turbomind.py has them; of the engine for CPUs
+    of the one that fills its memory.
+    """
     one, weights = task.settings.efficiency, task.size.parameters
     read = one.prompt_tokens * 2 * weights / r.forward
     write = one.new_tokens * task.served_bytes * weights / r.memory
-    loads = sum(3 * n * read + 2 * write for n in one.concurrency) if task.turbomind else 0
-    return (one.repeats + 1) * (read + write) + loads
+    if not task.turbomind:
+        return read + write
+    asked = {n: requests_of(n) for n in one.concurrency}
+    loads = sum((n + m) * read + m / n * write for n, m in asked.items())
+    return (one.repeats + 1) * (read + write) + one.repeats * loads
 
 
 def needs(

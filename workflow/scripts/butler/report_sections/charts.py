@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from butler.decision import Verdict
+from butler.efficiency.speed import Speed
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
-from butler.results import Efficiency
 from butler.schemes import BASELINE
 from butler.texts import LANGUAGES, Phrase, phrase, say
 
@@ -299,14 +299,21 @@ def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
     return in_languages(make)
 
 
-def speed_by_concurrency(
-    efficiencies: Mapping[str, Efficiency], colours: Colours
-) -> dict[str, Spec] | None:
-    """New tokens per second by requests at a time; None where fewer than two loads were tried."""
+def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[str, Spec] | None:
+    """New tokens per second by requests at a time, bars from the least to the most of the repeats.
+
+    None where fewer than two loads were tried.
+    """
     values = [
-        {"variant": name, "requests": count, "speed": round(speed, 1), "first": round(first, 4)}
-        for name, efficiency in efficiencies.items()
-        for count, (speed, first) in efficiency.loads().items()
+        {
+            "variant": name,
+            "requests": count,
+            "speed": round(load.tokens_per_s.median, 1),
+            "least": round(load.tokens_per_s.low, 1),
+            "most": round(load.tokens_per_s.high, 1),
+        }
+        for name, speed in speeds.items()
+        for count, load in speed.loads.items()
     ]
     if len({value["requests"] for value in values}) < 2:
         return None
@@ -318,14 +325,16 @@ def speed_by_concurrency(
         y = {"field": "speed", "type": "quantitative", "axis": {"title": tell("chart.speed")}}
         picked = {"condition": {"param": "picked", "value": 1}, "value": 0.1}
         mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
-        colour = _colour({name: colours[name] for name in efficiencies})
-        layer = _layer(mark, [], x=x, y=y, color=colour, opacity=picked)
-        layer["encoding"]["tooltip"] = _tooltip(
-            tell, variant="", requests=",d", speed=",.1f", first=".3f"
+        shared = {"x": x, "color": _colour({name: colours[name] for name in speeds})}
+        line = _layer(mark, [], **shared, y=y, opacity=picked)
+        line["encoding"]["tooltip"] = _tooltip(
+            tell, variant="", requests=",d", speed=",.1f", least=",.1f", most=",.1f"
         )
         select = {"type": "point", "fields": ["variant"]}
-        layer["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
-        return {"height": 240, "data": {"values": values}, **layer}
+        line["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
+        ends = {"y": {**y, "field": "least"}, "y2": {"field": "most"}}
+        bars = _layer({"type": "rule", "strokeWidth": 2}, [], **shared, **ends, opacity=picked)
+        return {"height": 240, "data": {"values": values}, "layer": [line, bars]}
 
     return in_languages(make)
 

@@ -70,8 +70,8 @@ class Findings:
                 name: Change(0.0) if variant == BASELINE else self._change(name, variant, BASELINE)
                 for name in self.labels
             }
-            memory, speed = efficiency.memory_bytes(tokens), efficiency.values
-            found.append(Candidate(variant, changes, memory, speed["decode_tokens_per_s"]))
+            memory, speed = efficiency.memory_bytes(tokens), efficiency.decode_tokens_per_s
+            found.append(Candidate(variant, changes, memory, speed))
         return found
 
     def _change(self, benchmark: str, model: str, other: str) -> Change:

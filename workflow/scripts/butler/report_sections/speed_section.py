@@ -1,12 +1,15 @@
-"""Memory and speed of each variant as measured, one request at a time and many."""
+"""Memory of each variant as measured and, from TurboMind on a GPU, its speed with its spread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from butler.efficiency.speed import PERCENTILES, LoadSpeed, Speed
+from butler.efficiency.target import TargetOutcome, meets
 from butler.report_sections.charts import Charts, Colours, speed_by_concurrency
 from butler.report_sections.findings import Findings
 from butler.results import Efficiency
 from butler.schemes import BASELINE
+from butler.settings.judging_stage import ServiceTarget
 
 CHART = "loads"
 
@@ -15,30 +18,44 @@ CHART = "loads"
 class SpeedSection:
     """The figures of each variant.
 
-    `machines` measured them; `on_reference` says that the reference engine did some of it, whose
-    speeds do not show what quantisation gains. `loads` are the numbers of requests at a time that
-    were tried, and `room_tokens` the tokens that TurboMind's KV cache had room for.
+    `machines` measured them; `on_reference` says that the reference engine did some of it, which
+    shows no speed. `speeds` are by variant, of those that have one, and `loads` by requests at a
+    time and variant, with `percentiles` of the waits as far as they are known; `targets` says by
+    variant what became of the rule's target, if it has one. `room_tokens` are the tokens that
+    TurboMind's KV cache had room for.
     """
 
     efficiencies: Mapping[str, Efficiency]
     chosen: str
     machines: Sequence[str]
     on_reference: bool
-    loads: Sequence[int]
+    speeds: Mapping[str, Speed]
+    loads: Mapping[int, Mapping[str, LoadSpeed]]
+    targets: Mapping[str, TargetOutcome]
     room_tokens: float | None
     charts: Charts
+    percentiles: Sequence[int] = PERCENTILES
 
 
-def speed_section(findings: Findings, chosen: str, colours: Colours) -> SpeedSection:
-    """Return the section; `chosen` is the variant to mark."""
+def speed_section(
+    findings: Findings, chosen: str, colours: Colours, target: ServiceTarget | None
+) -> SpeedSection:
+    """Return the section; `chosen` is the variant to mark, `target` what the rule has."""
     measured = findings.efficiencies
-    drawn = speed_by_concurrency(measured, colours)
+    speeds = {name: one.speed for name, one in measured.items() if one.speed is not None}
+    drawn = speed_by_concurrency(speeds, colours)
+    counts = sorted({count for speed in speeds.values() for count in speed.loads})
     return SpeedSection(
         efficiencies=measured,
         chosen=chosen,
         machines=sorted({one.machine for one in measured.values()}),
         on_reference=any(one.engine == "reference" for one in measured.values()),
-        loads=sorted({count for one in measured.values() for count in one.loads()}),
+        speeds=speeds,
+        loads={
+            count: {name: one.loads[count] for name, one in speeds.items() if count in one.loads}
+            for count in counts
+        },
+        targets={name: meets(one, target) for name, one in measured.items()} if target else {},
         room_tokens=measured[BASELINE].values.get("room_tokens"),
         charts={CHART: drawn} if drawn else {},
     )

@@ -43,6 +43,7 @@ def check_run(settings: Settings, repository: Path, gpu: bool) -> None:
     """
     check_rooms(settings)
     check_engine(settings, gpu)
+    check_speed(settings, gpu)
     check_base(settings, repository)
     check_schemes(settings, repository)
     check_corpus(settings, repository)
@@ -124,6 +125,32 @@ def check_engine(settings: Settings, gpu: bool) -> None:
                 f"config: {key} is served on CUDA alone and there is no GPU here; set engine: "
                 "turbomind and device: cuda if the jobs run on a machine that has one"
             )
+
+
+def check_speed(settings: Settings, gpu: bool) -> None:
+    """Check that what the rule goes by is measured: speeds are, of TurboMind on a GPU alone.
+
+    `gpu` says whether this machine has one; with engine: turbomind the jobs may run elsewhere.
+
+    Raises:
+        ButlerError: one sentence that names the key and what to set.
+    """
+    target, loads = settings.decision.target, settings.efficiency.concurrency
+    if target is not None and target.requests not in loads:
+        raise ButlerError(
+            f"config: decision.target.requests {target.requests} is not in efficiency.concurrency "
+            f"{loads}, so nothing is measured at that load; add it there or take one of those"
+        )
+    keys = {"decision.prefer: speed": "memory"} if settings.decision.prefer == "speed" else {}
+    keys |= {"decision.target": "null"} if target is not None else {}
+    measured = settings.engine == "turbomind" or (settings.engine == "auto" and gpu)
+    for key, otherwise in keys.items() if not measured else []:
+        name, value = key.partition(":")[0], otherwise
+        raise ButlerError(
+            f"config: {key} goes by TurboMind's speed on a GPU, and the reference engine, which "
+            f"serves here, shows none; set {name}: {value}, or engine: turbomind and device: cuda "
+            "if the jobs run on a machine with a GPU"
+        )
 
 
 def check_device(settings: Settings, gpu: bool) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from butler.settings.section import Limit, Positive, Section
 
@@ -10,17 +10,38 @@ Distinct = Annotated[list[Positive], Field(min_length=1)]
 
 
 class EfficiencySettings(Section):
-    """How memory and speed are measured."""
+    """How memory is measured and, of TurboMind on a GPU, speed."""
 
     prompt_tokens: Positive = 512
     new_tokens: Annotated[int, Field(ge=2)] = 64
     repeats: Positive = 3
+    """of each figure of speed, told with its min, median and max"""
     concurrency: Distinct = Field(default_factory=lambda: [1, 64, 256])
-    """requests at a time in TurboMind; the reference engine takes one"""
+    """requests at a time in TurboMind"""
     cards: Distinct = Field(default_factory=lambda: [24, 48, 80, 141])
     """GB: how many chats fit each, from TurboMind's figures"""
     chat_tokens: Positive = 2048
     """of such a chat, question and answer"""
+
+
+class ServiceTarget(Section):
+    """What a service promises to those who use it, at a load."""
+
+    requests: Positive
+    """at a time, one of efficiency.concurrency"""
+    first_token_p90_s: Limit | None = None
+    """seconds to the first token, which 9 of 10 requests keep"""
+    between_tokens_p90_s: Limit | None = None
+    """seconds from one output to the next, which 9 of 10 keep"""
+
+    @model_validator(mode="after")
+    def _promises(self) -> "ServiceTarget":
+        if self.first_token_p90_s is None and self.between_tokens_p90_s is None:
+            raise ValueError(
+                "decision.target promises nothing; set its first_token_p90_s, its "
+                "between_tokens_p90_s or both"
+            )
+        return self
 
 
 class DecisionSettings(Section):
@@ -35,7 +56,9 @@ class DecisionSettings(Section):
     most_questions: Positive | None = None
     """questions of a benchmark to ask at most; null: all it has"""
     prefer: Literal["memory", "speed"] = "memory"
-    """memory | speed"""
+    """memory | speed (of one request, the median; TurboMind's alone)"""
+    target: ServiceTarget | None = None
+    """null, or what a variant must keep to ship: {requests: 64, first_token_p90_s: 1.0}"""
     tokens: Positive = 16384
     """room in the KV cache counted as memory (8 chats of 2,048 tokens)"""
 
