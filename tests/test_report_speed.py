@@ -96,7 +96,7 @@ def test_speed_is_told_with_its_spread(stages: Path) -> None:
     assert '<td class="n">0.06</td><td class="n">–</td><td class="n">14.29</td>' in alone
     charts = page_of(stages).split("const CHARTS = ")[1].split(";\n")[0]
     points = json.loads(charts)["loads"]["en"]["data"]["values"]
-    assert all(point["least"] < point["speed"] < point["most"] for point in points)
+    assert all(point["slowest"] < point["speed"] < point["fastest"] for point in points)
 
 
 def test_a_target_is_shown_with_what_became_of_it(stages: Path) -> None:

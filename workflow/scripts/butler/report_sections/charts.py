@@ -300,7 +300,7 @@ def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
 
 
 def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[str, Spec] | None:
-    """New tokens per second by requests at a time, bars from the least to the most of the repeats.
+    """New tokens per second by requests at a time, bars from the slowest repeat to the fastest.
 
     None where fewer than two loads were tried.
     """
@@ -309,8 +309,8 @@ def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[
             "variant": name,
             "requests": count,
             "speed": round(load.tokens_per_s.median, 1),
-            "least": round(load.tokens_per_s.low, 1),
-            "most": round(load.tokens_per_s.high, 1),
+            "slowest": round(load.tokens_per_s.low, 1),
+            "fastest": round(load.tokens_per_s.high, 1),
         }
         for name, speed in speeds.items()
         for count, load in speed.loads.items()
@@ -328,11 +328,11 @@ def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[
         shared = {"x": x, "color": _colour({name: colours[name] for name in speeds})}
         line = _layer(mark, [], **shared, y=y, opacity=picked)
         line["encoding"]["tooltip"] = _tooltip(
-            tell, variant="", requests=",d", speed=",.1f", least=",.1f", most=",.1f"
+            tell, variant="", requests=",d", speed=",.1f", slowest=",.1f", fastest=",.1f"
         )
         select = {"type": "point", "fields": ["variant"]}
         line["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
-        ends = {"y": {**y, "field": "least"}, "y2": {"field": "most"}}
+        ends = {"y": {**y, "field": "slowest"}, "y2": {"field": "fastest"}}
         bars = _layer({"type": "rule", "strokeWidth": 2}, [], **shared, **ends, opacity=picked)
         return {"height": 240, "data": {"values": values}, "layer": [line, bars]}
 
