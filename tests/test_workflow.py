@@ -243,6 +243,15 @@ def test_a_changed_rule_of_decision_remakes_the_report_only(state):
     assert found == REPORT | CONFIG_COPY
 
 
+def test_with_rounds_a_changed_limit_asks_the_variants_again_and_not_the_baseline(tmp_path):
+    finish(tmp_path, *overlay(tmp_path, decision={"first_round": 40}))
+    changed = {"first_round": 40, "max_loss": 1.0}
+    found = stale(tmp_path, *overlay(tmp_path, decision=changed))
+    compared = set(VARIANTS) - {"fp16"}
+    asked = outputs_of_evaluation(compared, ["ceval", "recipe"])
+    assert found == asked | REPORT | CONFIG_COPY
+
+
 def test_snakemakes_own_report_has_categories_and_captions(state):
     plan(state, "--report", "report.html", "all")
     page = (state / "report.html").read_text(encoding="utf-8")

@@ -32,6 +32,26 @@ def test_questions_are_read_with_the_session_that_they_must_fit(tmp_path):
     assert "--session-len 2048" in text
 
 
+@pytest.mark.parametrize(("first_round", "waits"), [(None, False), (40, True)])
+def test_a_variant_waits_for_the_baselines_answers_where_it_is_asked_in_rounds(
+    tmp_path, first_round, waits
+):
+    arguments = overlay(tmp_path, decision={"first_round": first_round})
+    target = "results/ceval_w4kv8.csv"
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
+    asked = {
+        re.search(r"--variant (\w+)", line)[1]: line
+        for line in text.splitlines()
+        if "evaluate_model.py" in line and "--variant " in line
+    }
+    assert set(asked) == {"w4kv8", "fp16"} if waits else {"w4kv8"}
+    rule = "--limit 2.0 --error 0.05 --variants 3 --benchmarks 2 "
+    against = f"--against build/evaluate/ceval_fp16/details.jsonl {rule}"
+    assert (against in asked["w4kv8"]) == waits
+    assert not any("--against" in line for name, line in asked.items() if name == "fp16")
+    assert ("--first-round 40 --seed 42" in text) == waits
+
+
 def test_variants_are_a_choice_of_schemes(tmp_path):
     chosen = {"variants": ["fp16", "kv4", "w4kv4"]}
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *overlay(tmp_path, **chosen), "all")

@@ -25,7 +25,7 @@ from butler.plan.model_size import base_size, hub_size
 from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
-from butler.schemes import BASE, BASE_MODEL, VARIANTS, WEIGHTS
+from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
 from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
@@ -291,8 +291,34 @@ def rounds_options():
     first, most = settings.decision.first_round, settings.decision.most_questions
     if first is None and most is None:
         return ""  # all in one round, whatever the seed
-    limits = option("--first-round", first), option("--most-questions", most)
-    return f"{' '.join(limits)} --seed {settings.seed}"
+    limits = [option("--first-round", first), option("--most-questions", most)]
+    return " ".join([*filter(None, limits), f"--seed {settings.seed}"])
+
+
+def compared_with(benchmark, variant):
+    """Return the baseline's answers and their check, if it is compared with them while asked."""
+    if settings.decision.first_round is None or variant in (BASE, BASELINE):
+        return []
+    done = f"{benchmark}_{BASELINE}"
+    return [f"build/evaluate/{done}/details.jsonl", f"results/checks/evaluation_{done}.json"]
+
+
+def stop_options(benchmark, variant):
+    """Return what says when an evaluation asks no more, as evaluate_model.py takes it.
+
+    The base is not judged, so the first round is enough.
+    """
+    if variant == BASE:
+        return "--first-only"
+    against = compared_with(benchmark, variant)
+    if not against:
+        return ""
+    decision = settings.decision
+    compared = {*settings.variants, variant} - {BASELINE}
+    return (
+        f"--against {against[0]} --limit {decision.max_loss} --error {decision.error} "
+        f"--variants {len(compared)} --benchmarks {len(settings.benchmarks)}"
+    )
 
 
 def held_out(name):

@@ -44,7 +44,11 @@ rule questions:
 
 
 rule evaluate:
-    """Let OpenCompass ask one model the questions of one benchmark."""
+    """Let OpenCompass ask one model the questions of one benchmark.
+
+    Where that is done in rounds, a variant waits for the baseline's answers, and is asked until it
+    is settled whether it loses more than it may.
+    """
     input:
         **tool(RELEASE.tool),
         code=lambda w: code("evaluate_model.py", *evaluation_code(w.benchmark)),
@@ -53,6 +57,7 @@ rule evaluate:
         workspace="workspaces/{variant}",
         checks=lambda w: checks(w.variant),
         questions="build/benchmarks/{benchmark}.jsonl",
+        against=lambda w: compared_with(w.benchmark, w.variant),
         data=lambda w: benchmark_files(w.benchmark),
     output:
         scores=report(
@@ -86,6 +91,7 @@ rule evaluate:
         session_len=settings.workspace.session_len,
         remote_code=flag("--trust-remote-code", settings.base.remote_code),
         blank=lambda w: 1 if w.variant == BASE else settings.checks.blank_answers,
+        rounds=lambda w: stop_options(w.benchmark, w.variant),
         work=subpath(output.details, parent=True),
     shell:
         "python {input.code[0]:q} --benchmark {params.settings:q} --questions {input.questions} "
@@ -93,7 +99,7 @@ rule evaluate:
         "--workspace {input.workspace} --server-python {params.server:q} "
         "--engine {params.engine} --tp {params.tp} "
         "--opencompass-python {params.opencompass:q} --session-len {params.session_len} "
-        "{params.remote_code} --threads {threads} --max-blank-share {params.blank} "
+        "{params.remote_code} --threads {threads} --max-blank-share {params.blank} {params.rounds} "
         "--work-dir {params.work} --out {output.scores} --check {output.check} > {log} 2>&1"
 
 
@@ -132,7 +138,7 @@ rule evaluate_hugging_face:
         "--repository {params.repository:q} --variant base-hf "
         "--model {input.model} --transformers-python {params.model:q} "
         "--opencompass-python {params.opencompass:q} --session-len {params.session_len} "
-        "{params.remote_code} --threads {threads} --max-blank-share 1 "
+        "{params.remote_code} --threads {threads} --max-blank-share 1 --first-only "
         "--work-dir {params.work} --out {output.scores} --check {output.check} > {log} 2>&1"
 
 

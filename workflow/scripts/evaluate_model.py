@@ -1,43 +1,40 @@
 """Evaluate one variant on one benchmark: serve it, let OpenCompass ask, prove it, keep the rows.
 
-The server and OpenCompass start at once, and whichever fails ends both.
-Writes the results CSV and the evaluation check only if every question was asked and scored;
+The server and OpenCompass start at once, and whichever fails ends both. With --against it asks in
+rounds and stops when it is settled whether the variant loses more than it may.
+Writes the results CSV and the evaluation check only if all that was asked was answered and scored;
 per-question details stay in `--work-dir`/details.jsonl, with the logs; a failed one leaves all.
 """
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from butler.benchmarks.base import CONCURRENCY
+from butler.benchmarks.base import Benchmark, BenchmarkSettings
+from butler.benchmarks.opencompass.asking import ANSWERED, LOG, MODEL_LOG, SCORES, Asker
 from butler.benchmarks.opencompass.proof import cut_share, rows, to_csv, verify
 from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
 from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_write_json, atomic_write_text
+from butler.files import atomic_write_text
 from butler.manifest import check_unchanged
-from butler.process import last_lines, running_process
-from butler.progress import counted, progress
-from butler.serve.model_server import RunningServer, ServerPlan, StartingServer, starting_server
-from butler.tools import OFFLINE
+from butler.progress import say
+from butler.question_rounds import looks_at, planned_rounds, read_records, up_to_round
+from butler.rounds import Looks
+from butler.serve.model_server import ServerPlan, StartingServer, starting_server
+from butler.verdicts import Outcome, settled
 
-SCRIPTS = Path(__file__).resolve().parent
-ANSWERED = "answered.jsonl"  # a line for each answer, written by OpenCompass's process
-URL = "server.url"  # of the server, once it answers
-MODEL_LOG = "transformers.log"
-KEPT = ("details.jsonl", "scores.json", "opencompass.log", "server.log", MODEL_LOG)
-RUN_CONFIG = SCRIPTS / "butler" / "benchmarks" / "opencompass" / "run_config.py"
-ANSWERS_SCRIPT = SCRIPTS / "hf_answers.py"
+KEPT = ("details.jsonl", SCORES, LOG, "server.log", MODEL_LOG)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,6 +57,17 @@ def parse_arguments() -> argparse.Namespace:
     add("--session-len", type=int, required=True, help="tokens of a prompt and its answer")
     add("--threads", type=int, required=True)
     add("--max-blank-share", type=float, required=True, help="answers that may be without text")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("--first-only", action="store_true", help="ask the first round alone")
+    many.add_argument(
+        "--against",
+        type=Path,
+        help="details.jsonl of the baseline: ask round by round until the change is settled",
+    )
+    add("--limit", type=float, help="points that may be lost against it")
+    add("--error", type=float, help="chance to settle it wrongly")
+    add("--variants", type=int, help="how many are compared with it; they share the error")
+    add("--benchmarks", type=int, help="on how many each is")
     add("--work-dir", required=True, type=Path)
     add("--out", required=True, type=Path)
     add("--check", required=True, type=Path)
@@ -67,6 +75,9 @@ def parse_arguments() -> argparse.Namespace:
     needed = "server_python" if arguments.workspace else "transformers_python"
     if getattr(arguments, needed) is None:
         parser.error(f"--{needed.replace('_', '-')} is missing")
+    rule = ("limit", "error", "variants", "benchmarks")
+    if arguments.against and (missing := [one for one in rule if getattr(arguments, one) is None]):
+        parser.error(f"--against needs --{missing[0]}")
     return arguments
 
 
@@ -78,21 +89,17 @@ def main() -> None:
     kind, settings = read_benchmark(arguments.benchmark)
     name = f"evaluation_{settings.name}_{arguments.variant}"
     limits = {"max_blank_share": arguments.max_blank_share}
+    work = arguments.work_dir.resolve()
     try:
         _check_folders(arguments)
         # Here too, though the server does it: OpenCompass reads the tokenizer beside it.
         manifests = check_unchanged(arguments.workspace or arguments.model)
         sheet = read_sheet(arguments.questions, settings.name)
-        work = arguments.work_dir.resolve()
-        measured = evaluate(sheet, arguments, work)
-        details = verify(
-            sheet, kind, settings, arguments.variant, _run_folder(work), work / ANSWERED
-        )
-        scores = json.loads((work / "scores.json").read_text(encoding="utf-8"))
-        table = rows(sheet, kind, settings, arguments.variant, scores, details)
+        asked, measured = evaluate(sheet, kind, settings, arguments, work)
     except ButlerError as error:
         conclude(arguments.check, name, False, str(error), {}, limits)
         raise
+    details = asked.details
     lines = [json.dumps(record, ensure_ascii=False) for record in details]
     atomic_write_text(work / "details.jsonl", "\n".join(lines) + "\n")
     tidy(work)
@@ -104,17 +111,18 @@ def main() -> None:
         "fewest_examples_in_a_prompt": min(shots, default=0),
     }
     passed = blank <= arguments.max_blank_share
+    many = f"all {sheet.total}" if asked.whole else f"{len(details)} of {sheet.total}"
     sentence = (
-        f"all {sheet.total} questions of {settings.name} asked, answered and scored"
+        f"{many} questions of {settings.name} asked, answered and scored{asked.why}"
         if passed
         else f"{blank:.0%} of the answers are without text; see {arguments.work_dir}/details.jsonl"
     )
     if passed:
-        atomic_write_text(arguments.out, to_csv(table))
+        atomic_write_text(arguments.out, to_csv(asked.table))
     wrote = [arguments.out, work / "details.jsonl"] if passed else []
     conclude(arguments.check, name, passed, sentence, measured, limits, wrote, manifests)
-    average = table[-1]
-    print(f"{name}: {average['metric']} {average['score']} over {sheet.total} questions")
+    average = asked.table[-1]
+    print(f"{name}: {average['metric']} {average['score']} over {len(details)} questions")
 
 
 def _check_folders(arguments: argparse.Namespace) -> None:
@@ -128,19 +136,95 @@ def _check_folders(arguments: argparse.Namespace) -> None:
             raise ButlerError(f"{each} is missing; build the tool environments first")
 
 
-def evaluate(sheet: QuestionSheet, arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Serve and ask; return what the check records of it."""
+@dataclass(frozen=True)
+class Asked:
+    """What was asked by the end of a round: the records and the table's rows of proof.py.
+
+    `outcome` is what it shows of the change against the baseline, None if there is nothing to
+    compare with, and `why` says so in words, or why no more was asked; `whole` says that there is
+    no more.
+    """
+
+    details: list[dict[str, Any]]
+    table: list[dict[str, Any]]
+    outcome: Outcome | None
+    why: str
+    whole: bool
+
+
+def evaluate(
+    sheet: QuestionSheet,
+    kind: type[Benchmark],
+    settings: BenchmarkSettings,
+    arguments: argparse.Namespace,
+    work: Path,
+) -> tuple[Asked, dict[str, Any]]:
+    """Serve once and ask; return what was asked, and what the check records of it.
+
+    Raises:
+        ButlerError: if a process ends before its time, or an answer is not proven.
+    """
     # OpenCompass takes up predictions by file name, whichever model made them.
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     started = time.monotonic()
     with _starting(arguments, work) as starting:
-        server, ready, first = ask(sheet, arguments, starting, work)
-    seconds = {"server_start_s": ready, "first_answer_s": first, "evaluation_s": time.monotonic()}
-    return {
-        "questions": sheet.total,
-        "engine": server.engine if server else "transformers",
+        asker = Asker(arguments, starting, work)
+        asked = ask_in_rounds(asker, sheet, kind, settings, arguments)
+    seconds = {"server_start_s": asker.ready, "first_answer_s": asker.first}
+    seconds |= {"evaluation_s": time.monotonic()}
+    return asked, {
+        "questions": len(asked.details),
+        "planned_rounds": planned_rounds(sheet),
+        "settled": asked.outcome,
+        "engine": asker.server.engine if asker.server else "transformers",
     } | {name: round(at - started, 2) for name, at in seconds.items() if at is not None}
+
+
+def ask_in_rounds(
+    asker: Asker,
+    sheet: QuestionSheet,
+    kind: type[Benchmark],
+    settings: BenchmarkSettings,
+    arguments: argparse.Namespace,
+) -> Asked:
+    """Ask a round after another, each proven, until the change against the baseline is settled.
+
+    Without a baseline all is asked at once, or with --first-only the first round.
+    """
+    planned, work = planned_rounds(sheet), asker.work
+    baseline = read_records(arguments.against) if arguments.against else None
+    last = 1 if arguments.first_only else len(planned)
+    for number in range(last if baseline is None else 1, last + 1):
+        part = up_to_round(sheet, number)
+        run = asker.ask(part)
+        details = verify(part, kind, settings, arguments.variant, run, work / ANSWERED)
+        scores = json.loads((work / SCORES).read_text(encoding="utf-8"))
+        table = rows(part, kind, settings, arguments.variant, scores, details)
+        whole = number == len(planned)
+        outcome, why = None, "" if whole else ", the first round alone"
+        if baseline is not None:
+            outcome, why = _judge(looks_at(baseline, details, planned), arguments)
+            goes_on = ", going on" if outcome is Outcome.UNDECIDED and not whole else ""
+            say(
+                f"evaluate {settings.name} {arguments.variant}",
+                f"round {number} of {len(planned)}: {len(details)} questions{why}{goes_on}",
+            )
+        asked = Asked(details, table, outcome, why, whole)
+        if outcome in (Outcome.WITHIN, Outcome.OVER):
+            break
+    return asked
+
+
+def _judge(looks: Looks, arguments: argparse.Namespace) -> tuple[Outcome, str]:
+    """Return what the rounds so far show of a change, and that in words."""
+    limit, error = arguments.limit, arguments.error
+    variants, benchmarks = arguments.variants, arguments.benchmarks
+    outcome = settled(looks, limit, error, variants, benchmarks)
+    low, high = looks.bounds(error / variants, error / benchmarks)
+    words = "not settled" if outcome is Outcome.UNDECIDED else f"{outcome} the limit of {limit:g}"
+    found = [f"{value:+.1f}".replace("-", "−") for value in (looks.last.mean, low, high)]
+    return outcome, f", change {found[0]} points [{found[1]}, {found[2]}]: {words}"
 
 
 @contextmanager
@@ -160,110 +244,6 @@ def _starting(arguments: argparse.Namespace, work: Path) -> Iterator[StartingSer
     )
     with starting_server(plan, work) as starting:
         yield starting
-
-
-def ask(
-    sheet: QuestionSheet, arguments: argparse.Namespace, starting: StartingServer | None, work: Path
-) -> tuple[RunningServer | None, float | None, float | None]:
-    """Run OpenCompass against the server or the Hugging Face model, in one process.
-
-    It starts while the server does, and waits for it with its first question.
-
-    Returns:
-        The server, and the monotonic times at which it answered and the first question was.
-
-    Raises:
-        ButlerError: if either of the two ends before its time, or there are no complete scores.
-    """
-    settings = work / "settings.json"
-    atomic_write_json(settings, _settings(arguments, work))
-    # Only the package: beside this script, `import evaluate` would find it and not the library.
-    (work / "python").mkdir()
-    (work / "python" / "butler").symlink_to(SCRIPTS / "butler", target_is_directory=True)
-    cwd = work / "cwd"  # OpenCompass leaves tmp/ and caches where it runs
-    cwd.mkdir()
-    log = work / "opencompass.log"
-    command = [arguments.opencompass_python.absolute(), "-m", "opencompass.cli.main", RUN_CONFIG]
-    command += ["--work-dir", work / "runs", "--debug"]  # --debug: one process, failures are fatal
-    environment = _environment(work, settings, arguments.threads if starting is None else 1)
-    begun, answered = time.monotonic(), work / ANSWERED
-    server, ready, first = None, None, None
-
-    def status() -> str:
-        if starting and not server:
-            return "the server and OpenCompass are starting"
-        done = answered.read_bytes().count(b"\n") if answered.exists() else 0
-        return counted(done, sheet.total, "questions answered", first or begun)
-
-    with (
-        running_process(command, log, environment, cwd) as process,
-        progress(f"evaluate {sheet.benchmark} {arguments.variant}", status),
-    ):
-        while process.poll() is None:
-            if server:
-                server.check_alive()
-            elif starting and (server := starting.poll()):
-                ready = time.monotonic()
-                atomic_write_text(work / URL, f"{server.url}/v1")
-            if first is None and answered.exists():
-                first = time.monotonic()
-            time.sleep(0.1)
-    if server:
-        server.check_alive()
-    if process.returncode != 0 or not (work / "scores.json").exists():
-        raise ButlerError(
-            f"OpenCompass ended with code {process.returncode} and no complete scores; "
-            f"its log {log} ends: {last_lines(log)}"
-        )
-    return server, ready, first
-
-
-def _settings(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """What butler/benchmarks/opencompass/build.py reads."""
-    folder = (arguments.workspace or arguments.model).resolve()
-    settings = {
-        "benchmark": arguments.benchmark,
-        "repository": str(arguments.repository.resolve()),
-        "questions": str(arguments.questions.resolve()),
-        "variant": arguments.variant,
-        "url_file": str(work / URL) if arguments.workspace else None,
-        "tokenizer": str(folder),
-        "session_len": arguments.session_len,
-        "concurrency": CONCURRENCY,
-        "trust_remote_code": arguments.trust_remote_code,
-        "scores": str(work / "scores.json"),
-        "answered": str(work / ANSWERED),
-    }
-    if arguments.workspace is None:
-        python = str(arguments.transformers_python.absolute())
-        flags = ["--trust-remote-code"] if arguments.trust_remote_code else []
-        settings["command"] = [python, str(ANSWERS_SCRIPT), "--model", str(folder), *flags]
-        settings["log"] = str(work / MODEL_LOG)
-    return settings
-
-
-def _environment(work: Path, settings: Path, threads: int) -> dict[str, str]:
-    """The environment of OpenCompass and what it starts: no network, caches in the work folder."""
-    keep = {name: value for name, value in os.environ.items() if name != "DATASET_SOURCE"}
-    return keep | {
-        **OFFLINE,
-        "BUTLER_EVALUATION": str(settings),
-        "PYTHONPATH": str(work / "python"),
-        "HF_HOME": str(work / "cache" / "huggingface"),
-        "COMPASS_DATA_CACHE": str(work / "cache"),
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(threads),
-    }
-
-
-def _run_folder(work: Path) -> Path:
-    """Return the one folder, named by the time, that OpenCompass made in this run."""
-    folders = sorted(path for path in (work / "runs").iterdir() if path.is_dir())
-    if len(folders) != 1:
-        raise ButlerError(f"OpenCompass left {len(folders)} run folders in {work / 'runs'}, not 1")
-    return folders[0]
 
 
 def tidy(work: Path) -> None:

@@ -1,9 +1,11 @@
 """The questions of a benchmark in rounds, and what the rounds that were asked show."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from butler.benchmarks.question_sheet import Question, QuestionSheet
@@ -53,6 +55,19 @@ def up_to_round(sheet: QuestionSheet, number: int) -> QuestionSheet:
     return QuestionSheet(
         sheet.benchmark, {name: of_set for name, of_set in chosen.items() if of_set}
     )
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read the records of an evaluation (details.jsonl).
+
+    Raises:
+        ButlerError: if the file is missing, or a line is no record.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
+    except (OSError, ValueError) as error:
+        raise ButlerError(f"{path} is no details.jsonl ({error}); evaluate again") from error
 
 
 def looks_at(

@@ -5,9 +5,11 @@ variant is asked with the same bytes.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from butler.benchmarks.question_sheet import Question, read_sheet
 from butler.benchmarks.registry import read_benchmark
 from butler.errors import ButlerError
 
@@ -37,6 +39,9 @@ def build_config(settings_path: str) -> dict[str, Any]:
         paths = Path(settings["repository"]), Path(settings["questions"])
         datasets = kind.data_sets(benchmark, *paths)
         longest = kind.check_length(benchmark.name, datasets, settings["session_len"])
+        if not kind.own_prompts:  # else the sheet is the data set
+            asked = read_sheet(paths[1], benchmark.name).data_sets
+            datasets = [_only(one, asked[one["abbr"]]) for one in datasets if one["abbr"] in asked]
     except ButlerError as error:
         raise SystemExit(str(error)) from error
     return {
@@ -49,6 +54,14 @@ def build_config(settings_path: str) -> dict[str, Any]:
             "scores": settings["scores"],
         },
     }
+
+
+def _only(dataset: dict[str, Any], questions: Sequence[Question]) -> dict[str, Any]:
+    """Return a data set of which these questions alone are asked, with the examples of all."""
+    whole = {key: value for key, value in dataset.items() if key not in ("infer_cfg", "eval_cfg")}
+    shared = {key: dataset[key] for key in ("abbr", "reader_cfg", "infer_cfg", "eval_cfg")}
+    chosen = [one.index for one in questions]
+    return {"type": f"{_PARTS}.chosen", "whole": whole, "questions": chosen} | shared
 
 
 def _dump_without_layout() -> None:
@@ -87,6 +100,7 @@ def _model(settings: dict[str, Any], longest: int) -> dict[str, Any]:
     return shared | {
         "type": f"{_MODELS}.LocalServer",
         "url_file": settings["url_file"],
+        "known": settings["known"],
         "key": "EMPTY",
         "max_workers": settings["concurrency"],
         "temperature": 0.0,

@@ -11,6 +11,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -31,7 +32,7 @@ class _WholeChats:
         trust_remote_code: run the tokenizer's own code.
         answered: a file that gets a line for each answer as it comes, a JSON object: number (of
             the question, in the order asked over all data sets, from 0), finish (why the answer
-            ended) and text.
+            ended), text, and prompt (a digest of what was asked, from a server alone).
     """
 
     parse_template: Any
@@ -89,9 +90,11 @@ class _WholeChats:
         self._asked += questions
         return first
 
-    def _answer(self, number: int, finish: str | None, text: str | None) -> str:
+    def _answer(
+        self, number: int, finish: str | None, text: str | None, prompt: str | None = None
+    ) -> str:
         """Note an answer; one without text is an empty one, as a small model may give it."""
-        record = {"number": number, "finish": finish, "text": text or ""}
+        record = {"number": number, "finish": finish, "text": text or "", "prompt": prompt}
         with self._answered_lock, open(self.answered, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
         return record["text"]
@@ -105,10 +108,13 @@ class LocalServer(_WholeChats, OpenAISDK):
     Args:
         url_file: gets the server's URL once it answers; waited for with the first question, so
             that OpenCompass starts while the server does.
+        known: what the server answered in the round before (its `answered`), if there was one. It
+            is greedy, so what it was asked then is not asked again.
     """
 
-    def __init__(self, url_file: str, **settings: Any) -> None:
+    def __init__(self, url_file: str, known: str, **settings: Any) -> None:
         self.url_file = Path(url_file)
+        self._known = _read_answers(Path(known))
         super().__init__(**settings)
 
     def _init_tokenizer(self) -> None:
@@ -137,16 +143,20 @@ class LocalServer(_WholeChats, OpenAISDK):
             return list(pool.map(ask, count(self._number(len(inputs))), inputs))
 
     def _ask(self, number: int, prompt: Any, max_out_len: int) -> str:
+        messages = self._fitting(prompt, max_out_len)
+        digest = sha256(json.dumps([messages, max_out_len]).encode()).hexdigest()
+        if known := self._known.get(digest):
+            return self._answer(number, known["finish"], known["text"], digest)
         answer = self.openai_client.chat.completions.create(
             model=self.path,
-            messages=self._fitting(prompt, max_out_len),
+            messages=messages,
             max_tokens=max_out_len,
             temperature=self.temperature,
             timeout=self.timeout,
             extra_body=self.extra_body,
         )
         [choice] = answer.choices
-        return self._answer(number, choice.finish_reason, choice.message.content)
+        return self._answer(number, choice.finish_reason, choice.message.content, digest)
 
 
 class TransformersProcess(_WholeChats, BaseAPIModel):
@@ -203,6 +213,12 @@ class TransformersProcess(_WholeChats, BaseAPIModel):
                 f"{len(chats)} answers; it said: {' | '.join(lines[-3:])[-500:]}"
             ) from error
         return [answers[index] for index in range(len(chats))]
+
+
+def _read_answers(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the answers of an earlier round by what was asked; none if there was no such round."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return {one["prompt"]: one for one in map(json.loads, lines)}
 
 
 def _messages(prompt: str | PromptList | list[dict[str, str]]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What OpenCompass 0.5.4 lacks for us: questions of a sheet, our own scorers, a strict end.
+"""What OpenCompass 0.5.4 lacks for us: chosen questions, our own scorers, a strict end.
 
 Loaded by OpenCompass in its environment; `butler` is on its PYTHONPATH.
 """
@@ -12,7 +12,7 @@ from datasets import Dataset
 from opencompass.datasets.base import BaseDataset
 from opencompass.openicl.icl_evaluator import BaseEvaluator
 from opencompass.summarizers import DefaultSummarizer
-from opencompass.utils import get_infer_output_path
+from opencompass.utils import build_dataset_from_cfg, get_infer_output_path
 
 from butler.benchmarks.question_sheet import read_sheet
 from butler.benchmarks.reference_answers import ReferenceBenchmark
@@ -29,6 +29,16 @@ class SheetDataset(BaseDataset):
         return Dataset.from_list(
             [{"messages": one.messages, "reference": one.reference} for one in questions]
         )
+
+
+def chosen(whole: dict[str, Any], questions: list[int], **_: Any) -> BaseDataset:
+    """Return a data set with some of its questions, by their places, and all of its examples.
+
+    OpenCompass's own `test_range` takes a slice, or as many as it draws itself.
+    """
+    dataset = build_dataset_from_cfg(whole)
+    dataset.reader.dataset["test"] = dataset.test.select(questions)
+    return dataset
 
 
 class ReferenceEvaluator(BaseEvaluator):
