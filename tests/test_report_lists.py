@@ -45,7 +45,7 @@ def exam(variant: str, number: int) -> dict[str, Any]:
 
 def graded(variant: str, number: int) -> dict[str, Any]:
     """Return a question with a reference answer in English, and three metrics."""
-    score = 60.0 + number - 5.5 * (variant != "fp16")
+    score = 60.0 + number - 40 * (variant != "fp16")
     metrics = {"rougeL": score, "chrf": score / 2, "repetition": 7.0}
     return {"dataset": "cooking", "score": score, "metrics": metrics}
 
@@ -96,20 +96,20 @@ def drawn(html: str) -> dict[str, Any]:
 
 def test_one_graded_benchmark_and_two_variants(tmp_path: Path) -> None:
     decision, html = made(tmp_path, make(tmp_path, ["fp16", "kv4"], cooking=("rougeL", graded)))
-    assert decision["variant"] == "fp16"  # 5.5 points are more than the 4 that are allowed
-    assert set(decision["verdicts"][1]["changes"]) == {"cooking"}
-    assert "loses 5.50 on cooking" in decision["verdicts"][1]["reason"]
+    assert decision["variant"] == "fp16"  # it loses more than the 20 points that are allowed
+    assert set(decision["verdicts"][1]["benchmarks"]) == {"cooking"}
+    assert "-40.00 on cooking" in decision["verdicts"][1]["reason"]
     with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["variant"] for row in rows] == ["fp16", "kv4"]
-    assert float(rows[1]["cooking_change"]) == -5.5 and "cooking_p" not in rows[1]
+    assert float(rows[1]["cooking_change"]) == -40 and "cooking_lost" not in rows[1]
     assert "fp16 weights, int4 KV cache" in html and "fp16 权重、int4 KV 缓存" in html
     assert 'id="answers"' in html and html.count('class="item"') == 20
     for text in ("ROUGE-L", "chrF", "repetition (less is better)", "reference answer"):
         assert text in html
     # English questions are not read out as Chinese; one data set has no chart of its own.
     assert '<b lang="">Question 0?</b>' in html
-    assert list(drawn(html)) == ["memory/cooking"]
+    assert list(drawn(html)) == ["forest", "memory/cooking"]
 
 
 def test_three_data_sets_in_two_groups(tmp_path: Path) -> None:
@@ -117,7 +117,13 @@ def test_three_data_sets_in_two_groups(tmp_path: Path) -> None:
     decision, html = made(tmp_path, options | {"base": "base"})
     assert decision["variant"] == "fp16"
     found = drawn(html)
-    assert list(found) == ["memory/exam", "groups/exam", "datasets/exam/0", "datasets/exam/1"]
+    assert list(found) == [
+        "forest",
+        "memory/exam",
+        "groups/exam",
+        "datasets/exam/0",
+        "datasets/exam/1",
+    ]
     values = found["groups/exam"]["en"]["data"]["values"]
     assert [one["row"] for one in values[::3]] == ["exam-social-science", "exam-stem"]
     assert [one["variant"] for one in values[:3]] == ["base", "fp16", "kv4"]
@@ -137,7 +143,7 @@ def test_data_sets_without_groups_share_one_chart(tmp_path: Path) -> None:
         return exam(variant, number) | {"group": None}
 
     _, html = made(tmp_path, make(tmp_path, ["fp16", "w4"], exam=("accuracy", plain)))
-    assert list(drawn(html)) == ["memory/exam", "datasets/exam/0"]
+    assert list(drawn(html)) == ["forest", "memory/exam", "datasets/exam/0"]
 
 
 def test_the_baseline_alone(tmp_path: Path) -> None:
@@ -155,8 +161,12 @@ def test_all_variants_and_names_with_dots_and_dashes(tmp_path: Path) -> None:
     decision, html = made(tmp_path, make(tmp_path, list(VARIANTS), **names))
     assert [verdict["variant"] for verdict in decision["verdicts"]] == list(VARIANTS)
     header = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert "gsm8k-0.1_score" in header and "gsm8k-0.1_p" in header and "qa.en_change_low" in header
-    assert {"memory/gsm8k-0.1", "memory/qa.en", "groups/gsm8k-0.1"} <= set(drawn(html))
+    assert (
+        "gsm8k-0.1_score" in header
+        and "gsm8k-0.1_verdict" in header
+        and "qa.en_change_low" in header
+    )
+    assert {"forest", "memory/gsm8k-0.1", "memory/qa.en", "groups/gsm8k-0.1"} <= set(drawn(html))
     assert all(f'data-chart="{name}"' in html for name in drawn(html))
 
 

@@ -13,6 +13,7 @@ from jinja2 import UndefinedError
 
 from butler.benchmarks.opencompass.proof import to_csv
 from butler.errors import ButlerError
+from butler.evaluations import Evaluation
 from butler.files import spreadsheet_safe
 from butler.report_sections import charts
 from butler.report_sections import corpus_section as corpus
@@ -21,7 +22,6 @@ from butler.report_sections.accuracy_section import accuracy_section, by_group, 
 from butler.report_sections.answers_section import answers, answers_section, differences
 from butler.report_sections.findings import Findings
 from butler.report_sections.html_page import both, check_name, render
-from butler.results import Evaluation
 from butler.texts import phrase, say
 
 STATS: dict[str, Any] = {"read": 100, "kept": 70, "train": 60, "test": 10,

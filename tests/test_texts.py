@@ -14,6 +14,7 @@ from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import DecisionSettings
 from butler.settings.run import Settings
 from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts, variant_label
+from butler.verdicts import Outcome
 
 ROOT = Path(__file__).resolve().parents[1] / "workflow"
 
@@ -42,7 +43,13 @@ def test_every_name_that_code_puts_together_has_a_text() -> None:
     made = [f"metric.{name}" for name in (*METRICS, *chosen, "accuracy", "repetition")]
     preferences = get_args(DecisionSettings.model_fields["prefer"].annotation)
     made += [f"rule.{name}" for name in preferences]
-    made += [f"forgetting.{kind}" for kind in ("lost", "gained", "noise", "unknown")]
+    made += [f"forgetting.{kind}" for kind in ("cost", "gained", "unclear")]
+    made += [f"{kind}.{one.value}" for kind in ("outcome", "verdict") for one in Outcome]
+    made += [
+        f"{kind}.{name}"
+        for kind in ("sentence.unsettled", "sentence.none_better")
+        for name in preferences
+    ]
     corpus = [path.read_text("utf-8") for path in (ROOT / "scripts/butler/corpus").rglob("*.py")]
     rejected = {why for text in corpus for why in re.findall(r'Rejected\(\s*"(\w+)"', text)}
     assert len(rejected) > 8
@@ -51,8 +58,7 @@ def test_every_name_that_code_puts_together_has_a_text() -> None:
 
 
 def test_lists_and_phrases_within_a_phrase_are_said_in_its_language() -> None:
-    said = phrase("remark.noise", variant="w4", baseline="fp16",
-                  benchmarks=["C-Eval", named("metric", "accuracy")])  # fmt: skip
+    said = phrase("reason.chosen", changes=["C-Eval", named("metric", "accuracy")])
     assert "C-Eval、准确率" in say(said, "zh")
     assert "C-Eval, accuracy" in say(said, "en")
     assert named("metric", "unheard_of") == "unheard_of"
@@ -74,7 +80,9 @@ def test_no_text_and_no_code_of_the_report_names_a_benchmark_or_a_variant() -> N
     butler = ROOT / "scripts" / "butler"
     files = list((ROOT / "report").iterdir())
     files += [*(butler / "report_sections").glob("*.py"), ROOT / "scripts" / "report.py"]
-    files += [butler / f"{name}.py" for name in ("decision", "results", "texts", "intervals")]
+    files += [
+        butler / f"{name}.py" for name in ("decision", "decision_texts", "comparisons", "texts")
+    ]
     assert len(files) > 20
     found = {path.name: named_here.findall(path.read_text("utf-8")) for path in files}
     assert {name: words for name, words in found.items() if words} == {}

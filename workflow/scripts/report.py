@@ -7,17 +7,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from butler.decision import Decision, caveats, decide
+from butler.decision import Decision, decide
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_json, atomic_write_text, spreadsheet_safe
 from butler.report_sections.accuracy_section import accuracy_section
 from butler.report_sections.answers_section import answers_section
 from butler.report_sections.charts import colours
 from butler.report_sections.corpus_section import CorpusSection, corpus_section
-from butler.report_sections.cut_answers import cut_remarks
 from butler.report_sections.decision_section import decision_section
 from butler.report_sections.findings import Findings, read_findings
 from butler.report_sections.html_page import ReportPage, render
+from butler.report_sections.remarks import remarks
 from butler.report_sections.run_section import read_hashes, run_section
 from butler.report_sections.speed_section import speed_section
 from butler.report_sections.summary import Capacity, summary
@@ -65,15 +65,8 @@ def main() -> None:
     findings = read_findings(
         arguments.results, arguments.evaluations, labels, arguments.variants, arguments.base
     )
-    decision = decide(
-        rule,
-        findings.candidates(rule.tokens),
-        labels,
-        [
-            *caveats(findings.baseline_scores, findings.since_base, labels),
-            *cut_remarks(findings, rule.max_loss),
-        ],
-    )
+    candidates = findings.candidates(rule.tokens)
+    decision = decide(rule, candidates, labels, remarks(findings, rule))
     if arguments.hashes:
         listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
         check_same_folders(map(read_check, arguments.checks), listed)

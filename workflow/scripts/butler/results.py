@@ -1,15 +1,16 @@
-"""Reading what the stages left, for the report; every gap is one sentence."""
+"""Reading what the stages left, for the report; every gap is one sentence.
+
+evaluations.py reads what the models answered.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import pandas as pd
 
-from butler.benchmarks.opencompass.proof import AVERAGE, COLUMNS, FINISHES, cut_share
 from butler.checks import SEAL, seal
 from butler.efficiency.figures import chats_on_card
 from butler.efficiency.speed import Speed
@@ -19,59 +20,7 @@ from butler.manifest import sha256_of
 from butler.rerun import rerun_command
 
 MEMORY_METRICS = ("weight_bytes", "kv_bytes_per_token", "peak_memory_bytes")
-ROUNDED = 0.02  # points: a table's scores and the mean over them have two digits
 CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One variant on one benchmark: the CSV's rows and the record of each question."""
-
-    benchmark: str
-    variant: str
-    table: pd.DataFrame
-    details: list[dict[str, Any]]
-
-    @property
-    def average(self) -> float:
-        """Score of the `average` row, 0 to 100."""
-        return float(self.table.loc[self.table["dataset"] == AVERAGE, "score"].iloc[0])
-
-    @property
-    def metric(self) -> str:
-        """Metric of the `average` row."""
-        return str(self.table.loc[self.table["dataset"] == AVERAGE, "metric"].iloc[0])
-
-    @property
-    def questions(self) -> int:
-        """How many questions were asked."""
-        return len(self.details)
-
-    @property
-    def right_or_wrong(self) -> bool:
-        """Whether each question scored 0 or 100, nothing between."""
-        return all(record["score"] in (0, 100) for record in self.details)
-
-    @property
-    def by_dataset(self) -> dict[str, list[float]]:
-        """Score of each question by data set, in the order asked."""
-        scores: dict[str, list[float]] = {}
-        for record in self.details:
-            scores.setdefault(record["dataset"], []).append(record["score"])
-        return scores
-
-    def cut_share(self, dataset: str = AVERAGE) -> float:
-        """Return the share, 0 to 1, of a data set's answers that were cut; AVERAGE: of all."""
-        records = [one for one in self.details if dataset in (AVERAGE, one["dataset"])]
-        return cut_share(records) / 100
-
-    @property
-    def groups(self) -> dict[str | None, list[str]]:
-        """Data sets by the group that they are summed up in, None for those in no group."""
-        groups: dict[str | None, list[str]] = {}
-        for dataset, group in {r["dataset"]: r.get("group") for r in self.details}.items():
-            groups.setdefault(group, []).append(dataset)
-        return groups
 
 
 @dataclass(frozen=True)
@@ -91,9 +40,12 @@ class Efficiency:
     @property
     def decode_tokens_per_s(self) -> float | None:
         """New tokens per second of one request alone, the median of the repeats."""
-        if self.speed is None:
-            return self.values.get("decode_tokens_per_s")
-        return self.speed.decode_tokens_per_s.median
+        return None if self.speed is None else self.speed.decode_tokens_per_s.median
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """What may be told of the variant: no speed of the reference engine."""
+        return {name: one for name, one in self.values.items() if self.speed or "_bytes" in name}
 
     def memory_bytes(self, tokens: int) -> float:
         """Return weights plus KV cache for `tokens` tokens."""
@@ -123,95 +75,6 @@ class CheckOutcome:
     manifests: Mapping[str, str]
 
 
-def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: str) -> Evaluation:
-    """Read `{benchmark}_{variant}.csv` and its details.jsonl.
-
-    Raises:
-        ButlerError: if a file, a column, the average row or a detail is missing or broken, they
-            are of another evaluation, or a file was edited since.
-    """
-    path = results / f"{benchmark}_{variant}.csv"
-    details_path = evaluations / f"{benchmark}_{variant}" / "details.jsonl"
-    check_written(_check_of(results, f"evaluation_{benchmark}_{variant}"), path, details_path)
-    again = f"evaluate {variant} again"
-    table = _csv(path, COLUMNS)
-    for column, name in (("benchmark", benchmark), ("variant", variant)):
-        if others := sorted(set(table[column].astype(str)) - {name}):
-            raise ButlerError(f"{path} has scores of {column} {others[0]}; {again}")
-    for column, most in (("score", 100), ("questions", float("inf"))):
-        table[column] = pd.to_numeric(table[column], errors="coerce")
-        broken = table.loc[~table[column].between(0, most), "dataset"]
-        if len(broken):
-            raise ButlerError(f"{path}: {broken.iloc[0]} has no {column}; {again}")
-    twice = table.loc[table.duplicated(["dataset", "metric"]), "dataset"]
-    if len(twice):
-        raise ButlerError(f"{path}: {twice.iloc[0]} comes twice; {again}")
-    if (table["dataset"] == AVERAGE).sum() != 1:
-        raise ButlerError(f"{path} has not one average row; {again}")
-    evaluation = Evaluation(benchmark, variant, table, _details(details_path, again))
-    asked = int(table.loc[table["dataset"] == AVERAGE, "questions"].iloc[0])
-    if evaluation.questions != asked:
-        raise ButlerError(
-            f"{details_path} has {evaluation.questions} questions, {path.name} {asked}"
-        )
-    found = mean(map(mean, evaluation.by_dataset.values()))
-    if abs(found - evaluation.average) > ROUNDED:
-        raise ButlerError(
-            f"{path} has an average of {evaluation.average:.2f}, but the questions in "
-            f"{details_path} one of {found:.2f}; {again}"
-        )
-    return evaluation
-
-
-def _details(path: Path, again: str) -> list[dict[str, Any]]:
-    """Read the record of each question."""
-    records = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            texts = [record[name] for name in ("dataset", "question", "reference", "prediction")]
-            texts += [record["group"]] if record.get("group") is not None else []
-            others = record.get("metrics", {}).values()
-            # A product of roots may end a hair above 100.
-            right = all(-ROUNDED <= other <= 100 + ROUNDED for other in others)
-            right &= 0 <= record["score"] <= 100 and record["index"] >= 0
-            right &= record["finish"] in FINISHES
-        except (AttributeError, ValueError, KeyError, TypeError):
-            texts, right = [], False
-        if not right or not all(isinstance(text, str) for text in texts):
-            raise ButlerError(f"{path}, line {number}, is no record of a question; {again}")
-        records.append(record)
-    if not records:
-        raise ButlerError(f"{path} has no question; {again}")
-    return records
-
-
-def check_same_questions(evaluations: Sequence[Evaluation]) -> None:
-    """Raise ButlerError unless all were asked the same questions in the same order."""
-    first = evaluations[0]
-    for other in evaluations[1:]:
-        rows = [set(one.table.set_index(["dataset", "metric"]).index) for one in (first, other)]
-        if differing := sorted(rows[0] ^ rows[1]):
-            dataset, metric = differing[0]
-            raise ButlerError(
-                f"{first.benchmark}: {metric} of {dataset} is in the table of {first.variant} or "
-                f"of {other.variant} alone; evaluate again"
-            )
-        for one, two in zip(first.details, other.details, strict=False):
-            if (one["dataset"], one["question"]) != (two["dataset"], two["question"]):
-                raise ButlerError(
-                    f"{first.benchmark}: {first.variant} and {other.variant} were asked different "
-                    f"questions from number {one['index']} of {one['dataset']} on; evaluate again"
-                )
-        if len(first.details) != len(other.details):
-            raise ButlerError(
-                f"{first.benchmark}: {first.variant} was asked {len(first.details)} questions and "
-                f"{other.variant} {len(other.details)}; evaluate again"
-            )
-
-
 def read_efficiency(results: Path, variant: str) -> Efficiency:
     """Read `efficiency_{variant}.csv`.
 
@@ -219,8 +82,8 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
         ButlerError: if the file or a metric is missing or not a number, or was edited.
     """
     path = results / f"efficiency_{variant}.csv"
-    check_written(_check_of(results, f"efficiency_{variant}"), path)
-    table = _csv(path, ("variant", "metric", "value", "unit", "engine", "machine"))
+    check_written(check_of(results, f"efficiency_{variant}"), path)
+    table = read_table(path, ("variant", "metric", "value", "unit", "engine", "machine"))
     found = dict(zip(table["metric"], pd.to_numeric(table["value"], errors="coerce"), strict=True))
     if others := sorted(set(table["variant"].astype(str)) - {variant}):
         raise ButlerError(f"{path} has figures of {others[0]}; measure {variant} again")
@@ -239,7 +102,7 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
 
 def read_loss(path: Path) -> pd.DataFrame:
     """Read the training log, a CSV with columns step and loss."""
-    table = _csv(path, ("step", "loss"))
+    table = read_table(path, ("step", "loss"))
     if table.empty:
         raise ButlerError(f"{path} has no step")
     try:
@@ -255,7 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ButlerError: if the file is missing or holds none.
     """
     try:
-        found = json.loads(_text(path))
+        found = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ButlerError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
@@ -315,7 +178,8 @@ def check_same_folders(checks: Iterable[CheckOutcome], listed: Mapping[str, str]
                 )
 
 
-def _check_of(results: Path, name: str) -> Path:
+def check_of(results: Path, name: str) -> Path:
+    """Return where the outcome of a check is."""
     return results / "checks" / f"{name}.json"
 
 
@@ -325,7 +189,12 @@ def _edited(path: Path) -> ButlerError:
     )
 
 
-def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV.
+
+    Raises:
+        ButlerError: if the file or one of the columns is missing, or it is no table.
+    """
     if not path.exists():
         raise ButlerError(f"{path} is missing; run its stage first")
     try:
@@ -340,7 +209,12 @@ def _csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file of ours.
+
+    Raises:
+        ButlerError: if it is missing or not UTF-8.
+    """
     if not path.exists():
         raise ButlerError(f"{path} is missing; run its stage first")
     try:

@@ -81,7 +81,7 @@ def settled(looks: Looks, limit: float, error: float, variants: int, benchmarks:
 
     It is what `judge` would say at worst, so nothing that is settled here is open there.
     """
-    return _outcome(looks, limit, error / variants, error / benchmarks)
+    return outcome_at(looks, limit, error / variants, error / benchmarks)
 
 
 def _judge_one(
@@ -90,9 +90,10 @@ def _judge_one(
     over = error / len(looks)
     found = {}
     for name, one in looks.items():
-        outcome, needed = _outcome(one, limit, level, over), None
+        outcome, needed = outcome_at(one, limit, level, over), None
         if outcome is Outcome.UNDECIDED:
-            needed = questions_to_settle(one.last, limit, one.last_level(level))
+            side = level if one.last.mean > -limit else over
+            needed = questions_to_settle(one.last, limit, one.last_level(side))
         found[name] = BenchmarkVerdict(outcome, *one.bounds(level, over), needed)
     outcomes = {one.outcome for one in found.values()}
     if Outcome.OVER in outcomes:
@@ -101,7 +102,8 @@ def _judge_one(
     return VariantVerdict(whole, found)
 
 
-def _outcome(looks: Looks, limit: float, within: float, over: float) -> Outcome:
+def outcome_at(looks: Looks, limit: float, within: float, over: float) -> Outcome:
+    """Return what is shown of one variant and benchmark with these errors for either side."""
     if looks.p_within(limit) <= within:
         return Outcome.WITHIN
     return Outcome.OVER if looks.p_over(limit) <= over else Outcome.UNDECIDED

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import mean
 
 from butler.benchmarks.opencompass.proof import AVERAGE
+from butler.evaluations import Evaluation
 from butler.report_sections.charts import Charts, Colours, Dots, dots
 from butler.report_sections.findings import Findings
-from butler.results import Evaluation
 from butler.schemes import BASELINE
 from butler.texts import Phrase, phrase
 
@@ -20,12 +20,13 @@ class ScoreRow:
 
     `dataset` is None in the line of the average; `main` marks what the decision goes by. `cut` are
     the shares, 0 to 1, of answers cut at max_new_tokens, in a data set's first line; 0 in others.
+    `questions` are the numbers asked of each model; a score is None where there were none.
     """
 
     dataset: str | None
     metric: str
-    questions: int
-    scores: Sequence[float]
+    questions: Sequence[int]
+    scores: Sequence[float | None]
     main: bool
     cut: Sequence[float]
 
@@ -72,6 +73,11 @@ class BenchmarkScores:
         return len({row.metric for row in self.rows})
 
     @property
+    def fewer(self) -> bool:
+        """Whether some model was asked fewer questions than another."""
+        return any(len(set(row.questions)) > 1 for row in self.rows)
+
+    @property
     def any_cut(self) -> bool:
         """Whether any answer was cut."""
         return any(share for row in self.rows for share in row.cut)
@@ -100,9 +106,10 @@ def _benchmark(
 ) -> BenchmarkScores:
     """Return one benchmark, its charts put into `charts`."""
     evaluations = list(findings.of(name).values())
-    several = len(evaluations[0].by_dataset) > 1
+    shared = list(findings.shared(name).values())
+    several = any(len(one.by_dataset) > 1 for one in evaluations)
     group_chart, dataset_charts = None, []
-    groups = by_group(evaluations) if several else []
+    groups = by_group(shared) if several else []
     if len(groups) > 1:
         group_chart = f"groups/{name}"
         charts[group_chart] = dots([group.total for group in groups], colours)
@@ -122,18 +129,26 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
 
     With a single data set the average says nothing more, and is left out.
     """
-    first = evaluations[0]
-    tables = [one.table.set_index(["dataset", "metric"])["score"] for one in evaluations]
-    single = len(first.by_dataset) == 1
+    widest = max(evaluations, key=lambda one: one.questions)
+    tables = [one.table.set_index(["dataset", "metric"]) for one in evaluations]
+    single = len(widest.by_dataset) == 1
     rows, seen = [], set()
-    keys = zip(*(first.table[name] for name in ("dataset", "metric", "questions")), strict=True)
-    for dataset, metric, questions in keys:
+    for dataset, metric in zip(widest.table["dataset"], widest.table["metric"], strict=True):
         average = dataset == AVERAGE
         if average and single:
             continue
-        scores = [float(table[(dataset, metric)]) for table in tables]
-        main = average or (single and metric == first.metric)
-        cut = [0.0 if dataset in seen else one.cut_share(dataset) for one in evaluations]
+        own = [
+            table.loc[(dataset, metric)] if (dataset, metric) in table.index else None
+            for table in tables
+        ]
+        scores = [None if one is None else float(one["score"]) for one in own]
+        questions = [0 if one is None else int(one["questions"]) for one in own]
+        main = average or (single and metric == widest.metric)
+        told = dataset in seen
+        cut = [
+            0.0 if told or not count else one.cut_share(dataset)
+            for one, count in zip(evaluations, questions, strict=True)
+        ]
         seen.add(dataset)
         rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main, cut))
     return rows
@@ -180,7 +195,7 @@ def flips(findings: Findings, benchmark: str, compared: Sequence[str]) -> list[F
 
     At most FLIPS_SHOWN, those that most lost against the baseline first.
     """
-    found = findings.of(benchmark)
+    found = findings.shared(benchmark)
     answers = [found[name].details for name in compared]
     ranked = []
     for index, asked in enumerate(found[BASELINE].details):

@@ -90,7 +90,7 @@ def answers(findings: Findings, benchmark: str, most: int) -> list[AnsweredQuest
 
     At most `most`: those on which one of the variants lost most, then the first ones.
     """
-    details = {model: one.details for model, one in findings.of(benchmark).items()}
+    details = {model: one.details for model, one in findings.shared(benchmark).items()}
     metric = findings.evaluations[benchmark, BASELINE].metric
     changes = [
         {name: details[name][index]["score"] - asked["score"] for name in findings.compared}

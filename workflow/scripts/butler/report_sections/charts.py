@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from butler.decision import Verdict
+from butler.decision import JudgedVariant
 from butler.efficiency.speed import Speed
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
@@ -94,17 +94,18 @@ def _tell(language: str, text: str | Phrase, **values: Any) -> str:
     return say(text if isinstance(text, Phrase) else phrase(text, **values), language)
 
 
-def points(verdicts: Iterable[Verdict], findings: Findings, benchmark: str) -> list[Point]:
-    """Return the variants of one benchmark with memory, score and the interval around it."""
+def points(judged: Iterable[JudgedVariant], findings: Findings, benchmark: str) -> list[Point]:
+    """Return the variants of one benchmark with memory, score and the interval around it.
+
+    The score is the baseline's and the change over the questions that both were asked.
+    """
+    baseline = findings.evaluations[benchmark, BASELINE].average
     found = []
-    for verdict in verdicts:
-        score = findings.evaluations[benchmark, verdict.variant].average
-        change = verdict.changes[benchmark]
-        low = high = None
-        if verdict.variant != BASELINE and change.low is not None and change.high is not None:
-            shift = score - change.points
-            low, high = shift + change.low, shift + change.high
-        found.append(Point(verdict.variant, verdict.memory_bytes, score, low, high))
+    for one in judged:
+        change = one.changes.get(benchmark)
+        moved = (change.points, change.low, change.high) if change else (0.0, None, None)
+        ends = [None if end is None else baseline + end for end in moved]
+        found.append(Point(one.variant, one.memory_bytes, baseline + moved[0], ends[1], ends[2]))
     return found
 
 
@@ -146,7 +147,7 @@ def accuracy_against_memory(
         x["axis"] = {"title": tell("chart.memory", tokens=tokens), "tickCount": 5}
         y = {"field": "score", "type": "quantitative", "scale": {"domain": limits}}
         y["axis"] = {"title": tell("chart.score"), "tickCount": 5}
-        tooltip = _tooltip(tell, variant="", memory=",.1f", score=".2f", low=".2f", high=".2f")
+        tooltip = tooltip_of(tell, variant="", memory=",.1f", score=".2f", low=".2f", high=".2f")
         layers = _memory_layers(x, y, colour, tooltip)
         if any(point.low is not None for point in found):
             layers.insert(1, _intervals(x, y, colour))
@@ -165,9 +166,9 @@ def _memory_layers(x: Spec, y: Spec, colour: Spec, tooltip: list[Spec]) -> list[
     ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
     name = {"type": "text", "dy": {"expr": "datum.above ? -16 : 18"}, "fontSize": 12}
     return [
-        _layer(line, [{"filter": "datum.front"}], x=x, y=y),
-        _layer(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
-        _layer(name, [], x=x, y=y, text={"field": "variant"}, color=colour),
+        layer_of(line, [{"filter": "datum.front"}], x=x, y=y),
+        layer_of(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
+        layer_of(name, [], x=x, y=y, text={"field": "variant"}, color=colour),
     ]
 
 
@@ -176,7 +177,7 @@ def _intervals(x: Spec, y: Spec, colour: Spec) -> Spec:
     bar: Spec = {"type": "rule", "strokeWidth": 2, "opacity": 0.45}
     known = [{"filter": "datum.low !== null"}]
     ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
-    return _layer(bar, known, x=x, **ends, color=colour)
+    return layer_of(bar, known, x=x, **ends, color=colour)
 
 
 def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
@@ -190,13 +191,13 @@ def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
         x["scale"] = {"nice": False}
         y = {"field": "loss", "type": "quantitative", "axis": {"title": tell("chart.loss")}}
         formats = {"step": ",d", "loss": ".4f", "learning_rate": ".2e"}
-        tooltip = _tooltip(tell, **{name: formats[name] for name in columns})
+        tooltip = tooltip_of(tell, **{name: formats[name] for name in columns})
         near = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
         seen = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
-        dots = _layer({"type": "circle", "size": 60, "color": BAR}, [], x=x, y=y, opacity=seen)
+        dots = layer_of({"type": "circle", "size": 60, "color": BAR}, [], x=x, y=y, opacity=seen)
         dots["encoding"]["tooltip"] = tooltip
         dots["params"] = [{"name": "near", "select": near}]
-        line = _layer({"type": "line", "color": BAR, "strokeWidth": 1.8}, [], x=x, y=y)
+        line = layer_of({"type": "line", "color": BAR, "strokeWidth": 1.8}, [], x=x, y=y)
         return {"height": 200, "data": {"values": values}, "layer": [line, dots]}
 
     return in_languages(make)
@@ -231,9 +232,9 @@ def dots(rows: Sequence[Dots], colours: Colours) -> dict[str, Spec]:
         y["axis"] = {"title": None, "labelLimit": 160, "domain": False, "ticks": False}
         picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
         point = {"type": "circle", "size": 85}
-        layer = _layer(point, [], x=x, y=y, color=_colour(colours), opacity=picked)
+        layer = layer_of(point, [], x=x, y=y, color=_colour(colours), opacity=picked)
         layer["encoding"]["yOffset"] = {"field": "variant", "type": "nominal", "sort": None}
-        layer["encoding"]["tooltip"] = _tooltip(
+        layer["encoding"]["tooltip"] = tooltip_of(
             tell, row="", variant="", score=".2f", questions=",d"
         )
         select = {"type": "point", "fields": ["variant"]}
@@ -269,15 +270,15 @@ def funnel(steps: Sequence[FunnelStep]) -> dict[str, Spec]:
         y = {"field": "row", "type": "nominal", "sort": None}
         y["axis"] = {"title": None, "labelLimit": 170, "domain": False, "ticks": False}
         x = {"field": "left", "type": "quantitative", "axis": {"title": tell("chart.records")}}
-        tooltip = _tooltip(tell, row="", left=",d", gone=",d")
+        tooltip = tooltip_of(tell, row="", left=",d", gone=",d")
         gone = {**x, "field": "before"}
         label = {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": "#5b6470"}
         said = "datum.gone ? '−' + format(datum.gone, ',') : format(datum.left, ',')"
         named_amount = [{"calculate": said, "as": "said"}]
         layers = [
-            _layer({"type": "bar", "color": "#d98b73"}, [], x=gone, y=y, tooltip=tooltip),
-            _layer({"type": "bar", "color": BAR}, [], x=x, y=y, tooltip=tooltip),
-            _layer(label, named_amount, x=gone, y=y, text={"field": "said"}),
+            layer_of({"type": "bar", "color": "#d98b73"}, [], x=gone, y=y, tooltip=tooltip),
+            layer_of({"type": "bar", "color": BAR}, [], x=x, y=y, tooltip=tooltip),
+            layer_of(label, named_amount, x=gone, y=y, text={"field": "said"}),
         ]
         return {"height": 24 * len(values), "data": {"values": values}, "layer": layers}
 
@@ -291,8 +292,8 @@ def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
         x = {"field": "start", "type": "quantitative", "bin": {"binned": True}}
         x["axis"] = {"title": tell(f"chart.{unit}"), "tickCount": min(len(bins), 10)}
         y = {"field": "answers", "type": "quantitative", "axis": {"title": tell("chart.answers")}}
-        tooltip = _tooltip(tell, start=",d", end=",d", answers=",d")
-        bars = _layer({"type": "bar", "color": BAR}, [], x=x, x2={"field": "end"}, y=y)
+        tooltip = tooltip_of(tell, start=",d", end=",d", answers=",d")
+        bars = layer_of({"type": "bar", "color": BAR}, [], x=x, x2={"field": "end"}, y=y)
         bars["encoding"]["tooltip"] = tooltip
         return {"height": 180, "data": {"values": list(bins)}, **bars}
 
@@ -326,14 +327,14 @@ def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[
         picked = {"condition": {"param": "picked", "value": 1}, "value": 0.1}
         mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
         shared = {"x": x, "color": _colour({name: colours[name] for name in speeds})}
-        line = _layer(mark, [], **shared, y=y, opacity=picked)
-        line["encoding"]["tooltip"] = _tooltip(
+        line = layer_of(mark, [], **shared, y=y, opacity=picked)
+        line["encoding"]["tooltip"] = tooltip_of(
             tell, variant="", requests=",d", speed=",.1f", slowest=",.1f", fastest=",.1f"
         )
         select = {"type": "point", "fields": ["variant"]}
         line["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
         ends = {"y": {**y, "field": "slowest"}, "y2": {"field": "fastest"}}
-        bars = _layer({"type": "rule", "strokeWidth": 2}, [], **shared, **ends, opacity=picked)
+        bars = layer_of({"type": "rule", "strokeWidth": 2}, [], **shared, **ends, opacity=picked)
         return {"height": 240, "data": {"values": values}, "layer": [line, bars]}
 
     return in_languages(make)
@@ -351,7 +352,8 @@ def _range(rows: Sequence[Dots]) -> list[float]:
     return [low, min(100, max(10 * math.ceil(max(scores) / 10), low + 10))]
 
 
-def _layer(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
+def layer_of(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
+    """Return a layer of a chart."""
     layer: Spec = {"mark": mark, "encoding": encoding}
     return layer | ({"transform": list(transform)} if transform else {})
 
@@ -362,7 +364,7 @@ def _colour(colours: Colours, legend: bool = True) -> Spec:
     return colour | ({} if legend else {"legend": None})
 
 
-def _tooltip(tell: Callable[..., str], **formats: str) -> list[Spec]:
+def tooltip_of(tell: Callable[..., str], **formats: str) -> list[Spec]:
     """Fields of a tooltip; a field with a number format is a number."""
     return [
         {"field": name, "title": tell(f"tip.{name}")}

@@ -1,14 +1,19 @@
-"""The decision: the chosen variant, the table of all of them, and accuracy against memory."""
+"""The decision: the chosen variant, the verdicts, the table, and accuracy against memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from butler.decision import Change, Decision, Verdict, rule_text
+from butler.comparisons import Change
+from butler.decision import Decision, JudgedVariant
+from butler.decision_texts import rule_text, sure_text, verdict_text
 from butler.report_sections.charts import Charts, Colours, accuracy_against_memory, points
 from butler.report_sections.findings import Findings
+from butler.report_sections.forest import forest
 from butler.report_sections.summary import Capacity
 from butler.schemes import BASELINE
-from butler.texts import Phrase
+from butler.texts import Phrase, phrase
+
+FOREST = "forest"
 
 
 @dataclass(frozen=True)
@@ -23,41 +28,67 @@ class BenchmarkColumn:
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """A variant's score, 0 to 100, with its change; `sides`: McNemar's p is of this benchmark.
+    """A variant's score, 0 to 100, over the questions that it was asked, with its change.
 
-    `cut` is the share of its answers, 0 to 1, that were cut at max_new_tokens.
+    `cut` is the share of its answers, 0 to 1, that were cut at max_new_tokens; `fewer` says that it
+    was asked fewer questions than the baseline. The baseline has neither change nor verdict.
     """
 
     score: float
+    questions: int
+    fewer: bool
     cut: float
     change: Change | None
-    sides: bool
+    verdict: Phrase | None
 
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A variant in the table; `share` and `factor` are of the baseline's memory and speed."""
+    """A variant in the table; `share` and `factor` are of the baseline's memory and speed.
 
-    verdict: Verdict
+    `factor` is None where no speed was measured; `outcome` says how far it may ship.
+    """
+
+    judged: JudgedVariant
     chosen: bool
+    outcome: Phrase
     scores: Sequence[ScoreCell]
     share: float
     kv_bytes_per_token: float
-    factor: float
+    factor: float | None
     chats: Mapping[int, int]
 
 
 @dataclass(frozen=True)
 class DecisionSection:
-    """What to ship and why; `cards` are those in GB whose chats could be counted."""
+    """What to ship and why; `cards` are those in GB whose chats could be counted.
+
+    `fewer` says that a variant was asked fewer questions than the baseline, as it was settled.
+    """
 
     decision: Decision
     rule: Phrase
+    sure: Phrase
     benchmarks: Sequence[BenchmarkColumn]
     rows: Sequence[VariantRow]
     capacity: Capacity
     cards: Sequence[int]
     charts: Charts
+
+    @property
+    def forest(self) -> str | None:
+        """Name of the chart of verdicts; None where there is nothing but the baseline."""
+        return FOREST if FOREST in self.charts else None
+
+    @property
+    def fast(self) -> bool:
+        """Whether the speed of every variant was measured."""
+        return all(row.factor is not None for row in self.rows)
+
+    @property
+    def fewer(self) -> bool:
+        """Whether a variant was asked fewer questions than the baseline."""
+        return any(cell.fewer for row in self.rows for cell in row.scores)
 
 
 def decision_section(
@@ -68,10 +99,12 @@ def decision_section(
         BenchmarkColumn(name, label, findings.evaluations[name, BASELINE].metric, f"memory/{name}")
         for name, label in findings.labels.items()
     ]
-    rows = [_row(verdict, decision, findings, capacity) for verdict in decision.verdicts]
-    charts = {
+    rows = [_row(one, decision, findings, capacity) for one in decision.judged]
+    drawn = forest(decision, findings.labels)
+    charts: Charts = {FOREST: drawn} if drawn else {}
+    charts |= {
         column.chart: accuracy_against_memory(
-            points(decision.verdicts, findings, column.name),
+            points(decision.judged, findings, column.name),
             decision.variant,
             decision.rule.tokens,
             colours,
@@ -79,30 +112,41 @@ def decision_section(
         for column in columns
     }
     cards = list(rows[0].chats)
-    rule = rule_text(decision.rule)
-    return DecisionSection(decision, rule, columns, rows, capacity, cards, charts)
+    told = rule_text(decision.rule), sure_text(decision.rule)
+    return DecisionSection(decision, *told, columns, rows, capacity, cards, charts)
 
 
 def _row(
-    verdict: Verdict, decision: Decision, findings: Findings, capacity: Capacity
+    judged: JudgedVariant, decision: Decision, findings: Findings, capacity: Capacity
 ) -> VariantRow:
-    baseline = next(one for one in decision.verdicts if one.variant == BASELINE)
-    cells = [
-        ScoreCell(
-            findings.evaluations[name, verdict.variant].average,
-            findings.evaluations[name, verdict.variant].cut_share(),
-            None if verdict is baseline else verdict.changes[name],
-            findings.right_or_wrong(name),
-        )
-        for name in findings.labels
-    ]
-    efficiency = findings.efficiencies[verdict.variant]
+    baseline = next(one for one in decision.judged if one.variant == BASELINE)
+    own, others = judged.decode_tokens_per_s, baseline.decode_tokens_per_s
+    efficiency = findings.efficiencies[judged.variant]
+    chosen = judged.variant == decision.variant
+    verdict = judged.verdict
+    kind = "chosen" if chosen else "baseline" if verdict is None else verdict.outcome.value
     return VariantRow(
-        verdict=verdict,
-        chosen=verdict.variant == decision.variant,
-        scores=cells,
-        share=verdict.memory_bytes / baseline.memory_bytes,
+        judged=judged,
+        chosen=chosen,
+        outcome=phrase(f"outcome.{kind}"),
+        scores=[_cell(judged, decision, findings, name) for name in findings.labels],
+        share=judged.memory_bytes / baseline.memory_bytes,
         kv_bytes_per_token=efficiency.values["kv_bytes_per_token"],
-        factor=verdict.decode_tokens_per_s / baseline.decode_tokens_per_s,
+        factor=own / others if own and others else None,
         chats=efficiency.chats(capacity.cards, capacity.chat_tokens),
+    )
+
+
+def _cell(
+    judged: JudgedVariant, decision: Decision, findings: Findings, benchmark: str
+) -> ScoreCell:
+    evaluation = findings.evaluations[benchmark, judged.variant]
+    found = judged.verdict.benchmarks[benchmark] if judged.verdict else None
+    return ScoreCell(
+        score=evaluation.average,
+        questions=evaluation.questions,
+        fewer=evaluation.questions < findings.evaluations[benchmark, BASELINE].questions,
+        cut=evaluation.cut_share(),
+        change=judged.changes.get(benchmark),
+        verdict=verdict_text(found, decision.rule.max_loss) if found else None,
     )

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from butler.decision import Candidate, Change
+from butler.comparisons import Change, Pair, change_of, common, key_of, looks_of
+from butler.decision import Candidate
 from butler.errors import ButlerError
-from butler.intervals import paired_change
-from butler.results import (
-    Efficiency,
-    Evaluation,
-    check_same_questions,
-    read_efficiency,
-    read_evaluation,
-)
+from butler.evaluations import Evaluation, check_same_questions, read_evaluation
+from butler.results import Efficiency, read_efficiency
+from butler.rounds import Looks
 from butler.schemes import BASELINE
 
 
@@ -46,6 +42,23 @@ class Findings:
         """Return the evaluations of one benchmark by model."""
         return {model: self.evaluations[benchmark, model] for model in self.models}
 
+    def shared(self, benchmark: str) -> dict[str, Evaluation]:
+        """Return the answers of each model to the questions that all were asked, in one order."""
+        found = self.of(benchmark)
+        asked = set.intersection(*(one.keys for one in found.values()))
+        order = [key for key in map(key_of, found[BASELINE].details) if key in asked]
+        return {model: one.only(order) for model, one in found.items()}
+
+    def pairs(self, benchmark: str, model: str, other: str = BASELINE) -> list[Pair]:
+        """Return what both answered to each question that was asked of both."""
+        found = self.evaluations
+        return common(found[benchmark, model].details, found[benchmark, other].details)
+
+    def looks(self, benchmark: str, variant: str) -> Looks:
+        """Return what was seen of a variant against the baseline after each round."""
+        rounds = self.evaluations[benchmark, BASELINE].rounds
+        return looks_of(self.pairs(benchmark, variant), rounds)
+
     def right_or_wrong(self, benchmark: str) -> bool:
         """Whether every question scored 0 or 100 in every model."""
         return all(one.right_or_wrong for one in self.of(benchmark).values())
@@ -60,23 +73,18 @@ class Findings:
         """Change of the fine-tuned model against that before fine-tuning, by benchmark."""
         if self.base is None:
             return {}
-        return {name: self._change(name, BASELINE, self.base) for name in self.labels}
+        return {name: change_of(self.pairs(name, BASELINE, self.base)) for name in self.labels}
 
     def candidates(self, tokens: int) -> list[Candidate]:
         """Return what the decision needs of each variant; `tokens` in the KV cache are memory."""
         found = []
         for variant, efficiency in self.efficiencies.items():
-            changes = {
-                name: Change(0.0) if variant == BASELINE else self._change(name, variant, BASELINE)
-                for name in self.labels
-            }
+            names = () if variant == BASELINE else self.labels
+            changes = {name: change_of(self.pairs(name, variant)) for name in names}
+            looks = {name: self.looks(name, variant) for name in names}
             memory, speed = efficiency.memory_bytes(tokens), efficiency.decode_tokens_per_s
-            found.append(Candidate(variant, changes, memory, speed))
+            found.append(Candidate(variant, changes, looks, memory, speed))
         return found
-
-    def _change(self, benchmark: str, model: str, other: str) -> Change:
-        found = self.of(benchmark)
-        return paired_change(found[model].by_dataset, found[other].by_dataset)
 
 
 def read_findings(
@@ -89,8 +97,8 @@ def read_findings(
     """Read all tables and answers.
 
     Raises:
-        ButlerError: if the baseline is not among the variants, a file is missing or broken, or two
-            models were not asked the same questions.
+        ButlerError: if the baseline is not among the variants, a file is missing or broken, or a
+            model was not asked the baseline's questions.
     """
     if BASELINE not in variants:
         raise ButlerError(f"--variants must name {BASELINE}: the others are compared with it")
@@ -98,7 +106,8 @@ def read_findings(
     found = {}
     for benchmark in labels:
         read = [read_evaluation(results, evaluations, benchmark, model) for model in models]
-        check_same_questions(read)
-        found |= {(benchmark, one.variant): one for one in read}
+        own = {one.variant: one for one in read}
+        check_same_questions(own[BASELINE], read)
+        found |= {(benchmark, name): one for name, one in own.items()}
     efficiencies = {name: read_efficiency(results, name) for name in variants}
     return Findings(labels, variants, base, found, efficiencies)

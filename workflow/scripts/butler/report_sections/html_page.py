@@ -66,8 +66,6 @@ def render(page: ReportPage) -> str:
         "mib": lambda value: f"{value / MIB:,.1f}",
         "signed": lambda value: f"{value:+.2f}",
         "point": lambda value: f"{value:+.1f}",
-        "p": _p,
-        "p_is": lambda value: _p(value) if value < 0.001 else f"= {_p(value)}",
         "number": _number,
         "duration": _duration,
         "embedded": _embedded,
@@ -125,10 +123,6 @@ def _embedded(value: Any) -> Markup:
     """Return a value as JSON that may stand in a script element (no `<`, so no end of it)."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def _duration(seconds: float) -> str:

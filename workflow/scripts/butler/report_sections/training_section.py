@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from butler.decision import Change
+from butler.comparisons import Change, key_of
 from butler.report_sections.charts import Charts, loss_curve
 from butler.report_sections.findings import Findings
-from butler.results import CheckOutcome, Evaluation
+from butler.results import CheckOutcome
 from butler.schemes import BASELINE
 from butler.texts import Phrase, phrase
 
@@ -20,14 +20,17 @@ NOISE = 2
 
 @dataclass(frozen=True)
 class TuningRow:
-    """One benchmark before and after fine-tuning; `sides`: McNemar's p is of this benchmark."""
+    """One benchmark before and after fine-tuning: both scores, 0 to 100, over what both were asked.
+
+    `metric` is the benchmark's main one.
+    """
 
     label: str
+    metric: str
     said: Phrase
-    before: Evaluation
-    after: Evaluation
+    before: float
+    after: float
     change: Change
-    sides: bool
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,20 @@ def _how(row: HeldOutRow) -> str:
 def _row(findings: Findings, benchmark: str, change: Change) -> TuningRow:
     """Return a benchmark with a sentence on what fine-tuning did to it."""
     label = findings.labels[benchmark]
-    before = findings.evaluations[benchmark, str(findings.base)]
-    after = findings.evaluations[benchmark, BASELINE]
-    fell = "lost" if change.points < 0 else "gained"
-    how = {None: "unknown", True: "noise", False: fell}[change.within_noise]
+    pairs = findings.pairs(benchmark, BASELINE, str(findings.base))
+    asked = [key_of(one) for one, _ in pairs]
+    before, after = (
+        findings.evaluations[benchmark, model].only(asked)
+        for model in (str(findings.base), BASELINE)
+    )
+    how = "cost" if change.high < 0 else "gained" if change.low > 0 else "unclear"
     said = phrase(
         f"forgetting.{how}",
         benchmark=label,
-        before=before.average,
-        after=after.average,
+        before=before.mean,
+        after=after.mean,
         points=change.points,
+        low=change.low,
+        high=change.high,
     )
-    sides = change.p is not None and findings.right_or_wrong(benchmark)
-    return TuningRow(label, said, before, after, change, sides)
+    return TuningRow(label, after.metric, said, before.mean, after.mean, change)

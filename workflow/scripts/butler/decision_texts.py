@@ -1,0 +1,157 @@
+"""What a decision says, in words that need no statistics."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from butler.comparisons import Change
+from butler.schemes import BASELINE
+from butler.settings.judging_stage import DecisionSettings
+from butler.texts import Phrase, phrase
+from butler.verdicts import BenchmarkVerdict, Outcome, VariantVerdict
+
+MIB = 2**20
+MOST_NEEDED = 100_000  # questions: what takes more, no benchmark settles
+Labels = Mapping[str, str]  # how a benchmark is called in a sentence, by its name
+Verdicts = Mapping[str, VariantVerdict]  # by variant, without the baseline
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """What the rule prefers one variant for: bytes and, if it was measured, tokens per second."""
+
+    memory_bytes: float
+    decode_tokens_per_s: float | None
+
+
+def rule_text(rule: DecisionSettings) -> Phrase:
+    """Return the rule as one sentence."""
+    aim = phrase(f"rule.{rule.prefer}", tokens=rule.tokens)
+    return phrase("rule.text", max_loss=rule.max_loss, baseline=BASELINE, aim=aim)
+
+
+def sure_text(rule: DecisionSettings) -> Phrase:
+    """Return how often the rule errs, in plain words."""
+    return phrase("rule.sure", max_loss=rule.max_loss, times=100 * rule.error)
+
+
+def verdict_text(verdict: BenchmarkVerdict, max_loss: float) -> Phrase:
+    """Return the verdict on one variant and benchmark."""
+    if verdict.outcome is Outcome.UNDECIDED:
+        return phrase("verdict.undecided", need=_count(verdict))
+    return phrase(f"verdict.{verdict.outcome.value}", max_loss=max_loss)
+
+
+def sentence(
+    rule: DecisionSettings,
+    winner: str,
+    verdicts: Verdicts,
+    unsettled: Verdicts,
+    quantities: Mapping[str, Quantities],
+    labels: Labels,
+) -> Phrase:
+    """Return what to ship, and if that is the baseline, why and what would change it.
+
+    Args:
+        unsettled: undecided variants that would be preferred, the most preferred first.
+    """
+    values = {"variant": winner, "baseline": BASELINE, "max_loss": rule.max_loss}
+    if winner != BASELINE:
+        return phrase("sentence.ship", gains=_gains(winner, quantities), **values)
+    if not verdicts:
+        return phrase("sentence.alone", **values)
+    if unsettled:
+        name, verdict = next(iter(unsettled.items()))
+        return phrase(
+            f"sentence.unsettled.{rule.prefer}",
+            first=name,
+            gains=_gains(name, quantities),
+            needs=_needs(verdict, labels),
+            **values,
+        )
+    if all(one.outcome is Outcome.OVER for one in verdicts.values()):
+        return phrase("sentence.all_over", **values)
+    return phrase(f"sentence.none_better.{rule.prefer}", **values)
+
+
+def settling_remark(
+    rule: DecisionSettings,
+    unsettled: Verdicts,
+    quantities: Mapping[str, Quantities],
+    labels: Labels,
+) -> Phrase:
+    """Return which variant would be preferred to the one that ships if it were settled."""
+    name, verdict = next(iter(unsettled.items()))
+    values = {"baseline": BASELINE, "gains": _gains(name, quantities), "max_loss": rule.max_loss}
+    return phrase("remark.to_settle", variant=name, needs=_needs(verdict, labels), **values)
+
+
+def reason(
+    rule: DecisionSettings,
+    variant: str,
+    winner: str,
+    verdicts: Verdicts,
+    quantities: Mapping[str, Quantities],
+    changes: Mapping[str, Change],
+    labels: Labels,
+) -> Phrase:
+    """Return why a variant is chosen or not."""
+    own, best = (_quantity(rule, quantities[name]) for name in (variant, winner))
+    verdict = verdicts.get(variant)
+    if verdict is not None and verdict.outcome is not Outcome.WITHIN:
+        outcome = verdict.outcome
+        found = [
+            phrase(
+                f"reason.{outcome.value}_on",
+                points=changes[name].points,
+                low=one.low,
+                high=one.high,
+                benchmark=labels[name],
+            )
+            for name, one in verdict.benchmarks.items()
+            if one.outcome is outcome
+        ]
+        return phrase(f"reason.{outcome.value}", found=found, max_loss=rule.max_loss)
+    moved = [
+        phrase("change.points", points=one.points, benchmark=labels[name])
+        for name, one in changes.items()
+    ]
+    if variant == winner:
+        return phrase("reason.chosen", own=own, changes=[own, *moved])
+    kind = "reason.baseline" if verdict is None else "reason.within"
+    return phrase(kind, own=own, best=best, winner=winner)
+
+
+def _gains(variant: str, quantities: Mapping[str, Quantities]) -> list[Phrase]:
+    """Return memory and, where it was measured, speed as parts of the baseline's."""
+    own, baseline = quantities[variant], quantities[BASELINE]
+    values = {"baseline": BASELINE}
+    gains = [phrase("gain.memory", share=own.memory_bytes / baseline.memory_bytes, **values)]
+    if own.decode_tokens_per_s and baseline.decode_tokens_per_s:
+        factor = own.decode_tokens_per_s / baseline.decode_tokens_per_s
+        gains.append(phrase("gain.speed", speed=factor, **values))
+    return gains
+
+
+def _needs(verdict: VariantVerdict, labels: Labels) -> list[Phrase]:
+    """Return how many questions would settle each benchmark that is not."""
+    return [
+        phrase("need.of", need=_count(one), benchmark=labels[name])
+        for name, one in verdict.benchmarks.items()
+        if one.outcome is Outcome.UNDECIDED
+    ]
+
+
+def _count(verdict: BenchmarkVerdict) -> Phrase:
+    """Return a number of questions with the two digits that an estimate has."""
+    needed = verdict.needed or 0
+    if needed > MOST_NEEDED:
+        return phrase("need.more", count=MOST_NEEDED)
+    unit = 10 ** max(0, len(str(needed)) - 2)
+    return phrase("need.about", count=math.ceil(needed / unit) * unit)
+
+
+def _quantity(rule: DecisionSettings, quantities: Quantities) -> Phrase:
+    if rule.prefer == "memory":
+        return phrase("quantity.memory", mib=quantities.memory_bytes / MIB)
+    return phrase("quantity.speed", speed=quantities.decode_tokens_per_s)
