@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from butler.benchmarks.question_sheet import Question, QuestionSheet
+from butler.comparisons import common, looks_of
 from butler.errors import ButlerError
-from butler.paired import paired_sample
 from butler.rounds import Looks, Rounds, plan_rounds, round_of_each
 
 
@@ -82,20 +82,4 @@ def looks_at(
     Raises:
         ButlerError: if no question was asked of both.
     """
-    old = {(one["dataset"], one["index"]): one for one in before}
-    pairs = [(old[key], one) for one in after if (key := (one["dataset"], one["index"])) in old]
-    samples = []
-    for last in sorted({round_of(one) for _, one in pairs}):
-        seen = [(one, other) for one, other in pairs if round_of(other) <= last]
-        differences = [other["score"] - one["score"] for one, other in seen]
-        data_sets = [one["dataset"] for one, _ in seen]
-        clusters = [one.get("cluster") or one["question"] for one, _ in seen]
-        samples.append(paired_sample(differences, data_sets, clusters))
-    if not samples:
-        raise ButlerError("no question was asked of both")
-    return Looks(samples, Rounds(planned))
-
-
-def round_of(record: Mapping[str, Any]) -> int:
-    """Return the round in which a record's question was asked."""
-    return int(record.get("round", 1))
+    return looks_of(common(after, before), Rounds(planned))
