@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import plan as plan_script
+from butler.benchmarks.question_sheet import Question, write_sheet
 from butler.errors import ButlerError
 from butler.model_folder import read_shapes
 from butler.plan.fit import misfits
@@ -261,6 +262,43 @@ def test_what_runs_on_a_cluster_is_not_held_against_this_machine(printed):
     lines = printed("--disk-gb", "0.001", "--elsewhere")
     assert lines[-1] == "The jobs run on other machines, which this one cannot see."
     assert not [line for line in lines if "fit" in line or "This machine" in line]
+
+
+def test_the_plan_tells_what_the_questions_can_exclude(printed):
+    # z of 0.05 / 3 and of 80 % power: (2.128 + 0.842) · 100 · √(0.1 / 40)
+    lines = printed("--memory-gb", "1000")
+    said = lines.index(
+        "recipe: 40 questions can exclude a loss of 14.8 points if 10% of the answers change"
+        " (assumed)"
+    )
+    assert lines[said + 1] == "  decision.max_loss 2 takes some 2,205"
+    assert lines[said + 2].startswith("Most runs would end undecided: ")
+    assert not [line for line in lines if line.startswith("ceval: ")], "nobody has read it yet"
+
+
+def details(folder, benchmark, variant, scores):
+    path = folder / "build" / "evaluate" / f"{benchmark}_{variant}" / "details.jsonl"
+    path.parent.mkdir(parents=True)
+    records = [
+        {"dataset": "law", "index": n, "question": f"{n}?", "score": score}
+        for n, score in enumerate(scores)
+    ]
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+
+
+def test_earlier_results_say_how_many_answers_change(printed, tmp_path):
+    questions = [Question("law", n, f"{n // 2}?", "A") for n in range(4000)]
+    write_sheet(tmp_path / "build" / "benchmarks" / "ceval.jsonl", questions)
+    details(tmp_path, "ceval", "fp16", [100] * 50 + [0] * 50)
+    details(tmp_path, "ceval", "w4", [100] * 49 + [0] * 50 + [100])
+    lines = printed("--memory-gb", "1000")
+    (said,) = [line for line in lines if line.startswith("ceval: ")]
+    # 2.970 · 100 · √(0.02 / 2000)
+    assert said == (
+        "ceval: 2,000 questions can exclude a loss of 0.9 points if 2% of the answers change"
+        " (as in earlier results)"
+    )
+    assert "max_loss" not in lines[lines.index(said) + 1]
 
 
 def test_the_plan_has_as_many_jobs_as_the_run(tmp_path):

@@ -17,6 +17,7 @@ from butler.plan.host_memory import Task
 from butler.plan.machine import Machine, this_machine
 from butler.plan.measured import GB, MB, RATES
 from butler.plan.model_size import ModelSize, base_size, hub_size
+from butler.plan.resolution import resolutions
 from butler.plan.stage_needs import StageNeed, needs, read_texts
 from butler.settings.cross_checks import check_base
 from butler.settings.overlays import configuration
@@ -142,12 +143,15 @@ def main() -> None:
     print("\nHost and GPU memory are of one job, the last line their peaks; jobs that wait for one")
     machine_name = RATES[task.device].machine
     print(f"another are counted one after another. Times are rough, those of {machine_name}.")
+    if resolved := resolutions(settings, Path("build")):
+        print("Of a variant that loses nothing, in 4 of 5 runs (a dish or text counts once):")
+        print("\n".join(resolved))
     if args.elsewhere:
         print("The jobs run on other machines, which this one cannot see.")
         return
     print(f"This machine: {of_machine(machine)}.")
-    sentences = misfits(rows, task, machine)
-    print("\n".join(f"Does not fit: {sentence}" for sentence in sentences) or "All of it fits.")
+    wrong = misfits(rows, task, machine)
+    print("\n".join(f"Does not fit: {sentence}" for sentence in wrong) or "All of it fits.")
 
 
 if __name__ == "__main__":

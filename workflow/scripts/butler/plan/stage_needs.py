@@ -30,6 +30,7 @@ from butler.plan.measured import (
     Rates,
 )
 from butler.plan.model_size import FP16, FP32
+from butler.settings.run import Settings
 
 CHECKPOINT = 3 * FP32  # of a weight of the adapter: itself and Adam's two moments
 CHECKPOINTS = 2  # kept while training, max_keep_ckpts of the template
@@ -87,16 +88,30 @@ def _lines(path: Path) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(2**20), b""))
 
 
-def _asked(benchmark: BenchmarkSettings, task: Task, build: Path) -> int:
-    """Return how many questions a benchmark asks, as read or as the settings allow."""
-    sheet = build / "benchmarks" / f"{benchmark.name}.jsonl"
+def known_questions(benchmark: BenchmarkSettings, settings: Settings, build: Path) -> int | None:
+    """Return how many questions a benchmark asks at most, None as long as nobody knows."""
+    sheet = sheet_path(benchmark, build)
     if sheet.is_file():
         return _lines(sheet)
+    held_out = KINDS[benchmark.kind].asks_held_out(benchmark)
+    there = settings.corpus.test_size if held_out else None
+    known = [one for one in (there, getattr(benchmark, "questions", None)) if one]
+    return min(*known, settings.decision.most_questions or known[0]) if known else None
+
+
+def sheet_path(benchmark: BenchmarkSettings, build: Path) -> Path:
+    """Return where a benchmark's question sheet is, once it was read."""
+    return build / "benchmarks" / f"{benchmark.name}.jsonl"
+
+
+def _asked(benchmark: BenchmarkSettings, task: Task, build: Path) -> int:
+    """Return how many questions a benchmark asks, as read or as the settings allow."""
+    known = known_questions(benchmark, task.settings, build)
+    if known is not None:
+        return known
     parts = getattr(benchmark, "parts", None)
     there = OF_A_PART * len(parts) if parts else QUESTIONS
-    if KINDS[benchmark.kind].asks_held_out(benchmark):
-        there = task.settings.corpus.test_size
-    return min(there, getattr(benchmark, "questions", None) or there)
+    return min(there, task.settings.decision.most_questions or there)
 
 
 def _training(task: Task, texts: TextSizes, r: Rates) -> float:
