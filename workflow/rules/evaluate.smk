@@ -143,7 +143,7 @@ rule evaluate_hugging_face:
 
 
 rule efficiency:
-    """Measure size, memory and speed of one variant."""
+    """Measure size and memory of one variant and, where TurboMind serves, its speed."""
     input:
         **tool(RELEASE.tool, "measure_efficiency.py"),
         workspace="workspaces/{variant}",
@@ -161,7 +161,7 @@ rule efficiency:
     benchmark:
         "logs/efficiency_{variant}.tsv"
     # Speed is measured with nothing else beside it: all the cores there are.
-    threads: workflow.cores
+    threads: 2 if ON_REFERENCE else workflow.cores
     resources:
         mem_mb=memory("efficiency"),
         gpu=GPUS * settings.workspace.tp,

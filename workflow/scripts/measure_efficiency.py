@@ -1,24 +1,21 @@
 """Measure size, memory and speed of one served folder, and tell what was measured on which machine.
 
-The reference engine is measured at batch 1, TurboMind also with many requests at a time, all
-variants at equal room for tokens (see butler/efficiency/figures.py for the metrics).
+Speed is TurboMind's alone, one request at a time and many, all variants at equal room for tokens
+(butler/efficiency has the metrics). The reference engine computes every variant in fp32, so its
+speed would say nothing of them: of it bytes are told, and memory after an answer.
 """
 
 import argparse
 import csv
 import os
 import resource
-import statistics
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from butler.checks import conclude
 from butler.devices import cpu_name, resolve_engine
 from butler.efficiency.figures import check_session
+from butler.efficiency.speed import Row
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open, spreadsheet_safe
 from butler.gpu import GpuMemory
@@ -29,20 +26,8 @@ from butler.progress import progress
 from butler.reference.cache import KINDS
 from butler.settings.judging_stage import EfficiencySettings
 
-if TYPE_CHECKING:
-    from butler.reference.generate import Engine
-
 COLUMNS = ("variant", "metric", "value", "unit", "engine", "machine")
 PROMPT_SEED = 0
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one run at batch 1."""
-
-    prefill: float
-    first_token: float
-    decode: float
 
 
 def main() -> None:
@@ -101,7 +86,7 @@ def machine_name(engine: str, args: argparse.Namespace) -> str:
     return f"{args.threads} threads, {cpu_name()}"
 
 
-def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:
+def measure_turbomind(args: argparse.Namespace) -> list[Row]:
     """Return (metric, value, unit) rows of TurboMind on the GPU, with room for all requests.
 
     Raises:
@@ -123,8 +108,8 @@ def measure_turbomind(args: argparse.Namespace) -> list[tuple[str, int | float, 
     )
 
 
-def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, str]]:
-    """Return (metric, value, unit) rows of the reference engine, batch 1.
+def measure_reference(args: argparse.Namespace) -> list[Row]:
+    """Return (metric, value, unit) rows of the reference engine: bytes, and memory of one answer.
 
     Raises:
         ButlerError: if prompt and answer do not fit the session, or GPUs are asked for.
@@ -134,52 +119,21 @@ def measure_reference(args: argparse.Namespace) -> list[tuple[str, int | float, 
     import torch
 
     from butler.reference.generate import Engine
+    from butler.reference.sampling import SamplingParams
 
     settings, engine = args.settings, Engine.load(args.workspace, args.kv, args.threads)
     check_session(settings, engine.workspace.session_len)
     generator = torch.Generator().manual_seed(PROMPT_SEED)
     size = (settings.prompt_tokens,)
     prompt = torch.randint(engine.workspace.config.vocab, size, generator=generator).tolist()
-    time_once(engine, prompt, min(settings.new_tokens, 4))  # the first run pays for allocations
-    timings = [time_once(engine, prompt, settings.new_tokens) for _ in range(settings.repeats)]
+    batch = engine.new_batch()
+    batch.submit(prompt, SamplingParams(max_new_tokens=settings.new_tokens), frozenset())
+    while len(batch):
+        batch.step()
     return [
         ("weight_bytes", engine.workspace.weight_bytes(), "B"),
         ("kv_bytes_per_token", engine.new_cache().bytes_per_token(), "B"),
         ("peak_memory_bytes", peak_memory_bytes(), "B"),
-        *speeds(timings, settings.prompt_tokens, settings.new_tokens),
-    ]
-
-
-def time_once(engine: "Engine", prompt: Sequence[int], new_tokens: int) -> Timing:
-    """Time one greedy answer that no stop token ends."""
-    from butler.reference.batch import prefill
-    from butler.reference.sampling import SamplingParams
-
-    cache = engine.new_cache()
-    start = time.perf_counter()
-    prefill(engine.decoder, cache, cache.add(), prompt)
-    prefilled = time.perf_counter()
-    batch = engine.new_batch()
-    batch.submit(prompt, SamplingParams(max_new_tokens=new_tokens), frozenset())
-    batch.step()
-    first = time.perf_counter()
-    while len(batch):
-        batch.step()
-    return Timing(prefilled - start, first - prefilled, time.perf_counter() - first)
-
-
-def speeds(
-    timings: Sequence[Timing], prompt_tokens: int, new_tokens: int
-) -> list[tuple[str, float, str]]:
-    """Return the medians; the first new token belongs to the prefill, not to decoding."""
-
-    def median(name: str) -> float:
-        return statistics.median(getattr(timing, name) for timing in timings)
-
-    return [
-        ("prefill_tokens_per_s", round(prompt_tokens / median("prefill"), 3), "tokens/s"),
-        ("decode_tokens_per_s", round((new_tokens - 1) / median("decode"), 3), "tokens/s"),
-        ("time_to_first_token_s", round(median("first_token"), 6), "s"),
     ]
 
 
