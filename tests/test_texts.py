@@ -11,7 +11,7 @@ from butler.benchmarks.qa import QuestionAnswerSettings
 from butler.benchmarks.recipe.metrics import METRICS
 from butler.corpus.drop import REASONS
 from butler.schemes import BASELINE, VARIANTS
-from butler.settings.judging_stage import DecisionSettings
+from butler.settings.judging_stage import DecisionSettings, ServiceTarget
 from butler.settings.run import Settings
 from butler.texts import LANGUAGES, Phrase, named, phrase, say, texts, variant_label
 from butler.verdicts import Outcome
@@ -43,6 +43,7 @@ def test_every_name_that_code_puts_together_has_a_text() -> None:
     made = [f"metric.{name}" for name in (*METRICS, *chosen, "accuracy", "repetition")]
     preferences = get_args(DecisionSettings.model_fields["prefer"].annotation)
     made += [f"rule.{name}" for name in preferences]
+    made += [f"promise.{key}" for key in ServiceTarget.model_fields if key != "requests"]
     made += [f"forgetting.{kind}" for kind in ("cost", "gained", "unclear")]
     made += [f"{kind}.{one.value}" for kind in ("outcome", "verdict") for one in Outcome]
     made += [

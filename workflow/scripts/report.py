@@ -65,7 +65,7 @@ def main() -> None:
     findings = read_findings(
         arguments.results, arguments.evaluations, labels, arguments.variants, arguments.base
     )
-    candidates = findings.candidates(rule.tokens)
+    candidates = findings.candidates(rule)
     decision = decide(rule, candidates, labels, remarks(findings, rule))
     if arguments.hashes:
         listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
@@ -108,7 +108,7 @@ def sections(
     return ReportPage(
         decision=decision_section(decision, findings, capacity, colour),
         accuracy=accuracy_section(findings, colour),
-        speed=speed_section(findings, decision.variant, colour, decision.rule.target),
+        speed=speed_section(decision, findings, colour),
         training=training_section(findings, log, [read_check(path) for path in arguments.checks]),
         answers=answers_section(findings, arguments.answers),
         corpus=corpus(arguments.corpus_stats, arguments.sample_lengths),

@@ -13,8 +13,11 @@ from butler.decision_texts import (
     sentence,
     settling_remark,
     sure_text,
+    target_remark,
     verdict_text,
+    with_target,
 )
+from butler.efficiency.target import TargetOutcome
 from butler.errors import ButlerError
 from butler.rounds import Looks
 from butler.schemes import BASELINE
@@ -29,7 +32,8 @@ class Candidate:
 
     The baseline has neither changes nor looks: it is what the others are compared with.
     `memory_bytes` is weights plus KV cache for the rule's number of tokens; the speed is None
-    where nothing that serves on a GPU was measured.
+    where nothing that serves on a GPU was measured. `target` is what became of the rule's service
+    target, None where it has none.
     """
 
     name: str
@@ -37,6 +41,12 @@ class Candidate:
     looks: Mapping[str, Looks]
     memory_bytes: float
     decode_tokens_per_s: float | None = None
+    target: TargetOutcome | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it keeps the service target, if there is one."""
+        return self.target is None or self.target.kept
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,15 @@ class JudgedVariant:
     memory_bytes: float
     decode_tokens_per_s: float | None
     changes: Mapping[str, Change]
+    target: TargetOutcome | None = None
 
     @property
     def eligible(self) -> bool:
         """Whether it may ship."""
-        return self.verdict is None or self.verdict.outcome is Outcome.WITHIN
+        if self.verdict is None:
+            return True
+        serves = self.target is None or self.target.kept
+        return serves and self.verdict.outcome is Outcome.WITHIN
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Decision:
             **_said("reason", one.reason),
             "memory_bytes": one.memory_bytes,
             "decode_tokens_per_s": one.decode_tokens_per_s,
+            "target": None if one.target is None else one.target.to_json(),
             "benchmarks": {
                 name: asdict(verdict)
                 | _said("text", verdict_text(verdict, self.rule.max_loss))
@@ -103,7 +118,8 @@ def decide(
 ) -> Decision:
     """Apply the rule: of the variants that are shown to lose at most `max_loss` points against the
     baseline on every benchmark, and the baseline, the one with the least memory, or the fastest
-    decoding (`prefer`).
+    decoding (`prefer`). If there is a service target (`target`), of those that keep it, and where
+    none does the baseline.
 
     The chance that one ships which loses more is at most `error` (verdicts.py). Ties go to the
     other quantity, then to the smaller loss, then to the order given. `known` are remarks to put
@@ -118,34 +134,44 @@ def decide(
     verdicts = judge(looks, rule.max_loss, rule.error)
     ranked = sorted(candidates, key=lambda one: _order(rule, one))
     may_ship = [
-        one for one in ranked if one is baseline or verdicts[one.name].outcome is Outcome.WITHIN
+        one
+        for one in ranked
+        if one.serves and (one is baseline or verdicts[one.name].outcome is Outcome.WITHIN)
     ]
-    winner = may_ship[0]
+    winner = may_ship[0] if may_ship else baseline
+    # A variant that keeps the target would be preferred to a baseline that does not.
+    ahead = ranked[: ranked.index(winner)] if winner.serves else ranked
     quantities = {one.name: _quantities(one) for one in candidates}
     # What would be preferred if it were settled, the most preferred first.
     unsettled = {
         one.name: verdicts[one.name]
-        for one in ranked[: ranked.index(winner)]
-        if verdicts[one.name].outcome is Outcome.UNDECIDED
+        for one in ahead
+        if one is not baseline and one.serves and verdicts[one.name].outcome is Outcome.UNDECIDED
     }
     remarks = list(known)
-    if unsettled and winner is not baseline:
+    if not baseline.serves:
+        remarks.append(target_remark(baseline.target, other=winner is not baseline))
+    if unsettled and (winner is not baseline or not baseline.serves):
         remarks.append(settling_remark(rule, unsettled, quantities, labels))
     return Decision(
         variant=winner.name,
-        sentence=sentence(rule, winner.name, verdicts, unsettled, quantities, labels),
+        sentence=sentence(
+            rule, winner.name, winner.serves, verdicts, unsettled, quantities, labels
+        ),
         remarks=remarks,
         rule=rule,
         judged=[
             JudgedVariant(
                 variant=one.name,
                 verdict=verdicts.get(one.name),
-                reason=reason(
-                    rule, one.name, winner.name, verdicts, quantities, one.changes, labels
+                reason=with_target(
+                    reason(rule, one.name, winner.name, verdicts, quantities, one.changes, labels),
+                    one.target,
                 ),
                 memory_bytes=one.memory_bytes,
                 decode_tokens_per_s=one.decode_tokens_per_s,
                 changes=one.changes,
+                target=one.target,
             )
             for one in candidates
         ],

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from butler.comparisons import Change
+from butler.efficiency.target import TargetOutcome
 from butler.schemes import BASELINE
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import Phrase, phrase
@@ -26,8 +27,18 @@ class Quantities:
 
 def rule_text(rule: DecisionSettings) -> Phrase:
     """Return the rule as one sentence."""
-    aim = phrase(f"rule.{rule.prefer}", tokens=rule.tokens)
-    return phrase("rule.text", max_loss=rule.max_loss, baseline=BASELINE, aim=aim)
+    values = {
+        "max_loss": rule.max_loss,
+        "baseline": BASELINE,
+        "aim": phrase(f"rule.{rule.prefer}", tokens=rule.tokens),
+    }
+    if rule.target is None:
+        return phrase("rule.text", **values)
+    promises = [
+        phrase("target.promise", promise=phrase(f"promise.{key}"), limit=limit)
+        for key, limit in rule.target.promises.items()
+    ]
+    return phrase("rule.text_target", promises=promises, count=rule.target.requests, **values)
 
 
 def sure_text(rule: DecisionSettings) -> Phrase:
@@ -45,6 +56,7 @@ def verdict_text(verdict: BenchmarkVerdict, max_loss: float) -> Phrase:
 def sentence(
     rule: DecisionSettings,
     winner: str,
+    serves: bool,
     verdicts: Verdicts,
     unsettled: Verdicts,
     quantities: Mapping[str, Quantities],
@@ -53,13 +65,17 @@ def sentence(
     """Return what to ship, and if that is the baseline, why and what would change it.
 
     Args:
+        serves: whether what ships keeps the service target.
         unsettled: undecided variants that would be preferred, the most preferred first.
     """
-    values = {"variant": winner, "baseline": BASELINE, "max_loss": rule.max_loss}
+    also = "" if rule.target is None else phrase("target.also")
+    values = {"variant": winner, "baseline": BASELINE, "max_loss": rule.max_loss, "also": also}
     if winner != BASELINE:
         return phrase("sentence.ship", gains=_gains(winner, quantities), **values)
     if not verdicts:
         return phrase("sentence.alone", **values)
+    if not serves:
+        return phrase("sentence.no_target", **values)
     if unsettled:
         name, verdict = next(iter(unsettled.items()))
         return phrase(
@@ -84,6 +100,32 @@ def settling_remark(
     name, verdict = next(iter(unsettled.items()))
     values = {"baseline": BASELINE, "gains": _gains(name, quantities), "max_loss": rule.max_loss}
     return phrase("remark.to_settle", variant=name, needs=_needs(verdict, labels), **values)
+
+
+def target_remark(outcome: TargetOutcome, other: bool) -> Phrase:
+    """Return that the baseline misses the service target; `other` says that another ships."""
+    kind = "remark.target_baseline" if other else "remark.target_none"
+    return phrase(kind, baseline=BASELINE, missed=_missed(outcome), count=outcome.requests)
+
+
+def with_target(why: Phrase, outcome: TargetOutcome | None) -> Phrase:
+    """Return a reason with what it misses of the service target, if it does."""
+    if outcome is None or outcome.kept:
+        return why
+    values = {"missed": _missed(outcome), "count": outcome.requests}
+    return phrase("reason.and_target", reason=why, **values)
+
+
+def _missed(outcome: TargetOutcome) -> list[Phrase]:
+    return [
+        phrase(
+            "target.missed",
+            promise=phrase(f"promise.{one.key}"),
+            measured=one.measured,
+            limit=one.limit,
+        )
+        for one in outcome.broken
+    ]
 
 
 def reason(

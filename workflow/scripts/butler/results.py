@@ -42,11 +42,6 @@ class Efficiency:
         """New tokens per second of one request alone, the median of the repeats."""
         return None if self.speed is None else self.speed.decode_tokens_per_s.median
 
-    @property
-    def shown(self) -> dict[str, float]:
-        """What may be told of the variant: no speed of the reference engine."""
-        return {name: one for name, one in self.values.items() if self.speed or "_bytes" in name}
-
     def memory_bytes(self, tokens: int) -> float:
         """Return weights plus KV cache for `tokens` tokens."""
         return self.values["weight_bytes"] + tokens * self.values["kv_bytes_per_token"]

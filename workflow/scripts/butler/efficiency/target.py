@@ -1,7 +1,8 @@
 """Whether a variant keeps what a service promises to its users."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from butler.errors import ButlerError
 from butler.results import Efficiency
@@ -42,6 +43,11 @@ class TargetOutcome:
         """Whether every promise is kept."""
         return not self.broken
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        promises = [asdict(one) | {"kept": one.kept} for one in self.promises]
+        return {"requests": self.requests, "kept": self.kept, "promises": promises}
+
 
 def meets(efficiency: Efficiency, target: ServiceTarget) -> TargetOutcome:
     """Return whether a variant keeps a target: the p90 of every repeat has to.
@@ -59,12 +65,11 @@ def meets(efficiency: Efficiency, target: ServiceTarget) -> TargetOutcome:
             "between_tokens_p90_s": load.between_tokens.worst_p90,
         }
     )
-    limits = target.model_dump(exclude={"requests"}, exclude_none=True)
-    if missing := [key for key in limits if measured.get(key) is None]:
+    if missing := [key for key in target.promises if measured.get(key) is None]:
         raise ButlerError(
             f"decision.target.{missing[0]} is of {target.requests} requests at a time, which were "
             f"not measured of {efficiency.variant}; measure it again in TurboMind on a GPU, with "
             "that load in efficiency.concurrency"
         )
-    promises = [Promise(key, limit, measured[key]) for key, limit in limits.items()]
+    promises = [Promise(key, limit, measured[key]) for key, limit in target.promises.items()]
     return TargetOutcome(target.requests, promises)

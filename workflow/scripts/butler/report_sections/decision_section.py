@@ -125,6 +125,8 @@ def _row(
     chosen = judged.variant == decision.variant
     verdict = judged.verdict
     kind = "chosen" if chosen else "baseline" if verdict is None else verdict.outcome.value
+    if kind == "within" and not judged.eligible:
+        kind = "target"
     return VariantRow(
         judged=judged,
         chosen=chosen,

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from butler.comparisons import Change, Pair, change_of, common, key_of, looks_of
 from butler.decision import Candidate
+from butler.efficiency.target import meets
 from butler.errors import ButlerError
 from butler.evaluations import Evaluation, check_same_questions, read_evaluation
 from butler.results import Efficiency, read_efficiency
 from butler.rounds import Looks
 from butler.schemes import BASELINE
+from butler.settings.judging_stage import DecisionSettings
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,16 @@ class Findings:
             return {}
         return {name: change_of(self.pairs(name, BASELINE, self.base)) for name in self.labels}
 
-    def candidates(self, tokens: int) -> list[Candidate]:
-        """Return what the decision needs of each variant; `tokens` in the KV cache are memory."""
+    def candidates(self, rule: DecisionSettings) -> list[Candidate]:
+        """Return what the decision needs of each variant, as far as the rule goes by it."""
         found = []
         for variant, efficiency in self.efficiencies.items():
             names = () if variant == BASELINE else self.labels
             changes = {name: change_of(self.pairs(name, variant)) for name in names}
             looks = {name: self.looks(name, variant) for name in names}
-            memory, speed = efficiency.memory_bytes(tokens), efficiency.decode_tokens_per_s
-            found.append(Candidate(variant, changes, looks, memory, speed))
+            memory, speed = efficiency.memory_bytes(rule.tokens), efficiency.decode_tokens_per_s
+            target = None if rule.target is None else meets(efficiency, rule.target)
+            found.append(Candidate(variant, changes, looks, memory, speed, target))
         return found
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from butler.decision import Decision
 from butler.efficiency.speed import PERCENTILES, LoadSpeed, Speed
-from butler.efficiency.target import TargetOutcome, meets
+from butler.efficiency.target import TargetOutcome
 from butler.report_sections.charts import Charts, Colours, speed_by_concurrency
 from butler.report_sections.findings import Findings
 from butler.results import Efficiency
 from butler.schemes import BASELINE
-from butler.settings.judging_stage import ServiceTarget
 
 CHART = "loads"
 
@@ -37,17 +37,15 @@ class SpeedSection:
     percentiles: Sequence[int] = PERCENTILES
 
 
-def speed_section(
-    findings: Findings, chosen: str, colours: Colours, target: ServiceTarget | None
-) -> SpeedSection:
-    """Return the section; `chosen` is the variant to mark, `target` what the rule has."""
+def speed_section(decision: Decision, findings: Findings, colours: Colours) -> SpeedSection:
+    """Return the section beside a decision that was made from the findings."""
     measured = findings.efficiencies
     speeds = {name: one.speed for name, one in measured.items() if one.speed is not None}
     drawn = speed_by_concurrency(speeds, colours)
     counts = sorted({count for speed in speeds.values() for count in speed.loads})
     return SpeedSection(
         efficiencies=measured,
-        chosen=chosen,
+        chosen=decision.variant,
         machines=sorted({one.machine for one in measured.values()}),
         on_reference=any(one.engine == "reference" for one in measured.values()),
         speeds=speeds,
@@ -55,7 +53,7 @@ def speed_section(
             count: {name: one.loads[count] for name, one in speeds.items() if count in one.loads}
             for count in counts
         },
-        targets={name: meets(one, target) for name, one in measured.items()} if target else {},
+        targets={one.variant: one.target for one in decision.judged if one.target is not None},
         room_tokens=measured[BASELINE].values.get("room_tokens"),
         charts={CHART: drawn} if drawn else {},
     )

@@ -46,7 +46,7 @@ def summary(decision: Decision, findings: Findings, capacity: Capacity) -> pd.Da
         if model in findings.efficiencies:
             efficiency = findings.efficiencies[model]
             memory = efficiency.memory_bytes(decision.rule.tokens)
-            record |= efficiency.shown | {"memory_bytes": memory, "engine": efficiency.engine}
+            record |= efficiency.values | {"memory_bytes": memory, "engine": efficiency.engine}
             chats = efficiency.chats(capacity.cards, capacity.chat_tokens)
             record |= {f"chats_{card}_gb": count for card, count in chats.items()}
         records.append(record)

@@ -34,9 +34,14 @@ class ServiceTarget(Section):
     between_tokens_p90_s: Limit | None = None
     """seconds from one output to the next, which 9 of 10 keep"""
 
+    @property
+    def promises(self) -> dict[str, float]:
+        """Seconds by key, of those that are set."""
+        return self.model_dump(exclude={"requests"}, exclude_none=True)
+
     @model_validator(mode="after")
-    def _promises(self) -> "ServiceTarget":
-        if self.first_token_p90_s is None and self.between_tokens_p90_s is None:
+    def _check_promises(self) -> "ServiceTarget":
+        if not self.promises:
             raise ValueError(
                 "decision.target promises nothing; set its first_token_p90_s, its "
                 "between_tokens_p90_s or both"
