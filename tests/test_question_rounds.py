@@ -6,8 +6,10 @@ import pytest
 
 from butler.benchmarks.question_sheet import Question, QuestionSheet
 from butler.benchmarks.registry import KINDS
+from butler.comparisons import common, looks_of, sample_of
 from butler.errors import ButlerError
-from butler.question_rounds import in_rounds, looks_at, planned_rounds, up_to_round
+from butler.question_rounds import in_rounds, planned_rounds, up_to_round
+from butler.rounds import Rounds
 
 SIZES = {"law": 400, "tax": 100, "art": 12}
 
@@ -87,12 +89,12 @@ def test_looks_are_of_the_questions_that_both_were_asked() -> None:
     rounds = [1, 1, 2, 2, 3]
     before = records([100, 100, 100, 0, 0], rounds)
     after = records([100, 0, 100, 100], rounds[:4])
-    looks = looks_at(before, after, [2, 4, 5])
+    looks = looks_of(common(after, before), Rounds([2, 4, 5]))
     assert [one.mean for one in looks.samples] == [-50, 0]
     assert [one.questions for one in looks.samples] == [2, 4]
     assert list(looks.rounds.sizes) == [2, 4, 5]
-    with pytest.raises(ButlerError, match="no question was asked of both"):
-        looks_at(before, [], [5])
+    with pytest.raises(ButlerError, match="no question"):
+        looks_of(common([], before), Rounds([5]))
 
 
 def test_questions_of_one_cluster_are_one_observation() -> None:
@@ -100,7 +102,8 @@ def test_questions_of_one_cluster_are_one_observation() -> None:
     before, after = records([100] * 4, rounds), records([0, 0, 100, 100], rounds)
     for one in (*before, *after):
         one["cluster"] = "fish" if one["index"] < 2 else str(one["index"])
-    assert looks_at(before, after, [4]).last.clusters == pytest.approx(1 / (0.5**2 + 2 * 0.25**2))
+    sample = sample_of(common(after, before))
+    assert sample.clusters == pytest.approx(1 / (0.5**2 + 2 * 0.25**2))
 
 
 @pytest.mark.parametrize(

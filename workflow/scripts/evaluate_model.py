@@ -25,12 +25,13 @@ from butler.benchmarks.opencompass.proof import cut_share, rows, to_csv, verify
 from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
 from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
+from butler.comparisons import common, looks_of
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 from butler.manifest import check_unchanged
 from butler.progress import say
-from butler.question_rounds import looks_at, planned_rounds, read_records, up_to_round
-from butler.rounds import Looks
+from butler.question_rounds import planned_rounds, read_records, up_to_round
+from butler.rounds import Looks, Rounds
 from butler.serve.model_server import ServerPlan, StartingServer, starting_server
 from butler.verdicts import Outcome, settled
 
@@ -204,7 +205,7 @@ def ask_in_rounds(
         whole = number == len(planned)
         outcome, why = None, "" if whole else ", the first round alone"
         if baseline is not None:
-            outcome, why = _judge(looks_at(baseline, details, planned), arguments)
+            outcome, why = _judge(looks_of(common(details, baseline), Rounds(planned)), arguments)
             goes_on = ", going on" if outcome is Outcome.UNDECIDED and not whole else ""
             say(
                 f"evaluate {settings.name} {arguments.variant}",

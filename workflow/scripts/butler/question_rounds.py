@@ -1,17 +1,16 @@
-"""The questions of a benchmark in rounds, and what the rounds that were asked show."""
+"""The questions of a benchmark in rounds."""
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from butler.benchmarks.question_sheet import Question, QuestionSheet
-from butler.comparisons import common, looks_of
 from butler.errors import ButlerError
-from butler.rounds import Looks, Rounds, plan_rounds, round_of_each
+from butler.rounds import Rounds, plan_rounds, round_of_each
 
 
 def in_rounds(
@@ -68,18 +67,3 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line]
     except (OSError, ValueError) as error:
         raise ButlerError(f"{path} is no details.jsonl ({error}); evaluate again") from error
-
-
-def looks_at(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], planned: Sequence[int]
-) -> Looks:
-    """Return what each round showed of a change between two models' answers.
-
-    Args:
-        before, after: records of questions (details.jsonl); those that both have are compared.
-        planned: questions asked after each planned round.
-
-    Raises:
-        ButlerError: if no question was asked of both.
-    """
-    return looks_of(common(after, before), Rounds(planned))

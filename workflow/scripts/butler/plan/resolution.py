@@ -5,9 +5,10 @@ from pathlib import Path
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.question_sheet import read_sheet
+from butler.comparisons import common, sample_of
 from butler.paired import resolvable_loss
 from butler.plan.stage_needs import known_questions, sheet_path
-from butler.question_rounds import looks_at, read_records
+from butler.question_rounds import read_records
 from butler.rounds import plan_rounds
 from butler.schemes import BASELINE
 from butler.settings.run import Settings
@@ -71,7 +72,7 @@ def _changed(settings: Settings, benchmark: BenchmarkSettings, build: Path) -> f
     baseline = there.pop(BASELINE, None)
     if baseline is None or not there:
         return None
-    samples = [looks_at(baseline, one, [len(one)]).last for one in there.values()]
+    samples = [sample_of(common(one, baseline)) for one in there.values()]
     return max(float(one.weights @ (one.differences / 100) ** 2) for one in samples)
 
 
