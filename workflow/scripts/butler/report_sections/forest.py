@@ -1,6 +1,7 @@
 """The verdicts as a forest plot: a row for each variant and benchmark, the limit as a line."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from butler.decision import Decision
@@ -11,6 +12,7 @@ from butler.verdicts import Outcome
 
 ROW = 48  # pixels: a line or two of words above, the interval below
 NARROW = 520  # pixels of width: with less, what is shown stands under the name, not beside it
+FAR = 2  # times the width of what matters: losses beyond stand at the end of the axis
 LIMIT = "#b3261e"
 LOOK = {  # colour and symbol of each outcome
     Outcome.WITHIN: ("#2f7d4f", "circle"),
@@ -28,7 +30,7 @@ def forest(decision: Decision, labels: Labels) -> dict[str, Spec] | None:
             rows.append(
                 {
                     "place": len(rows),
-                    "row": f"{one.variant} · {labels[name]}",
+                    "row": f"{one.variant} · {labels[name]}  {round(change.points, 1) + 0:+.1f}",
                     "outcome": verdict.outcome.value,
                     "said": verdict_text(verdict, decision.rule.max_loss),
                     "change": round(change.points, 2),
@@ -42,12 +44,13 @@ def forest(decision: Decision, labels: Labels) -> dict[str, Spec] | None:
     if not rows:
         return None
     limit = -decision.rule.max_loss
-    ends = [row[end] for row in rows for end in ("least", "most", "low", "high")]
-    domain = [min(*ends, limit) - 0.5, max(*ends, 0.0) + 0.5]
+    domain = _domain(rows, limit)
+    for row in rows:
+        row["beyond"] = row["change"] < domain[0]
 
     def make(tell: Callable[..., str]) -> Spec:
         values = [row | {"said": tell(row["said"])} for row in rows]
-        x = {"field": "change", "type": "quantitative", "scale": {"domain": domain, "nice": False}}
+        x = {"field": "change", "type": "quantitative", "scale": {"domain": domain, "clamp": True}}
         title = tell("chart.change", baseline=BASELINE)
         x["axis"] = {"title": title, "tickCount": 7, "grid": False}
         y = {"field": "place", "type": "quantitative", "axis": None}
@@ -57,6 +60,18 @@ def forest(decision: Decision, labels: Labels) -> dict[str, Spec] | None:
         return {"height": ROW * len(rows), "data": {"values": values}, "layer": layers}
 
     return in_languages(make)
+
+
+def _domain(rows: Sequence[Mapping[str, Any]], limit: float) -> list[float]:
+    """Return the ends of the axis: whole points around every line that is drawn.
+
+    A variant that loses far more than the others may be stands at the left end, with an arrow:
+    else nothing could be seen of those that matter.
+    """
+    ends = [row[end] for row in rows for end in ("least", "most", "low", "high")]
+    open_ends = [row["least"] for row in rows if row["outcome"] != Outcome.OVER]
+    furthest = FAR * min(2 * limit, *open_ends, -1.0)
+    return [math.floor(max(min(*ends, limit), furthest)) - 0.5, math.ceil(max(*ends, 0.0)) + 0.5]
 
 
 def _lines(x: Spec, limit: float, said: str) -> list[Spec]:
@@ -87,6 +102,7 @@ def _intervals(x: Spec, y: Spec, tell: Callable[..., str]) -> list[Spec]:
         | {"scale": {"domain": kinds, "range": [look[place] for look in LOOK.values()]}}
         for place in (0, 1)
     )
+    arrow = {"type": "text", "text": "◂", "dx": 12, "dy": shift, "fontSize": 14}
     numbers = {name: ".2f" for name in ("change", "least", "most", "low", "high")}
     tooltip = tooltip_of(tell, row="", said="", **numbers, questions=",d")
     ends = {name: {**x, "field": name} for name in ("low", "least", "most")}
@@ -97,6 +113,7 @@ def _intervals(x: Spec, y: Spec, tell: Callable[..., str]) -> list[Spec]:
         layer_of(end, [], x=ends["least"], **shown),
         layer_of(end, [], x=ends["most"], **shown),
         layer_of(dot, [], x=x, shape=shape, **shown),
+        layer_of(arrow, [{"filter": "datum.beyond"}], x=x, **shown),
     ]
 
 
