@@ -37,7 +37,7 @@ SMALL = {
         ceval={"parts": ["ceval-middle_school_history"]},
         recipe={"questions": 4, "max_new_tokens": 64},
     ),
-    "efficiency": {"prompt_tokens": 64, "new_tokens": 8, "repeats": 1, "concurrency": [1]},
+    "efficiency": {"prompt_tokens": 64, "new_tokens": 8, "concurrency": [1]},
     "checks": {"kv_nll": {"int8": 0.2}, "blank_answers": 1.0, "cut_samples": 1.0},
     "environments": str(ENVIRONMENTS),
 }

@@ -8,6 +8,7 @@ import pytest
 from butler import decision
 from butler.comparisons import change_of, common, looks_of
 from butler.decision import Candidate, Decision
+from butler.efficiency.speed import Spread
 from butler.errors import ButlerError
 from butler.rounds import Rounds
 from butler.settings.judging_stage import DecisionSettings
@@ -16,7 +17,7 @@ from butler.texts import Phrase, say
 RULE = DecisionSettings(max_loss=2.0, prefer="memory", tokens=1000)
 LABELS = {"ceval": "C-Eval", "recipe": "recipes"}
 MANY = 2000  # questions: enough to tell a loss of nothing from one of 2 points
-FP16 = Candidate("fp16", {}, {}, 400.0, 100.0)
+FP16 = Candidate("fp16", {}, {}, 400.0, Spread.of([90.0, 100.0, 110.0]))
 
 
 def answers(scores: Sequence[float]) -> list[dict]:
@@ -48,7 +49,7 @@ def candidate(
             change_of(pairs),
             looks_of(pairs, Rounds([questions])),
         )
-    return Candidate(name, changes, looks, memory, speed)
+    return Candidate(name, changes, looks, memory, None if speed is None else Spread.of([speed]))
 
 
 def decide(
@@ -142,7 +143,8 @@ def test_speed_may_be_preferred_where_it_was_measured() -> None:
     rule = DecisionSettings(max_loss=2.0, prefer="speed", tokens=1000)
     found = decide([FP16, candidate("kv8", 0, 100, 90), candidate("w4", 0, 200, 300)], rule)
     assert found.variant == "w4"
-    assert "3.00 times fp16's decoding speed" in english(found.sentence)
+    told = "3.00 times fp16's decoding speed (2.73 to 3.33 between repeats)"
+    assert told in english(found.sentence)
     assert "100.0 tokens/s, and w4, the chosen one, 300.0" in english(found.judged[0].reason)
     with pytest.raises(ButlerError, match="no GPU measured that of kv8: run efficiency with"):
         decide([FP16, candidate("kv8", 0, 100, None)], rule)

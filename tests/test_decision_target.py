@@ -40,8 +40,9 @@ def test_the_smallest_of_those_that_keep_the_target_ships() -> None:
     found = decide([fp16, small(1.31), larger(0.5)], RULE)
     assert found.variant == "kv8"
     assert english(found.sentence) == (
-        "Ship kv8: 50% of fp16's memory, 1.00 times fp16's decoding speed, and shown to lose at "
-        "most 2 points against fp16 on every benchmark and to keep the service target."
+        "Ship kv8: 50% of fp16's memory, 1.00 times fp16's decoding speed (0.91 to 1.11 between "
+        "repeats), and shown to lose at most 2 points against fp16 on every benchmark and to keep "
+        "the service target."
     )
     assert reason(found, "w4").endswith(
         "; misses the service target at 64 requests at a time: p90 of the time to the first token "

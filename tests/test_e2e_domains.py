@@ -18,7 +18,7 @@ from workflow_state import ROOT
 pytestmark = pytest.mark.long
 SUBJECTS = ("anatomy", "nutrition")
 SHORT = {
-    "efficiency": {"prompt_tokens": 64, "new_tokens": 8, "repeats": 1, "concurrency": [1]},
+    "efficiency": {"prompt_tokens": 64, "new_tokens": 8, "concurrency": [1]},
     "calibration": {"samples": 4, "length": 128},
     # The cache of a model trained for a minute is not what these runs are about.
     "checks": {"kv_nll": {"int4": 1.0}, "blank_answers": 1.0},

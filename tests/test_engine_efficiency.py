@@ -26,7 +26,7 @@ METRICS = {  # no speed: this engine computes every variant in fp32
 
 def command(workspace: Path, out: Path, *more: str) -> list[str]:
     words = [measure_efficiency.__file__, "--workspace", str(workspace), "--out", str(out)]
-    settings = {"prompt_tokens": 32, "new_tokens": 8, "repeats": 2}
+    settings = {"prompt_tokens": 32, "new_tokens": 8}
     return [*words, "--settings", json.dumps(settings), "--threads", "1", *more]
 
 

@@ -108,9 +108,7 @@ def test_a_model_folder_is_served(served, tmp_path, name):
 def measured(served, name, folder):
     out = folder / f"{name}.csv"
     # 1,024 requests of 144 tokens, 3 blocks each: enough of a cache to be seen in the memory.
-    settings = EfficiencySettings(
-        prompt_tokens=128, new_tokens=16, repeats=2, concurrency=[1, 8, 1024]
-    )
+    settings = EfficiencySettings(prompt_tokens=128, new_tokens=16, concurrency=[1, 8, 1024])
     done = script(
         TOOL, "measure_efficiency.py", "--workspace", served[name], "--out", out,
         "--engine", "turbomind", "--settings", settings.to_argument(), "--trust-remote-code",

@@ -17,6 +17,7 @@ from butler.decision_texts import (
     verdict_text,
     with_target,
 )
+from butler.efficiency.speed import Spread
 from butler.efficiency.target import TargetOutcome
 from butler.errors import ButlerError
 from butler.rounds import Looks
@@ -40,7 +41,7 @@ class Candidate:
     changes: Mapping[str, Change]
     looks: Mapping[str, Looks]
     memory_bytes: float
-    decode_tokens_per_s: float | None = None
+    decode_tokens_per_s: Spread | None = None
     target: TargetOutcome | None = None
 
     @property
@@ -57,7 +58,7 @@ class JudgedVariant:
     verdict: VariantVerdict | None
     reason: Phrase
     memory_bytes: float
-    decode_tokens_per_s: float | None
+    decode_tokens_per_s: Spread | None
     changes: Mapping[str, Change]
     target: TargetOutcome | None = None
 
@@ -99,7 +100,7 @@ class Decision:
             "outcome": None if one.verdict is None else one.verdict.outcome.value,
             **_said("reason", one.reason),
             "memory_bytes": one.memory_bytes,
-            "decode_tokens_per_s": one.decode_tokens_per_s,
+            "decode_tokens_per_s": one.decode_tokens_per_s and asdict(one.decode_tokens_per_s),
             "target": None if one.target is None else one.target.to_json(),
             "benchmarks": {
                 name: asdict(verdict)
@@ -202,7 +203,8 @@ def _check(rule: DecisionSettings, candidates: Sequence[Candidate]) -> Candidate
 
 
 def _order(rule: DecisionSettings, candidate: Candidate) -> tuple[float, float, float]:
-    memory, speed = candidate.memory_bytes, -(candidate.decode_tokens_per_s or 0.0)
+    measured = candidate.decode_tokens_per_s
+    memory, speed = candidate.memory_bytes, -measured.median if measured else 0.0
     first, second = (memory, speed) if rule.prefer == "memory" else (speed, memory)
     worst = min((change.points for change in candidate.changes.values()), default=0.0)
     return first, second, -worst

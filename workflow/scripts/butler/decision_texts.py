@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from butler.comparisons import Change
+from butler.efficiency.speed import Spread
 from butler.efficiency.target import TargetOutcome
 from butler.schemes import BASELINE
 from butler.settings.judging_stage import DecisionSettings
@@ -22,7 +23,7 @@ class Quantities:
     """What the rule prefers one variant for: bytes and, if it was measured, tokens per second."""
 
     memory_bytes: float
-    decode_tokens_per_s: float | None
+    decode_tokens_per_s: Spread | None
 
 
 def rule_text(rule: DecisionSettings) -> Phrase:
@@ -170,8 +171,9 @@ def _gains(variant: str, quantities: Mapping[str, Quantities]) -> list[Phrase]:
     values = {"baseline": BASELINE}
     gains = [phrase("gain.memory", share=own.memory_bytes / baseline.memory_bytes, **values)]
     if own.decode_tokens_per_s and baseline.decode_tokens_per_s:
-        factor = own.decode_tokens_per_s / baseline.decode_tokens_per_s
-        gains.append(phrase("gain.speed", speed=factor, **values))
+        times = own.decode_tokens_per_s.over(baseline.decode_tokens_per_s)
+        ends = {"low": times.low, "high": times.high}
+        gains.append(phrase("gain.speed", speed=times.median, **ends, **values))
     return gains
 
 
@@ -196,4 +198,5 @@ def _count(verdict: BenchmarkVerdict) -> Phrase:
 def _quantity(rule: DecisionSettings, quantities: Quantities) -> Phrase:
     if rule.prefer == "memory":
         return phrase("quantity.memory", mib=quantities.memory_bytes / MIB)
-    return phrase("quantity.speed", speed=quantities.decode_tokens_per_s)
+    measured = quantities.decode_tokens_per_s
+    return phrase("quantity.speed", speed=measured.median if measured else None)

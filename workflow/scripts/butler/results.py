@@ -13,7 +13,7 @@ import pandas as pd
 
 from butler.checks import SEAL, seal
 from butler.efficiency.figures import chats_on_card
-from butler.efficiency.speed import Speed
+from butler.efficiency.speed import Speed, Spread
 from butler.errors import ButlerError
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import sha256_of
@@ -38,9 +38,9 @@ class Efficiency:
     speed: Speed | None = None
 
     @property
-    def decode_tokens_per_s(self) -> float | None:
-        """New tokens per second of one request alone, the median of the repeats."""
-        return None if self.speed is None else self.speed.decode_tokens_per_s.median
+    def decode_tokens_per_s(self) -> Spread | None:
+        """New tokens per second of one request alone, over the repeats."""
+        return None if self.speed is None else self.speed.decode_tokens_per_s
 
     def memory_bytes(self, tokens: int) -> float:
         """Return weights plus KV cache for `tokens` tokens."""

@@ -51,6 +51,10 @@ class Spread:
         values = list(repeats)
         return cls(min(values), median(values), max(values))
 
+    def over(self, other: "Spread") -> "Spread":
+        """Return it as a multiple of another: ends are of the least here and the most there."""
+        return Spread(self.low / other.high, self.median / other.median, self.high / other.low)
+
     def rows(self, metric: str, unit: str, load: str = "", digits: int = 3) -> list[Row]:
         """Return the three as rows."""
         named = {"min": self.low, "median": self.median, "max": self.high}

@@ -134,7 +134,7 @@ def _row(
         scores=[_cell(judged, decision, findings, name) for name in findings.labels],
         share=judged.memory_bytes / baseline.memory_bytes,
         kv_bytes_per_token=efficiency.values["kv_bytes_per_token"],
-        factor=own / others if own and others else None,
+        factor=own.over(others).median if own and others else None,
         chats=efficiency.chats(capacity.cards, capacity.chat_tokens),
     )
 

@@ -14,7 +14,7 @@ class EfficiencySettings(Section):
 
     prompt_tokens: Positive = 512
     new_tokens: Annotated[int, Field(ge=2)] = 64
-    repeats: Positive = 3
+    repeats: Annotated[int, Field(ge=3)] = 3
     """of each figure of speed, told with its min, median and max"""
     concurrency: Distinct = Field(default_factory=lambda: [1, 64, 256])
     """requests at a time in TurboMind"""
