@@ -87,7 +87,7 @@ def test_a_small_loss_on_few_questions_does_not_ship() -> None:
     said = english(found.sentence)
     assert said.startswith("Ship fp16 for now: no smaller variant is shown yet to lose at most 2")
     assert said.endswith("To settle w4 (50% of fp16's memory), ask about 310 questions of C-Eval.")
-    assert "需问C-Eval 约 310 题" in say(found.sentence, "zh")
+    assert "需问 C-Eval 约 310 题" in say(found.sentence, "zh")
     verdict = found.judged[1].verdict
     assert verdict is not None and verdict.benchmarks["ceval"].low < -6
 
@@ -129,8 +129,12 @@ def test_a_proven_one_ships_and_a_smaller_one_that_is_not_settled_is_named() -> 
 
 
 def test_what_no_number_of_questions_settles_is_said_so() -> None:
-    found = decide([FP16, candidate("w4", 40, 200)])  # 2 points of 2,000 to the digit
+    hopeless = candidate("w4", 40, 200)  # 2 points of 2,000 to the digit
+    found = decide([FP16, hopeless])
+    assert "To settle w4 (50%" in english(found.sentence)
     assert "ask over 100,000 questions of C-Eval" in english(found.sentence)
+    found = decide([FP16, hopeless, candidate("kv8", 30, 300)])
+    assert "To settle kv8 (75%" in english(found.sentence), "that can be settled"
 
 
 def test_fp16_ships_where_nothing_proven_or_open_is_better() -> None:

@@ -78,7 +78,7 @@ def sentence(
     if not serves:
         return phrase("sentence.no_target", **values)
     if unsettled:
-        name, verdict = next(iter(unsettled.items()))
+        name, verdict = _to_settle(unsettled)
         return phrase(
             f"sentence.unsettled.{rule.prefer}",
             first=name,
@@ -98,7 +98,7 @@ def settling_remark(
     labels: Labels,
 ) -> Phrase:
     """Return which variant would be preferred to the one that ships if it were settled."""
-    name, verdict = next(iter(unsettled.items()))
+    name, verdict = _to_settle(unsettled)
     values = {"baseline": BASELINE, "gains": _gains(name, quantities), "max_loss": rule.max_loss}
     return phrase("remark.to_settle", variant=name, needs=_needs(verdict, labels), **values)
 
@@ -175,6 +175,14 @@ def _gains(variant: str, quantities: Mapping[str, Quantities]) -> list[Phrase]:
         ends = {"low": times.low, "high": times.high}
         gains.append(phrase("gain.speed", speed=times.median, **ends, **values))
     return gains
+
+
+def _to_settle(unsettled: Verdicts) -> tuple[str, VariantVerdict]:
+    """Return the first variant that a benchmark could settle, else the first."""
+    for name, verdict in unsettled.items():
+        if all((one.needed or 0) <= MOST_NEEDED for one in verdict.benchmarks.values()):
+            return name, verdict
+    return next(iter(unsettled.items()))
 
 
 def _needs(verdict: VariantVerdict, labels: Labels) -> list[Phrase]:
