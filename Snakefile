@@ -9,6 +9,7 @@ include: "workflow/rules/finetune.smk"
 include: "workflow/rules/quantise.smk"
 include: "workflow/rules/workspaces.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/divergence.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -33,6 +34,7 @@ rule all:
         rules.provenance.output,
         SCORES,
         EFFICIENCY,
+        DIVERGENCE,
         CHECKS,
         expand("workspaces/{variant}", variant=MODELS),
 

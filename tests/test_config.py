@@ -83,7 +83,7 @@ def test_the_shipped_configuration_is_every_default():
         # 0 meant all; it is no number of questions.
         ("benchmarks.1.questions", 0, "key 'benchmarks[1].questions' takes at least 1, found 0"),
         ("benchmarks", [KITCHEN, KITCHEN], "benchmarks has kitchen twice"),
-        ("benchmarks.1.name", "efficiency", "takes another name than efficiency"),
+        ("benchmarks.1.name", "divergence", "takes another name than divergence"),
         ("variants", ["fp16", "kv9"], "key 'variants[1]' takes one of fp16, kv8, kv4, w4"),
         ("variants", ["kv8"], "variants lacks fp16, which the others are compared with; add it"),
         ("variants", ["fp16", "w4", "w4"], "variants has w4 twice"),

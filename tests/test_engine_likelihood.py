@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from butler.errors import ButlerError
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.reference.generate import Engine
-from butler.reference.likelihood import StreamingEngine, compare
+from butler.reference.likelihood import StreamingEngine, compare, workspace_likelihoods
 from butler.reference.workspace_reader import Workspace
 
 KINDS = ("fp16", "int8", "int4")
@@ -52,7 +52,8 @@ def test_losses_and_divergences_are_those_of_whole_logits() -> None:
     hidden = {kind: torch.randn(9, 16, generator=generator) for kind in ("a", "b")}
     head = torch.randn(1000, 16, generator=generator)
     wanted = torch.randint(1000, (9,), generator=generator)
-    found = compare(hidden, wanted, head.split(300))
+    blocks = [dict.fromkeys(hidden, block) for block in head.split(300)]
+    found = compare(hidden, wanted, blocks)
     log_p, log_q = ((states @ head.t()).log_softmax(-1) for states in hidden.values())
     expected = {
         "a": (-log_p[range(9), wanted], torch.zeros(9)),
@@ -61,6 +62,35 @@ def test_losses_and_divergences_are_those_of_whole_logits() -> None:
     for kind, (losses, divergences) in expected.items():
         torch.testing.assert_close(found[kind].losses[0], losses, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(found[kind].divergences[0], divergences, atol=1e-4, rtol=1e-4)
+    for kind, log in {"a": log_p, "b": log_q}.items():
+        assert found[kind].tops[0].tolist() == log.argmax(-1).tolist()
+
+
+def test_two_workspaces_are_compared_at_the_counted_tokens_alone(tmp_path: Path) -> None:
+    tinies = {"one": Tiny(layers=1), "other": Tiny(layers=1, seed=1)}
+    workspaces = {n: Workspace(tiny.build(tmp_path / n)) for n, tiny in tinies.items()}
+    counted = [[place >= 3 for place in range(len(one))] for one in SEQUENCES[:3]]
+    found = workspace_likelihoods(workspaces, SEQUENCES[:3], counted)
+    for index, sequence in enumerate(SEQUENCES[:3]):
+        log_p, log_q = (tiny.logits(sequence)[2:-1].log_softmax(-1) for tiny in tinies.values())
+        expected = {
+            "divergences": (log_p.exp() * (log_p - log_q)).sum(-1),
+            "losses": -log_q[range(len(log_q)), sequence[3:]],
+        }
+        for name, values in expected.items():
+            shown = getattr(found["other"], name)[index]
+            torch.testing.assert_close(shown, values, atol=2e-2, rtol=1e-2)
+        assert found["other"].tops[index].tolist() == log_q.argmax(-1).tolist()
+        assert float(found["one"].divergences[index].max()) == 0
+
+
+def test_workspaces_of_unlike_vocabularies_do_not_compare(tmp_path: Path) -> None:
+    workspaces = {
+        str(vocab): Workspace(Tiny(layers=1, vocab=vocab).build(tmp_path / str(vocab)))
+        for vocab in (300, 308)
+    }
+    with pytest.raises(ButlerError, match="308.*vocabulary of 308 tokens.*300.*of 300"):
+        workspace_likelihoods(workspaces, [[7, 8]], [[False, True]])
 
 
 @pytest.mark.parametrize("sequence", [[7], tokens(700, 0), [7, 300]])

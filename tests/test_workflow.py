@@ -127,6 +127,7 @@ def test_a_changed_awq_setting_remakes_the_w4_variants_only(state):
 
 def measurements(models):
     names = ("results/efficiency_{}.csv", "results/checks/efficiency_{}.json")
+    names += ("results/divergence_{}.csv", "results/checks/divergence_{}.json")
     return {name.format(model) for name in names for model in models}
 
 
@@ -257,7 +258,7 @@ def test_snakemakes_own_report_has_categories_and_captions(state):
     page = (state / "report.html").read_text(encoding="utf-8")
     found = json.loads(re.search(r"var categories = (\{.*?\});", page)[1])
     shown = {name: sum(map(len, files.values())) for name, files in found.items()}
-    assert shown == {"Decision": 3, "Accuracy": 10, "Efficiency": 4, "Checks": 19, "Corpus": 1,
+    assert shown == {"Decision": 3, "Accuracy": 13, "Efficiency": 4, "Checks": 19, "Corpus": 1,
                      "Training": 1, "Run": 3}  # fmt: skip
     assert "The variant that the rule in the configuration picks" in page
     assert "Scores of w4kv8 on ceval by data set" in page

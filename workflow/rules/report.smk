@@ -19,6 +19,7 @@ CHECKS = sorted(
         )
     )
     | set(expand("results/checks/efficiency_{variant}.json", variant=settings.variants))
+    | set(expand("results/checks/divergence_{variant}.json", variant=DIVERGED))
 )
 LOCKS = [lock for tool in TOOLS for lock in locks(tool)]
 SCORES = expand("results/{benchmark}_{variant}.csv", benchmark=BENCHMARKS, variant=MODELS)
@@ -63,7 +64,7 @@ rule hashes:
             | {served_from(one.weights.name) for one in MODELS.values()}
         ),
         workspaces=expand("workspaces/{variant}", variant=MODELS),
-        tables=[*SCORES, *EFFICIENCY, *ANSWERS, *CHECKS],
+        tables=[*SCORES, *EFFICIENCY, *DIVERGENCE, *ANSWERS, *CHECKS],
         run=[
             "build/train/config.py",
             "build/train/lengths.json",
@@ -98,6 +99,7 @@ rule report:
         scores=SCORES,
         details=ANSWERS,
         efficiency=EFFICIENCY,
+        divergence=DIVERGENCE,
         checks=CHECKS,
         corpus="build/corpus/stats.json",
         lengths="build/train/lengths.json",

@@ -14,6 +14,9 @@ SAMPLES = {"reference": 8, "turbomind": 32}
 # Tokens of one that count: eager attention's scores, which grow with their square, are then 2 GB of
 # a 7B in transformers. Chats of thousands of tokens are judged by how they begin.
 LONGEST = 2048
+# Of one engine's distributions that wait on the disk for another's, at most, unless one
+# conversation alone has more.
+KEPT_BYTES = 2 * 10**9
 
 
 def conversations(path: Path, limit: int) -> list[list[dict[str, str]]]:

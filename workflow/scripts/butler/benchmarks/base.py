@@ -17,7 +17,7 @@ from butler.errors import ButlerError
 from butler.imports import SCRIPTS, code_of
 from butler.settings.section import Positive, Section, Text
 
-TAKEN = ("efficiency", "evaluation")  # of results/efficiency_VARIANT.csv and of the checks
+TAKEN = ("divergence", "efficiency", "evaluation")  # of results/NAME_VARIANT.csv and of checks
 CONCURRENCY = 16  # questions asked of a model at a time
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 LOADED = SCRIPTS / "butler" / "benchmarks" / "opencompass"  # what OpenCompass loads by name

@@ -1,6 +1,6 @@
 """How likely TurboMind of LMDeploy 0.7.3 finds whole sequences; needs a CUDA GPU.
 
-Run as a module, in a process of its own, by `likelihoods`: the GPU is then free again, and an
+Run as a module, in a process of its own, by `ask`: the GPU is then free again, and an
 engine that falls while it is taken down takes nothing with it.
 """
 
@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,33 @@ def likelihoods(
     Raises:
         ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
     """
+    return ask("butler.lmdeploy.turbomind_likelihood", workspace, sequences, policy, threads)
+
+
+def ask(
+    module: str,
+    workspace: Workspace,
+    sequences: Sequence[Sequence[int]],
+    policy: int,
+    threads: int,
+    **more: Any,
+) -> Any:
+    """Return what a module's `main` answers about sequences, from a process of its own.
+
+    Args:
+        module: run with the names of two files: the request, JSON that holds `path` of the
+            workspace, the engine's `options`, `sequences` and `more`; and the answer, JSON too.
+        workspace, sequences, policy, threads: as `likelihoods` has them.
+        more: what the module takes beside them.
+
+    Raises:
+        ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
+    """
     import torch
 
     check_installed(CONVERTER, installed_version())
     check_gpus(workspace.config.tp, torch.cuda.device_count())
-    request = {
+    request = more | {
         "path": str(workspace.path.resolve()),
         "sequences": [list(tokens) for tokens in sequences],
         "options": {
@@ -76,10 +98,10 @@ def likelihoods(
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch) / "request.json", Path(scratch) / "answer.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-m", "butler.lmdeploy.turbomind_likelihood"]
+        command = [sys.executable, "-m", module, str(asked), str(answered)]
         environment = tool_environment(Path(scratch) / "cache", threads)
         try:
-            run_tool([*command, str(asked), str(answered)], environment)
+            run_tool(command, environment)
         except ButlerError:
             raise ButlerError(
                 f"TurboMind failed on {workspace.path}; the lines above say why"
@@ -87,14 +109,19 @@ def likelihoods(
         return json.loads(answered.read_text(encoding="utf-8"))
 
 
-def main() -> None:
-    """Answer one request, as JSON."""
+def answer(reply: Callable[[Any, dict[str, Any]], Any]) -> None:
+    """Write what `reply` makes of the pipeline and the request that the command line names."""
     asked, answered = (Path(word) for word in sys.argv[1:])
     request = json.loads(asked.read_text(encoding="utf-8"))
     with turbomind(Path(request["path"]), **request["options"]) as pipe:
-        answered.write_text(json.dumps(mean_losses(pipe, request["sequences"])), encoding="utf-8")
+        answered.write_text(json.dumps(reply(pipe, request)), encoding="utf-8")
         sys.stdout.flush()
         os._exit(0)  # 0.7.3 may abort while it is taken down
+
+
+def main() -> None:
+    """Answer one request, as JSON."""
+    answer(lambda pipe, request: mean_losses(pipe, request["sequences"]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from butler.efficiency.figures import room_bytes, session_sizes
+from butler.held_out import LONGEST
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import session_bytes
 from butler.plan.host_memory import Task, calibrating, stock_kept, streamed
@@ -59,6 +60,11 @@ def _session(task: Task) -> float:
     )
 
 
+def _divergence(task: Task) -> float:
+    """Bytes of one session, and the logits of all its tokens as the engine gives them."""
+    return _session(task) + FP32 * LONGEST * task.size.shape.vocabulary
+
+
 def _efficiency(task: Task) -> float:
     """Bytes of the variant that takes most, with room for the most requests at a time."""
     one, group = task.settings.efficiency, task.settings.awq.group_size
@@ -79,6 +85,7 @@ TOOLS: dict[str, Needed] = {
 ENGINE: dict[str, Needed] = {
     "check_workspace": _session,
     "check_kv_cache": _session,
+    "divergence": _divergence,
     "evaluate": _session,
     "efficiency": _efficiency,
 }

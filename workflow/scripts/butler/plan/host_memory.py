@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from butler.benchmarks.base import CONCURRENCY
+from butler.held_out import KEPT_BYTES, LONGEST
 from butler.hf_folder import WRITTEN_AT_ONCE, WRITTEN_SHARD
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.calibration_memory import Calibration
@@ -153,6 +154,17 @@ def _serving(task: Task, chats: int, tokens: int) -> float:
     return FP32 * task.size.expanded + cache + logits
 
 
+def _divergence(task: Task) -> float:
+    """Bytes of two workspaces' layers in turn, or of the distributions that wait for the variant's.
+
+    Those lie in the folder for temporary files, which may be memory; with them one conversation's.
+    """
+    if not task.turbomind:
+        return streamed(task)
+    one = FP32 * LONGEST * task.size.shape.vocabulary
+    return CUDA_HOST + 2 * FP32 * task.size.largest + KEPT_BYTES + 2 * one
+
+
 def _efficiency(task: Task) -> float:
     one = task.settings.efficiency
     return _serving(task, 1, one.prompt_tokens + one.new_tokens)
@@ -174,6 +186,7 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
     "workspace": streamed,
     "check_workspace": _on_device,
     "check_kv_cache": _on_device,
+    "divergence": _divergence,
     "evaluate": lambda task: _serving(task, CONCURRENCY, task.settings.workspace.session_len),
     "evaluate_hugging_face": lambda task: (
         CUDA_HOST + min(task.size.stored, SHARD) if task.on_gpu else FP32 * task.size.expanded

@@ -36,6 +36,7 @@ CHECKPOINT = 3 * FP32  # of a weight of the adapter: itself and Adam's two momen
 CHECKPOINTS = 2  # kept while training, max_keep_ckpts of the template
 PACKED = 5  # bytes of text for one of .gz or .zst
 CHARACTER = 3  # bytes of a Chinese one
+ANSWER = 300  # tokens of a held-out conversation; assumed
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,13 @@ def needs(
             workspaces * sum(v.kv.quantised for v in chosen),
             0,
             reading + 2 * likelihood,
+        ),
+        (
+            "divergence",
+            workspaces * (len(chosen) - 1),
+            0,
+            2 * reading
+            + 4 * ANSWER * settings.divergence.conversations * size.parameters / r.forward,
         ),
         (
             "evaluate",

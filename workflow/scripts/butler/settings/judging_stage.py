@@ -49,6 +49,13 @@ class ServiceTarget(Section):
         return self
 
 
+class DivergenceSettings(Section):
+    """How each variant's next token is compared with fp16's."""
+
+    conversations: Positive = 40
+    """of build/corpus/test.jsonl, the first so many; their answers are what is compared"""
+
+
 class DecisionSettings(Section):
     """The rule by which a variant is chosen."""
 

@@ -16,6 +16,7 @@ from butler.settings.corpus_stage import CorpusSettings
 from butler.settings.judging_stage import (
     CheckSettings,
     DecisionSettings,
+    DivergenceSettings,
     EfficiencySettings,
     ReportSettings,
 )
@@ -81,6 +82,7 @@ class Settings(Section):
     )
     """what to ask: opencompass, qa, recipe, or a kind of your own (docs/extending.md)"""
     efficiency: EfficiencySettings = Field(default_factory=EfficiencySettings)
+    divergence: DivergenceSettings = Field(default_factory=DivergenceSettings)
     decision: DecisionSettings = Field(default_factory=DecisionSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings)
