@@ -29,6 +29,12 @@ def test_both_languages_are_there_and_take_the_same_values() -> None:
         assert values(both["zh"]) == values(both["en"]), key
 
 
+def test_no_text_stands_in_two_files() -> None:
+    files = [path.read_text("utf-8") for path in (ROOT / "report").glob("texts*.yaml")]
+    keys = [key for text in files for key in re.findall(r"^([\w.]+):", text, re.MULTILINE)]
+    assert len(files) > 1 and len(keys) == len(set(keys)) == len(texts())
+
+
 def test_every_text_that_a_template_asks_for_is_there() -> None:
     pages = (ROOT / "report").glob("*.j2")
     asked = {

@@ -1,4 +1,4 @@
-"""What people read, in Chinese and in English: one file holds both, workflow/report/texts.yaml."""
+"""What people read, in Chinese and in English: workflow/report/texts*.yaml hold both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import yaml
 from butler.schemes import BASELINE, VARIANTS
 
 LANGUAGES = ("zh", "en")
-TEXTS = Path(__file__).resolve().parents[2] / "report" / "texts.yaml"
+TEXTS = Path(__file__).resolve().parents[2] / "report"
 _SEPARATORS = {"zh": "、", "en": ", "}
 
 
@@ -35,7 +35,10 @@ def phrase(key: str, **values: Any) -> Phrase:
 @cache
 def texts() -> dict[str, dict[str, str]]:
     """Return all texts: key to language to text."""
-    return dict(yaml.safe_load(TEXTS.read_text(encoding="utf-8")))
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(TEXTS.glob("texts*.yaml")):
+        found |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
 
 
 def named(kind: str, name: str) -> Phrase | str:
