@@ -1,7 +1,7 @@
 """A data set that OpenCompass configures, by the name that OpenCompass gives it.
 
 `configured`, `reading` and `scoring` need OpenCompass; `build`, `parts`, `chat_models` and
-`run_config` are loaded by it. `proof` runs in the workflow's environment.
+`run_config` are loaded by it. `asking` and `proof` run in the workflow's environment.
 """
 
 from pathlib import Path
