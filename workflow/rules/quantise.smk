@@ -17,6 +17,8 @@ rule awq:
         "logs/awq.log",
     benchmark:
         "logs/awq.tsv"
+    # What the 4-bit variants wait for goes before checks that fill all cores and nothing waits for.
+    priority: 50
     threads: 2
     resources:
         mem_mb=memory("awq"),
