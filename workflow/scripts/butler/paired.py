@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from butler.errors import ButlerError
 
@@ -97,7 +97,7 @@ class PairedSample:
 
     def bound(self, level: float, upper: bool = False) -> float:
         """Return the one-sided bound in points that is wrong with a chance of `level`."""
-        quantile = float(norm.isf(level))
+        quantile = -float(ndtri(level))
         edge = 1e-6
 
         def beyond(difference: float) -> float:
@@ -161,7 +161,7 @@ def questions_to_settle(sample: PairedSample, limit: float, level: float) -> int
         ZeroDivisionError: never; a mean on the limit itself gives the largest number there is.
     """
     gap = max(abs(sample.mean + limit), 1e-3)
-    clusters = sample.variance(-limit) * ((norm.isf(level) + norm.ppf(POWER)) / gap) ** 2
+    clusters = sample.variance(-limit) * ((ndtri(POWER) - ndtri(level)) / gap) ** 2
     return int(np.ceil(clusters * sample.questions / sample.clusters))
 
 
@@ -169,10 +169,12 @@ def resolvable_loss(questions: int, changed: float, level: float) -> float:
     """Return the smallest limit in points that so many questions can show a variant to keep.
 
     With a chance of POWER, for a variant that loses nothing and changes the share `changed` (0 to
-    1) of right-or-wrong answers, half of them for the better.
+    1) of right-or-wrong answers, half of them for the better. It is never less than what so many
+    unchanged answers exclude (the rule of three: Hanley and Lippman-Hand, JAMA 249, 1983).
     """
     error = HIGHEST * (changed / questions) ** 0.5
-    return float(norm.isf(level) + norm.ppf(POWER)) * error
+    unseen = HIGHEST * (1 - level ** (1 / questions))
+    return max(unseen, float(ndtri(POWER) - ndtri(level)) * error)
 
 
 def sides(before: Sequence[float], after: Sequence[float]) -> Mapping[str, int]:

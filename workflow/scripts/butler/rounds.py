@@ -10,7 +10,7 @@ import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from butler.paired import PairedSample
 
@@ -83,11 +83,11 @@ class Looks:
 
     def p_within(self, limit: float) -> float:
         """Return the p-value of a loss of `limit` points or more, over all looks."""
-        return self._p([float(norm.sf(one.statistic(-limit))) for one in self.samples])
+        return self._p([float(ndtr(-one.statistic(-limit))) for one in self.samples])
 
     def p_over(self, limit: float) -> float:
         """Return the p-value of a loss of `limit` points or less, over all looks."""
-        return self._p([float(norm.cdf(one.statistic(-limit))) for one in self.samples])
+        return self._p([float(ndtr(one.statistic(-limit))) for one in self.samples])
 
     def bounds(self, below: float, above: float) -> tuple[float, float]:
         """Return bounds in points of which no look's is wrong but with chances `below`, `above`."""
