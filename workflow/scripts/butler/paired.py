@@ -61,15 +61,15 @@ class PairedSample:
         them, and nothing where gains and losses balance.
         """
         above = self.mean - difference
-        if not above:
-            return 0.0
         variance, third = self._moments(difference)
+        if not variance:
+            return 0.0
         jump = abs(third) / variance
         error = variance**0.5
         score = np.copysign(max(0.0, abs(above) - jump / 2), above) / error
         skew = third / (6 * error**3)
         root = max(0.0, 1 + 4 * skew * (score + skew)) ** 0.5
-        return float(2 * (score + skew) / (1 + root)) if score else 0.0
+        return float(2 * (score + skew) / (1 + root))
 
     def _moments(self, difference: float) -> tuple[float, float]:
         """Return the mean's variance and third central moment if the true mean is given."""
@@ -103,11 +103,9 @@ class PairedSample:
         def beyond(difference: float) -> float:
             return self.statistic(difference) + (quantile if upper else -quantile)
 
-        if upper:
-            start, end = self.mean, HIGHEST - edge
-        else:
-            start, end = LOWEST + edge, self.mean
-        if start >= end or beyond(start) * beyond(end) > 0:
+        inside = min(max(self.mean, LOWEST + edge), HIGHEST - edge)
+        start, end = (inside, HIGHEST - edge) if upper else (LOWEST + edge, inside)
+        if beyond(start) * beyond(end) > 0:
             return HIGHEST if upper else LOWEST
         return float(brentq(beyond, start, end, xtol=1e-4))
 
