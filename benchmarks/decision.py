@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from common import markdown, publish, record
-from decision_worlds import World, quick_worlds, worlds
+from decision_worlds import Questions, World, quick_worlds, worlds
 from scipy.special import ndtr
 
 from butler.paired import PairedSample, paired_sample
@@ -36,7 +36,6 @@ HEADER = (
     "rounds",
     "runs",
     "ships, loses 2",
-    "± SE",
     "ships, loses 3",
     "called over, loses 2",
     "ships, loses 0",
@@ -47,54 +46,57 @@ HEADER = (
 )
 
 
+def layout(world: World, seed: int) -> list[tuple[Rounds, np.ndarray]]:
+    """Return the planned rounds of each benchmark, and the round of each of its questions."""
+    found = []
+    for each in world.benchmarks:
+        plan = plan_rounds(each.count, world.first) if world.first else Rounds([each.count])
+        when = round_of_each(each.data_sets.tolist(), each.clusters.tolist(), plan, seed)
+        found.append((plan, np.array(when)))
+    return found
+
+
+def ask(
+    differences: np.ndarray, questions: Questions, plan: tuple[Rounds, np.ndarray], world: World
+) -> tuple[Looks, Outcome]:
+    """Ask round after round until the variant is settled on this benchmark."""
+    rounds, when = plan
+    samples: list[PairedSample] = []
+    looks, outcome = Looks(samples, rounds), Outcome.UNDECIDED
+    for number in range(1, len(rounds.sizes) + 1):
+        asked = when <= number
+        samples.append(
+            paired_sample(differences[asked], questions.data_sets[asked], questions.clusters[asked])
+        )
+        outcome = settled(looks, LIMIT, ERROR, world.variants, len(world.benchmarks))
+        if outcome is not Outcome.UNDECIDED:
+            break
+    return looks, outcome
+
+
 def decide(world: World, loss: float, runs: int, seed: int) -> Counter[str]:
     """Simulate `runs` decisions and return sums over them, by what was counted."""
     random = np.random.default_rng(seed)
     losses = world.losses(loss, LIMIT)
-    plans = [
-        plan_rounds(each.count, world.first) if world.first else Rounds([each.count])
-        for each in world.benchmarks
-    ]
-    layouts = [(each.data_sets, each.clusters) for each in world.benchmarks]
     found: Counter[str] = Counter()
     for run in range(runs):
         if run % BATCH == 0:
-            when = [
-                np.array(round_of_each(sets.tolist(), clusters.tolist(), plan, seed + run))
-                for (sets, clusters), plan in zip(layouts, plans, strict=True)
-            ]
+            plans = layout(world, seed + run)
         looks: dict[str, dict[str, Looks]] = defaultdict(dict)
         whole: dict[str, dict[str, PairedSample]] = defaultdict(dict)
-        for place, each in enumerate(world.benchmarks):
+        for place, (each, plan) in enumerate(zip(world.benchmarks, plans, strict=True)):
             drawn = each.draw([one[place] for one in losses], random)
             for variant, differences in enumerate(drawn):
-                asked = _ask(differences, *layouts[place], when[place], plans[place], world)
+                asked, _ = ask(differences, each, plan, world)
                 looks[str(variant)][str(place)] = asked
-                done = len(asked.samples) == len(plans[place].sizes)
+                done = len(asked.samples) == len(plan[0].sizes)
                 whole[str(variant)][str(place)] = (
-                    asked.last if done else paired_sample(differences, *layouts[place])
+                    asked.last
+                    if done
+                    else paired_sample(differences, each.data_sets, each.clusters)
                 )
         found.update(_count(world, losses, looks, whole))
     return found
-
-
-def _ask(
-    differences: np.ndarray,
-    data_sets: np.ndarray,
-    clusters: np.ndarray,
-    when: np.ndarray,
-    rounds: Rounds,
-    world: World,
-) -> Looks:
-    samples: list[PairedSample] = []
-    looks = Looks(samples, rounds)
-    for number in range(1, len(rounds.sizes) + 1):
-        asked = when <= number
-        samples.append(paired_sample(differences[asked], data_sets[asked], clusters[asked]))
-        outcome = settled(looks, LIMIT, ERROR, world.variants, len(world.benchmarks))
-        if outcome is not Outcome.UNDECIDED:
-            break
-    return looks
 
 
 def _count(
@@ -139,27 +141,28 @@ def rate(found: Counter[str], what: str) -> float:
     return found[what] / found["runs"]
 
 
+def _beyond(share: float, bound: float, runs: int) -> bool:
+    return share > bound + SIGMAS * (bound * (1 - bound) / runs) ** 0.5
+
+
 def broken(world: World, by_loss: Mapping[float, Counter[str]]) -> list[str]:
     """Return what the world shows against the bounds, as sentences."""
-
-    def beyond(share: float, bound: float, runs: int) -> bool:
-        return share > bound + SIGMAS * (bound * (1 - bound) / runs) ** 0.5
 
     found = []
     for loss in (LIMIT, 3.0):
         ships = rate(by_loss[loss], "ships")
-        if beyond(ships, ERROR, by_loss[loss]["runs"]):
+        if _beyond(ships, ERROR, by_loss[loss]["runs"]):
             found.append(f"ships a variant that loses {loss:g} in {ships:.1%}")
     over = rate(by_loss[LIMIT], "over")
-    if beyond(over, ERROR, by_loss[LIMIT]["runs"]):
+    if _beyond(over, ERROR, by_loss[LIMIT]["runs"]):
         found.append(f"calls a variant at the limit over it in {over:.1%}")
     missed = {loss: 1 - rate(one, "covered") for loss, one in by_loss.items()}
     for loss, share in missed.items():
-        if beyond(share, 1 - COVERAGE, by_loss[loss]["runs"]):
+        if _beyond(share, 1 - COVERAGE, by_loss[loss]["runs"]):
             found.append(f"interval at a loss of {loss:g} covers {1 - share:.1%}")
     none, limit = by_loss[0.0], by_loss[LIMIT]
     power, once = rate(none, "within"), rate(none, "within_at_once")
-    sound = not beyond(rate(limit, "ships_at_once"), ERROR, limit["runs"])
+    sound = not _beyond(rate(limit, "ships_at_once"), ERROR, limit["runs"])
     noise = ((power * (1 - power) + once * (1 - once)) / none["runs"]) ** 0.5
     if sound and once - power > POWER_LOST + SIGMAS * noise:
         found.append(f"power {power:.1%}, of one test {once:.1%}")
@@ -177,24 +180,29 @@ def _rounds(world: World) -> int:
     )
 
 
+def percent(share: float) -> str:
+    """Return a share as it stands in a table."""
+    return f"{share * 100:.1f} %"
+
+
 def _line(world: World, by_loss: Mapping[float, Counter[str]]) -> list[str]:
     limit, none = by_loss[LIMIT], by_loss[0.0]
     ships, runs = rate(limit, "ships"), limit["runs"]
-    sound = rate(limit, "ships_at_once") <= ERROR + SIGMAS * (ERROR * (1 - ERROR) / runs) ** 0.5
-    once = f"{rate(none, 'within_at_once'):.1%}"
+    once = percent(rate(none, "within_at_once"))
+    if _beyond(rate(limit, "ships_at_once"), ERROR, runs):
+        once += f", errs {percent(rate(limit, 'ships_at_once'))}"
     return [
         world.name,
         str(_rounds(world)),
         str(runs),
-        f"{ships:.1%}",
-        f"{(ships * (1 - ships) / runs) ** 0.5:.1%}",
-        f"{rate(by_loss[3.0], 'ships'):.1%}",
-        f"{rate(limit, 'over'):.1%}",
-        f"{rate(none, 'within'):.1%}",
-        once if sound else f"{once} (errs {rate(limit, 'ships_at_once'):.1%})",
-        f"{min(rate(limit, 'covered'), rate(none, 'covered')):.1%}",
-        f"{rate(none, 'asked'):.0%}",
-        f"{rate(by_loss[10.0], 'asked'):.0%}",
+        f"{percent(ships)} ± {(ships * (1 - ships) / runs) ** 0.5 * 100:.1f}",
+        percent(rate(by_loss[3.0], "ships")),
+        percent(rate(limit, "over")),
+        percent(rate(none, "within")),
+        once,
+        percent(min(rate(limit, "covered"), rate(none, "covered"))),
+        percent(rate(none, "asked")),
+        percent(rate(by_loss[10.0], "asked")),
     ]
 
 
@@ -225,6 +233,11 @@ def main() -> int:
     with ProcessPoolExecutor(args.processes) as pool:
         for (number, loss), counted in zip(keys, pool.map(_task, tasks), strict=True):
             sums[number][loss].update(counted)
+            print(
+                f"\r{time.monotonic() - begun:.0f} s: {chosen[number].name}",
+                end="\033[K",
+                file=sys.stderr,
+            )
     table = markdown(HEADER, [_line(chosen[number], of) for number, of in sums.items()])
     found = {chosen[number].name: broken(chosen[number], of) for number, of in sums.items()}
     publish(

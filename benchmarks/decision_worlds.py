@@ -147,7 +147,7 @@ def worlds() -> list[World]:
     for flips in (0.05, 0.1, 0.15):
         for count in (40, 100, 400, 1346, 3000, 12000):
             found.append(
-                World(f"{count:,} q, {flips:.0%} flips", [Questions([count], flips=flips)])
+                World(f"{count:,} q, {flips * 100:g} % flips", [Questions([count], flips=flips)])
             )
     for count in (133, 400, 1346):
         found.append(World(f"{count:,} q, 2 % flips: all losses", [Questions([count], flips=0.02)]))
