@@ -134,6 +134,7 @@ rule report:
         mem_mb=memory("report"),
     params:
         variants=settings.variants,
+        diverged=DIVERGED,
         benchmarks=[f"{name}={one.label or name}" for name, one in BENCHMARKS.items()],
         rule=settings.decision.to_argument(),
         cards=settings.efficiency.cards,
@@ -143,7 +144,8 @@ rule report:
     # that made none of them anew has nothing to add.
     shell:
         "python {input.code[0]:q} --results results --evaluations build/evaluate "
-        "--variants {params.variants} --benchmarks {params.benchmarks:q} --base base "
+        "--variants {params.variants} --diverged {params.diverged} "
+        "--benchmarks {params.benchmarks:q} --base base "
         "--rule {params.rule:q} "
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
         "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "

@@ -4,7 +4,7 @@ Reads what the other stages left; runs no model.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from butler.decision import Decision, decide
@@ -15,6 +15,7 @@ from butler.report_sections.answers_section import answers_section
 from butler.report_sections.charts import colours
 from butler.report_sections.corpus_section import CorpusSection, corpus_section
 from butler.report_sections.decision_section import decision_section
+from butler.report_sections.evidence_section import evidence_remarks, evidence_section
 from butler.report_sections.findings import Findings, read_findings
 from butler.report_sections.html_page import ReportPage, render
 from butler.report_sections.remarks import remarks
@@ -22,7 +23,14 @@ from butler.report_sections.run_section import read_hashes, run_section
 from butler.report_sections.speed_section import speed_section
 from butler.report_sections.summary import Capacity, summary
 from butler.report_sections.training_section import training_section
-from butler.results import check_same_folders, read_check, read_json, read_loss
+from butler.results import (
+    Divergence,
+    check_same_folders,
+    read_check,
+    read_divergence,
+    read_json,
+    read_loss,
+)
 from butler.schemes import VARIANTS
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
@@ -38,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--evaluations", required=True, type=Path, help="folder of {benchmark}_{variant}/")
     add("--variants", required=True, nargs="+", choices=VARIANTS, metavar="NAME")
     add("--benchmarks", required=True, nargs="+", metavar="NAME=LABEL", help="how each is called")
+    add("--diverged", nargs="*", default=[], help="variants whose next token was compared")
     add("--base", help="name under which the base model was evaluated, if it was")
     add("--rule", required=True, help="JSON of the configuration's `decision`")
     add("--cards", nargs="+", required=True, type=int, help="GB of memory of GPUs to fill")
@@ -66,13 +75,15 @@ def main() -> None:
         arguments.results, arguments.evaluations, labels, arguments.variants, arguments.base
     )
     candidates = findings.candidates(rule)
-    decision = decide(rule, candidates, labels, remarks(findings, rule))
+    divergences = {name: read_divergence(arguments.results, name) for name in arguments.diverged}
+    known = [*remarks(findings, rule), *evidence_remarks(findings, divergences)]
+    decision = decide(rule, candidates, labels, known)
     if arguments.hashes:
         listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
         check_same_folders(map(read_check, arguments.checks), listed)
     capacity = Capacity(arguments.cards, arguments.chat_tokens)
     table = summary(decision, findings, capacity)
-    page = render(sections(arguments, decision, findings, capacity))
+    page = render(sections(arguments, decision, findings, divergences, capacity))
     if len(page.encode()) > LARGEST_REPORT:
         raise ButlerError(
             f"the report would be {len(page.encode()):,} bytes and the limit is 5 MiB: show fewer "
@@ -100,7 +111,11 @@ def read_labels(given: Sequence[str]) -> dict[str, str]:
 
 
 def sections(
-    arguments: argparse.Namespace, decision: Decision, findings: Findings, capacity: Capacity
+    arguments: argparse.Namespace,
+    decision: Decision,
+    findings: Findings,
+    divergences: Mapping[str, Divergence],
+    capacity: Capacity,
 ) -> ReportPage:
     """Return everything that the page shows."""
     colour = colours(findings)
@@ -108,6 +123,7 @@ def sections(
     return ReportPage(
         decision=decision_section(decision, findings, capacity, colour),
         accuracy=accuracy_section(findings, colour),
+        evidence=evidence_section(findings, divergences),
         speed=speed_section(decision, findings, colour),
         training=training_section(findings, log, [read_check(path) for path in arguments.checks]),
         answers=answers_section(findings, arguments.answers),

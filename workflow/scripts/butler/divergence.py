@@ -17,6 +17,11 @@ from butler.held_out import LONGEST, weighted_mean
 LEVEL = 0.95  # of the intervals
 FEWEST = 6  # conversations, of fewer no spread is told
 QUANTILES = {"kl_p50": 0.5, "kl_p90": 0.9, "kl_p99": 0.99, "kl_max": 1.0}
+# What a table has of a variant, however few the conversations are.
+ALWAYS = (
+    *("conversations", "tokens", "kl_mean", *QUANTILES, "same_top"),
+    *("nll_baseline", "nll_variant", "nll_change"),
+)
 UNITS = {"conversations": "conversations", "tokens": "tokens"}
 # From here on a variant answers otherwise than the baseline: docs/metrics.md has what was measured.
 FAR_SHARE = 0.05  # of the baseline's own mean NLL

@@ -4,6 +4,7 @@ evaluations.py reads what the models answered.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from butler.checks import SEAL, seal
+from butler.divergence import ALWAYS
 from butler.efficiency.figures import chats_on_card
 from butler.efficiency.speed import Speed, Spread
 from butler.errors import ButlerError
@@ -54,6 +56,14 @@ class Efficiency:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """How far a variant's next token is from the baseline's: butler/divergence.py's figures."""
+
+    values: Mapping[str, float]
+    engine: str
+
+
+@dataclass(frozen=True)
 class CheckOutcome:
     """What a check found: figures in `measured`, how much is allowed in `limits`.
 
@@ -93,6 +103,23 @@ def read_efficiency(results: Path, variant: str) -> Efficiency:
             f"{path} has no number for {error.args[0]}; measure {variant} again"
         ) from None
     return Efficiency(variant, engine, machine, values, speed)
+
+
+def read_divergence(results: Path, variant: str) -> Divergence:
+    """Read `divergence_{variant}.csv`.
+
+    Raises:
+        ButlerError: if the file or a metric is missing or not a number, or was edited.
+    """
+    path = results / f"divergence_{variant}.csv"
+    check = check_of(results, f"divergence_{variant}")
+    check_written(check, path)
+    table = read_table(path, ("metric", "value", "unit"))
+    found = dict(zip(table["metric"], pd.to_numeric(table["value"], errors="coerce"), strict=True))
+    values = {metric: float(value) for metric, value in found.items() if math.isfinite(value)}
+    if missing := [metric for metric in ALWAYS if metric not in values]:
+        raise ButlerError(f"{path} has no number for {missing[0]}; measure {variant} again")
+    return Divergence(values, str(read_check(check).measured["engine"]))
 
 
 def read_loss(path: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from butler.report_sections.answers_section import AnswersSection
 from butler.report_sections.charts import Charts, library
 from butler.report_sections.corpus_section import CorpusSection
 from butler.report_sections.decision_section import DecisionSection
+from butler.report_sections.evidence_section import EvidenceSection
 from butler.report_sections.run_section import RunSection
 from butler.report_sections.speed_section import SpeedSection
 from butler.report_sections.training_section import TrainingSection
@@ -33,6 +34,7 @@ class ReportPage:
 
     decision: DecisionSection
     accuracy: AccuracySection
+    evidence: EvidenceSection | None
     speed: SpeedSection
     training: TrainingSection | None
     answers: AnswersSection | None
@@ -66,6 +68,7 @@ def render(page: ReportPage) -> str:
         "mib": lambda value: f"{value / MIB:,.1f}",
         "signed": lambda value: f"{value:+.2f}",
         "point": lambda value: f"{value:+.1f}",
+        "nats": lambda value: f"{value:.2g}" if value < 0.1 else f"{value:.2f}",
         "number": _number,
         "duration": _duration,
         "embedded": _embedded,
