@@ -40,6 +40,17 @@ def pytest_unconfigure() -> None:
     workflow_state.end_forks()
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run of the demo; of the one that BUTLER_RUN names, where it does."""
+    from real_tools import run_chain
+
+    given = os.environ.get("BUTLER_RUN")
+    folder = Path(given).resolve() if given else tmp_path_factory.mktemp("demo")
+    run_chain(folder, "all")
+    return folder
+
+
 @pytest.fixture
 def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `python` that runs tests/scripted_server.py in place of serve.py."""

@@ -18,13 +18,6 @@ VARIANTS = CONFIG["variants"]
 WEIGHTS = "triton_models/weights"
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    run_chain(folder, "all")
-    return folder
-
-
 def average(demo, benchmark, model):
     table = pd.read_csv(demo / f"results/{benchmark}_{model}.csv")
     return float(table[table.dataset == "average"].score.iloc[0])
