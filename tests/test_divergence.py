@@ -114,6 +114,14 @@ def test_kept_distributions_give_the_divergence_of_the_logits(
     assert max(again.divergences) < 1e-6 and all(again.same)
 
 
+def test_a_divergence_by_hand(tmp_path: Path) -> None:
+    p, q = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log()
+    turbomind_divergence.keep(tmp_path / "0.npz", p, [1])
+    found = turbomind_divergence.compare(tmp_path / "0.npz", q, [1])
+    assert found.divergences == pytest.approx([0.1438], abs=1e-3)
+    assert [*found.baseline, *found.variant] == pytest.approx([0.6931, 1.3863], abs=1e-4)
+
+
 def test_no_more_distributions_are_kept_than_the_disk_is_asked_for() -> None:
     answers = [HeldOutAnswer([0] * 1010, 10)] * 40  # 1,000 tokens each
     taken = turbomind_divergence.fitting(answers, 151_936)

@@ -33,7 +33,7 @@ PROCESS = {
     "variant": 100 * MB,
     "check_kv_cache": 400 * MB,
     "questions": 500 * MB,
-    "divergence": 450 * MB,
+    "divergence": 550 * MB,
     "evaluate": 1100 * MB,
     "evaluate_hugging_face": 1300 * MB,
     "efficiency": 400 * MB,
