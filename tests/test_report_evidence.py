@@ -52,7 +52,7 @@ def test_the_page_says_how_often_the_next_word_is_the_same(stages: Path) -> None
     cells = [
         re.sub(r"\s+", " ", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
     ]
-    assert cells[0].startswith("0.02<") and cells[5].startswith("95.00 %<")
+    assert cells[0].startswith("0.0200<") and cells[5].startswith("95.00 %<")
     assert cells[6].startswith("+0.0200<")
     # made_right says 0.8 of fp16's questions and 0.78 of w4's are right, the easier ones of both.
     assert re.match(r"−\d+ · \+0<", cells[7]) and "of 50" in cells[7]

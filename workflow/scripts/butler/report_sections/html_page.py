@@ -68,7 +68,7 @@ def render(page: ReportPage) -> str:
         "mib": lambda value: f"{value / MIB:,.1f}",
         "signed": lambda value: f"{value:+.2f}",
         "point": lambda value: f"{value:+.1f}",
-        "nats": lambda value: f"{value:.2g}" if value < 0.1 else f"{value:.2f}",
+        "nats": lambda value: f"{value:.{5 if value < 0.001 else 4 if value < 0.1 else 2}f}",
         "number": _number,
         "duration": _duration,
         "embedded": _embedded,
