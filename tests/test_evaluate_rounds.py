@@ -43,7 +43,7 @@ def test_a_variant_is_asked_until_it_is_settled(
     everything, check, _ = evaluated(tmp_path, words)
     asked = {turns_of(one) for one in requests_of(tmp_path)}
     assert len(everything) == len(asked) == 84
-    assert (check["measured"]["planned_rounds"], check["measured"]["settled"]) == ([42, 84], None)
+    assert check["measured"]["planned_rounds"] == [42, 84] and "settled" not in check["measured"]
     baseline = tmp_path / "baseline.jsonl"
     baseline.write_bytes((tmp_path / "work" / "details.jsonl").read_bytes())
     rule = [f"--{name}={value}" for name, value in RULE.items()]

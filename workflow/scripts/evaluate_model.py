@@ -174,12 +174,14 @@ def evaluate(
         asked = ask_in_rounds(asker, sheet, kind, settings, arguments)
     seconds = {"server_start_s": asker.ready, "first_answer_s": asker.first}
     seconds |= {"evaluation_s": time.monotonic()}
-    return asked, {
+    found = {
         "questions": len(asked.details),
         "planned_rounds": planned_rounds(sheet),
-        "settled": asked.outcome,
         "engine": asker.server.engine if asker.server else "transformers",
-    } | {name: round(at - started, 2) for name, at in seconds.items() if at is not None}
+    }
+    found |= {"settled": asked.outcome} if asked.outcome else {}
+    taken = {name: round(at - started, 2) for name, at in seconds.items() if at is not None}
+    return asked, found | taken
 
 
 def ask_in_rounds(
