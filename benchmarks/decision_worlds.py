@@ -186,7 +186,7 @@ def graded() -> list[World]:
     """Return worlds of graded answers."""
     found = []
     for change in ("many", "few", "slight", "rare losses", "rare gains"):
-        for count in (40, 100, 400, 1346):
+        for count in (40, 100, 1346):
             found.append(World(f"{count:,} graded, {change}", [Questions([count], change)]))
     found.append(
         World("400 graded, rare losses, dishes", [Questions([400], "rare losses", repeats=3)])
