@@ -106,6 +106,7 @@ def evaluation_command(
         *("--opencompass-python", python_of("opencompass")),
         *("--session-len", str(CONFIG["workspace"]["session_len"])),
         *("--trust-remote-code", "--threads", "2", "--work-dir", str(out / label)),
+        *("--max-blank-share", "1"),
         *("--out", str(out / f"{label}.csv"), "--check", str(out / f"{label}.json")),
     ]
 
