@@ -75,6 +75,7 @@ def test_students_t_is_scipys() -> None:
         (0.5, 0.0, 0.026, True),
         (0.5, 0.0, -0.3, False),  # likelier is no harm
         (0.02, 0.009, 0.009, False),  # of what is nearly certain 5 % are nothing
+        (3.0, 0.11, 0.0, True),  # whatever else the baseline does not know
     ],
 )
 def test_a_variant_is_far_by_the_share_of_what_the_baseline_does_not_know(

@@ -25,7 +25,7 @@ ALWAYS = (
 UNITS = {"conversations": "conversations", "tokens": "tokens"}
 # From here on a variant answers otherwise than the baseline: docs/metrics.md has what was measured.
 FAR_SHARE = 0.05  # of the baseline's own mean NLL
-FAR_LEAST = 0.01  # nats a token: less is not far, however sure the baseline is
+FAR_LEAST, FAR_MOST = 0.01, 0.1  # nats a token: what is never far, and what always is
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def unit(metric: str) -> str:
 
 def answers_differ(measured: Mapping[str, float]) -> bool:
     """Say whether a variant is so far from the baseline that its answers differ often."""
-    far = max(FAR_LEAST, FAR_SHARE * measured["nll_baseline"])
+    far = min(FAR_MOST, max(FAR_LEAST, FAR_SHARE * measured["nll_baseline"]))
     return max(measured["kl_mean"], measured["nll_change"]) > far
 
 
