@@ -100,6 +100,7 @@ def _graded(change: str, lost: np.ndarray, changed: np.ndarray, fragile: np.ndar
         usual = (-lost - sign * share * jump) / (1 - share) + 2 * fragile
         return np.where(changed < share, sign * jump, usual)
     share, size = {"many": (0.6, 25.0), "few": (0.1, 30.0), "slight": (0.3, 5.0)}[change]
+    share = np.maximum(share, np.abs(lost) / 40)  # no change is cut off at −100
     return np.where(changed < share, size * fragile - lost / share, 0.0)
 
 
