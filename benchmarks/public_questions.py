@@ -1,6 +1,6 @@
 r"""Make a benchmark of over 10,000 public questions: of what feeling a sentence of a review is.
 
-The sentences are those of MultiEmo in Chinese, as BIG-bench 1.0.0 has them (Apache-2.0), whose
+The sentences are those of MultiEmo in Chinese, as BIG-bench 1.0.0 has them, whose
 sdist on PyPI holds all its tasks:
 
     pip download --no-deps --no-binary :all: bigbench==1.0.0 && tar xzf bigbench-1.0.0.tar.gz
