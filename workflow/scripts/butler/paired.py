@@ -153,10 +153,8 @@ def questions_to_settle(sample: PairedSample, limit: float, level: float) -> int
 
     That is with a chance of POWER, if the true mean is what was measured: n of a one-sample test
     of a mean (for example Cohen, Statistical Power Analysis, 1988, ch. 2) at a one-sided `level`,
-    in questions as clustered as these.
-
-    Raises:
-        ZeroDivisionError: never; a mean on the limit itself gives the largest number there is.
+    in questions as clustered as these. A mean within 0.001 points of the limit counts as that far
+    from it.
     """
     gap = max(abs(sample.mean + limit), 1e-3)
     clusters = sample.variance(-limit) * ((ndtri(POWER) - ndtri(level)) / gap) ** 2
