@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from butler.corpus.folding import Grams
+from butler.corpus.ngrams import Array, Grams
 
 Array = np.ndarray[Any, Any]
 _MISSED = 0.005  # share of pairs right at the threshold that no band may propose
