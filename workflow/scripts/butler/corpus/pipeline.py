@@ -15,7 +15,8 @@ from butler.settings.corpus_stage import CorpusSettings
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
 MAX_NAME = 60  # characters
-MOST_TALK = 0.5  # of a recipe's steps: where more of them is talk, what is left is no recipe
+# Where more of a recipe's steps is talk, and fewer characters are left, what is left is no recipe.
+MOST_TALK, LEAST_TOLD = 0.5, 60
 
 
 def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
@@ -88,15 +89,20 @@ def clean_ingredients(recipe: Recipe) -> Recipe | Rejected:
 
 def clean_steps(recipe: Recipe) -> Recipe | Rejected:
     """No numbers, placeholders and repeats; one paragraph becomes its sentences."""
-    recipe.steps = steps.clean_steps(steps.split_paragraph(steps.clean_steps(recipe.steps)))
+    recipe.steps = steps.clean_steps(recipe.steps)
+    split = steps.split_paragraph(recipe.steps)
+    if split != recipe.steps:
+        recipe.steps = steps.clean_steps(split)
     recipe.given = len(recipe.steps)
     return recipe if recipe.steps else Rejected("no_steps", "no usable line is given")
 
 
 def take_out_talk(recipe: Recipe) -> Recipe:
     """No talk of pictures and people, no praise."""
-    recipe.steps = talk.without_talk(recipe.steps)
-    recipe.talk = recipe.given - len(recipe.steps)
+    told = recipe.steps
+    recipe.steps = talk.without_talk(told)
+    recipe.talk = len(told) - len(recipe.steps)
+    recipe.cut |= recipe.steps != told
     return recipe
 
 
@@ -108,17 +114,20 @@ def take_out_adverts(recipe: Recipe) -> Recipe | Rejected:
     for left, before, what in ((recipe.ingredients, listed, "ingredients"), (recipe.steps, told, "steps")):
         if before and not left:
             return Rejected("advert", f"nothing but adverts or contacts ({what})")
+    recipe.cut |= (recipe.ingredients, recipe.steps) != (listed, told)
     return recipe
 
 
 def mend_what_is_left(recipe: Recipe) -> Recipe:
-    """The same rules once more where lines were cut, until they find nothing."""
-    while True:
-        before = recipe.ingredients, recipe.steps
-        recipe.ingredients = ingredients.clean_ingredients(spell(before[0]))
-        recipe.steps = talk.without_talk(steps.clean_steps(spell(before[1])))
-        if (recipe.ingredients, recipe.steps) == before:
-            return recipe
+    """The same rules once more where something was cut, until they find nothing."""
+    while recipe.cut:
+        listed, told = recipe.ingredients, recipe.steps
+        recipe.ingredients = ingredients.clean_ingredients(spell(listed))
+        recipe.steps = steps.clean_steps(spell(told))
+        if recipe.steps != told:
+            recipe.steps = talk.without_talk(recipe.steps)
+        recipe.cut = (recipe.ingredients, recipe.steps) != (listed, told)
+    return recipe
 
 
 def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
@@ -131,7 +140,7 @@ def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
 
 def reject_talk(recipe: Recipe) -> Recipe | Rejected:
     """What was told mostly beside the recipe is none."""
-    if recipe.talk > MOST_TALK * recipe.given:
+    if recipe.talk > MOST_TALK * recipe.given and len(recipe.steps) < LEAST_TOLD:
         return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
     return recipe
 

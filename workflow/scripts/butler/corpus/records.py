@@ -25,7 +25,8 @@ class Recipe:
     """A recipe on its way; ingredients, steps and keywords are lines of text.
 
     `dish` is "" where the corpus does not know it; the author is never read. `given` counts the
-    characters of the steps as they came, `talk` those that were taken out as talk.
+    characters of the steps before talk was taken out, `talk` those that it had; `cut` says that
+    something was taken out within a line.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Recipe:
     keywords: str
     given: int = 0
     talk: int = 0
+    cut: bool = False
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class Worker:
             "sizes": sizes,
             "contents": np.frombuffer(b"".join(contents), ">u8").astype(np.uint64).reshape(-1, 2),
             "keys": np.array([one.keys for one in told], np.uint64),
-            "ties": np.array([stable_hash(one.dish, one.sample.hex()) for one in told], np.uint64),
+            "ties": np.array([one.tie for one in told], np.uint64),
         }
         grams = Grams.of_letters([f"{a}{b}" for a, b in zip(letters[::2], letters[1::2], strict=True)])
         if self.job.near:
@@ -152,7 +153,14 @@ class _Told:
 
     @property
     def named(self) -> bool:
+        """Whether the corpus names the dish."""
         return bool(self.dish)
+
+    @property
+    def tie(self) -> int:
+        """What decides between records that are as good."""
+        digest = blake2b(self.dish.encode() + self.sample, digest_size=8).digest()
+        return int.from_bytes(digest, "big")
 
 
 _WORKER: Worker | None = None

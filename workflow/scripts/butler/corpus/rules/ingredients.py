@@ -22,11 +22,11 @@ _HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
 # lost the number. Words that only look like a measure are left alone.
 _NO_UNIT = (
     "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
-    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]"
+    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]|瓶子|罐头|份量|团子|枝竹"
 )
-_UNIT = rf"(?!{_NO_UNIT})({UNITS}|g|ml)"
+_UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
-    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|g|ml"
+    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听|捆|束|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
@@ -35,6 +35,7 @@ _LIKING = (
 _CHATTY = (
     r"(?:看|按照|按|依照|依据|依|根据|凭|随|照|视|更具)(?:着|自己的?|个人的?|各人的?|大家的?|家人的?|你的?|自身)*"
     rf"{_LIKING}(?:的|自己|适当|酌情|添加|加入|增减|调整|放|加|来|而定|决定|选择|准备|即可|就好|就行|就可以|吧|哈|啦|了|，)*"
+    rf"|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*"
     r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
     r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
     r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
@@ -58,14 +59,24 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
     # 适量克姜丝, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
     (re.compile(rf"^({_VAGUE})(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}])"), r"\1"),
-    (re.compile(rf"^(\d+)({UNITS})[一1]\2"), r"\1\2"),
+    (re.compile(rf"^(\d+)(?P<again>{UNITS})[一1](?P=again)"), r"\1\2"),
     (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
+    (re.compile(rf"^([\d半一二两三]+(?P<twice>{UNITS}))(?P=twice)"), r"\1"),
     (either((f"^(?:{_CHATTY})",)), "适量"),
-    (re.compile(rf"[（(](?:{_CHATTY})[）)]"), ""),
+    (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
+    (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
+    (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
     (re.compile(rf"^({_VAGUE})[，, ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
     # （圆粒的）糯米 is 糯米（圆粒的）
     (re.compile(rf"^([（(][^（）()]*[）)]) ?([{HAN}][^（）()]*)$"), r"\2\1"),
     (re.compile(rf"[（(「〖][^（）()」〗]*(?:{_TALK})[^（）()」〗]*[)）」〗]"), ""),
+    # 半个菠萝 Pineapple, 辣椒粉(chili powder), 10汤匙Cornstarch玉米淀粉
+    (re.compile(rf"(?<=[{HAN}）)]) ?[A-Za-z][A-Za-z' ]{{2,}}$|[（(][A-Za-z][A-Za-z' ]+[)）]"), ""),
+    (re.compile(rf"^({_QUANTITY}) ?[A-Z][a-z]+(?: [A-Za-z]+)* ?(?=[{HAN}])"), r"\1"),
+    # 适量。蒜, 棉花糖。适量, 8个(自制)酸辣椒
+    (re.compile(rf"^({_QUANTITY})[，,。.] ?([{HAN}]{{1,6}})$"), r"\1\2"),
+    (re.compile(rf"^([{HAN}]{{1,8}})[。，,：: ]+({_VAGUE})$"), r"\2\1"),
+    (re.compile(rf"^({_QUANTITY}) ?([（(][^（）()]+[）)]) ?([{HAN}A-Za-z]+)(?=[（(]|$)"), r"\1\3\2"),
     # 1节，好吃。藕; 20克表面材料：蛋液; 盐3g黑胡椒2g腌肉料：
     (re.compile(rf"^({_QUANTITY})[，,][^：:]*。([{HAN}（）A-Za-z]{{1,12}})$"), r"\1\2"),
     (re.compile(rf"^({_QUANTITY})([{HAN}]{{2,8}}[:：]) ?(.+)$"), r"\2\1\3"),
@@ -73,12 +84,15 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^({_QUANTITY}，.*?[。，；])([{HAN}]{{2,8}}[:：].*)$"), r"\2\1"),
     (re.compile(r"(?<=[^\s（(])[、，,;；。.~～!！ ]+$"), ""),
 )
+# Whether any of them is found: most lines are as they should be.
+_MENDED = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in MENDED), re.MULTILINE)
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _TWO = re.compile(
     rf"^([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml)) ?([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))$"
 )
+_WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
@@ -86,6 +100,7 @@ TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^
 _NO_INGREDIENT = either(
     (
         r"^无$",
+        rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
         r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒)"
@@ -115,7 +130,7 @@ def clean_ingredients(text: str) -> str:
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
 def clean_line(line: str) -> tuple[str, ...]:
     """What a line holds of ingredients: none, one, or several that were run together."""
-    while True:
+    while _MENDED.search(line):
         before = line
         for pattern, instead in MENDED:
             line = pattern.sub(instead, line)
@@ -131,6 +146,8 @@ def clean_line(line: str) -> tuple[str, ...]:
 
 def split_line(line: str) -> list[str]:
     """The ingredients of a line that lists several with their amounts, else the line alone."""
+    if _WORDS.fullmatch(line):
+        return line.split(" ")
     if two := _TWO.match(line):
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
@@ -149,24 +166,31 @@ def is_heading(line: str) -> bool:
 
 
 def rejoined(ingredients: str, steps: str) -> str:
-    """Lines whose amount goes on in talk before the name: 1个，多了一点鸡蛋 is 1个鸡蛋.
+    """Lines in which talk stands before the name: 1个，我用了两个鸡蛋 is 1个鸡蛋.
 
-    The name is the longest end of the line that the steps name.
+    The name is the longest end of the line that the steps name; a line without one goes, if it is
+    the cook who talks.
     """
-    if "，" not in ingredients and "," not in ingredients:
+    if not (_TALKED.search(ingredients) or _COOK.search(ingredients)):
         return ingredients
-    return "\n".join(_rejoined(line, steps) for line in ingredients.split("\n"))
+    return "\n".join(filter(None, (_rejoined(line, steps) for line in ingredients.split("\n"))))
 
 
-_TALKED = re.compile(rf"^({_QUANTITY})[，,]([^：:，,]*[，,])*([^：:，,]{{3,}})$")
+_TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
+_COOK = re.compile("[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你")
+_IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
+_LEADING = re.compile(rf"^{_QUANTITY}")
+_LONGEST_NAME = 6  # characters
 
 
 def _rejoined(line: str, steps: str) -> str:
+    bare = _IN_BRACKETS.sub("", line)
+    talks = bool(_COOK.search(bare))
     found = _TALKED.match(line)
-    if not found:
+    if not talks and not (found and found[1] and not _HAS_AMOUNT.search(found[2])):
         return line
-    rest = found[3]
-    for begin in range(max(len(rest) - 6, 1), len(rest)):
-        if rest[begin:] in steps:
-            return found[1] + rest[begin:]
-    return line
+    amount = _LEADING.match(line)
+    for size in range(min(_LONGEST_NAME, len(bare) - 1), 1 if talks else 0, -1):
+        if bare[-size:] in steps:
+            return f"{amount[0] if amount else '适量'}{bare[-size:]}"
+    return "" if talks else line

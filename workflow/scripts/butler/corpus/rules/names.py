@@ -9,6 +9,7 @@ _ENDS = " @﹫。.!！?？~～,，、:：;；-—…·*|｜#＃“”\"'"
 _BULLET = re.compile(r"^[●◆■◇□★☆▲△▼▽○◎•·※*#＃>☞—–_=|｜、，,。：:；;！!/\\.~～@\-\s]+")
 HASHTAG = re.compile(r"#[^#\s]{1,20}#|(?<=\s)#\S+")
 _LEAD_BRACKET = re.compile(r"^(?:[【\[〖][^】\]〗]*[】\]〗]|[“「][^”」]*[”」])+(?=\s*\S)")
+_SERIAL = re.compile(r"^第[\d一二三四五六七八九十]+[期集弹](?=\s*\S)")
 _SHOW = re.compile(r"^[^《》]{0,8}《[^《》]*》[^《》—:：-]{0,10}(?:[-—]+|[:：])(?=\s*\S)")
 _BOOK = re.compile(r"[《》【】\[\]〖〗“”「」\"]")
 _LATIN = re.compile(rf"(?<=[{HAN}）)])\s*[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]*[ a-zA-ZÀ-ÿ]$|^[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]* (?=[{HAN}])")
@@ -21,8 +22,13 @@ SERIES = either(
         r"^.*(?:私房菜|厨房|食堂|大轰趴|用餐吧|系列|日记|手作|手记|课堂|菜谱|食谱|美食|kitchen|Kitchen|料理)$",
         r"^第?[一二三四五六七八九十\d]+(?:期|集|弹|款|课|天|周|季)?$",
         r"^(?:简易|简单|方便|快手|零失败|超详细|详细|免揉|减肥|控油|适中|甜度适中|春|夏|秋|冬|午后|早安|晚安)+(?:版)?$",
-        r"^[^版]{1,8}版$",
+        r"^[^版]{1,8}版(?:本)?$",
     )
+)
+# 美味, 鲜辣爽口: nothing but praise.
+_PRAISE = re.compile("^(?:超级?|最|很|非常|特别|无敌|简单|好吃|好喝|美味|香|酥|脆|鲜|嫩|软|糯|麻|辣|酸|甜|咸|爽口|可口|下饭|开胃|健康|营养|低脂|低卡|零失败|快手|懒人|版|又|不腻|家常|的)+$")
+_ASIDE = re.compile(
+    r"[（(]+[^（）()]*(?:版|方子|自由|失败|详细|配方|简单|超|附|含|好吃|周|第|早餐|减|教程|做法|比例|图|视频|懒人|免|无需|不用|口感|[A-Za-z]\d|法)[^（）()]*[)）]+|[（(]+[^\w（(）)]*[)）]+"
 )
 _REMARK = re.compile(
     r"[，,！!](?:超|巨|真|零|无需|不用|简单|好吃|美味|甜度|营养|健康|拿走|做法|香|又|懒人|快手|只需|教你|百吃|吃)[^，,]*$"
@@ -45,11 +51,11 @@ def bare_name(name: str) -> str:
     while True:
         before = name
         name = _BULLET.sub("", name).rstrip(_ENDS).strip()
-        for pattern in (_LEAD_BRACKET, _SHOW, _LATIN, _REMARK):
+        for pattern in (_ASIDE, _SERIAL, _LEAD_BRACKET, _SHOW, _LATIN, _REMARK):
             shorter = pattern.sub("", name).strip()
             name = shorter if len(letters(shorter)) > 1 else name
         name = _BOOK.sub("", name)
-        name = _of_parts(name)
+        name = _of_words(_of_parts(name))
         if name == before:
             return name
 
@@ -61,3 +67,12 @@ def _of_parts(name: str) -> str:
         return name
     dishes = [part for part in parts if not SERIES.search(part)]
     return dishes[-1] if dishes else parts[-1]
+
+
+def _of_words(name: str) -> str:
+    """A name of several words without those that only praise or tell the series."""
+    words = name.split(" ")
+    if len(words) < 2:
+        return name
+    dishes = [word for word in words if not (_PRAISE.search(word) or SERIES.search(word))]
+    return " ".join(dishes) if dishes and len(letters("".join(dishes))) > 1 else name

@@ -25,10 +25,38 @@ _ANY = r"\s\S"
 
 
 def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
-    """One pattern of these alternatives, the first that matches counts."""
-    listed = list(alternatives)
-    starts = "".join(sorted({start for one in listed for start in _starts(one, flags)}))
-    return re.compile(f"(?=[{starts}])(?:{'|'.join(listed)})", flags)
+    """One pattern of these alternatives; of those that match at a place any may be taken."""
+    groups: dict[bool, list[tuple[str, set[str]]]] = {False: [], True: []}
+    for one in branches("|".join(alternatives)):
+        starts = _starts(one, flags)
+        groups["".join(starts).isascii()].append((one, starts))
+    parts = [
+        f"(?=[{''.join(sorted(set().union(*(starts for _, starts in group))))}])"
+        f"(?:{'|'.join(one for one, _ in group)})"
+        for group in groups.values()
+        if group
+    ]
+    return re.compile("|".join(parts), flags)
+
+
+def branches(pattern: str) -> list[str]:
+    """The alternatives of a pattern, cut at each "|" that stands in no bracket."""
+    parts, begin, depth, in_set, escaped = [], 0, 0, False, False
+    for at, char in enumerate(pattern):
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif in_set:
+            in_set = char != "]" or pattern[at - 1] == "[" or pattern[at - 2 : at] == "[^"
+        elif char == "[":
+            in_set = True
+        elif char in "()":
+            depth += 1 if char == "(" else -1
+        elif char == "|" and not depth:
+            parts.append(pattern[begin:at])
+            begin = at + 1
+    return [*parts, pattern[begin:]]
 
 
 def _starts(alternative: str, flags: int) -> set[str]:

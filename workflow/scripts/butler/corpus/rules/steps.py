@@ -17,7 +17,8 @@ NUMBER = re.compile(
     r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
     r"|[（(]\d{1,2}[)）][、.,，:： ]*"
     r"|\d{1,2}(?:[.:：，,](?!\d)|[。)）]) *[、.]*"
-    r"|\d{1,2}、(?!\d)"
+    r"|\d{1,2}(?:、|-+ ?)(?!\d)"
+    r"|\d{1,2}\*(?!\d)|问题\d{1,2}[:：]"
     r"|第?[一二三四五六七八九十\d]{1,3}步(?:骤)?(?:[、.,，:： ]+|$)"
     r"|(?:步骤|step) ?[一二三四五六七八九十\d]{1,3}(?:[、.,，:： ]+|$)"
     r"|[（(][一二三四五六七八九十]{1,3}[)）][、.,，:： ]*"
@@ -53,8 +54,13 @@ _NOTHING = (
 # What tells nothing: a whole line, whatever signs are around it.
 PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE | re.MULTILINE)
 _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
-_NUMBERED_WITHIN = re.compile(r"(?<=[。；;，,！!\s])(?=\d{1,2}[、.。](?!\d))")
-LEAST_SENTENCE = 4  # letters of a sentence that is a step of its own
+# A number within a line: after a mark, or before a word that a step begins with.
+_BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
+_WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
+_NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
+_CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
+LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
+LONG_SENTENCE, LEAST_CLAUSES = 30, 14  # characters of one that is cut, and of what it is cut into
 
 
 def clean_steps(text: str) -> str:
@@ -69,7 +75,7 @@ def clean_steps(text: str) -> str:
             lines = [line.lstrip("0123456789") for line in lines]
         kept: list[str] = []
         for line in lines:
-            line = line.strip()
+            line = line.strip(" ，,、")
             if line and (not kept or kept[-1] != line):
                 kept.append(line)
         text = "\n".join(kept)
@@ -115,7 +121,7 @@ def _numbered_parts(line: str) -> list[str]:
     line = _ALL_STEPS.sub("", line)
     if match := _INLINE.match(line):
         number = int(match[1])
-        while found := re.search(rf"(?<=[。；;，,！!.\s]){number + 1}[、.。](?!\d)", line):
+        while found := re.search(rf"{_WITHIN}{number + 1}[、.。](?!\d)", line):
             parts.append(line[: found.start()].strip())
             line = line[found.start() :]
             number += 1
@@ -123,17 +129,25 @@ def _numbered_parts(line: str) -> list[str]:
 
 
 def split_paragraph(text: str) -> str:
-    """A recipe told in one paragraph, a sentence a line; others stay."""
+    """A recipe told in one paragraph, a sentence a line; one told in one sentence, some clauses."""
     told = [line for line in text.split("\n") if not is_heading(line)]
     if len(told) != 1:
         return text
+    parts = _joined(_SENTENCES.split(told[0]), LEAST_SENTENCE)
+    if len(parts) == 1 and len(told[0]) >= LONG_SENTENCE:
+        parts = _joined(_CLAUSES.split(told[0]), LEAST_CLAUSES)
+    return text.replace(told[0], "\n".join(part.strip(" ，,") for part in parts))
+
+
+def _joined(parts: Sequence[str], least: int) -> list[str]:
+    """The parts, each with as many of those after it as it needs for its characters."""
     kept: list[str] = []
-    for part in _SENTENCES.split(told[0]):
-        if kept and (len(part) < LEAST_SENTENCE or _open(kept[-1])):
+    for part in parts:
+        if kept and (len(kept[-1]) < least or len(part) < LEAST_SENTENCE or _open(kept[-1])):
             kept[-1] += part
         else:
-            kept.append(part.strip())
-    return text.replace(told[0], "\n".join(filter(None, kept)))
+            kept.append(part)
+    return kept
 
 
 def _open(text: str) -> bool:

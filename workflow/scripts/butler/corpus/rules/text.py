@@ -98,6 +98,8 @@ def _visible(char: str) -> str:
     kind = unicodedata.category(char)
     if kind in ("Cf", "Co", "Cn", "Cs", "Me") or "\ufe00" <= char <= "\ufe0f":
         return ""  # zero-width, private, unassigned, lone surrogate, keycap and variation marks
+    if char in "\ufffc\ufffd":
+        return ""  # what stood there is lost
     return " " if kind in ("Zs", "Zl", "Zp", "Cc") else char
 
 
@@ -174,8 +176,8 @@ def latin_share(text: str) -> float:
 
 
 def _share(others: re.Pattern[str], text: str) -> float:
-    alphabetic = sum(map(str.isalpha, text))
-    return len(others.sub("", text)) / alphabetic if alphabetic else 0.0
+    own = len(others.sub("", text))
+    return own / max(sum(map(str.isalpha, text)), 1) if own else 0.0
 
 
 # What corpus.language counts, and the least share of it among the letters of a record.
