@@ -191,7 +191,9 @@ def split_by_dish(table: Table, kept: Array, test_size: int, seed: int) -> Split
     held_out = chosen[own]
     of_all = np.full(len(table), -1, np.int64)
     of_all[kept] = own
-    train, test = (in_order(table, side, seed, "order") for side in (kept[~held_out], kept[held_out]))
+    train, test = (
+        in_order(table, side, seed, "order") for side in (kept[~held_out], kept[held_out])
+    )
     return Split(train, test, of_all)
 
 

@@ -86,7 +86,8 @@ def _detail(record: int, drops: Drops, kept: str) -> str:
         return drops.details[record]
     if reason == "not_sampled":
         return f"not among the {drops.sample} drawn"
-    return f"{'same ingredients and steps as' if reason == 'duplicate' else 'hardly differs from'} {kept}"
+    same = "same ingredients and steps as" if reason == "duplicate" else "hardly differs from"
+    return f"{same} {kept}"
 
 
 def rejected_lines(source: Source, table: Table, drops: Drops) -> Iterator[bytes]:
@@ -106,7 +107,13 @@ def rejected_lines(source: Source, table: Table, drops: Drops) -> Iterator[bytes
         entries.append((*where, REASONS[drops.reason[record]], detail, table.names[record][:60]))
     entries.sort(key=lambda entry: entry[:2])
     for file, line, reason, detail, name in entries:
-        entry = {"file": file_name(file), "line": line, "reason": reason, "detail": detail, "name": name}
+        entry = {
+            "file": file_name(file),
+            "line": line,
+            "reason": reason,
+            "detail": detail,
+            "name": name,
+        }
         yield orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -131,6 +138,9 @@ def _examples(table: Table, drops: Drops) -> dict[str, list[dict[str, Any]]]:
             kept = table.names[int(drops.instead[record])]
             offer(reason, table.names[record][:60], _detail(record, drops, kept))
     return {
-        reason: [{"name": name, "detail": detail} for _, name, detail in sorted(chosen, key=lambda one: one[0])]
+        reason: [
+            {"name": name, "detail": detail}
+            for _, name, detail in sorted(chosen, key=lambda one: one[0])
+        ]
         for reason, chosen in sorted(found.items())
     }

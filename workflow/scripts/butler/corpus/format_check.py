@@ -3,6 +3,8 @@
 Imports nothing that takes long: the Snakefile asks it before the first job.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +17,12 @@ import orjson
 from butler.corpus.formats import FORMATS
 from butler.corpus.formats.entry import Format
 from butler.corpus.formats.tables import EXCEL, asked_rows, tables
-from butler.corpus.inputs import elements, input_files, is_array
+from butler.corpus.inputs import input_files, is_array
 from butler.corpus.records import Pair, Rejected
 from butler.corpus.unpack import BLOCK, suffix_of, unpacked, whole
 from butler.errors import ButlerError
 
+_BETWEEN = re.compile(r"[\s,]*")
 FIRST = 20  # records that are looked at
 
 
@@ -112,15 +115,26 @@ def _entries(file: Path, chosen: Format) -> Iterator[Any]:
 
 
 def _json_values(file: Path) -> Iterator[Any]:
+    head = next(unpacked(file))
     if is_array(file):
-        yield from elements(whole(file)[0])
+        yield from _first_elements(head.decode("utf-8", "ignore"))
         return
-    for line in next(unpacked(file)).split(b"\n"):
+    for line in head.split(b"\n"):
         if line.strip():
             try:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError:
                 yield Rejected("broken_json", "a line that is no JSON")
+
+
+def _first_elements(text: str) -> Iterator[Any]:
+    """The whole values in the beginning of an array."""
+    scan, at = json.JSONDecoder().raw_decode, text.index("[") + 1
+    with suppress(ValueError, RecursionError):
+        while True:
+            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+            value, at = scan(text, at)
+            yield value
 
 
 def _rows(file: Path) -> Iterator[Any]:

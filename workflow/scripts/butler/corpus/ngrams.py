@@ -48,7 +48,9 @@ class Grams:
         """Of texts that are letters_of() some; lines are run together."""
         bare = [text.replace("\n", "") for text in texts]
         joined = "".join(bare).encode("utf-32-le", "surrogatepass")
-        return cls(np.frombuffer(joined, np.uint32), np.fromiter(map(len, bare), np.int64, len(bare)))
+        return cls(
+            np.frombuffer(joined, np.uint32), np.fromiter(map(len, bare), np.int64, len(bare))
+        )
 
     def hashes(self, length: int) -> tuple[Array, Array]:
         """The hash of each run of `length` letters (uint64), and how many runs each text has.
@@ -105,9 +107,11 @@ def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:
         lowest[:-span] = np.minimum(lowest[:-span], further)
         span *= 2
     # Windows that begin in the last places of a text are cut: no harm, they are kept of both.
-    new = np.concatenate(([True], (lowest[1:] != lowest[:-1]) | (left[1:] > left[:-1])))
+    new = np.concatenate(([True], (lowest[1:] != lowest[:-1]) | (left[1:] >= left[:-1])))
     owners = np.repeat(np.arange(len(counts)), counts)[new]
-    return (lowest[new] >> np.uint64(32)).astype(np.uint32), np.bincount(owners, minlength=len(counts))
+    return (lowest[new] >> np.uint64(32)).astype(np.uint32), np.bincount(
+        owners, minlength=len(counts)
+    )
 
 
 def mixed(hashes: Array) -> Array:

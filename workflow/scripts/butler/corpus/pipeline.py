@@ -23,6 +23,7 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
     """What makes a clean recipe of a raw one."""
     return [
         spell_recipe,
+        reject_markers,
         name_the_dish,
         clean_ingredients,
         clean_steps,
@@ -31,6 +32,8 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
         mend_what_is_left,
         reject_what_lacks_a_part,
         reject_talk,
+        reject_markers,
+        reject_contacts,
         *_limits(settings),
     ]
 
@@ -111,7 +114,10 @@ def take_out_adverts(recipe: Recipe) -> Recipe | Rejected:
     told, listed = recipe.steps, recipe.ingredients
     recipe.steps = adverts.without_adverts(told)
     recipe.ingredients = adverts.without_adverts(listed)
-    for left, before, what in ((recipe.ingredients, listed, "ingredients"), (recipe.steps, told, "steps")):
+    for left, before, what in (
+        (recipe.ingredients, listed, "ingredients"),
+        (recipe.steps, told, "steps"),
+    ):
         if before and not left:
             return Rejected("advert", f"nothing but adverts or contacts ({what})")
     recipe.cut |= (recipe.ingredients, recipe.steps) != (listed, told)
@@ -130,6 +136,17 @@ def mend_what_is_left(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def reject_markers(recipe: Recipe) -> Recipe | Rejected:
+    """Text that a chat template takes for its own; at the end too, as cutting may make one."""
+    return _marker(f"{recipe.name}\n{recipe.ingredients}\n{recipe.steps}") or recipe
+
+
+def reject_contacts(recipe: Recipe) -> Recipe | Rejected:
+    """A contact that stands on two lines could not be cut."""
+    text = f"{recipe.ingredients}{recipe.steps}".replace("\n", "")
+    return _contact(adverts.has_contact(text)) or recipe
+
+
 def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
     """A recipe has an ingredient and a step that is no heading."""
     for text, reason in ((recipe.ingredients, "no_ingredients"), (recipe.steps, "no_steps")):
@@ -146,10 +163,6 @@ def reject_talk(recipe: Recipe) -> Recipe | Rejected:
 
 
 def _limits(settings: CorpusSettings) -> list[Step[Recipe]]:
-    def reject_markers(recipe: Recipe) -> Recipe | Rejected:
-        text = f"{recipe.name}\n{recipe.ingredients}\n{recipe.steps}"
-        return _marker(text) or _contact(adverts.has_contact(text.replace("\n", ""))) or recipe
-
     def reject_lengths(recipe: Recipe) -> Recipe | Rejected:
         told = recipe.steps.split("\n")
         body = len(recipe.ingredients) + len(recipe.steps)
@@ -167,7 +180,7 @@ def _limits(settings: CorpusSettings) -> list[Step[Recipe]]:
     def reject_language(recipe: Recipe) -> Recipe | Rejected:
         return _language(recipe.ingredients + recipe.steps, settings.language) or recipe
 
-    return [reject_markers, reject_lengths, reject_language]
+    return [reject_lengths, reject_language]
 
 
 def unescape_pair(pair: Pair) -> Pair:

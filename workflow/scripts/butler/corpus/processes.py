@@ -42,9 +42,7 @@ def outcomes(job: Job, blocks: Iterable[Block], count: int) -> Iterator[Outcome]
         yield from map(Worker(job).run, blocks)
         return
     # Forked, so that what is protected is read once.
-    pool = ProcessPoolExecutor(
-        count, get_context("fork"), worker.start, (job, dies_with_us())
-    )
+    pool = ProcessPoolExecutor(count, get_context("fork"), worker.start, (job, dies_with_us()))
     try:
         with _held(signal.SIGTERM):
             pool.submit(int)  # which starts them all
@@ -57,8 +55,7 @@ def outcomes(job: Job, blocks: Iterable[Block], count: int) -> Iterator[Outcome]
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise ButlerError(
-            "a process of the corpus stage was killed, as for want of memory; use fewer "
-            "--processes"
+            "a process of the corpus stage was killed, as for want of memory; use fewer --processes"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

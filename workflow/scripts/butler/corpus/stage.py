@@ -137,7 +137,12 @@ def _read(source: Source, table: Table, job: Job, processes: int) -> None:
 
 
 def _choose(
-    root: Path, table: Table, drops: Drops, job: Job, overlap: OverlapRule | None, asked: Sequence[str]
+    root: Path,
+    table: Table,
+    drops: Drops,
+    job: Job,
+    overlap: OverlapRule | None,
+    asked: Sequence[str],
 ) -> Split:
     """Drop duplicates and contaminated records, sample, and split."""
     settings = job.settings

@@ -113,7 +113,9 @@ class Worker:
             "keys": np.array([one.keys for one in told], np.uint64),
             "ties": np.array([one.tie for one in told], np.uint64),
         }
-        grams = Grams.of_letters([f"{a}{b}" for a, b in zip(letters[::2], letters[1::2], strict=True)])
+        grams = Grams.of_letters(
+            [f"{a}{b}" for a, b in zip(letters[::2], letters[1::2], strict=True)]
+        )
         if self.job.near:
             found = signatures(grams, self.job.near)
             outcome.columns["bands"] = found.bands
@@ -137,7 +139,9 @@ class Worker:
         line = sample(system, self._questions.ask(record.name, record.keywords), text)
         of_dish = stable_hash(dish_key(record.dish)) if record.dish else 0
         keys = stable_hash(dish_key(record.name)), of_dish
-        return _Told(record.name, record.dish, line, len(text), keys, (record.ingredients, record.steps))
+        return _Told(
+            record.name, record.dish, line, len(text), keys, (record.ingredients, record.steps)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,8 @@ def recipe(text: str) -> Recipe:
                 kind = sections.kind_of(title)
             elif kind and not sections.TOOLS.search(title):
                 parts[kind].append(f"{title}：")
-        elif kind and (plain := _plain(_ITEM.sub("", line))):
-            if not sections.BOILERPLATE.search(plain):
-                parts[kind].append(plain)
+        elif kind and (plain := _plain(_ITEM.sub("", line))) and not _is_boilerplate(plain):
+            parts[kind].append(plain)
     return Recipe(name, name, "\n".join(_listed(parts)), "\n".join(parts["steps"]), "")
 
 
@@ -48,7 +47,11 @@ def _listed(parts: dict[str, list[str]]) -> list[str]:
         if not sections.TOOL.search(line):
             listed.append(told.pop(called(line), line))
     known = [called(line) for line in listed]
-    rest = [line for name, line in told.items() if not any(name in own or own in name for own in known if own)]
+    rest = [
+        line
+        for name, line in told.items()
+        if not any(name in own or own in name for own in known if own)
+    ]
     return [line for line in [*listed, *rest] if letters(line)]
 
 
@@ -56,6 +59,10 @@ def called(line: str) -> str:
     """What an ingredient's line calls it."""
     found = _NAME.match(line)
     return letters(found[0]) if found else letters(line)
+
+
+def _is_boilerplate(line: str) -> bool:
+    return bool(sections.BOILERPLATE.search(line))
 
 
 def _plain(line: str) -> str:

@@ -6,9 +6,13 @@ import re
 _LITERAL = re.compile(r"\\r\\n|\\n|\\r")
 _PRINTED = re.compile(r"""^\[\s*(['"])(.*)\1\s*,?\s*\]$""", re.DOTALL)
 _BETWEEN = re.compile(r"""(['"])\s*,\s*(['"])""")
-_CODE = re.compile(r"```|printf|print\(|\\n['\"]|['\"]\\n|regex|正则|转义|换行符|escape", re.IGNORECASE)
+_CODE = re.compile(
+    r"```|printf|print\(|\\n['\"]|['\"]\\n|regex|正则|转义|换行符|escape", re.IGNORECASE
+)
 # The last line is the heading of a section that is not there.
-_EMPTY_HEADING = re.compile(r"(?:^|\n)(?:#{1,6}\s*\S[^\n]*|\*\*[^*\n]+\*\*[:：]?|[^\n，。！？,.!?]{1,20}[:：])$")
+_EMPTY_HEADING = re.compile(
+    r"(?:^|\n)(?:#{1,6}\s*\S[^\n]*|\*\*[^*\n]+\*\*[:：]?|[^\n，。！？,.!?]{1,20}[:：])$"
+)
 
 
 def unescaped(text: str) -> str:

@@ -26,21 +26,24 @@ _NO_UNIT = (
 )
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
-    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听|捆|束|g|ml"
+    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听"
+    "|捆|束|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
-    "(?:心情|口味|喜好|爱好|喜爱|喜欢|需要|需求|情况|感觉|习惯|食量|人数|饭量|实际情况|水分|数量|意|便|缘)"
+    "(?:心情|口味|喜好|爱好|喜爱|喜欢|需要|需求|情况|感觉|习惯|食量|人数|饭量|实际情况|水分|数量"
+    "|意|便|缘)"
 )
 _CHATTY = (
     r"(?:看|按照|按|依照|依据|依|根据|凭|随|照|视|更具)(?:着|自己的?|个人的?|各人的?|大家的?|家人的?|你的?|自身)*"
     rf"{_LIKING}(?:的|自己|适当|酌情|添加|加入|增减|调整|放|加|来|而定|决定|选择|准备|即可|就好|就行|就可以|吧|哈|啦|了|，)*"
-    rf"|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*"
     r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
     r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
     r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
     r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）])"
+    rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
 )
+_CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
     "|今天|这次|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
@@ -62,7 +65,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^(\d+)(?P<again>{UNITS})[一1](?P=again)"), r"\1\2"),
     (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
     (re.compile(rf"^([\d半一二两三]+(?P<twice>{UNITS}))(?P=twice)"), r"\1"),
-    (either((f"^(?:{_CHATTY})",)), "适量"),
+    (_CHATTY_AMOUNT, "适量"),
     (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
     (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
@@ -76,7 +79,10 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     # 适量。蒜, 棉花糖。适量, 8个(自制)酸辣椒
     (re.compile(rf"^({_QUANTITY})[，,。.] ?([{HAN}]{{1,6}})$"), r"\1\2"),
     (re.compile(rf"^([{HAN}]{{1,8}})[。，,：: ]+({_VAGUE})$"), r"\2\1"),
-    (re.compile(rf"^({_QUANTITY}) ?([（(][^（）()]+[）)]) ?([{HAN}A-Za-z]+)(?=[（(]|$)"), r"\1\3\2"),
+    (
+        re.compile(rf"^({_QUANTITY}) ?([（(][^（）()]+[）)]) ?([{HAN}A-Za-z]+)(?=[（(]|$)"),
+        r"\1\3\2",
+    ),
     # 1节，好吃。藕; 20克表面材料：蛋液; 盐3g黑胡椒2g腌肉料：
     (re.compile(rf"^({_QUANTITY})[，,][^：:]*。([{HAN}（）A-Za-z]{{1,12}})$"), r"\1\2"),
     (re.compile(rf"^({_QUANTITY})([{HAN}]{{2,8}}[:：]) ?(.+)$"), r"\2\1\3"),
@@ -89,9 +95,8 @@ _MENDED = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in MENDED)
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
-_TWO = re.compile(
-    rf"^([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml)) ?([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))$"
-)
+_ONE = rf"([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))"
+_TWO = re.compile(f"^{_ONE} ?{_ONE}$")
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
@@ -106,7 +111,7 @@ _NO_INGREDIENT = either(
         r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒)"
         r"(?:[一1]?[个台只张套把卷口块]|\d+寸|若干|适量)?$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
-        r"^[^：:]*(?:我承认|偷懒|如下|上图|见图|如图|随便你|全身都是)[^：:]*$",
+        r"^[^：:]*(?:我承认|偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
     )
 )
 
@@ -177,7 +182,9 @@ def rejoined(ingredients: str, steps: str) -> str:
 
 
 _TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
-_COOK = re.compile("[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你")
+_COOK = re.compile(
+    "[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你"
+)
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{_QUANTITY}")
 _LONGEST_NAME = 6  # characters
@@ -185,7 +192,7 @@ _LONGEST_NAME = 6  # characters
 
 def _rejoined(line: str, steps: str) -> str:
     bare = _IN_BRACKETS.sub("", line)
-    talks = bool(_COOK.search(bare))
+    talks = bool(_COOK.search(bare)) and not _CHATTY_AMOUNT.search(bare)
     found = _TALKED.match(line)
     if not talks and not (found and found[1] and not _HAS_AMOUNT.search(found[2])):
         return line

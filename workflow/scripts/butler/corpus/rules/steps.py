@@ -92,9 +92,11 @@ def _unnumbered(text: str) -> str:
             if match := NUMBER.match(line):
                 digits = re.search(r"\d+", match[0])
                 last = int(digits[0]) if digits else last + 1
+                line = line[match.end() :]
             elif (match := _POSSIBLE_NUMBER.match(line)) and int(match[1]) in (1, last + 1):
                 last = int(match[1])
-            line = BULLET.sub("", line[match.end() :] if match else line)
+                line = line[match.end() :]
+            line = BULLET.sub("", line)
             if line == before:
                 break
         kept.append(line)
