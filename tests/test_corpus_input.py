@@ -18,7 +18,7 @@ import pytest
 import zstandard
 from openpyxl import Workbook
 
-from butler.corpus import reading
+from butler.corpus import reading, worker
 from butler.corpus.formats import FORMATS
 from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError
@@ -326,3 +326,97 @@ def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path)
 def test_a_folder_without_files_of_the_format_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ButlerError, match="holds no"):
         build(tmp_path, tmp_path / "out", format=name)
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(GOOD)
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.write(b"x")
+
+
+@pytest.mark.parametrize("change", [_append, _cut, _overwrite, Path.unlink])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_that_changes_while_it_is_read_stops_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], suffix: str
+) -> None:
+    path = tmp_path / f"raw.jsonl{suffix}"
+    path.write_bytes(gz(GOOD) if suffix else GOOD)
+    run = worker.Worker.run
+
+    def meanwhile(self: worker.Worker, block: reading.Block) -> worker.Outcome:
+        change(path)
+        return run(self, block)
+
+    monkeypatch.setattr(worker.Worker, "run", meanwhile)
+    with pytest.raises(ButlerError, match="while it was read"):
+        build(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_question_answer_sets_keep_short_answers_and_mend_broken_ones(tmp_path: Path) -> None:
+    pairs = [
+        ("发烧多少度算高烧？", "39度以上"),
+        ("怎样熬姜汤？", "['姜切片\\n下锅', '煮十分钟']"),
+        ("头疼怎么办？", "多休息，少看屏幕。\\n多喝水。\n\n注意事项："),
+        ("失眠怎么办？", "睡前不喝咖啡和浓茶。睡前不喝咖啡和浓茶。"),
+        ("怎么换行？", '在程序里用 printf("a\\n") 换行。'),
+    ]
+    data = raw_lines([{"instruction": asked, "output": said} for asked, said in pairs])
+    (tmp_path / "raw.jsonl").write_bytes(data)
+    settings = corpus_settings(0, format="alpaca", language=None)
+    assert (settings.least_chars, settings.like_from) == (1, 0.0)
+    _, outputs = build(tmp_path / "raw.jsonl", tmp_path / "out", format="alpaca", language=None)
+    told = {turn["input"]: turn["output"] for turn in kept(outputs)}
+    assert told == {
+        pairs[0][0]: "39度以上",
+        pairs[1][0]: "姜切片\n下锅\n煮十分钟",
+        pairs[2][0]: "多休息，少看屏幕。\n多喝水。",
+        pairs[3][0]: "睡前不喝咖啡和浓茶。",
+        pairs[4][0]: pairs[4][1].replace("printf(", "printf("),
+    }
+
+
+COOK = """# 豆腐汤的做法
+
+预估烹饪难度：★★
+
+## 必备原料和工具
+
+- 豆腐
+- 青菜
+- 汤锅
+
+## 计算
+
+每份：
+
+- 豆腐 一块
+- 青菜 = 份数 * 200 g
+- 盐 2 g
+
+## 操作
+
+- 豆腐切成小块，青菜洗净切段备用。
+- 水开后放入，煮五分钟，加盐出锅。
+
+## 附加内容
+
+如果您遵循本指南的制作流程而发现有问题，请提出 Issue 。
+"""
+
+
+def test_markdown_lists_each_ingredient_once_without_tools_and_arithmetic(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "豆腐汤.md").write_text(COOK, encoding="utf-8")
+    _, outputs = build(tmp_path / "raw", tmp_path / "out", format="markdown")
+    (turn,) = kept(outputs)
+    assert turn["output"].split("\n")[1:4] == ["豆腐 一块", "青菜", "盐 2g"]
+    assert "锅铲" not in turn["output"] and "Issue" not in turn["output"]

@@ -87,12 +87,15 @@ def alternatives(pattern: re.Pattern[str]) -> list[str]:
     return list(found)
 
 
+_LOOK = re.compile(r"^\(\?=\[.*?(?<!\\)\]\)\(\?:(.*)\)$", re.DOTALL)
+
+
 def _bare(pattern: str) -> str:
-    """The alternatives of a pattern that either() made, without its look at what begins them."""
-    return "|".join(
-        re.sub(r"^\(\?=\[.*?(?<!\\)\]\)\(\?:(.*)\)$", r"\1", part, flags=re.DOTALL)
-        for part in branches(pattern)
-    )
+    """The alternatives of a pattern that either() made, without its looks at what begins them."""
+    parts = branches(pattern)
+    while any(map(_LOOK.match, parts)):
+        parts = [one for part in parts for one in branches(_LOOK.sub(r"\1", part))]
+    return "|".join(parts)
 
 
 def numbered(texts: list[str], make: Callable[[str], dict[str, Any]]) -> bytes:

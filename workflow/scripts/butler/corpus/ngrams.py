@@ -1,12 +1,13 @@
 """Letters of many texts, and hashes of every run of some of them, side by side in NumPy."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+from butler.corpus.rules.text import fold
 
 Array = np.ndarray[Any, Any]
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
@@ -25,7 +26,7 @@ def letters_of(texts: Sequence[str]) -> list[str]:
     """rules.text.letters() of each line of the texts, the lines as they stand."""
     if not texts:
         return []
-    folded = unicodedata.normalize("NFKC", "\0\n".join(texts)).casefold()
+    folded = "\0\n".join(map(fold, texts))
     codes = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), np.uint32)
     letters = _is_letter().take(codes)
     np.logical_or(letters, codes == 0, out=letters)  # which parts the texts

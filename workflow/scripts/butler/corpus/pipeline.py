@@ -9,7 +9,15 @@ from typing import TypeVar
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
 from butler.corpus.rules import adverts, answers, ingredients, names, steps, talk
-from butler.corpus.rules.text import LEAST_SHARE, SCRIPTS, han_share, letters, spell
+from butler.corpus.rules.text import (
+    LEAST_SHARE,
+    NOT_HAN,
+    SCRIPTS,
+    is_mostly,
+    letters,
+    share_of,
+    spell,
+)
 from butler.settings.corpus_stage import CorpusSettings
 
 Record = TypeVar("Record", Recipe, Pair)
@@ -33,7 +41,6 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
         reject_what_lacks_a_part,
         reject_talk,
         reject_markers,
-        reject_contacts,
         *_limits(settings),
     ]
 
@@ -112,16 +119,23 @@ def take_out_talk(recipe: Recipe) -> Recipe:
 def take_out_adverts(recipe: Recipe) -> Recipe | Rejected:
     """No links, contacts and makers' names."""
     told, listed = recipe.steps, recipe.ingredients
-    recipe.steps = adverts.without_adverts(told)
-    recipe.ingredients = adverts.without_adverts(listed)
-    for left, before, what in (
-        (recipe.ingredients, listed, "ingredients"),
-        (recipe.steps, told, "steps"),
-    ):
-        if before and not left:
-            return Rejected("advert", f"nothing but adverts or contacts ({what})")
+    recipe.ingredients = adverts.BRAND.sub("", listed)
+    recipe.steps = adverts.BRAND.sub("", told)
+    if _tells_contact(recipe):
+        recipe.ingredients = adverts.without_contacts(recipe.ingredients)
+        recipe.steps = adverts.without_contacts(recipe.steps)
+        for left, what in ((recipe.ingredients, "ingredients"), (recipe.steps, "steps")):
+            if not left:
+                return Rejected("advert", f"nothing but adverts or contacts ({what})")
+        if _tells_contact(recipe):
+            return Rejected("contact", "a contact detail that could not be cut out")
     recipe.cut |= (recipe.ingredients, recipe.steps) != (listed, told)
     return recipe
+
+
+def _tells_contact(recipe: Recipe) -> bool:
+    """Whether there is a contact in any line, or from one line to the next."""
+    return adverts.has_contact(f"{recipe.ingredients}\n{recipe.steps}".replace("\n", " "))
 
 
 def mend_what_is_left(recipe: Recipe) -> Recipe:
@@ -139,12 +153,6 @@ def mend_what_is_left(recipe: Recipe) -> Recipe:
 def reject_markers(recipe: Recipe) -> Recipe | Rejected:
     """Text that a chat template takes for its own; at the end too, as cutting may make one."""
     return _marker(f"{recipe.name}\n{recipe.ingredients}\n{recipe.steps}") or recipe
-
-
-def reject_contacts(recipe: Recipe) -> Recipe | Rejected:
-    """A contact that stands on two lines could not be cut."""
-    text = f"{recipe.ingredients}{recipe.steps}".replace("\n", "")
-    return _contact(adverts.has_contact(text)) or recipe
 
 
 def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
@@ -191,7 +199,7 @@ def unescape_pair(pair: Pair) -> Pair:
 
 def spell_pair(pair: Pair) -> Pair | Rejected:
     """One spelling; what is right between Han characters is done to Chinese pairs alone."""
-    chinese = han_share(pair.question + pair.answer) >= LEAST_SHARE
+    chinese = is_mostly(pair.question + pair.answer, NOT_HAN)
     pair.question, pair.answer = spell(pair.question, chinese), spell(pair.answer, chinese)
     if not letters(pair.question):
         return Rejected("no_question", "the question is missing or has no letters")
@@ -253,9 +261,9 @@ def _language(text: str, language: str | None) -> Rejected | None:
     """A text of another language than the configured one; None takes all."""
     if language is None:
         return None
-    script, share_of = SCRIPTS[language]
-    share = share_of(text)
-    if share >= LEAST_SHARE:
+    script, others = SCRIPTS[language]
+    if is_mostly(text, others):
         return None
+    share = share_of(text, others)
     found = f"{share:.0%} of the letters are {script}, fewer than {LEAST_SHARE:.0%}"
     return Rejected("other_language", f"{found} (corpus.language: {language})")

@@ -1,5 +1,6 @@
 """What one process does with a block: decode, run the steps, and describe what is left."""
 
+import gc
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -180,6 +181,7 @@ def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # run.py held it back
     if end_with_parent:
         end_with_parent()
+    gc.disable()  # nothing here makes cycles, and blocks make many objects
     _WORKER = Worker(job)
 
 

@@ -47,11 +47,17 @@ CONTACT = either(
 )
 _HANDLE = re.compile(r"[@﹫] ?\w+")
 _BRAND_OF = (
-    "爱他美|海底捞|味好美|李锦记|家乐|太太乐|金龙鱼|福临门|鲁花|多力|欧丽薇兰|海天|厨邦|千禾|六月鲜|东古|欣和|恒顺|王致和"
-    "|安佳|总统|爱氏晨曦|雀巢|伊利|蒙牛|光明|德运|乐斯福|燕牌|安琪|新良|金像|王后|美玫|水手|中粮|香满园|河套|五得利|白燕|日清"
-    "|法芙娜|可可百利|好时|百利|味全|展艺|舒可曼|太古|韩国幸福|百钻|妙可蓝多|百吉福|多美鲜|蓝风车|铁塔|雪印|明治|森永|若竹|宇治"
-    "|三能|学厨|长帝|海氏|美的|九阳|苏泊尔|松下|北鼎|小熊|摩飞|凯伍德|卡士|柏翠|东菱|双立人|利仁|飞利浦|博世|西门子|老板牌|方太|COUSS|couss|UKOEO"
-    "|cook ?100|COOK ?100|QS|土佬帽|阿胶牌|桃李|双汇|雨润|金锣|荷美尔|正大|圣农|大喜大|丘比|亨氏|好乐门|味之素|雪天|中盐"
+    "爱他美|海底捞|味好美|李锦记|家乐|太太乐|金龙鱼|福临门|鲁花"
+    "|多力|欧丽薇兰|海天|厨邦|千禾|六月鲜|东古|欣和|恒顺|王致和"
+    "|安佳|总统|爱氏晨曦|雀巢|伊利|蒙牛|光明|德运|乐斯福|燕牌"
+    "|安琪|新良|金像|王后|美玫|水手|中粮|香满园|河套|五得利|白燕|日清"
+    "|法芙娜|可可百利|好时|百利|味全|展艺|舒可曼|太古|韩国幸福"
+    "|百钻|妙可蓝多|百吉福|多美鲜|蓝风车|铁塔|雪印|明治|森永|若竹|宇治"
+    "|三能|学厨|长帝|海氏|美的|九阳|苏泊尔|松下|北鼎|小熊|摩飞|凯伍德"
+    "|卡士|柏翠|东菱|双立人|利仁|飞利浦|博世|西门子|老板牌|方太|COUSS|couss|UKOEO"
+    "|cook ?100|COOK ?100|QS|土佬帽|阿胶牌|桃李|双汇|雨润"
+    "|金锣|荷美尔|正大|圣农|大喜大|丘比|亨氏|好乐门|味之素"
+    "|雪天|中盐"
     "|兰雀(?:优尼特)?|胡姬花|立顿|德芙|特仑苏|安慕希|新东阳|金龙|桂格|莫斯利安|君乐宝"
 )
 # A maker's name before what it made: 海底捞麻辣调料 is 麻辣调料. 老干妈 is what it is called.
@@ -82,12 +88,8 @@ def _is_marked(text: str) -> bool:
     return _TOKEN in text or bool(CONTACT.search(text) or _HANDLE.search(text))
 
 
-def without_adverts(text: str) -> str:
-    """`text` without adverts, contact details and makers' names."""
-    if BRAND.search(text):
-        text = BRAND.sub("", text)
-    if not has_contact(text):
-        return text
+def without_contacts(text: str) -> str:
+    """`text` without adverts and contact details."""
     return "\n".join(filter(None, map(scrub, text.split("\n"))))
 
 

@@ -22,21 +22,26 @@ _CATEGORIES = {
 _ZERO_WIDTH = (codes.ASSERT, codes.ASSERT_NOT, codes.AT)
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 _ANY = r"\s\S"
+_GROUPS = 8
 
 
 def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     """One pattern of these alternatives; of those that match at a place any may be taken."""
-    groups: dict[bool, list[tuple[str, set[str]]]] = {False: [], True: []}
+    groups: dict[int, list[tuple[str, set[str]]]] = {}
     for one in branches("|".join(alternatives)):
         starts = _starts(one, flags)
-        groups["".join(starts).isascii()].append((one, starts))
-    parts = [
-        f"(?=[{''.join(sorted(set().union(*(starts for _, starts in group))))}])"
-        f"(?:{'|'.join(one for one, _ in group)})"
-        for group in groups.values()
-        if group
-    ]
-    return re.compile("|".join(parts), flags)
+        (first, *others) = starts
+        # Those that begin with one character are shared out by it, so that few are tried.
+        key = ord(first[-1]) % _GROUPS if not others and len(first) == 1 else _GROUPS
+        groups.setdefault(key, []).append((one, starts))
+    parts = [f"{_look(group)}(?:{'|'.join(one for one, _ in group)})" for group in groups.values()]
+    everything = [alternative for group in groups.values() for alternative in group]
+    return re.compile(f"{_look(everything)}(?:{'|'.join(parts)})", flags)
+
+
+def _look(group: Iterable[tuple[str, set[str]]]) -> str:
+    """A look at what a match of one of these begins with."""
+    return f"(?=[{''.join(sorted(set().union(*(starts for _, starts in group))))}])"
 
 
 def branches(pattern: str) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
-_NOT_HAN = re.compile(f"[^{HAN}]+")
+NOT_HAN = re.compile(f"[^{HAN}]+")
 _NOT_LATIN = re.compile("[^A-Za-zªº\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+")
 
 # NFKC over everything would turn （ ， ： ！ into ASCII, 1½ into 11⁄2, ① into 1 and m² into m2.
@@ -78,6 +78,7 @@ _BLANKS = re.compile("  +")
 _EDGES = re.compile(" ?\n[ \n]*")  # empty lines, and spaces where a line begins or ends
 _REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
 _DOTS = re.compile(r"……+|\.\.\.\.+|。。+")
+_NEVER_LETTERS = re.compile("[，。！？、：；（）“”～…·《》【】° ]+")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
@@ -161,25 +162,29 @@ def _food_word(match: re.Match[str]) -> str:
 
 def letters(text: str) -> str:
     """`text` as compared with another: compatibility forms and case folded, letters and digits."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = fold(text)
     return folded if folded.isalnum() else _NOT_LETTERS.sub("", folded)
 
 
-def han_share(text: str) -> float:
-    """Share of Han characters among the letters of `text`, from 0 to 1 (0 without letters)."""
-    return _share(_NOT_HAN, text)
+def fold(text: str) -> str:
+    """`text` in compatibility forms, without case and without the most frequent punctuation."""
+    bare = _NEVER_LETTERS.sub("", text)
+    if not unicodedata.is_normalized("NFKC", bare):  # which is slow to make, and fast to see
+        bare = unicodedata.normalize("NFKC", bare)
+    return bare.casefold()
 
 
-def latin_share(text: str) -> float:
-    """Share of Latin letters among the letters of `text`, from 0 to 1 (0 without letters)."""
-    return _share(_NOT_LATIN, text)
+def share_of(text: str, others: re.Pattern[str]) -> float:
+    """Share of a script among the letters of `text`, 0 to 1; `others` finds what is not of it."""
+    return len(others.sub("", text)) / max(sum(map(str.isalpha, text)), 1)
 
 
-def _share(others: re.Pattern[str], text: str) -> float:
+def is_mostly(text: str, others: re.Pattern[str]) -> bool:
+    """Whether share_of() is LEAST_SHARE or more."""
     own = len(others.sub("", text))
-    return own / max(sum(map(str.isalpha, text)), 1) if own else 0.0
+    return own > 0 and (own >= LEAST_SHARE * len(text) or share_of(text, others) >= LEAST_SHARE)
 
 
 # What corpus.language counts, and the least share of it among the letters of a record.
-SCRIPTS = {"zh": ("Han", han_share), "en": ("Latin", latin_share)}
+SCRIPTS = {"zh": ("Han", NOT_HAN), "en": ("Latin", _NOT_LATIN)}
 LEAST_SHARE = 0.5
