@@ -292,6 +292,10 @@ def test_an_amount_that_goes_on_in_talk_is_joined_with_what_the_steps_name() -> 
         ("（一个人操作，没办法拍视频）做好后装盘", "做好后装盘"),
         ("图案朝上摆放，拍碎蒜头", "图案朝上摆放，拍碎蒜头"),
         ("完工", ""),
+        # Words of cooking that look like talk.
+        ("放入粉丝和娃娃菜拌匀", "放入粉丝和娃娃菜拌匀"),
+        ("放在烤网上晾凉，轻拍几下", "放在烤网上晾凉，轻拍几下"),
+        ("提前年糕泡软", "提前年糕泡软"),
     ],
 )
 def test_talk_goes_and_what_is_to_be_done_stays(raw: str, clean: str) -> None:
