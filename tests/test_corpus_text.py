@@ -296,6 +296,7 @@ def test_an_amount_that_goes_on_in_talk_is_joined_with_what_the_steps_name() -> 
         ("放入粉丝和娃娃菜拌匀", "放入粉丝和娃娃菜拌匀"),
         ("放在烤网上晾凉，轻拍几下", "放在烤网上晾凉，轻拍几下"),
         ("提前年糕泡软", "提前年糕泡软"),
+        ("开心果和鲜香菇，辣妹子酱，贴上保鲜膜", "开心果和鲜香菇，辣妹子酱，贴上保鲜膜"),
     ],
 )
 def test_talk_goes_and_what_is_to_be_done_stays(raw: str, clean: str) -> None:
