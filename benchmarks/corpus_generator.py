@@ -19,9 +19,10 @@ from typing import Any
 import common  # noqa: F401  (puts our package on the path)
 import orjson
 
-from butler.corpus.adverts import has_contact
-from butler.corpus.recipe import clean_ingredients, clean_steps
-from butler.corpus.text import clean_line
+from butler.corpus.rules.adverts import has_contact
+from butler.corpus.rules.ingredients import clean_ingredients
+from butler.corpus.rules.steps import clean_steps
+from butler.corpus.rules.text import spell
 from butler.errors import ButlerError, run_cli
 
 BLOCK = 20_000  # records made with one seed
@@ -226,12 +227,12 @@ def describe(path: Path, records: int = 6000) -> dict[str, float]:
             dirty = False
             for key, clean in rules.items():
                 texts = [t for text in record[key] for t in text.splitlines() if t.strip()]
-                cleaned = [clean_line(text) for text in texts]
+                cleaned = list(map(spell, texts))
                 figures = (
                     len(texts),
                     sum(map(len, texts)),
                     texts != cleaned,
-                    clean(cleaned) != cleaned,
+                    clean("\n".join(cleaned)) != "\n".join(cleaned),
                 )
                 dirty |= any(figures[2:])
                 own = lines[key]

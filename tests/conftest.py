@@ -21,9 +21,6 @@ def runs_real_tools(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep a unit test's small arithmetic on one core: to spread it takes longer beside others."""
     if not runs_real_tools(config):
-        # Compiled loops look at each index; kept apart from those that the stage itself uses.
-        os.environ["NUMBA_BOUNDSCHECK"] = "1"
-        os.environ["NUMBA_CACHE_DIR"] = str(config.rootpath / ".pytest_cache/numba")
         for name in THREADS:
             os.environ.setdefault(name, "1")
         # As the engine does, before torch is imported.

@@ -10,6 +10,7 @@ SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "corpus.py"
 KEEP_ALL = {
     "system": "你是厨师",
     "max_chars": 1500,
+    "near_duplicates": {"threshold": 0.0},
     "decontaminate": {"share": 0.0},
 }
 

@@ -79,7 +79,7 @@ def fuzz(args: argparse.Namespace) -> None:
     sys.path[:0] = [str(SCRIPTS), str(HERE)]
     with atheris.instrument_imports(include=["butler"]):
         import fuzz_parsers
-    from butler.corpus.recipe import Rejected
+    from butler.corpus.records import Rejected
     from butler.errors import ButlerError
 
     parser = fuzz_parsers.make(args.parser)

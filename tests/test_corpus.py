@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from butler.corpus.dish import dish_key
+from butler.corpus.rules.dish import dish_key
 from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, corpus_settings, stage_options

@@ -1,6 +1,5 @@
 """Where a table, an array or a packed file breaks, and what of it is kept."""
 
-import gc
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from butler.corpus import read
+from butler.corpus.formats import FORMATS
+from butler.corpus.reading import Source
 from butler.errors import ButlerError
 from test_corpus import distinct, kept, raw_lines
 from test_corpus_input import GOOD, PAIR, build, gz, reasons, zst
@@ -101,36 +101,15 @@ def alpaca(number: int) -> dict[str, Any]:
     return dict(zip(("instruction", "output"), asked(number), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("rest", "why"),
-    [
-        (b', {"instruction": "x', "the JSON array is broken after 3 values"),
-        (b" {}]", "the JSON array is broken after 3 values"),
-        (b",]", "the JSON array is broken after 3 values"),
-        (b"", "the JSON array is broken after 3 values"),
-        (b", " + b"[" * 100_000, "the JSON array is broken after 3 values"),
-        (b"] {}", "the JSON array is followed by something else"),
-    ],
-)
-def test_values_before_a_fault_of_an_array_are_kept(tmp_path: Path, rest: bytes, why: str) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(json.dumps([alpaca(0), alpaca(1), alpaca(2)]).encode()[:-1] + rest)
-    stats, _ = build(path, tmp_path / "out", format="alpaca")
-    assert stats["damaged"]["a.json"].startswith(why)
-    assert stats["kept"] == stats["read"] == 3
-
-
-def test_what_was_read_of_a_broken_file_is_freed_with_the_collector_off(tmp_path: Path) -> None:
-    (tmp_path / "a.json.gz").write_bytes(gz(b"[1, 2, 3")[:-6])
-    (tmp_path / "b.json.gz").write_bytes(gz(b'[1, 2, {"a"]')[:-9])
-    gc.collect()
-    gc.disable()
-    try:
-        source = read.find_files(tmp_path, "alpaca")
-        assert len(list(source.chunks())) == len(source.damage) == 2
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+@pytest.mark.parametrize("rest", [b', {"instruction": "x', b" {}]", b",]", b"", b"] {}"])
+def test_a_broken_array_is_named_and_the_other_files_are_read(tmp_path: Path, rest: bytes) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "a.json").write_bytes(json.dumps([alpaca(0), alpaca(1)]).encode()[:-1] + rest)
+    (folder / "b.json").write_bytes(json.dumps([alpaca(2), alpaca(3)]).encode())
+    stats, _ = build(folder, tmp_path / "out", format="alpaca")
+    assert stats["damaged"]["a.json"].startswith("the JSON array is broken")
+    assert (stats["read"], stats["kept"]) == (2, 2)
 
 
 def test_a_cut_text_is_no_recipe(tmp_path: Path) -> None:
@@ -142,28 +121,6 @@ def test_a_cut_text_is_no_recipe(tmp_path: Path) -> None:
     stats, _ = build(tmp_path / "raw", tmp_path / "out", format="markdown")
     assert stats["read"] == 1
     assert stats["damaged"] == {"b.md.gz": "the packed file breaks off before its end"}
-
-
-@pytest.mark.parametrize("between", ["", "\n", " \t", "\r\n  "])
-def test_a_key_that_stands_twice_in_an_array_is_named_whatever_its_colon(
-    tmp_path: Path, between: str
-) -> None:
-    path = tmp_path / "raw.json"
-    twice = f'{{"name":"甲","name"{between}:"乙","dish":"丙"}}'.encode()
-    path.write_bytes(b"[" + b",".join([*GOOD.splitlines(), twice]) + b"]")
-    _, outputs = build(path, tmp_path / "out")
-    assert reasons(outputs) == [(path.name, 7, "duplicate_key")]
-
-
-def test_a_bad_value_of_an_array_is_named_and_the_rest_kept(tmp_path: Path) -> None:
-    good, path = GOOD.splitlines(), tmp_path / "raw.json"
-    bad = [b"NaN", b'"\xff"', b"1" * 5000, b'"\\ud800"', b'{"x": {"y": 1, "y": 2}}']
-    path.write_bytes(b"[\n" + b" ,\n".join([*bad, *good]) + b"\n]\n")
-    stats, outputs = build(path, tmp_path / "out")
-    found = [(line, reason) for _, line, reason in reasons(outputs)]
-    expected = ["broken_json", "not_utf8", "broken_json", "broken_json", "duplicate_key"]
-    assert found == list(enumerate(expected, 1))
-    assert (stats["kept"], stats["damaged"]) == (6, {})
 
 
 def test_an_array_may_break_its_lines_after_a_list(tmp_path: Path) -> None:
@@ -229,18 +186,9 @@ def test_blank_lines_before_the_headings_are_counted(tmp_path: Path) -> None:
     assert reasons(outputs) == [("a.csv", 5, "wrong_type")]
 
 
-def test_large_arrays_are_read_in_chunks(tmp_path: Path) -> None:
+def test_large_arrays_are_read_in_blocks(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    records = json_lines_of(2_500)
+    records = raw_lines([distinct(number) for number in range(2_500)]).splitlines()
     path.write_bytes(b"[" + b",\n".join(records) + b"]")
-    source = read.find_files(path, "xiachufang")
-    assert [(chunk.first, chunk.numbers) for chunk in source.chunks()] == [
-        (1, None),
-        (1001, None),
-        (2001, None),
-    ]
-    assert b"".join(b"".join(chunk.entries or []) for chunk in source.chunks()) == b"".join(records)
-
-
-def json_lines_of(count: int) -> list[bytes]:
-    return raw_lines([distinct(number) for number in range(count)]).splitlines()
+    source = Source(FORMATS["xiachufang"], path, [path])
+    assert [block.numbers[0] for block in source.blocks()] == [1, 1001, 2001]

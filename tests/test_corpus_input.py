@@ -1,7 +1,6 @@
 """Whatever the input is: formats, packed files, folders; what is bad is named, the rest kept."""
 
 import csv
-import gc
 import gzip
 import io
 import json
@@ -19,13 +18,9 @@ import pytest
 import zstandard
 from openpyxl import Workbook
 
-from butler.corpus import processes as run
-from butler.corpus import read
-from butler.corpus.chunk import Style
+from butler.corpus import reading, worker
 from butler.corpus.formats import FORMATS
-from butler.corpus.read import Chunk
 from butler.corpus.stage import Outputs, build_corpus
-from butler.corpus.worker import Job, Worker
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, corpus_settings, stage_options
 from test_corpus import conversations, distinct, json_lines, kept, raw_lines
@@ -100,9 +95,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     assert stats["damaged"] == {"empty.jsonl": "the file is empty"}
 
 
-def test_a_line_of_100_mb_is_named_and_never_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_of_100_mb_is_named(tmp_path: Path) -> None:
     lines = GOOD.splitlines(keepends=True)
     path = tmp_path / "raw.jsonl"
     with path.open("wb") as stream:
@@ -110,19 +103,9 @@ def test_a_line_of_100_mb_is_named_and_never_held(
         for _ in range(100):
             stream.write(b"x" * (1 << 20))
         stream.write(b'"}\n' + lines[1])
-    sizes = []
-    ranges = read.range_lines
-
-    def measured(*place: Any) -> list[bytes | None]:
-        found = ranges(*place)
-        sizes.append(sum(len(line or b"") for line in found))
-        return found
-
-    monkeypatch.setattr("butler.corpus.worker.range_lines", measured)
     stats, outputs = build(path, tmp_path / "out")
     assert reasons(outputs) == [("raw.jsonl", 2, "line_too_long")]
     assert (stats["read"], stats["kept"]) == (3, 2)
-    assert max(sizes) < 4 << 20
     packed = tmp_path / "raw.jsonl.gz"
     packed.write_bytes(gz(lines[0] + b"x" * (5 << 20) + b"\n" + lines[1]))
     _, outputs = build(packed, tmp_path / "again")
@@ -135,24 +118,10 @@ def test_lines_are_numbered_alike_however_the_file_is_cut(
 ) -> None:
     path = tmp_path / "raw.jsonl"
     path.write_bytes(b"x\n" + GOOD + b"\n\nlast")
-    monkeypatch.setattr(read, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", chunk)
     stats, outputs = build(path, tmp_path / "out")
     assert [line for _, line, _ in reasons(outputs)] == [1, 8, 9, 10]
     assert stats["read"] == 10
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"name": "a", "dish": "b", "name": "c"}',
-        b'{"name" : "a", "x": {"y": 1, "y" : 2}}',
-        b'{"name":"a","\\u006eame":"b"}',
-    ],
-)
-def test_a_key_that_stands_twice_is_named(tmp_path: Path, line: bytes) -> None:
-    (tmp_path / "raw.jsonl").write_bytes(GOOD + line)
-    _, outputs = build(tmp_path / "raw.jsonl", tmp_path / "out")
-    assert reasons(outputs) == [("raw.jsonl", 7, "duplicate_key")]
 
 
 def test_colons_and_quotes_in_texts_are_no_keys(tmp_path: Path) -> None:
@@ -161,43 +130,20 @@ def test_colons_and_quotes_in_texts_are_no_keys(tmp_path: Path) -> None:
     assert build(tmp_path / "raw.jsonl", tmp_path / "out")[0]["kept"] == 1
 
 
-@pytest.mark.parametrize(("processes", "worth_sharing"), [(2, 0), (3, 100), (2, 1000)])
+@pytest.mark.parametrize("processes", [2, 3])
 def test_the_number_of_processes_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, worth_sharing: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     path = tmp_path / "raw.jsonl"
     records = [distinct(number) for number in range(200)]
     path.write_bytes(raw_lines(records + records[::2]) + b"broken\n")
-    monkeypatch.setattr(read, "CHUNK_BYTES", 10_000)
-    monkeypatch.setattr(run, "_WORTH_SHARING", worth_sharing)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 10_000)
     results = []
     for count in (1, processes):
         _, outputs = build(path, tmp_path / str(count), test_size=20, sample=150, processes=count)
         results.append([output.read_bytes() for output in vars(outputs).values()])
     assert results[0] == results[1]
     assert not list(tmp_path.glob(".corpus*"))
-
-
-def test_a_chunk_is_freed_with_the_collector_off(tmp_path: Path) -> None:
-    # As it is while the stage runs: what hangs in a circle would stay until the end.
-    lines = ["broken", '{"name": 3}', json.dumps({"name": "无名"}), "[]"]
-    lines += [
-        json.dumps(distinct(1) | {"recipeInstructions": ["加微信 abc123"]}),
-        '{"name":"\\ud800"}',
-    ]
-    path = tmp_path / "raw.jsonl"
-    path.write_text("\n".join(lines * 3) + "\n", encoding="utf-8")
-    own = Worker(Job("xiachufang", Style(corpus_settings(), 1), tmp_path, ngram=13))
-    chunk = Chunk(0, str(path), 0, path.stat().st_size)
-    own.run(chunk)
-    gc.collect()
-    gc.disable()
-    try:
-        assert own.run(chunk).entries == len(lines) * 3
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
-        own.close()
 
 
 ENTRIES: dict[str, tuple[str, bytes]] = {
@@ -266,7 +212,7 @@ def table_bytes(kind: str) -> bytes:
 def test_tables_of_questions_and_answers(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"medical.{kind}"
     path.write_bytes(table_bytes(kind))
-    stats, outputs = build(path, tmp_path / "out", format="qa_table")
+    stats, outputs = build(path, tmp_path / "out", format="qa_table", min_chars=2)
     assert [(turn["input"], turn["output"]) for turn in kept(outputs)] == [PAIR]
     assert [line for _, line, _ in reasons(outputs)] == [3, 5]
     assert stats["read"] == 3
@@ -356,7 +302,7 @@ def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path)
     command = [sys.executable, str(SCRIPT)]
     command += stage_options(source, out, "--processes=2", test_size=5)
     left: list[tuple[str, bytes]] = []
-    for begun in ("out/.corpus.*", "out/.corpus.*/samples.*", "out/.stats.*"):
+    for begun in ("out/.corpus.*", "out/.corpus.*/samples", "out/.stats.*"):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         while process.poll() is None and not _begun(tmp_path, begun):
             time.sleep(0.002)
@@ -380,3 +326,97 @@ def test_a_killed_run_leaves_nothing_that_passes_for_its_outputs(tmp_path: Path)
 def test_a_folder_without_files_of_the_format_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ButlerError, match="holds no"):
         build(tmp_path, tmp_path / "out", format=name)
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(GOOD)
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.write(b"x")
+
+
+@pytest.mark.parametrize("change", [_append, _cut, _overwrite, Path.unlink])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_that_changes_while_it_is_read_stops_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], suffix: str
+) -> None:
+    path = tmp_path / f"raw.jsonl{suffix}"
+    path.write_bytes(gz(GOOD) if suffix else GOOD)
+    run = worker.Worker.run
+
+    def meanwhile(self: worker.Worker, block: reading.Block) -> worker.Outcome:
+        change(path)
+        return run(self, block)
+
+    monkeypatch.setattr(worker.Worker, "run", meanwhile)
+    with pytest.raises(ButlerError, match="while it was read"):
+        build(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_question_answer_sets_keep_short_answers_and_mend_broken_ones(tmp_path: Path) -> None:
+    pairs = [
+        ("发烧多少度算高烧？", "39度以上"),
+        ("怎样熬姜汤？", "['姜切片\\n下锅', '煮十分钟']"),
+        ("头疼怎么办？", "多休息，少看屏幕。\\n多喝水。\n\n注意事项："),
+        ("失眠怎么办？", "睡前不喝咖啡和浓茶。睡前不喝咖啡和浓茶。"),
+        ("怎么换行？", '在程序里用 printf("a\\n") 换行。'),
+    ]
+    data = raw_lines([{"instruction": asked, "output": said} for asked, said in pairs])
+    (tmp_path / "raw.jsonl").write_bytes(data)
+    settings = corpus_settings(0, format="alpaca", language=None)
+    assert (settings.least_chars, settings.like_from) == (1, 0.0)
+    _, outputs = build(tmp_path / "raw.jsonl", tmp_path / "out", format="alpaca", language=None)
+    told = {turn["input"]: turn["output"] for turn in kept(outputs)}
+    assert told == {
+        pairs[0][0]: "39度以上",
+        pairs[1][0]: "姜切片\n下锅\n煮十分钟",
+        pairs[2][0]: "多休息，少看屏幕。\n多喝水。",
+        pairs[3][0]: "睡前不喝咖啡和浓茶。",
+        pairs[4][0]: pairs[4][1].replace("printf(", "printf("),
+    }
+
+
+COOK = """# 豆腐汤的做法
+
+预估烹饪难度：★★
+
+## 必备原料和工具
+
+- 豆腐
+- 青菜
+- 汤锅
+
+## 计算
+
+每份：
+
+- 豆腐 一块
+- 青菜 = 份数 * 200 g
+- 盐 2 g
+
+## 操作
+
+- 豆腐切成小块，青菜洗净切段备用。
+- 水开后放入，煮五分钟，加盐出锅。
+
+## 附加内容
+
+如果您遵循本指南的制作流程而发现有问题，请提出 Issue 。
+"""
+
+
+def test_markdown_lists_each_ingredient_once_without_tools_and_arithmetic(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "豆腐汤.md").write_text(COOK, encoding="utf-8")
+    _, outputs = build(tmp_path / "raw", tmp_path / "out", format="markdown")
+    (turn,) = kept(outputs)
+    assert turn["output"].split("\n")[1:4] == ["豆腐 一块", "青菜", "盐 2g"]
+    assert "锅铲" not in turn["output"] and "Issue" not in turn["output"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler.corpus.adverts import tells_contact, without_contact
-from butler.corpus.text import clean_line
+from butler.corpus.rules.adverts import tells_contact, without_contact
+from butler.corpus.rules.text import spell
 from test_corpus import conversations, json_lines, kept, raw_lines, rejections, run
 from test_corpus_input import build
 from test_corpus_text import recipe
@@ -162,7 +162,7 @@ def test_an_answer_in_common_makes_no_record_known(tmp_path: Path) -> None:
     assert (stats["train"], stats["test"]) == (8, 4), json_lines(outputs.rejected)
     copied = [("Tell me, how does the apple review of apple number 0 sound to you?", moods[0])]
     texts = [*pairs[:1], *copied, ("Why?", "No."), ("When?", "Now.")]
-    for seed in range(9):
+    for seed in range(60):
         folder = tmp_path / str(seed)
         _, outputs = run(
             folder, alpaca(texts), seed=seed, **english(test_size=1, decontaminate=rule)
@@ -180,8 +180,8 @@ def test_an_answer_in_common_makes_no_record_known(tmp_path: Path) -> None:
     st.text(st.sampled_from("aé “”’.,!?;:~()^@/-_ 0123…\t\u200b😀½ﬁ"), max_size=30), st.booleans()
 )
 def test_a_clean_line_stays_as_it_is(text: str, chinese: bool) -> None:
-    clean = clean_line(text, chinese)
-    assert clean_line(clean, chinese) == clean
+    clean = spell(text, chinese)
+    assert spell(clean, chinese) == clean
 
 
 PARTS = ["Go on.", " ", "a", "www.x.org", "1380013", "8000", "先看。", "qq", ":12345", "!", "?"]

@@ -11,21 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from butler.corpus.contaminate import OverlapRule, Protected
-from butler.corpus.drop import body
 from butler.corpus.near import NearRule, drop_near, signatures
-from butler.corpus.ngrams import Runs
-from butler.corpus.sample import INGREDIENTS_HEADER
+from butler.corpus.ngrams import Grams, letters_of, sampled
+from butler.corpus.protected import OverlapRule, Protected
+from butler.corpus.rules.text import letters
+from butler.corpus.samples import INGREDIENTS_HEADER, body
 from butler.corpus.stage import Outputs, build_corpus
-from butler.corpus.text import letters
 from butler.errors import ButlerError
 from corpus_settings import corpus_settings
 from test_corpus import conversations, distinct, json_lines, kept, raw_lines, run
-from test_corpus_gates import grams
 from test_corpus_real import RECORDS, SHARED
 from test_corpus_text import recipe
 
 RULE = NearRule(0.7, 5)
+
+
+def grams(texts: list[str]) -> Grams:
+    return Grams.of_letters(letters_of(texts))
+
+
 LIKE = {"threshold": 0.7, "shingle": 5}
 SOUGHT = {"share": 0.6, "ngram": 13}
 STEPS = [
@@ -121,9 +125,8 @@ def test_protected_texts_are_found_as_by_comparing_each_with_each(
     def runs(text: str) -> set[str]:
         return {text[at : at + ngram] for at in range(len(text) - ngram + 1)}
 
-    letters_of = grams(records)
     protected = Protected(texts, OverlapRule(ngram, share))
-    found = protected.find(letters_of, Runs(letters_of, ngram))
+    found = protected.find(*grams(records).hashes(ngram))
     for number, record in enumerate(records):
         shares = [len(runs(text) & runs(record)) / max(len(runs(text)), 1) for text in texts]
         best = max(shares)
@@ -149,7 +152,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Real recipes, and copies of them."""
     lines = RECORDS.read_bytes().splitlines(keepends=True)[:2000]
     _, outputs = run(tmp_path_factory.mktemp("real"), b"".join(lines), test_size=0)
-    found = [letters(body(line)) for line in outputs.train.read_bytes().splitlines()]
+    found = [letters(body(line, recipes=True)) for line in outputs.train.read_bytes().splitlines()]
     return found + copies(found, len(found))
 
 
@@ -158,7 +161,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     not RECORDS.exists(),
     reason="real recipes not found; set RECIPE_BUTLER_SHARED to the folder that holds data/",
 )
-@pytest.mark.parametrize("rule", [RULE, NearRule(0.8, 5), NearRule(0.5, 2)])
+@pytest.mark.parametrize("rule", [RULE, NearRule(0.5, 5), NearRule(0.8, 5), NearRule(0.5, 2)])
 def test_recall_and_precision_against_brute_force_on_real_records(
     texts: list[str], rule: NearRule
 ) -> None:
@@ -222,7 +225,7 @@ def test_eight_runs_side_by_side_in_two_texts_are_kept_of_both(
     kept_of = []
     for texts in (first, second):
         texts[0] = texts[0] + common + texts[-1]
-        hashes, counts = Runs(grams(texts), 13).sampled()
+        hashes, counts = sampled(*grams(texts).hashes(13))
         assert [count > 0 for count in counts] == [len(text) > 12 for text in texts]
         kept_of.append(set(hashes[: counts[0]].tolist()))
     assert kept_of[0] & kept_of[1]
@@ -253,7 +256,7 @@ def test_a_pair_that_begins_like_a_recipe_is_compared_as_it_is(tmp_path: Path) -
 
 
 def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) -> None:
-    question = "下列关于糖醋排骨的叙述中，哪一项说明了焯水可以去除血沫和腥味的道理？"
+    question = "排骨冷水下锅焯水可以去除血沫和腥味，炒糖色时用小火慢慢加热冰糖到金黄"
     other = "锅中放少许油，小火煎豆腐到两面金黄，这一过程中主要发生的化学反应是下面的哪一种？"
     exam = tmp_path / "exam_val.csv"
     exam.write_text(

@@ -1,7 +1,6 @@
 """The corpus stage's processes: none is waited for that is gone, none outlives the stage."""
 
 import csv
-import gc
 import os
 import signal
 import subprocess
@@ -9,18 +8,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
-import numpy as np
 import pytest
 
-from butler.corpus import processes as run
 from butler.corpus import worker
-from butler.corpus.pieces import put_pieces
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, stage_options
-from test_corpus import distinct, raw_lines
 from test_corpus_input import GOOD, PAIR, build, reasons
 
 
@@ -29,14 +22,12 @@ def killed(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("task", [(worker, "work"), (run, "drawn_numbers"), (run, "_copy")])
 def test_a_killed_process_is_told_in_one_sentence_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: tuple[Any, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "raw.jsonl"
     path.write_bytes(GOOD)
-    monkeypatch.setattr(run, "_WORTH_SHARING", 0)
-    monkeypatch.setattr(*task, killed)
+    monkeypatch.setattr(worker, "work", killed)
     with pytest.raises(ButlerError, match="a process of the corpus stage was killed"):
         build(path, tmp_path / "out", test_size=1, sample=5, processes=2)
     assert not (tmp_path / "out").exists()
@@ -47,12 +38,12 @@ import os, signal, sys, time
 sys.path.insert(0, {scripts!r})
 from pathlib import Path
 import corpus
-from butler.corpus import read, worker
-read.CHUNK_BYTES = 100
+from butler.corpus import reading, worker
+reading.BLOCK_BYTES = 100
 work = worker.work
 
-def one_is_killed_while_the_other_works(chunk):
-    if chunk.begin == 0:
+def one_is_killed_while_the_other_works(block):
+    if block.first == 1:
         os.kill(os.getpid(), signal.{end})
     Path({mark!r}).touch()
     time.sleep(60)
@@ -123,30 +114,6 @@ def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_workers_look_for_no_garbage(tmp_path: Path) -> None:
-    # There is none, and the search took a fifteenth of the stage's time.
-    path = tmp_path / "raw.jsonl"
-    path.write_bytes(GOOD)
-    with patch.object(worker, "work", enabled), pytest.raises(ButlerError, match="^False$"):
-        build(path, tmp_path / "out", processes=2)
-
-
-def enabled(_: object) -> None:
-    """Tell whether the collector of garbage is on in this process."""
-    raise ButlerError(str(gc.isenabled()))
-
-
-@pytest.mark.parametrize("block", [1, 600])
-def test_samples_are_the_same_in_blocks_of_any_size(tmp_path: Path, block: int) -> None:
-    path = tmp_path / "raw.jsonl"
-    path.write_bytes(raw_lines([distinct(number) for number in range(400)]))
-    _, whole = build(path, tmp_path / "whole")
-    with patch.object(run, "_BLOCK", block):
-        _, outputs = build(path, tmp_path / "blocks")
-    samples = whole.train.read_bytes()
-    assert outputs.train.read_bytes() == samples and len(samples) > 2 * 600 * worker.SHARES
-
-
 def test_a_bad_row_is_rejected_by_any_number_of_processes(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -155,11 +122,3 @@ def test_a_bad_row_is_rejected_by_any_number_of_processes(tmp_path: Path) -> Non
         out = tmp_path / str(count)
         _, outputs = build(path, out, format="qa_table", processes=count)
         assert reasons(outputs) == [("pairs.csv", 3, "wrong_type")]
-
-
-@pytest.mark.parametrize(("begin", "at"), [(3, 0), (0, 4), (-1, 0), (0, -1)])
-def test_nothing_is_copied_from_outside_of_a_spool_that_was_cut(begin: int, at: int) -> None:
-    source, start, target = (np.zeros(size, np.uint8) for size in (5, 1, 7))
-    begins, sizes, places = (np.array([number]) for number in (begin, 3, at))
-    with pytest.raises(IndexError, match="outside"):
-        put_pieces(source, begins, sizes, start, places, target)

@@ -1,23 +1,25 @@
 """Whatever stands in the file: the counts add up, and what is kept is clean."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-from unittest.mock import Mock
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from butler.corpus.adverts import has_contact
-from butler.corpus.dish import dish_key
-from butler.corpus.drop import _ties
-from butler.corpus.read import decode_all
-from butler.corpus.recipe import CleanRecipe, Rejected, clean_ingredients, clean_steps, parse
-from butler.corpus.sample import MARKER, stable_hash
-from butler.corpus.text import clean_line, split_lines
+from butler.chat_template import MARKER
+from butler.corpus.pipeline import recipe_steps
+from butler.corpus.pipeline import run as run_steps
+from butler.corpus.records import Rejected, read_recipe
+from butler.corpus.rules.adverts import has_contact
+from butler.corpus.rules.dish import dish_key
+from butler.corpus.rules.ingredients import clean_ingredients
+from butler.corpus.rules.steps import clean_steps
+from butler.corpus.rules.talk import without_talk
+from butler.corpus.rules.text import spell
 from butler.errors import ButlerError
+from corpus_settings import corpus_settings
 from test_corpus import conversations, distinct, json_lines, raw_lines, run
 
 PIECES = (
@@ -57,36 +59,44 @@ LINES = st.one_of(
 )
 
 
-@given(st.text(max_size=60) | TEXT)
-def test_cleaning_clean_lines_changes_nothing(text: str) -> None:
-    lines = split_lines(text)
-    assert [clean_line(line) for line in lines] == lines
+STEPS = recipe_steps(corpus_settings())
 
 
-@given(st.lists(TEXT, max_size=6))
-def test_cleaning_clean_sections_changes_nothing(texts: list[str]) -> None:
-    lines = [line for text in texts for line in split_lines(text)]
-    for clean in (clean_ingredients, clean_steps):
-        once = clean(lines)
-        assert clean(once) == once
+@settings(deadline=None)
+@given(st.text(max_size=60) | TEXT, st.sampled_from([spell, clean_steps, clean_ingredients]))
+def test_cleaning_a_clean_text_changes_nothing(text: str, clean: Callable[[str], str]) -> None:
+    once = clean(spell(text))
+    assert clean(once) == once
 
 
+@given(st.lists(TEXT, max_size=4))
+def test_a_text_without_talk_has_none(texts: list[str]) -> None:
+    once = without_talk(spell("\n".join(texts)))
+    assert without_talk(once) == once
+
+
+@settings(deadline=None)
 @given(RECORDS)
-def test_a_parsed_recipe_parses_to_itself(record: dict[str, object]) -> None:
+def test_a_clean_recipe_comes_out_as_it_went_in(record: dict[str, object]) -> None:
     try:
-        recipe = parse(record)
+        recipe = run_steps(STEPS, read_recipe(record))
     except Rejected:
         return
-    again = parse(
-        {
-            "name": recipe.name,
-            "dish": recipe.dish,
-            "recipeIngredient": list(recipe.ingredients),
-            "recipeInstructions": list(recipe.steps),
-            "keywords": list(recipe.keywords),
-        }
-    )
-    assert again == CleanRecipe(*vars(recipe).values())
+    if isinstance(recipe, Rejected):
+        return
+    again = {
+        "name": recipe.name,
+        "dish": recipe.dish,
+        "recipeIngredient": recipe.ingredients.split("\n"),
+        "recipeInstructions": recipe.steps.split("\n"),
+        "keywords": [],
+    }
+    same = run_steps(STEPS, read_recipe(again))
+    assert not isinstance(same, Rejected), same
+    fields = ("name", "dish", "ingredients", "steps")
+    assert [getattr(same, field) for field in fields] == [
+        getattr(recipe, field) for field in fields
+    ]
 
 
 @settings(deadline=None)  # it writes files: how long that takes is the machine's affair
@@ -124,45 +134,3 @@ def dishes(side: list[dict[str, str]]) -> set[str]:
         dish_key(name.removesuffix(next(ending for ending in endings if name.endswith(ending))))
         for name in names
     }
-
-
-@given(st.lists(st.lists(st.tuples(st.sampled_from("甲乙"), st.sampled_from("丙丁")), min_size=1)))
-def test_equals_are_decided_by_dish_and_sample(groups: list[list[tuple[str, str]]]) -> None:
-    texts = [text for group in groups for text in group]
-    numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    dishes = Mock(texts=lambda records: [texts[record][0] for record in records])
-    spools = Mock(samples=lambda records: (texts[record][1].encode() for record in records))
-    found = iter(_ties(np.arange(len(texts)), numbers, dishes, spools).tolist())
-    for group in groups:
-        hashes = [stable_hash(dish, sample.encode().hex()) for dish, sample in group]
-        wanted = hashes if len(set(group)) > 1 else [0] * len(group)
-        assert [next(found) for _ in group] == wanted
-
-
-KEYS = st.sampled_from(['"a"', '"b"', '"c:"', '"d\\""', '"e\\":"', '"f "'])
-SPACES = st.sampled_from(["", "", "", " ", "\t", "  ", "\r"])
-VALUES = st.sampled_from(
-    ["1", '"x"', '"x\\":"', '" :"', '": "', "[]", '[{"a":1}]', '{"a":{"a":1}}']
-)
-MEMBERS = st.tuples(SPACES, KEYS, SPACES, st.just(":"), SPACES, VALUES, SPACES).map("".join)
-OBJECTS = st.lists(MEMBERS, max_size=4).map(lambda members: "{" + ",".join(members) + "}")
-
-
-class Twice(Exception):
-    """A key stands twice."""
-
-
-def once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(fields)) < len(fields):
-        raise Twice
-    return dict(fields)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(OBJECTS, min_size=1, max_size=40))
-def test_keys_that_stand_twice_are_found_whatever_is_around_them(lines: list[str]) -> None:
-    for line, found in zip(lines, decode_all([line.encode() for line in lines]), strict=True):
-        try:
-            assert found == json.loads(line, object_pairs_hook=once)
-        except Twice:
-            assert isinstance(found, Rejected) and found.reason == "duplicate_key"

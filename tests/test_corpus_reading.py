@@ -76,28 +76,6 @@ def test_rows_before_a_packed_table_breaks_off_are_kept(
     assert "breaks off" in stats["damaged"][path.name]
 
 
-@pytest.mark.parametrize(
-    "twice",
-    ['{"name":"甲","name"\t:"乙"}', '{"name":"甲","name"  :"乙"}', '{"name":"甲","name" :"乙"}'],
-)
-def test_a_key_that_stands_twice_is_found_whatever_parts_it_from_its_colon(
-    tmp_path: Path, twice: str
-) -> None:
-    path = tmp_path / "raw.jsonl"
-    path.write_bytes(GOOD + f"{twice}\n".encode())
-    _, outputs = build(path, tmp_path / "out")
-    assert reasons(outputs) == [("raw.jsonl", 7, "duplicate_key")]
-
-
-def test_a_key_that_stands_twice_in_an_array_is_found(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    entry = json.dumps({"instruction": PAIRS[0][0], "output": PAIRS[0][1]}, ensure_ascii=False)
-    path.write_text(f'[{entry}, {{"instruction": "x", "output": "假", "output": "真"}}]')
-    stats, outputs = build(path, tmp_path / "out", format="alpaca")
-    assert stats["kept"] == 1
-    assert reasons(outputs) == [("a.json", 2, "duplicate_key")]
-
-
 @pytest.mark.parametrize("pack", [gz, zst])
 def test_a_byte_order_mark_in_a_packed_file_is_none_of_the_record(
     tmp_path: Path, pack: Callable[[bytes], bytes]

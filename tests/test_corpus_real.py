@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from butler.corpus.adverts import has_contact
-from butler.corpus.sample import MARKER
+from butler.chat_template import MARKER
+from butler.corpus.rules.adverts import has_contact
 from butler.corpus.stage import Outputs, build_corpus
 from corpus_settings import corpus_settings
 from test_corpus import conversations, json_lines, run

@@ -9,7 +9,7 @@ import pytest
 
 from butler.benchmarks.qa import QuestionAnswerSettings
 from butler.benchmarks.recipe.metrics import METRICS
-from butler.corpus.drop import REASONS
+from butler.corpus.choice import REASONS
 from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import DecisionSettings, ServiceTarget
 from butler.settings.run import Settings

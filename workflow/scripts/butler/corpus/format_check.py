@@ -4,6 +4,7 @@ Imports nothing that takes long: the Snakefile asks it before the first job.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,14 +12,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from butler.corpus.formats import FORMATS
-from butler.corpus.formats.entry import Format, Pair
-from butler.corpus.formats.tables import EXCEL, pairs, tables
-from butler.corpus.inputs import elements, input_files, is_array
-from butler.corpus.recipe import Rejected
+from butler.corpus.formats.entry import Format
+from butler.corpus.formats.tables import EXCEL, asked_rows, tables
+from butler.corpus.inputs import input_files, is_array
+from butler.corpus.records import Pair, Rejected
 from butler.corpus.unpack import BLOCK, suffix_of, unpacked, whole
 from butler.errors import ButlerError
 
+_BETWEEN = re.compile(r"[\s,]*")
 FIRST = 20  # records that are looked at
 
 
@@ -75,7 +79,7 @@ def _look(files: Sequence[Path], chosen: Format) -> _Look:
         try:
             for entry in islice(_entries(file, chosen), FIRST - look.seen):
                 look.file = look.file if look.seen else file
-                look.seen, look.said = look.seen + 1, _told(entry)
+                look.seen, look.said = look.seen + 1, _told(entry, chosen)
                 look.fits = look.fits or _fits(entry, chosen)
         except ButlerError as error:  # the file breaks off, after what there is
             look.said = look.said or str(error)
@@ -112,19 +116,32 @@ def _entries(file: Path, chosen: Format) -> Iterator[Any]:
 
 def _json_values(file: Path) -> Iterator[Any]:
     head = next(unpacked(file))
-    for line in elements(head) if is_array(file) else head.split(b"\n"):
+    if is_array(file):
+        yield from _first_elements(head.decode("utf-8", "ignore"))
+        return
+    for line in head.split(b"\n"):
         if line.strip():
             try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):  # no UTF-8 or no JSON
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
                 yield Rejected("broken_json", "a line that is no JSON")
+
+
+def _first_elements(text: str) -> Iterator[Any]:
+    """The whole values in the beginning of an array."""
+    scan, at = json.JSONDecoder().raw_decode, text.index("[") + 1
+    with suppress(ValueError, RecursionError):
+        while True:
+            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+            value, at = scan(text, at)
+            yield value
 
 
 def _rows(file: Path) -> Iterator[Any]:
     suffix = suffix_of(file)
     content = whole(file)[0] if suffix in EXCEL else next(unpacked(file))
     for _, rows in tables(suffix, content, len(content) == BLOCK and suffix not in EXCEL):
-        yield from (entry for _, entry in pairs(rows))
+        yield from (cells for _, cells in asked_rows(rows))
 
 
 def _texts(file: Path) -> Iterator[Any]:
@@ -134,19 +151,21 @@ def _texts(file: Path) -> Iterator[Any]:
 
 def _fits(entry: Any, chosen: Format) -> bool:
     """Whether an entry is of a format, be it one that will be rejected."""
-    if chosen.convert and not isinstance(entry, Rejected):
-        try:
-            entry = chosen.convert(entry)
-        except Rejected as why:
-            entry = why
     if isinstance(entry, Rejected):
-        return entry.reason == "several_turns"
-    if isinstance(entry, Mapping):
-        return any(entry.get(key) for key in ("recipeIngredient", "recipeInstructions"))
-    return isinstance(entry, Pair)
+        return False
+    try:
+        record = chosen.convert(entry)
+    except Rejected as why:
+        return why.reason == "several_turns"
+    return isinstance(record, Pair) or bool(record.ingredients or record.steps)
 
 
-def _told(entry: Any) -> str:
+def _told(entry: Any, chosen: Format) -> str:
+    try:
+        if not isinstance(entry, Rejected) and chosen.kind == "table":
+            chosen.convert(entry)
+    except Rejected as why:
+        entry = why
     if isinstance(entry, Rejected):
         return entry.detail
     if isinstance(entry, Mapping):

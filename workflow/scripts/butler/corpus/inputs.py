@@ -1,15 +1,13 @@
 """Which files the input has, and the values in one that is a JSON array."""
 
-import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from butler.corpus.formats import FORMATS
 from butler.corpus.unpack import suffix_of, unpacked
 from butler.errors import ButlerError
-
-_SPACES = re.compile(r"[ \t\n\r]*")
 
 
 def input_files(path: Path, name: str) -> list[Path]:
@@ -50,35 +48,16 @@ def is_array(path: Path) -> bool:
     return start.startswith(b"[") and not (ends and rest.lstrip()[:1] not in b",}]")
 
 
-def elements(content: bytes) -> Iterator[bytes]:
-    """The values in a JSON array, as they are written there.
+def elements(content: bytes) -> list[Any]:
+    """The values in a JSON array.
 
     Raises:
-        ButlerError: after the last value before a fault.
+        ButlerError: if it is none, as where the file breaks off.
     """
-    # One character a byte, so that places are the same; only where values end is wanted of it.
-    text = content.decode("latin-1")
-    scan = json.JSONDecoder(parse_int=float).raw_decode
-    at, count = _next(text, _next(text, 0) + 1), 0
-    more = text[at : at + 1] != "]"
     try:
-        while more:
-            _, end = scan(text, at)
-            yield content[at:end]
-            count += 1
-            at = _next(text, end)
-            if text[at : at + 1] not in (",", "]"):
-                raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
-            more = text[at] == ","
-            at = _next(text, at + 1) if more else at
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ButlerError(f"the JSON array is broken after {count} values: {error}") from error
-    if _next(text, at + 1) < len(text):
-        raise ButlerError("the JSON array is followed by something else")
-
-
-def _next(text: str, at: int) -> int:
-    """Where the white space from `at` on ends."""
-    found = _SPACES.match(text, at)
-    assert found
-    return found.end()
+        values = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ButlerError(f"the JSON array is broken: {error}") from error
+    if not isinstance(values, list):
+        raise ButlerError("the file is no JSON array")
+    return values

@@ -8,13 +8,11 @@ Mining of Massive Datasets, ch. 3) only proposes pairs; each is then decided by 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from butler.corpus.folding import Grams
+from butler.corpus.ngrams import Array, Grams
 
-Array = np.ndarray[Any, Any]
 _MISSED = 0.005  # share of pairs right at the threshold that no band may propose
 _LARGEST = 160  # permutations
 _BLOCK = 1 << 15  # hashes at a time: what the processor's cache holds

@@ -1,212 +1,124 @@
-"""Runs of letters in many texts, told apart only where that is asked for.
+"""Letters of many texts, and hashes of every run of some of them, side by side in NumPy."""
 
-Most runs of a corpus stand in no protected text. Their first letters show it: a number for each
-place costs a tenth of a hash of the whole run.
-"""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
-from butler.corpus.code_points import Array
-from butler.corpus.compiled import compiled
-from butler.corpus.folding import Grams
+from butler.corpus.rules.text import fold
 
-_SPAN = 4  # letters of an opening, where a run has as many
-_FACTOR = np.uint32(0x9E3779B1)  # odd, as all factors here: nothing is lost modulo 2**32
-_SPREAD = np.uint32(0x85EBCA6B)
-_MIX = np.uint64(0xFF51AFD7ED558CCD)
-_HALF = np.uint64(33)
-_FACTORS = np.random.default_rng(0).integers(0, 1 << 63, 1 << 12, np.uint64) << np.uint64(1) | 1
-_WINDOW = 8  # runs side by side of which one is kept for later
-_NEVER = np.uint32(0xFFFFFFFF)
-_BITS = 23  # of a number that Marks go by
+Array = np.ndarray[Any, Any]
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
+WINDOW = 8  # runs side by side of which one is kept by Grams.sampled
 
 
-@compiled
-def _number(windows: Array, span: int) -> None:
-    """Put in the place of each letter a number of the `span` that begin there, a power of two."""
-    width, factor = 1, _FACTOR
-    while width < span:
-        for at in range(len(windows) - width):
-            windows[at] = np.uint32(windows[at] * factor + windows[at + width])
-        width, factor = 2 * width, np.uint32(factor * factor)
+@cache
+def _is_letter() -> Array:
+    """Whether each code point is a letter or a digit; a line feed counts."""
+    found = np.fromiter((chr(code).isalnum() for code in range(0x110000)), bool, 0x110000)
+    found[10] = True
+    return found
 
 
-@compiled
-def _opening(window: np.uint32) -> np.uint32:
-    """The letters at a place as a number with well spread upper bits."""
-    return np.uint32(window * _SPREAD)
+def letters_of(texts: Sequence[str]) -> list[str]:
+    """rules.text.letters() of each line of the texts, the lines as they stand."""
+    if not texts:
+        return []
+    folded = "\0\n".join(map(fold, texts))
+    codes = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), np.uint32)
+    letters = _is_letter().take(codes)
+    np.logical_or(letters, codes == 0, out=letters)  # which parts the texts
+    kept = codes[letters].tobytes().decode("utf-32-le", "surrogatepass")
+    return kept.split("\0\n")
 
 
-@compiled
-def _hash(windows: Array, at: int, steps: Array, factors: Array) -> np.uint64:
-    """The hash of the run at a place, of the windows in it (MurmurHash3's finaliser)."""
-    found = np.uint64(0)
-    for step in range(len(steps)):
-        found += np.uint64(windows[at + steps[step]]) * factors[step]
-    found ^= found >> _HALF
-    found *= _MIX
-    return found ^ found >> _HALF
+@dataclass(frozen=True)
+class Grams:
+    """The letters of many texts, without line feeds; no run of letters crosses texts.
 
-
-@compiled
-def _upper(number: np.uint64) -> np.uint32:
-    return np.uint32(number >> np.uint64(32))
-
-
-@compiled
-def _all(
-    windows: Array,
-    ends: Array,
-    length: int,
-    factors: tuple[Array, Array],
-    runs: tuple[Array, Array],
-) -> int:
-    """Write opening and hash of every run; return how many there are."""
-    openings, hashes = runs
-    steps, multipliers = factors
-    count = begin = 0
-    for text in range(len(ends)):
-        for at in range(begin, ends[text] - length + 1):
-            openings[count] = _opening(windows[at])
-            hashes[count] = _hash(windows, at, steps, multipliers)
-            count += 1
-        begin = ends[text]
-    return count
-
-
-@compiled
-def _slide(numbers: Array, lowest: Array, highest: Array, count: int) -> None:
-    """The smallest of `count` windows of 8 numbers, and the largest of 8 of these side by side."""
-    for at in range(count):
-        smallest = numbers[at]
-        for away in range(1, _WINDOW):
-            smallest = min(smallest, numbers[at + away])
-        lowest[at] = smallest
-    for at in range(count - _WINDOW + 1):
-        largest = lowest[at]
-        for away in range(1, _WINDOW):
-            largest = max(largest, lowest[at + away])
-        highest[at] = largest
-
-
-@compiled
-def _sample(
-    windows: Array, ends: Array, length: int, factors: tuple[Array, Array], kept: Array
-) -> Array:
-    """Write the hashes of the runs that are kept; return how many each text has."""
-    steps, multipliers = factors
-    counts = np.zeros(len(ends), np.int64)
-    most = _WINDOW - 1
-    count = begin = longest = 0
-    for end in ends:
-        longest, begin = max(longest, end - begin), end
-    # Openings of a text, with room on both sides, and the extremes of their windows.
-    own = np.full(longest + 2 * most, _NEVER)
-    lowest, highest = np.empty_like(own), np.empty_like(own)
-    places = np.empty(longest + 1, np.int64)
-    begin = 0
-    for text in range(len(ends)):
-        runs = max(ends[text] - length + 1 - begin, 0)
-        for place in range(runs):
-            own[most + place] = _opening(windows[begin + place])
-        own[most + runs : most + runs + most] = _NEVER
-        _slide(own, lowest, highest, runs + most)
-        found = 0
-        for place in range(runs):
-            # A run is the smallest of one of its windows if it is the largest of their smallest.
-            opening = own[most + place]
-            places[found] = begin + place
-            found += opening == highest[place] and opening != _NEVER
-        for place in places[:found]:
-            kept[count] = _upper(_hash(windows, place, steps, multipliers))
-            count += 1
-        counts[text] = found
-        begin = ends[text]
-    return counts
-
-
-@compiled
-def _marked(bits: Array, number: np.uint32) -> bool:
-    place = number >> np.uint32(32 - _BITS)
-    return bits[place >> np.uint32(3)] >> (place & np.uint32(7)) & 1 != 0
-
-
-@compiled
-def _mark(bits: Array, numbers: Array) -> None:
-    for number in numbers:
-        place = number >> np.uint32(32 - _BITS)
-        bits[place >> np.uint32(3)] |= np.uint8(1) << np.uint8(place & np.uint32(7))
-
-
-@compiled
-def _look(
-    windows: Array,
-    ends: Array,
-    length: int,
-    factors: tuple[Array, Array],
-    marks: tuple[Array, Array],
-    found: tuple[Array, Array],
-) -> int:
-    """Write text and hash of the runs that have both marks; return how many there are."""
-    texts, hashes = found
-    first, second = marks
-    steps, multipliers = factors
-    count = begin = 0
-    for text in range(len(ends)):
-        for at in range(begin, ends[text] - length + 1):
-            if _marked(first, _opening(windows[at])):
-                own = _hash(windows, at, steps, multipliers)
-                if _marked(second, _upper(own)):
-                    texts[count], hashes[count] = text, own
-                    count += 1
-        begin = ends[text]
-    return count
-
-
-class Marks:
-    """A bit for each of many numbers (uint32), found by the upper bits of a number."""
-
-    def __init__(self, numbers: Array) -> None:
-        self.bits: Array = np.zeros(1 << _BITS - 3, np.uint8)
-        _mark(self.bits, numbers)
-
-
-class Runs:
-    """The runs of `length` letters of many texts, in order; none crosses texts.
-
-    A run's opening (uint32) numbers its first letters, its hash (uint64) all of them.
+    `codes` holds the letters of all texts as uint32, `sizes` how many each has.
     """
 
-    def __init__(self, grams: Grams, length: int) -> None:
-        self._length, self._ends = length, np.cumsum(grams.sizes)
-        span = min(_SPAN, 1 << length.bit_length() - 1)
-        steps = np.array([*range(0, length - span, span), length - span])
-        self._factors = steps, _FACTORS[: len(steps)]
-        self._windows = grams.codes.copy()
-        _number(self._windows, span)
+    codes: Array
+    sizes: Array
 
-    def all(self) -> tuple[Array, Array]:
-        """The openings and the hashes of all runs."""
-        openings, hashes = np.empty_like(self._windows), np.empty(len(self._windows), np.uint64)
-        count = _all(self._windows, self._ends, self._length, self._factors, (openings, hashes))
-        return openings[:count], hashes[:count]
-
-    def marked(self, openings: Marks, hashes: Marks) -> tuple[Array, Array]:
-        """The texts (by number) and the hashes of the runs marked by opening and upper half."""
-        texts, found = (
-            np.empty(len(self._windows), np.int64),
-            np.empty(len(self._windows), np.uint64),
+    @classmethod
+    def of_letters(cls, texts: Sequence[str]) -> "Grams":
+        """Of texts that are letters_of() some; lines are run together."""
+        bare = [text.replace("\n", "") for text in texts]
+        joined = "".join(bare).encode("utf-32-le", "surrogatepass")
+        return cls(
+            np.frombuffer(joined, np.uint32), np.fromiter(map(len, bare), np.int64, len(bare))
         )
-        marks = openings.bits, hashes.bits
-        count = _look(self._windows, self._ends, self._length, self._factors, marks, (texts, found))
-        return texts[:count], found[:count]
 
-    def sampled(self) -> tuple[Array, Array]:
-        """Some runs, by their openings (hashes as uint32), and how many each text has.
+    def hashes(self, length: int) -> tuple[Array, Array]:
+        """The hash of each run of `length` letters (uint64), and how many runs each text has.
 
-        Winnowing (Schleimer, Wilkerson and Aiken, SIGMOD 2003): the smallest of each 8 side by
-        side. Of 8 such runs that two texts have in common, both keep the same.
+        A text with fewer letters has none. Built by doubling: a run of 2k letters from two of k.
         """
-        kept = np.empty_like(self._windows)
-        counts = _sample(self._windows, self._ends, self._length, self._factors, kept)
-        return kept[: int(counts.sum())], counts
+        power, base, done = self.codes.astype(np.uint64) + np.uint64(1), _BASE, 0
+        whole: Array | None = None
+        span = 1
+        with np.errstate(over="ignore"):
+            while done < length:
+                if length & span:
+                    if whole is None:
+                        whole = power
+                    else:
+                        kept = len(self.codes) - done - span + 1
+                        if kept <= 0:
+                            return np.empty(0, np.uint64), np.zeros_like(self.sizes)
+                        whole = whole[:kept] * base + power[done : done + kept]
+                    done += span
+                if done < length:
+                    if len(power) <= span:
+                        return np.empty(0, np.uint64), np.zeros_like(self.sizes)
+                    power = power[:-span] * base + power[span:]
+                    base = base * base
+                    span *= 2
+        assert whole is not None
+        return self._within(whole, length)
+
+    def _within(self, hashes: Array, length: int) -> tuple[Array, Array]:
+        counts = np.maximum(self.sizes - length + 1, 0)
+        ends = np.cumsum(self.sizes)
+        keep = np.ones(len(self.codes), bool)
+        for back in range(1, length):  # the last places of a text, where a run would leave it
+            keep[np.maximum(ends - back, ends - self.sizes)[self.sizes > 0]] = False
+        return mixed(hashes[keep[: len(hashes)]]), counts
+
+
+def sampled(hashes: Array, counts: Array) -> tuple[Array, Array]:
+    """Some of the hashes of each text as uint32, and how many of each.
+
+    Winnowing (Schleimer, Wilkerson and Aiken, SIGMOD 2003): the smallest of each WINDOW side by
+    side. Of so many runs that two texts have in common in one piece, both keep the same.
+    """
+    if not len(hashes):
+        return np.empty(0, np.uint32), np.zeros_like(counts)
+    ends = np.cumsum(counts)
+    left = np.repeat(ends, counts) - np.arange(len(hashes))  # runs up to the end of the text
+    lowest = hashes.copy()
+    span = 1
+    while span < WINDOW:
+        # A window that would leave its text ends there.
+        further = np.where(left[:-span] > span, lowest[span:], lowest[:-span])
+        lowest[:-span] = np.minimum(lowest[:-span], further)
+        span *= 2
+    # Windows that begin in the last places of a text are cut: no harm, they are kept of both.
+    new = np.concatenate(([True], (lowest[1:] != lowest[:-1]) | (left[1:] >= left[:-1])))
+    owners = np.repeat(np.arange(len(counts)), counts)[new]
+    return (lowest[new] >> np.uint64(32)).astype(np.uint32), np.bincount(
+        owners, minlength=len(counts)
+    )
+
+
+def mixed(hashes: Array) -> Array:
+    """Spread what differs over all bits (the finaliser of MurmurHash3, 64 bits)."""
+    with np.errstate(over="ignore"):
+        hashes = hashes ^ (hashes >> np.uint64(33))
+        hashes *= np.uint64(0xFF51AFD7ED558CCD)
+        hashes ^= hashes >> np.uint64(33)
+    return hashes

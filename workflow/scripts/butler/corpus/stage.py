@@ -1,30 +1,39 @@
 """The corpus stage: raw files in; train, test, rejected and statistics out, all or none."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
-from butler.corpus import tallies
-from butler.corpus.chunk import Style
-from butler.corpus.contaminate import OverlapRule, Protected
-from butler.corpus.draw import in_order
-from butler.corpus.drop import Drops, drop_contaminated, drop_exact, drop_like, drop_unsampled
+from butler.corpus.choice import (
+    Drops,
+    Split,
+    draw_sample,
+    drop_benchmark,
+    drop_exact,
+    drop_like,
+    drop_test_records,
+    split_by_dish,
+)
+from butler.corpus.counts import reason_counts, rejected_lines, statistics
+from butler.corpus.formats import FORMATS
+from butler.corpus.inputs import input_files
 from butler.corpus.near import NearRule
-from butler.corpus.processes import Processes, Spools
-from butler.corpus.read import Source, find_files
-from butler.corpus.select import Dishes, Gatherer, Split, Table, Texts, split_by_dish
+from butler.corpus.processes import outcomes
+from butler.corpus.protected import OverlapRule, Protected
+from butler.corpus.reading import Source
+from butler.corpus.table import Table
 from butler.corpus.worker import Job
 from butler.errors import ButlerError
 from butler.files import atomic_path, scratch_dir
+from butler.progress import say
 from butler.protected_texts import read_protected
 from butler.settings.corpus_stage import CorpusSettings
 
-Array = np.ndarray[Any, Any]
+_SAY_EVERY = 200_000  # records
 
 
 @dataclass(frozen=True)
@@ -35,26 +44,6 @@ class Outputs:
     test: Path
     rejected: Path
     stats: Path
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """What chooses among the usable records; None for a step that is skipped."""
-
-    settings: CorpusSettings
-    seed: int
-    near: NearRule | None
-    overlap: OverlapRule | None
-
-
-def _rules(settings: CorpusSettings, seed: int) -> _Rules:
-    near, overlap = settings.near_duplicates, settings.decontaminate
-    return _Rules(
-        settings,
-        seed,
-        NearRule(near.threshold, near.shingle) if near.threshold else None,
-        OverlapRule(overlap.ngram, overlap.share) if overlap.share else None,
-    )
 
 
 def build_corpus(
@@ -75,118 +64,120 @@ def build_corpus(
     Raises:
         ButlerError: if the input or an output path is unusable, or nothing could be kept.
     """
-    source = find_files(path, settings.format)
+    source = Source(FORMATS[settings.format], path, input_files(path, settings.format))
     _check_outputs(path, outputs, protected)
     asked = read_protected(protected)
-    rules = _rules(settings, seed)
-    overlap = rules.overlap
+    near, overlap = _rules(settings)
     sought = None
     if overlap and asked.texts:
         sought = Protected([text for _, text in asked.texts], overlap)
+    job = Job(settings, seed, near, overlap.ngram if overlap else 0, sought)
     home = outputs.train.parent
-    with _made(home), scratch_dir(home / "corpus") as folder:
-        ngram = overlap.ngram if overlap else 0
-        job = Job(settings.format, Style(settings, seed), Path(folder), rules.near, ngram, sought)
-        with Processes(job, processes) as workers:
-            gatherer = _read(source, workers)
-            table = gatherer.table()
-            if not len(table):
-                raise ButlerError(_nothing_usable(path, gatherer, settings))
-            with Spools(job, table) as spools:
-                names = [name for name, _ in asked.texts]
-                split, drops, counts = _choose(
-                    source, gatherer, table, spools, workers, rules, names
-                )
-            stats = tallies.statistics(source, gatherer, table, split, drops)
-            stats |= counts | {"settings": settings.model_dump(exclude={"path"}) | {"seed": seed}}
-            stats["unread_protected"] = asked.unread
-            if sought:
-                stats["contamination"]["questions"] = len(asked.texts)
-                stats["contamination"]["questions_too_short"] = sought.short
-            _write(outputs, source, gatherer, table, split, drops, stats, workers)
+    with _made(home), scratch_dir(home / "corpus") as folder, Table(Path(folder)) as table:
+        _read(source, table, job, processes)
+        if not len(table):
+            raise ButlerError(_nothing_usable(path, table, settings))
+        drops = Drops(len(table))
+        split = _choose(path, table, drops, job, overlap, [name for name, _ in asked.texts])
+        stats = statistics(source, table, split, drops)
+        if near:
+            stats["near_duplicates"] = drops.removed("near_duplicate")
+        if overlap:
+            stats["contamination"] = drops.contamination()
+        if sought:
+            stats["contamination"]["questions"] = len(asked.texts)
+            stats["contamination"]["questions_too_short"] = sought.short
+        stats["settings"] = settings.model_dump(exclude={"path"}) | {"seed": seed}
+        stats["unread_protected"] = asked.unread
+        _write(outputs, source, table, split, drops, stats)
     return stats
 
 
-def _nothing_usable(path: Path, gatherer: Gatherer, settings: CorpusSettings) -> str:
+def _rules(settings: CorpusSettings) -> tuple[NearRule | None, OverlapRule | None]:
+    """Which records are like each other, and which hold protected texts; None where all stay."""
+    near, overlap = settings.near_duplicates, settings.decontaminate
+    return (
+        NearRule(settings.like_from, near.shingle) if settings.like_from else None,
+        OverlapRule(overlap.ngram, overlap.share) if overlap.share else None,
+    )
+
+
+def _nothing_usable(path: Path, table: Table, settings: CorpusSettings) -> str:
     """What to say, and which key to look at, where every record was rejected."""
-    reasons = tallies.reason_counts(gatherer)
-    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    reasons = reason_counts(table)
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
     advice = {
         "other_language": f"is corpus.language {settings.language} theirs?",
         "too_long": f"is corpus.max_chars {settings.max_chars} too small?",
-        "too_short": f"is corpus.min_chars {settings.min_chars} too large?",
-    }.get(next(iter(dict(reasons.most_common(1))), ""))
-    return f"{path}: no usable record in {sum(gatherer.read.values())} lines ({told}); " + (
+        "too_short": f"is corpus.min_chars {settings.least_chars} too large?",
+    }.get(next(iter(reasons), ""))
+    return f"{path}: no usable record in {sum(table.read.values())} lines ({told}); " + (
         advice or f"is corpus.format {settings.format} theirs?"
     )
 
 
-def _read(source: Source, processes: Processes) -> Gatherer:
-    """Clean and judge everything.
+def _read(source: Source, table: Table, job: Job, processes: int) -> None:
+    """Take every entry through the steps.
 
     Raises:
-        ButlerError: if no file could be read.
+        ButlerError: if no file could be read, or one was changed meanwhile.
     """
-    gatherer = Gatherer()
-    for outcome in processes.outcomes(source.chunks()):
-        gatherer.add(outcome)
-    if not gatherer.read and source.damage:
+    said = _SAY_EVERY
+    with closing(outcomes(job, source.blocks(), processes)) as found:
+        for outcome in found:
+            table.add(outcome)
+            if (read := sum(table.read.values())) >= said:
+                say("corpus", f"{read:,} records read, {len(table.names):,} of them usable")
+                said = read + _SAY_EVERY
+    source.check_unchanged()
+    table.finish()
+    if not table.read and source.damage:
         first = min(source.damage)
         raise ButlerError(f"{source.files[first]}: {source.damage[first]}; nothing could be read")
-    return gatherer
 
 
 def _choose(
-    source: Source,
-    gatherer: Gatherer,
+    root: Path,
     table: Table,
-    spools: Spools,
-    processes: Processes,
-    rules: _Rules,
-    questions: Sequence[str],
-) -> tuple[Split, Drops, dict[str, Any]]:
-    """Drop duplicates and contaminated records, sample, and split; and what was counted on it."""
-    settings, overlap = rules.settings, rules.overlap
-    drops = Drops(len(table))
-    counts: dict[str, Any] = {}
-    kept, exact = drop_exact(gatherer, table, spools, drops)
-    counts["duplicates"] = exact
-    if rules.near:
-        kept, counts["near_duplicates"] = drop_like(table, kept, spools, rules.near, drops)
-    if overlap:
-        kept = drops.benchmark(gatherer, table, kept, questions)
-    if settings.sample and settings.sample < len(kept):
-        numbers = processes.draw(table, rules.seed, "sample")
-        drawn = in_order(kept, numbers, table.contents)
-        kept = drop_unsampled(drawn, settings.sample, drops)
+    drops: Drops,
+    job: Job,
+    overlap: OverlapRule | None,
+    asked: Sequence[str],
+) -> Split:
+    """Drop duplicates and contaminated records, sample, and split."""
+    settings = job.settings
+    kept = drop_exact(table, drops)
+    if job.near:
+        kept = drop_like(table, kept, job.near, drops)
+    kept = drop_benchmark(table, kept, asked, drops)
+    kept = draw_sample(table, kept, settings.sample, job.seed, drops)
     if not len(kept):
         raise ButlerError(
-            f"all records of {source.root} hold questions of the benchmarks; give another corpus, "
+            f"all records of {root} hold questions of the benchmarks; give another corpus, "
             "or a larger corpus.decontaminate.share or ngram"
         )
     if settings.test_size >= len(kept):
         raise ButlerError(
-            f"corpus.test_size {settings.test_size} leaves nothing to train on: {source.root} "
+            f"corpus.test_size {settings.test_size} leaves nothing to train on: {root} "
             f"gives {len(kept)} usable records; choose a smaller corpus.test_size"
         )
-    dishes = Dishes(table, kept, Texts(gatherer, "names"), Texts(gatherer, "dishes"))
-    split = split_by_dish(table, dishes, kept, settings.test_size, rules.seed)
+    split = split_by_dish(table, kept, settings.test_size, job.seed)
     if settings.test_size and not len(split.test):
         raise ButlerError(
-            f"no dish or question of {source.root} has so few records that corpus.test_size "
+            f"no dish or question of {root} has so few records that corpus.test_size "
             f"{settings.test_size} holds them, so nothing would be tested; choose a larger "
             "corpus.test_size"
         )
-    if overlap:
-        split = drop_contaminated(table, split, spools, overlap, drops)
-        counts["contamination"] = drops.contamination_counts()
+    if overlap and len(split.test):
+        recipes = FORMATS[settings.format].recipes
+        split = drop_test_records(table, split, overlap, recipes, drops)
     if not len(split.train):
         raise ButlerError(
-            f"all records of {source.root} hold some of the test side's, so nothing is left to "
+            f"all records of {root} hold some of the test side's, so nothing is left to "
             "train on; choose a smaller corpus.test_size, or a larger corpus.decontaminate.share "
             "or ngram"
         )
-    return split, drops, counts
+    return split
 
 
 @contextmanager
@@ -229,12 +220,10 @@ def _check_outputs(source: Path, outputs: Outputs, protected: Sequence[Path]) ->
 def _write(
     outputs: Outputs,
     source: Source,
-    gatherer: Gatherer,
     table: Table,
     split: Split,
     drops: Drops,
-    stats: Mapping[str, Any],
-    processes: Processes,
+    stats: dict[str, Any],
 ) -> None:
     with ExitStack() as files:
         # Renamed in reverse order: stats.json, by which a reader knows a finished corpus, is last.
@@ -242,9 +231,9 @@ def _write(
             name: files.enter_context(atomic_path(getattr(outputs, name)))
             for name in ("stats", "rejected", "test", "train")
         }
-        sides = [(split.train, beside["train"]), (split.test, beside["test"])]
-        with processes.copying(table, sides), beside["rejected"].open("wb") as stream:
-            for lines in tallies.rejected_lines(source, gatherer, table, drops):
-                stream.write(lines)
+        table.write(split.train, beside["train"])
+        table.write(split.test, beside["test"])
+        with beside["rejected"].open("wb") as stream:
+            stream.writelines(rejected_lines(source, table, drops))
         beside["stats"].write_bytes(orjson.dumps(stats, option=orjson.OPT_INDENT_2) + b"\n")
         outputs.stats.unlink(missing_ok=True)  # it does not tell of the new files beside it

@@ -22,15 +22,17 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
 
 
-def whole(path: Path) -> tuple[bytes, str]:
+def whole(path: Path, hashed: Any = None) -> tuple[bytes, str]:
     """The content of a file that must be read whole, and why it breaks off, "" if it does not.
+
+    `hashed` is given the bytes of the file as they are read.
 
     Raises:
         ButlerError: if it is larger than MAX_WHOLE_BYTES, or there is none.
     """
     content, why = bytearray(), ""
     try:
-        for block in unpacked(path):
+        for block in unpacked(path, hashed):
             content += block
             if len(content) > MAX_WHOLE_BYTES:
                 break
@@ -44,14 +46,20 @@ def whole(path: Path) -> tuple[bytes, str]:
     return bytes(content), why
 
 
-def unpacked(path: Path) -> Iterator[bytes]:
+def unpacked(path: Path, hashed: Any = None) -> Iterator[bytes]:
     """The content of a file in blocks of 1 MiB at most, without a byte order mark.
+
+    `hashed` is given the bytes of the file as they are read.
 
     Raises:
         ButlerError: if there is none; after the last block of a packed file that breaks off.
     """
     begun = False
-    for block in _blocks(_unpacked_pieces(path)) if path.suffix in PACKED else _pieces(path, BLOCK):
+    if path.suffix in PACKED:
+        blocks = _blocks(_unpacked_pieces(path, hashed))
+    else:
+        blocks = _pieces(path, BLOCK, hashed)
+    for block in blocks:
         yield block if begun else block.removeprefix(BOM)
         begun = True
     if not begun:
@@ -76,13 +84,15 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise ButlerError(broken)
 
 
-def _pieces(path: Path, size: int) -> Iterator[bytes]:
+def _pieces(path: Path, size: int, hashed: Any) -> Iterator[bytes]:
     with path.open("rb") as stream:
         while piece := stream.read(size):
+            if hashed:
+                hashed.update(piece)
             yield piece
 
 
-def _unpacked_pieces(path: Path) -> Iterator[bytes]:
+def _unpacked_pieces(path: Path, hashed: Any) -> Iterator[bytes]:
     """The content of a packed file, of 32 MiB at most each; frames and members follow each other.
 
     Raises:
@@ -90,7 +100,7 @@ def _unpacked_pieces(path: Path) -> Iterator[bytes]:
     """
     decoder: Any = None
     try:
-        for packed in _pieces(path, _PACKED_PIECE):
+        for packed in _pieces(path, _PACKED_PIECE, hashed):
             while packed:
                 decoder = decoder or _decoder(path.suffix)
                 yield decoder.decompress(packed)

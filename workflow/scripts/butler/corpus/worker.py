@@ -1,42 +1,32 @@
-"""What one process does with a chunk: read, decode, make samples, spool them, describe them."""
+"""What one process does with a block: decode, run the steps, and describe what is left."""
 
-import os
+import gc
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
-import orjson
 
-from butler.corpus.chunk import Rejections, Style, make_samples
-from butler.corpus.contaminate import Protected
-from butler.corpus.draw import drawn_for, drawn_numbers
-from butler.corpus.folding import Grams
 from butler.corpus.formats import FORMATS
-from butler.corpus.gates import Array
 from butler.corpus.near import NearRule, signatures
-from butler.corpus.ngrams import Runs
-from butler.corpus.pieces import put_pieces
-from butler.corpus.read import Chunk, decode_all, range_lines
-from butler.corpus.recipe import Rejected
+from butler.corpus.ngrams import Array, Grams, letters_of, sampled
+from butler.corpus.pipeline import pair_steps, recipe_steps, run
+from butler.corpus.protected import Protected
+from butler.corpus.reading import Block
+from butler.corpus.records import Pair, Recipe, Rejected
+from butler.corpus.rules.dish import dish_key, question_key
+from butler.corpus.samples import Questions, answer, content_key, sample, stable_hash
 from butler.settings.corpus_stage import CorpusSettings
-
-SHARES = 64  # of the drawn order, in each of which samples are spooled apart
-SAMPLES = tuple(f"samples.{share}" for share in range(SHARES))
-_PARTS = (*SAMPLES, "shingles", "grams")
-_NOTHING = np.frombuffer(b"", np.uint8)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all processes do; `folder` is for their spools, `ngram` 0 without decontamination."""
+    """What all processes do; `ngram` is 0 without decontamination."""
 
-    format: str
-    style: Style
-    folder: Path
+    settings: CorpusSettings
+    seed: int
     near: NearRule | None = None
     ngram: int = 0
     benchmark: Protected | None = None
@@ -44,191 +34,138 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What a chunk left: how many entries it had, rejections, and arrays over its usable records.
+    """What a block left: how many entries it had, rejections, and columns of its usable records.
 
-    `rejected` holds (entry, reason, detail, name), entries from 1 within the chunk; `lines` are
-    those of the usable records. `drawn` is a record's number in the order of the outputs (uint64),
-    `offsets` and `sizes` say where its sample is in the spool of its share of that order, which
-    worker `spool` wrote. `key_numbers` has a number of the keys of name and dish, 0 for none,
-    uint64 [records, 2]. `names` and `dishes` hold a text per record, a NUL between two.
+    `rejected` holds (line, reason, detail, name). `samples` are the finished lines in a row.
+    Columns: lines, named (the corpus names the dish), characters (of the answer), name_sizes,
+    sizes (of the sample in bytes), contents (the content key), keys (of name and dish, 0 for
+    none), ties (by dish and sample); with near-duplicates bands and shingle_counts, with
+    decontamination run_counts. `contaminated` is {record: (protected text, share)}.
     """
 
-    chunk: Chunk
+    block: Block
     entries: int
-    rejected: list[tuple[int, str, str, str | None]]
-    spool: int
-    names: bytes = b""
-    dishes: bytes = b""
-    contents: bytes = b""
-    arrays: dict[str, Array] = field(default_factory=dict)
+    rejected: list[tuple[int, str, str, str | None]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    samples: bytes = b""
+    columns: dict[str, Array] = field(default_factory=dict)
+    shingles: Array | None = None
+    runs: Array | None = None
     contaminated: dict[int, tuple[int, float]] = field(default_factory=dict)
 
 
 class Worker:
-    """One process's spools and settings."""
+    """Turns blocks into outcomes."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.number = os.getpid()
-        self._files: dict[str, IO[bytes]] = {
-            part: spool_path(job.folder, part, self.number).open("ab") for part in _PARTS
-        }
+        settings = job.settings
+        self._convert = FORMATS[settings.format].convert
+        self._recipe_steps = recipe_steps(settings)
+        self._pair_steps = pair_steps(settings)
+        self._questions = Questions(settings.recipes.question_forms, job.seed)
 
-    def close(self) -> None:
-        """Let the spools be read."""
-        for stream in self._files.values():
-            stream.close()
-
-    def run(self, chunk: Chunk) -> Outcome:
-        """Turn a chunk into samples on the spool and a description of them."""
-        lines, numbers = _lines(chunk)
-        batch, rejected = make_samples(self._entries(lines, chunk), self.job.style)
-        outcome = Outcome(
-            chunk, len(lines), self._described(rejected, lines, chunk, numbers), self.number
-        )
-        if not batch.rows:
-            return outcome
-        outcome.names = "\0".join(batch.names).encode()
-        outcome.dishes = "\0".join(batch.dishes).encode()
-        outcome.contents = b"".join(batch.contents)
-        sizes = np.concatenate(batch.sizes).astype(np.int32)
-        seed = self.job.style.seed
-        drawn = drawn_numbers(seed, "order", outcome.contents)
-        # Two keys of millions have the same 64 bits by a chance of 1 to ten million, and then two
-        # dishes would only go to the same side.
-        keys = drawn_for(seed, "split", batch.keys)
-        outcome.arrays = {
-            "lines": numbers[batch.rows],
-            "named": np.fromiter(map(bool, batch.dishes), bool, len(batch.dishes)),
-            "characters": np.concatenate(batch.characters).astype(np.int32),
-            "name_sizes": np.fromiter(map(len, batch.names), np.int32, len(batch.names)),
-            "key_numbers": keys.reshape(-1, 2),
-            "drawn": drawn,
-            "sizes": sizes,
-            "offsets": self._spooled(b"".join(batch.samples), sizes, drawn),
-        }
-        self._compare(Grams.joined(batch.letters), outcome)
+    def run(self, block: Block) -> Outcome:
+        """Every entry becomes a sample or a rejection."""
+        outcome = Outcome(block, 0)
+        kept: list[Recipe | Pair] = []
+        lines: list[int] = []
+        for number, entry in block.entries():
+            outcome.entries += 1
+            name, left = self._cleaned(entry)
+            if isinstance(left, Rejected):
+                outcome.rejected.append((number, left.reason, left.detail, name))
+            else:
+                kept.append(left)
+                lines.append(number)
+        if kept:
+            self._describe(kept, lines, outcome)
+        outcome.block = Block(block.file)  # the input itself is not sent back
         return outcome
 
-    def _entries(self, lines: list[Any], chunk: Chunk) -> Iterator[Any]:
-        """What is made of each line, row or text: a record, or the Rejected that says why none."""
-        convert = FORMATS[self.job.format].convert
-        entries = decode_all(lines) if chunk.numbers is None else lines
-        if convert:
-            entries = (_converted(entry, convert) for entry in entries)
-        return iter(entries)
+    def _cleaned(self, entry: Any) -> tuple[str | None, Recipe | Pair | Rejected]:
+        """What it called itself, and the record after the steps or why it goes."""
+        if isinstance(entry, Rejected):
+            return None, entry
+        try:
+            record = self._convert(entry)
+        except Rejected as why:
+            name = entry.get("name") if isinstance(entry, dict) else None
+            return (name[:60] if isinstance(name, str) else None), why
+        if isinstance(record, Recipe):
+            return record.name[:60], run(self._recipe_steps, record)
+        return record.question[:60], run(self._pair_steps, record)
 
-    def _described(
-        self, rejections: Rejections, lines: list[Any], chunk: Chunk, numbers: Array
-    ) -> list[tuple[int, str, str, str | None]]:
-        places = sorted(rejections)
-        described = []
-        # Few are rejected: their names are read again.
-        again = self._entries([lines[place] for place in places], chunk)
-        for place, record in zip(places, again, strict=True):
-            why = rejections[place]
-            described.append((int(numbers[place]), why.reason, why.detail, _name(record)))
-        return described
-
-    def _compare(self, grams: Grams, outcome: Outcome) -> None:
-        """Spool what near-duplicates and protected texts are found by."""
+    def _describe(self, kept: list[Recipe | Pair], lines: list[int], outcome: Outcome) -> None:
+        told = list(map(self._told, kept))
+        samples = [one.sample for one in told]
+        letters = letters_of([text for one in told for text in one.compared])
+        contents = [content_key(*both) for both in zip(letters[::2], letters[1::2], strict=True)]
+        outcome.names = [one.name for one in told]
+        outcome.samples = b"".join(samples)
+        sizes = np.fromiter(map(len, samples), np.int32, len(samples))
+        outcome.columns = {
+            "lines": np.array(lines, np.int64),
+            "named": np.array([one.named for one in told]),
+            "characters": np.array([one.characters for one in told], np.int32),
+            "name_sizes": np.fromiter(map(len, outcome.names), np.int32, len(told)),
+            "sizes": sizes,
+            "contents": np.frombuffer(b"".join(contents), ">u8").astype(np.uint64).reshape(-1, 2),
+            "keys": np.array([one.keys for one in told], np.uint64),
+            "ties": np.array([one.tie for one in told], np.uint64),
+        }
+        grams = Grams.of_letters(
+            [f"{a}{b}" for a, b in zip(letters[::2], letters[1::2], strict=True)]
+        )
         if self.job.near:
             found = signatures(grams, self.job.near)
-            outcome.arrays["bands"] = found.bands
-            outcome.arrays["shingles"] = found.counts.astype(np.int32)
-            begin = self._write("shingles", found.shingles)
-            outcome.arrays["shingle_offsets"] = begin + _offsets(found.counts) * 4
+            outcome.columns["bands"] = found.bands
+            outcome.columns["shingle_counts"] = found.counts.astype(np.int32)
+            outcome.shingles = found.shingles
         if self.job.ngram:
-            runs = Runs(grams, self.job.ngram)
-            hashes, kept = runs.sampled()
-            outcome.arrays["grams"] = kept.astype(np.int32)
-            begin = self._write("grams", hashes)
-            outcome.arrays["gram_offsets"] = begin + _offsets(kept) * 4
+            hashes, counts = grams.hashes(self.job.ngram)
+            outcome.runs, outcome.columns["run_counts"] = sampled(hashes, counts)
             if self.job.benchmark:
-                outcome.contaminated = self.job.benchmark.find(grams, runs)
+                outcome.contaminated = self.job.benchmark.find(hashes, counts)
 
-    def _spooled(self, samples: bytes, sizes: Array, drawn: Array) -> Array:
-        """Write each sample to the spool of its share; return where it begins there."""
-        shares = share_of(drawn)
-        order = np.argsort(shares, kind="stable")
-        pieces = _offsets(sizes)[order], sizes[order]
-        places = _offsets(sizes[order])
-        bounds = np.searchsorted(shares[order], np.arange(SHARES + 1))
-        written = np.empty(len(samples), np.uint8)
-        put_pieces(np.frombuffer(samples, np.uint8), *pieces, _NOTHING, places, written)
-        cuts = np.append(places, len(samples))[bounds]
-        starts = [
-            self._write(part, written[begin:end])
-            for part, begin, end in zip(SAMPLES, cuts[:-1], cuts[1:], strict=True)
-        ]
-        offsets = np.empty(len(sizes), np.int64)
-        offsets[order] = places + np.repeat(starts - cuts[:-1], np.diff(bounds))
-        return offsets
-
-    def _write(self, part: str, content: Array) -> int:
-        """Add to a spool; return where it begins there."""
-        stream = self._files[part]
-        begin = stream.tell()
-        stream.write(content)
-        stream.flush()
-        return begin
+    def _told(self, record: Recipe | Pair) -> "_Told":
+        system = self.job.settings.system
+        if isinstance(record, Pair):
+            line = sample(system, record.question, record.answer)
+            key = stable_hash(question_key(record.question))
+            one_line = record.question.replace("\n", " ")
+            compared = (one_line, record.answer)
+            return _Told(record.question, "", line, len(record.answer), (key, 0), compared)
+        text = answer(record.ingredients, record.steps)
+        line = sample(system, self._questions.ask(record.name, record.keywords), text)
+        of_dish = stable_hash(dish_key(record.dish)) if record.dish else 0
+        keys = stable_hash(dish_key(record.name)), of_dish
+        return _Told(
+            record.name, record.dish, line, len(text), keys, (record.ingredients, record.steps)
+        )
 
 
-def spool_path(folder: Path, part: str, number: int) -> Path:
-    """Where worker `number` keeps a kind of bytes."""
-    return folder / f"{part}.{number}"
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A finished sample, and what it is known by."""
 
+    name: str
+    dish: str
+    sample: bytes
+    characters: int
+    keys: tuple[int, int]
+    compared: tuple[str, str]
 
-def share_of(drawn: Array) -> Array:
-    """The share of the drawn order that each number falls in, as uint8."""
-    return (drawn >> np.uint64(64 - (SHARES - 1).bit_length())).astype(np.uint8)
+    @property
+    def named(self) -> bool:
+        """Whether the corpus names the dish."""
+        return bool(self.dish)
 
-
-def _offsets(sizes: Array) -> Array:
-    return np.cumsum(sizes, dtype=np.int64) - sizes
-
-
-def _lines(chunk: Chunk) -> tuple[list[Any], Array]:
-    """The lines, rows or texts of a chunk, and the number of each."""
-    lines = chunk.entries
-    if lines is None:
-        lines = range_lines(chunk.path, chunk.begin, chunk.end)
-    numbers = chunk.numbers or range(max(chunk.first, 1), max(chunk.first, 1) + len(lines))
-    return lines, np.array(numbers, np.int64)
-
-
-def _converted(entry: Any, convert: Callable[[Any], Any]) -> Any:
-    if isinstance(entry, Rejected):
-        return entry
-    try:
-        return convert(entry)
-    except Rejected as why:
-        return why.bare()
-
-
-def _name(record: Any) -> str | None:
-    name = record.get("name") if isinstance(record, dict) else getattr(record, "question", None)
-    return name[:60] if isinstance(name, str) else None
-
-
-_RECIPE = {
-    "name": "青菜",
-    "recipeIngredient": ["青菜"],
-    "recipeInstructions": ["青菜洗净切段，放入锅中炒熟", "加盐盛出，趁热上桌吃完。"],
-}
-_USABLE = CorpusSettings(language=None, min_chars=0)
-
-
-def compile_loops(job: Job) -> None:
-    """Compile the loops over characters, or read them where they are kept.
-
-    Processes forked after it have them.
-    """
-    style = replace(job.style, settings=_USABLE)  # by which the recipe is
-    with TemporaryDirectory(dir=job.folder) as folder:
-        worker = Worker(replace(job, format="xiachufang", style=style, folder=Path(folder)))
-        worker.run(Chunk(0, "", first=1, entries=[orjson.dumps(_RECIPE)]))
-        worker.close()
+    @property
+    def tie(self) -> int:
+        """What decides between records that are as good."""
+        digest = blake2b(self.dish.encode() + self.sample, digest_size=8).digest()
+        return int.from_bytes(digest, "big")
 
 
 _WORKER: Worker | None = None
@@ -244,10 +181,11 @@ def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # run.py held it back
     if end_with_parent:
         end_with_parent()
+    gc.disable()  # nothing here makes cycles, and blocks make many objects
     _WORKER = Worker(job)
 
 
-def work(chunk: Chunk) -> Outcome:
-    """Do one chunk in this process."""
+def work(block: Block) -> Outcome:
+    """Do one block in this process."""
     assert _WORKER is not None
-    return _WORKER.run(chunk)
+    return _WORKER.run(block)

@@ -31,15 +31,15 @@ class Recipes(Section):
 class NearDuplicates(Section):
     """Which records are near-duplicates of another."""
 
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Jaccard similarity of n-grams from which one of two records goes; 0: keep"""
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Jaccard similarity of n-grams from which one of two goes; 0: keep; null: 0.5 of recipes"""
     shingle: Annotated[int, Field(ge=2, le=100)] = 5
     """letters in an n-gram"""
 
     @field_validator("threshold")
     @classmethod
-    def _apart(cls, threshold: float) -> float:
-        if 0 < threshold < LEAST_ALIKE:
+    def _apart(cls, threshold: float | None) -> float | None:
+        if threshold and threshold < LEAST_ALIKE:
             raise ValueError(
                 f"takes 0 or from {LEAST_ALIKE} to 1, found {threshold}: nearly every pair of "
                 "records is that much alike"
@@ -73,13 +73,32 @@ class CorpusSettings(Section):
     """records to keep at most, drawn by seed; 0 keeps all"""
     test_size: Positive = 60
     """records held out, all records of a dish or question together"""
-    min_chars: Count = 20
-    """of an answer"""
+    min_chars: Count | None = None
+    """of a recipe's steps, or of an answer; null: 20 of a recipe, 1 of an answer"""
     max_chars: Positive = 400
     recipes: Recipes = Field(default_factory=Recipes)
     """for the formats xiachufang and markdown alone"""
     near_duplicates: NearDuplicates = Field(default_factory=NearDuplicates)
     decontaminate: Decontaminate = Field(default_factory=Decontaminate)
+
+    @property
+    def of_recipes(self) -> bool:
+        """Whether the format brings recipes."""
+        return FORMATS[self.format].recipes
+
+    @property
+    def least_chars(self) -> int:
+        """The fewest characters of a recipe's steps or of an answer."""
+        if self.min_chars is None:
+            return 20 if self.of_recipes else 1
+        return self.min_chars
+
+    @property
+    def like_from(self) -> float:
+        """The similarity from which two records are near-duplicates, 0 where none are."""
+        if self.near_duplicates.threshold is None:
+            return 0.5 if self.of_recipes else 0.0
+        return self.near_duplicates.threshold
 
     @field_validator("system")
     @classmethod
@@ -92,9 +111,9 @@ class CorpusSettings(Section):
 
     @model_validator(mode="after")
     def _lengths(self) -> Any:
-        if self.max_chars < self.min_chars:
+        if self.max_chars < self.least_chars:
             raise ValueError(
-                f"corpus.max_chars {self.max_chars} is below corpus.min_chars {self.min_chars}, "
+                f"corpus.max_chars {self.max_chars} is below corpus.min_chars {self.least_chars}, "
                 "so no record could be kept; raise the one or lower the other"
             )
         return self

@@ -6,8 +6,8 @@ training sample of its own. System prompts in the files give way to the configur
 
 from typing import Any
 
-from butler.corpus.formats.entry import Pair, field_of
-from butler.corpus.recipe import Rejected
+from butler.corpus.formats.entry import field_of
+from butler.corpus.records import Pair, Rejected
 
 _ASKS, _ANSWERS = {"human", "user"}, {"gpt", "assistant", "bot"}
 

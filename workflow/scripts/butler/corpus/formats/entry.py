@@ -1,18 +1,10 @@
-"""What an adapter makes of one entry of a file: a raw recipe, or a ready question and answer."""
+"""How a kind of file is read, and what its entries become."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from butler.corpus.recipe import Rejected
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A question and its answer, as somebody else wrote them."""
-
-    question: str
-    answer: str
+from butler.corpus.records import Pair, Recipe, Rejected
 
 
 @dataclass(frozen=True)
@@ -20,14 +12,14 @@ class Format:
     """How a kind of file is read.
 
     `kind` says what an entry is: a line of JSON, a row of a table, or a whole text file.
-    `suffixes` are those of its files in a folder, before .gz or .zst. `convert` takes the decoded
-    entry and returns a raw recipe (a mapping, checked later) or a Pair; None says that the entry
-    is taken as it stands.
+    `suffixes` are those of its files in a folder, before .gz or .zst. `convert` makes a Recipe or
+    a Pair of the decoded entry, and raises Rejected where there is none; `recipes` tells which.
     """
 
     kind: str
     suffixes: tuple[str, ...]
-    convert: Callable[[Any], Any] | None = None
+    convert: Callable[[Any], Recipe | Pair]
+    recipes: bool = False
 
 
 def field_of(entry: Any, key: str) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
-from butler.corpus.formats.entry import Pair
-from butler.corpus.recipe import Rejected
+from butler.corpus.records import Pair, Rejected
 from butler.errors import ButlerError
 
 QUESTION = ("question", "问题", "提问", "input", "instruction", "title", "ask")
@@ -41,8 +40,8 @@ def tables(suffix: str, content: bytes, cut: bool) -> Iterator[tuple[str, Rows]]
         yield (name if len(names) > 1 else ""), _sheet(book, name)
 
 
-def pairs(table: Rows) -> Iterator[tuple[int, Any]]:
-    """Row numbers from 1 with a Pair, or a Rejected that says why there is none.
+def asked_rows(table: Rows) -> Iterator[tuple[int, list[Any]]]:
+    """Row numbers from 1 with the cells of question and answer, fewer where the row is short.
 
     The headings are the first row that is not blank.
 
@@ -61,7 +60,21 @@ def pairs(table: Rows) -> Iterator[tuple[int, Any]]:
             f"answer (found: {', '.join(headings)[:120]})"
         )
     for number, row in numbered:
-        yield number, _pair(row, asked, answered)
+        yield number, [row[at] for at in (asked, answered) if at < len(row)]
+
+
+def pair(cells: list[Any]) -> Pair:
+    """The pair in the two cells of a row.
+
+    Raises:
+        Rejected: wrong_type.
+    """
+    if len(cells) < 2:
+        raise Rejected("wrong_type", "the row has too few cells")
+    for cell in cells:
+        if not isinstance(cell, str):
+            raise Rejected("wrong_type", f"a cell is a {type(cell).__name__}, not a text")
+    return Pair(*cells)
 
 
 def _filled(cell: Any) -> bool:
@@ -70,16 +83,6 @@ def _filled(cell: Any) -> bool:
 
 def _column(headings: Sequence[str], names: Sequence[str]) -> int | None:
     return next((headings.index(name) for name in names if name in headings), None)
-
-
-def _pair(row: Sequence[Any], asked: int, answered: int) -> Any:
-    if len(row) <= max(asked, answered):
-        return Rejected("wrong_type", f"the row has {len(row)} cells only")
-    question, answer = row[asked], row[answered]
-    for cell in (question, answer):
-        if not isinstance(cell, str):
-            return Rejected("wrong_type", f"a cell is a {type(cell).__name__}, not a text")
-    return Pair(question, answer)
 
 
 def _sheet(book: CalamineWorkbook, name: str) -> Rows:

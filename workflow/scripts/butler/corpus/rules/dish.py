@@ -8,7 +8,7 @@ but for a form of asking for a recipe at its end.
 
 import re
 
-from butler.corpus.text import HAN_ALONE, letters
+from butler.corpus.rules.text import letters
 
 _BRACKET = re.compile(r"[（(【\[《「『<{][^）)】\]》」』>}]*[）)】\]》」』>}]")
 _ORNAMENT = (
@@ -25,30 +25,14 @@ _TAIL = re.compile(
 _SIZE = re.compile(r"\d+(?:\.\d+)?(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
 
 
-# What a name must begin or end with for one of the patterns to take something away.
-_LEAD_STARTS = frozenset(word[0] for word in _ORNAMENT.split("|"))
-_TAIL_ENDS = frozenset("法作程谱做版列集弹期款一二三四五六七八九十")
-_STARTS, _ENDS = ("".join(sorted(chars)) for chars in (_LEAD_STARTS, _TAIL_ENDS))
-_BARE = re.compile(f"(?![{_STARTS}]){HAN_ALONE.pattern}(?<![{_ENDS}])")  # as it stands
-_BRACKETS = re.compile("[（(【\\[《「『<{]")
-
-
 def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
-    if _BARE.fullmatch(name):
-        return name
-    whole = name if HAN_ALONE.fullmatch(name) else letters(name)
-    bare = whole
-    if whole != name and _BRACKETS.search(name):
-        bare = letters(_BRACKET.sub("", name)) or whole
+    whole = letters(name)
+    bare = letters(_BRACKET.sub("", name)) or whole
     while True:
         before = bare
-        if not bare.isalpha():
-            bare = _without(_SIZE, bare)
-        if bare[0] in _LEAD_STARTS:
-            bare = _without(_LEAD, bare)
-        if bare[-1] in _TAIL_ENDS or bare[-1].isdigit():
-            bare = _without(_TAIL, bare)
+        for pattern in (_SIZE, _LEAD, _TAIL):
+            bare = _without(pattern, bare)
         if bare == before:
             return bare
 

@@ -1,18 +1,16 @@
 """Characters of a text: one spelling for what means the same, nothing that cannot be read.
 
-Every function here is idempotent: cleaning clean text changes nothing. `chinese` adds what is
-right between Han characters only: no spaces in quantities and at full-width punctuation, words for
-food emoji, no faces made of letters.
+`spell` takes a text of any number of lines, and its rules look past no line feed; spelling a text
+that is spelt changes nothing. `chinese` adds what is right between Han characters only: no spaces
+in quantities and at full-width punctuation, words for food emoji, no faces made of letters.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
-HAN_ALONE = re.compile("[\u4e00-\u9ffc]*")  # of characters that no rule of spelling changes
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
-_HAN_LETTER = re.compile(f"[{HAN}]")
-_LATIN_LETTER = re.compile("[A-Za-zªº\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]")
+NOT_HAN = re.compile(f"[^{HAN}]+")
+_NOT_LATIN = re.compile("[^A-Za-zªº\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+")
 
 # NFKC over everything would turn （ ， ： ！ into ASCII, 1½ into 11⁄2, ① into 1 and m² into m2.
 # It is applied to these ranges only, where it loses nothing: full-width digits, letters and
@@ -37,6 +35,8 @@ _SIGNS = {
     "⁄": "/",
     "⋯": "…",
     "\ufe52": ".",
+    "‼": "！",
+    "⁉": "！",
 }
 _FRACTIONS = {c: unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚"}
 
@@ -73,10 +73,13 @@ _LATIN_UNITS = r"(?:kg|g|mg|ml|l|cc|cm|mm|oz|lb|tbsp?|tsp|mins?)s?(?![A-Za-z])"
 _SPACE_IN_QUANTITY = re.compile(rf" (?<=\d )(?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
 _PUNCTUATION = "[，。！？；：、（）《》【】“”]"
 _SPACE_AT_PUNCTUATION = re.compile(f" (?:(?<={_PUNCTUATION} )|(?={_PUNCTUATION}))")
+_BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts, too
 _BLANKS = re.compile("  +")
+_EDGES = re.compile(" ?\n[ \n]*")  # empty lines, and spaces where a line begins or ends
 _REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
-_NOT_LETTERS = re.compile(r"[\W_]+")
 _DOTS = re.compile(r"……+|\.\.\.\.+|。。+")
+_NEVER_LETTERS = re.compile("[，。！？、：；（）“”～…·《》【】° ]+")
+_NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 class _Spelling(dict[int, str]):
@@ -96,70 +99,58 @@ def _visible(char: str) -> str:
     kind = unicodedata.category(char)
     if kind in ("Cf", "Co", "Cn", "Cs", "Me") or "\ufe00" <= char <= "\ufe0f":
         return ""  # zero-width, private, unassigned, lone surrogate, keycap and variation marks
+    if char in "\ufffc\ufffd":
+        return ""  # what stood there is lost
     return " " if kind in ("Zs", "Zl", "Zp", "Cc") else char
 
 
 _SPELLING = _Spelling()
-_UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）]+")  # the others stay as they are
-
-
-def respelled(char: str) -> bool:
-    """Whether a character never stays as it is: respelt, dropped, or an emoji."""
-    return char.translate(_SPELLING) != char or bool(_PICTURE.match(char))
-
-
+# All but the characters that each stay as they are, whatever is beside them.
+_UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
-FACE_MARKS = "∩▽^´｀≧≦﹏ω"
-_FACE_MARK = re.compile(f"[{re.escape(FACE_MARKS)}]")
+_FACE_MARKS = "∩▽^´｀≧≦﹏ω"
+_FACE_MARK = re.compile(f"[{re.escape(_FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
-    rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
+    rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{_FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
 
 
-def respell(line: str, chinese: bool = True) -> str:
-    """The characters of a line, or of several, in one spelling, without unseen ones and emoji."""
-    if not line.isascii():
-        line = unicodedata.normalize("NFC", line)
-        if "\u20e3" in line:
-            line = _KEYCAP.sub(r"\1. ", line)
-        line = _MIXED_NUMBER.sub(r"\1 \2", line)
-    if chinese and _FACE_MARK.search(line):
-        line = _LETTER_FACE.sub(" ", line)
-    line = _UNUSUAL.sub(lambda found: found[0].translate(_SPELLING), line)
-    if _PICTURE.search(line):
+def spell(text: str, chinese: bool = True) -> str:
+    """`text` in one spelling: NFKC where safe, no unseen characters, no emoji, single spaces.
+
+    It is cut into lines at every kind of break; empty lines are left out.
+    """
+    text = _BREAKS.sub("\n", text)
+    while (spelt := _tidy(_respell(text, chinese), chinese)) != text:
+        text = spelt
+    return text
+
+
+def _respell(text: str, chinese: bool) -> str:
+    if chinese and _FACE_MARK.search(text):
+        text = _LETTER_FACE.sub(" ", text)
+    if not _UNUSUAL.search(text):
+        return text
+    text = unicodedata.normalize("NFC", text)
+    text = _KEYCAP.sub(r"\1. ", text)
+    text = _MIXED_NUMBER.sub(r"\1 \2", text)
+    text = _UNUSUAL.sub(lambda found: found[0].translate(_SPELLING), text)
+    if _PICTURE.search(text):
         if chinese:
-            line = _FOOD_WORD.sub(_food_word, line)
-        line = _EMOJI_RUN.sub("", _FACE.sub(" ", line))
-    return line
+            text = _FOOD_WORD.sub(_food_word, text)
+        text = _EMOJI_RUN.sub("", _FACE.sub(" ", text))
+    return text
 
 
-def tidy(line: str, chinese: bool = True) -> str:
-    """A respelt line with single spaces where they belong, and no repeated punctuation."""
-    line = " ".join(line.split())
-    return _tidied(line) if chinese else _REPEATED.sub(_first, line)
-
-
-def _tidied(line: str) -> str:
-    if " " in line:
-        line = _SPACE_IN_QUANTITY.sub("", line)
-        line = _SPACE_AT_PUNCTUATION.sub("", line)
-    line = _REPEATED.sub(_first, line)
-    return _DOTS.sub("……", line)
-
-
-def respell_lines(lines: Sequence[str]) -> list[str]:
-    """respell() of each line, one pass over all of them: no rule looks past a line feed."""
-    return respell("\n".join(lines)).split("\n")
-
-
-def tidy_lines(lines: Sequence[str]) -> list[str]:
-    """tidy() of each line that has no white space but blanks, one pass over all of them."""
-    text = _BLANKS.sub(" ", "\n".join(lines)).strip(" ")
-    return _tidied(text.replace("\n ", "\n").replace(" \n", "\n")).split("\n")
-
-
-def _first(match: re.Match[str]) -> str:
-    return match[1]
+def _tidy(text: str, chinese: bool) -> str:
+    """A respelt text with single spaces where they belong, and no repeated punctuation."""
+    text = _BLANKS.sub(" ", text)
+    text = _EDGES.sub("\n", text).strip(" \n")
+    if chinese and " " in text:
+        text = _SPACE_IN_QUANTITY.sub("", text)
+        text = _SPACE_AT_PUNCTUATION.sub("", text)
+    text = _REPEATED.sub(r"\1", text)
+    return _DOTS.sub("……", text) if chinese else text
 
 
 def _food_word(match: re.Match[str]) -> str:
@@ -169,43 +160,31 @@ def _food_word(match: re.Match[str]) -> str:
     return "" if before.endswith(word) or after.startswith(word) else word
 
 
-# Where str.splitlines cuts, but for the line feed.
-BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-
-
-def clean_line(line: str, chinese: bool = True) -> str:
-    """One line in one spelling: NFKC where safe, no unseen characters, no emoji, single spaces."""
-    while (cleaned := tidy(respell(line, chinese), chinese)) != line:
-        line = cleaned
-    return line
-
-
-def split_lines(text: str, chinese: bool = True) -> list[str]:
-    """The clean, non-empty lines of `text`, cut at every kind of line break."""
-    return [line for raw in text.splitlines() if (line := clean_line(raw, chinese))]
-
-
 def letters(text: str) -> str:
     """`text` as compared with another: compatibility forms and case folded, letters and digits."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = fold(text)
     return folded if folded.isalnum() else _NOT_LETTERS.sub("", folded)
 
 
-def han_share(text: str) -> float:
-    """Share of Han characters among the letters of `text`, from 0 to 1 (0 without letters)."""
-    return _share(_HAN_LETTER, text)
+def fold(text: str) -> str:
+    """`text` in compatibility forms, without case and without the most frequent punctuation."""
+    bare = _NEVER_LETTERS.sub("", text)
+    if not unicodedata.is_normalized("NFKC", bare):  # which is slow to make, and fast to see
+        bare = unicodedata.normalize("NFKC", bare)
+    return bare.casefold()
 
 
-def latin_share(text: str) -> float:
-    """Share of Latin letters among the letters of `text`, from 0 to 1 (0 without letters)."""
-    return _share(_LATIN_LETTER, text)
+def share_of(text: str, others: re.Pattern[str]) -> float:
+    """Share of a script among the letters of `text`, 0 to 1; `others` finds what is not of it."""
+    return len(others.sub("", text)) / max(sum(map(str.isalpha, text)), 1)
 
 
-def _share(letter: re.Pattern[str], text: str) -> float:
-    alphabetic = sum(map(str.isalpha, text))
-    return len(letter.findall(text)) / alphabetic if alphabetic else 0.0
+def is_mostly(text: str, others: re.Pattern[str]) -> bool:
+    """Whether share_of() is LEAST_SHARE or more."""
+    own = len(others.sub("", text))
+    return own > 0 and (own >= LEAST_SHARE * len(text) or share_of(text, others) >= LEAST_SHARE)
 
 
 # What corpus.language counts, and the least share of it among the letters of a record.
-SCRIPTS = {"zh": ("Han", han_share), "en": ("Latin", latin_share)}
+SCRIPTS = {"zh": ("Han", NOT_HAN), "en": ("Latin", _NOT_LATIN)}
 LEAST_SHARE = 0.5

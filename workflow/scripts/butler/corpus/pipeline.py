@@ -1,0 +1,269 @@
+"""What happens to a record, step by step: each takes it and gives it back, or says why it goes.
+
+The steps are the whole of it: nothing is looked at before them and nothing after.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from butler.chat_template import MARKER
+from butler.corpus.records import Pair, Recipe, Rejected
+from butler.corpus.rules import adverts, answers, ingredients, names, steps, talk
+from butler.corpus.rules.text import (
+    LEAST_SHARE,
+    NOT_HAN,
+    SCRIPTS,
+    is_mostly,
+    letters,
+    share_of,
+    spell,
+)
+from butler.settings.corpus_stage import CorpusSettings
+
+Record = TypeVar("Record", Recipe, Pair)
+Step = Callable[[Record], Record | Rejected]
+MAX_NAME = 60  # characters
+# Where more of a recipe's steps is talk, and fewer characters are left, what is left is no recipe.
+MOST_TALK, LEAST_TOLD = 0.5, 60
+
+
+def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
+    """What makes a clean recipe of a raw one."""
+    return [
+        spell_recipe,
+        reject_markers,
+        name_the_dish,
+        clean_ingredients,
+        clean_steps,
+        take_out_talk,
+        take_out_adverts,
+        mend_what_is_left,
+        reject_what_lacks_a_part,
+        reject_talk,
+        reject_markers,
+        *_limits(settings),
+    ]
+
+
+def pair_steps(settings: CorpusSettings) -> list[Step[Pair]]:
+    """What makes a clean pair of a question and an answer."""
+    return [
+        unescape_pair,
+        spell_pair,
+        say_answer_once,
+        take_out_contacts,
+        *_pair_limits(settings),
+    ]
+
+
+def run(steps_of: Sequence[Step[Record]], record: Record) -> Record | Rejected:
+    """The record after all steps, or why one of them rejected it."""
+    for step in steps_of:
+        left = step(record)
+        if isinstance(left, Rejected):
+            return left
+        record = left
+    return record
+
+
+def spell_recipe(recipe: Recipe) -> Recipe:
+    """One spelling in all fields."""
+    recipe.name = spell(" ".join(recipe.name.split()))
+    recipe.dish = spell(recipe.dish)
+    recipe.ingredients = spell(recipe.ingredients)
+    recipe.steps = spell(recipe.steps)
+    return recipe
+
+
+def name_the_dish(recipe: Recipe) -> Recipe | Rejected:
+    """The name without ornament; the dish "" where the corpus does not know it."""
+    if adverts.has_contact(recipe.name):
+        return Rejected("advert", "the name holds a link or a contact detail")
+    recipe.name = names.bare_name(adverts.BRAND.sub("", recipe.name))
+    if not letters(recipe.name):
+        return Rejected("no_name", "the name is missing or has no letters")
+    if names.NO_DISH.search(recipe.name):
+        return Rejected("no_recipe", f"the name is that of no dish: {recipe.name[:20]}")
+    if recipe.dish == "Unknown" or not letters(recipe.dish):
+        recipe.dish = ""
+    return recipe
+
+
+def clean_ingredients(recipe: Recipe) -> Recipe | Rejected:
+    """Amounts mended, one ingredient a line, no tools."""
+    recipe.ingredients = ingredients.clean_ingredients(
+        ingredients.rejoined(recipe.ingredients, recipe.steps)
+    )
+    return recipe if recipe.ingredients else Rejected("no_ingredients", "no usable line is given")
+
+
+def clean_steps(recipe: Recipe) -> Recipe | Rejected:
+    """No numbers, placeholders and repeats; one paragraph becomes its sentences."""
+    recipe.steps = steps.clean_steps(recipe.steps)
+    split = steps.split_paragraph(recipe.steps)
+    if split != recipe.steps:
+        recipe.steps = steps.clean_steps(split)
+    recipe.given = len(recipe.steps)
+    return recipe if recipe.steps else Rejected("no_steps", "no usable line is given")
+
+
+def take_out_talk(recipe: Recipe) -> Recipe:
+    """No talk of pictures and people, no praise."""
+    told = recipe.steps
+    recipe.steps = talk.without_talk(told)
+    recipe.talk = len(told) - len(recipe.steps)
+    recipe.cut |= recipe.steps != told
+    return recipe
+
+
+def take_out_adverts(recipe: Recipe) -> Recipe | Rejected:
+    """No links, contacts and makers' names."""
+    told, listed = recipe.steps, recipe.ingredients
+    recipe.ingredients = adverts.BRAND.sub("", listed)
+    recipe.steps = adverts.BRAND.sub("", told)
+    if _tells_contact(recipe):
+        recipe.ingredients = adverts.without_contacts(recipe.ingredients)
+        recipe.steps = adverts.without_contacts(recipe.steps)
+        for left, what in ((recipe.ingredients, "ingredients"), (recipe.steps, "steps")):
+            if not left:
+                return Rejected("advert", f"nothing but adverts or contacts ({what})")
+        if _tells_contact(recipe):
+            return Rejected("contact", "a contact detail that could not be cut out")
+    recipe.cut |= (recipe.ingredients, recipe.steps) != (listed, told)
+    return recipe
+
+
+def _tells_contact(recipe: Recipe) -> bool:
+    """Whether there is a contact in any line, or from one line to the next."""
+    return adverts.has_contact(f"{recipe.ingredients}\n{recipe.steps}".replace("\n", " "))
+
+
+def mend_what_is_left(recipe: Recipe) -> Recipe:
+    """The same rules once more where something was cut, until they find nothing."""
+    while recipe.cut:
+        listed, told = recipe.ingredients, recipe.steps
+        recipe.ingredients = ingredients.clean_ingredients(spell(listed))
+        recipe.steps = steps.clean_steps(spell(told))
+        if recipe.steps != told:
+            recipe.steps = talk.without_talk(recipe.steps)
+        recipe.cut = (recipe.ingredients, recipe.steps) != (listed, told)
+    return recipe
+
+
+def reject_markers(recipe: Recipe) -> Recipe | Rejected:
+    """Text that a chat template takes for its own; at the end too, as cutting may make one."""
+    return _marker(f"{recipe.name}\n{recipe.ingredients}\n{recipe.steps}") or recipe
+
+
+def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
+    """A recipe has an ingredient and a step that is no heading."""
+    for text, reason in ((recipe.ingredients, "no_ingredients"), (recipe.steps, "no_steps")):
+        if not text or all(map(ingredients.is_heading, text.split("\n"))):
+            return Rejected(reason, "no usable line is given")
+    return recipe
+
+
+def reject_talk(recipe: Recipe) -> Recipe | Rejected:
+    """What was told mostly beside the recipe is none."""
+    if recipe.talk > MOST_TALK * recipe.given and len(recipe.steps) < LEAST_TOLD:
+        return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
+    return recipe
+
+
+def _limits(settings: CorpusSettings) -> list[Step[Recipe]]:
+    def reject_lengths(recipe: Recipe) -> Recipe | Rejected:
+        told = recipe.steps.split("\n")
+        body = len(recipe.ingredients) + len(recipe.steps)
+        count = sum(not ingredients.is_heading(line) for line in told)
+        if len(recipe.name) > MAX_NAME:
+            return Rejected("too_long", f"the name has {len(recipe.name)} characters")
+        if body > settings.max_chars:
+            return Rejected("too_long", f"{body} characters")
+        if len(recipe.steps) < settings.least_chars:
+            return Rejected("too_short", f"{len(recipe.steps)} characters in the steps")
+        if count < settings.recipes.min_steps:
+            return Rejected("too_short", f"{count} step{'s' * (count != 1)}")
+        return recipe
+
+    def reject_language(recipe: Recipe) -> Recipe | Rejected:
+        return _language(recipe.ingredients + recipe.steps, settings.language) or recipe
+
+    return [reject_lengths, reject_language]
+
+
+def unescape_pair(pair: Pair) -> Pair:
+    r"""Line feeds that stand as \n in two characters."""
+    pair.question, pair.answer = answers.unescaped(pair.question), answers.unescaped(pair.answer)
+    return pair
+
+
+def spell_pair(pair: Pair) -> Pair | Rejected:
+    """One spelling; what is right between Han characters is done to Chinese pairs alone."""
+    chinese = is_mostly(pair.question + pair.answer, NOT_HAN)
+    pair.question, pair.answer = spell(pair.question, chinese), spell(pair.answer, chinese)
+    if not letters(pair.question):
+        return Rejected("no_question", "the question is missing or has no letters")
+    if not letters(pair.answer):
+        return Rejected("no_answer", "the answer is missing or has no letters")
+    return pair
+
+
+def say_answer_once(pair: Pair) -> Pair | Rejected:
+    """No text twice, no heading at the end that nothing follows."""
+    pair.answer = answers.without_empty_heading(answers.said_once(pair.answer))
+    if not letters(pair.answer):
+        return Rejected("no_answer", "the answer is nothing but headings")
+    return pair
+
+
+def take_out_contacts(pair: Pair) -> Pair | Rejected:
+    """No sentence that tells how to reach somebody."""
+    if adverts.tells_contact(pair.question):
+        return Rejected("advert", "the question holds a link or a contact detail")
+    if adverts.tells_contact(pair.answer):
+        lines = map(adverts.without_contact, pair.answer.split("\n"))
+        pair.answer = "\n".join(filter(None, lines))
+        if not letters(pair.answer):
+            return Rejected("advert", "nothing but links or contact details (answer)")
+    return pair
+
+
+def _pair_limits(settings: CorpusSettings) -> list[Step[Pair]]:
+    def reject_markers(pair: Pair) -> Pair | Rejected:
+        text = f"{pair.question}\n{pair.answer}"
+        return _marker(text) or _contact(adverts.tells_contact(text)) or pair
+
+    def reject_lengths(pair: Pair) -> Pair | Rejected:
+        told = len(pair.answer)
+        if len(pair.question) + told > settings.max_chars:
+            return Rejected("too_long", f"{len(pair.question) + told} characters")
+        if told < settings.least_chars:
+            return Rejected("too_short", f"{told} characters in the answer")
+        return pair
+
+    def reject_language(pair: Pair) -> Pair | Rejected:
+        return _language(pair.question + pair.answer, settings.language) or pair
+
+    return [reject_markers, reject_lengths, reject_language]
+
+
+def _marker(text: str) -> Rejected | None:
+    """What a chat template would take for its own."""
+    marker = MARKER.search(text)
+    return Rejected("chat_marker", f"the text holds {marker[0]!r}") if marker else None
+
+
+def _contact(found: bool) -> Rejected | None:
+    return Rejected("contact", "a contact detail that could not be cut out") if found else None
+
+
+def _language(text: str, language: str | None) -> Rejected | None:
+    """A text of another language than the configured one; None takes all."""
+    if language is None:
+        return None
+    script, others = SCRIPTS[language]
+    if is_mostly(text, others):
+        return None
+    share = share_of(text, others)
+    found = f"{share:.0%} of the letters are {script}, fewer than {LEAST_SHARE:.0%}"
+    return Rejected("other_language", f"{found} (corpus.language: {language})")

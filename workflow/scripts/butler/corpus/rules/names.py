@@ -1,0 +1,83 @@
+"""The name of a recipe as a user would ask for it: the dish, without series, hashtags and signs."""
+
+import re
+
+from butler.corpus.rules.patterns import either
+from butler.corpus.rules.text import HAN, letters
+
+_ENDS = " @﹫。.!！?？~～,，、:：;；-—…·*|｜#＃“”\"'"
+_BULLET = re.compile(r"^[●◆■◇□★☆▲△▼▽○◎•·※*#＃>☞—–_=|｜、，,。：:；;！!/\\.~～@\-\s]+")
+HASHTAG = re.compile(r"#[^#\s]{1,20}#|(?<=\s)#\S+")
+_LEAD_BRACKET = re.compile(r"^(?:[【\[〖][^】\]〗]*[】\]〗]|[“「][^”」]*[”」])+(?=\s*\S)")
+_SERIAL = re.compile(r"^第[\d一二三四五六七八九十]+[期集弹](?=\s*\S)")
+_SHOW = re.compile(r"^[^《》]{0,8}《[^《》]*》[^《》—:：-]{0,10}(?:[-—]+|[:：])(?=\s*\S)")
+_BOOK = re.compile(r"[《》【】\[\]〖〗“”「」\"]")
+_LATIN = re.compile(
+    rf"(?<=[{HAN}）)])\s*[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]*[ a-zA-ZÀ-ÿ]$"
+    rf"|^[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]* (?=[{HAN}])"
+)
+_PARTS = re.compile(r"\s*(?:-{1,}|—+|–+|[|｜:：·]|[~～](?!$)|//)\s*")
+# A part of a name that says what the recipe is for, or where it stands, and names no dish.
+SERIES = either(
+    (
+        r"^(?:宝宝|婴儿|幼儿|健康|营养)*辅食(?:\d+个?月.*)?$",
+        r"^(?:快手|家常|下饭|减脂|减肥|懒人|宴客|年夜|私房|硬|网红|下酒|素|小|今日)*(?:菜谱|食谱|菜|餐|甜品|甜点|早餐|午餐|晚餐|下午茶|小吃|汤水|料理)$",
+        r"^.*(?:私房菜|厨房|食堂|大轰趴|用餐吧|系列|日记|手作|手记|课堂|菜谱|食谱|美食|kitchen|Kitchen|料理)$",
+        r"^第?[一二三四五六七八九十\d]+(?:期|集|弹|款|课|天|周|季)?$",
+        r"^(?:简易|简单|方便|快手|零失败|超详细|详细|免揉|减肥|控油|适中|甜度适中|春|夏|秋|冬|午后|早安|晚安)+(?:版)?$",
+        r"^[^版]{1,8}版(?:本)?$",
+    )
+)
+# 美味, 鲜辣爽口: nothing but praise.
+_PRAISE = re.compile(
+    "^(?:超级?|最|很|非常|特别|无敌|简单|好吃|好喝|美味|香|酥|脆|鲜|嫩|软|糯|麻|辣|酸|甜|咸|爽口|可口|下饭|开胃|健康|营养|低脂|低卡|零失败|快手|懒人|版|又|不腻|家常|的)+$"
+)
+_ASIDE = re.compile(
+    r"[（(]+[^（）()]*(?:版|方子|自由|失败|详细|配方|简单|超|附|含|好吃|周|第|早餐|减|教程|做法|比例|图|视频|懒人|免|无需|不用|口感|[A-Za-z]\d|法)[^（）()]*[)）]+|[（(]+[^\w（(）)]*[)）]+"
+)
+_REMARK = re.compile(
+    r"[，,！!](?:超|巨|真|零|无需|不用|简单|好吃|美味|甜度|营养|健康|拿走|做法|香|又|懒人|快手|只需|教你|百吃|吃)[^，,]*$"
+)
+# A name of no dish at all.
+NO_DISH = either(
+    (
+        r"^(?:啦+|哈+|哦+|嗯+|早餐|午餐|晚餐|早午餐|下午茶|便当|甜品台?|美食|日常|随便|无题|测试|一日三餐|今日份?.{0,3}|[\d.]+)$",
+        r"^(?:记录|分享|翻译|搬运|推荐|盘点|合集)",
+        r"^(?:what|how|my|the) ",
+        r"(?:日记|日常|打卡|记录|合集|大全|攻略|测评|食用指南|搭配|摆盘|便当|[Dd]ay ?\d+)$",
+    ),
+    re.IGNORECASE,
+)
+
+
+def bare_name(name: str) -> str:
+    """The dish in a recipe's name; the name without its signs where none is told apart."""
+    name = HASHTAG.sub(" ", " ".join(name.split()))
+    while True:
+        before = name
+        name = _BULLET.sub("", name).rstrip(_ENDS).strip()
+        for pattern in (_ASIDE, _SERIAL, _LEAD_BRACKET, _SHOW, _LATIN, _REMARK):
+            shorter = pattern.sub("", name).strip()
+            name = shorter if len(letters(shorter)) > 1 else name
+        name = _BOOK.sub("", name)
+        name = _of_words(_of_parts(name))
+        if name == before:
+            return name
+
+
+def _of_parts(name: str) -> str:
+    """The part of a name in several that is the dish: the last that is no series."""
+    parts = [part for part in _PARTS.split(name) if len(letters(part)) > 1]
+    if len(parts) < 2:
+        return name
+    dishes = [part for part in parts if not SERIES.search(part)]
+    return dishes[-1] if dishes else parts[-1]
+
+
+def _of_words(name: str) -> str:
+    """A name of several words without those that only praise or tell the series."""
+    words = name.split(" ")
+    if len(words) < 2:
+        return name
+    dishes = [word for word in words if not (_PRAISE.search(word) or SERIES.search(word))]
+    return " ".join(dishes) if dishes and len(letters("".join(dishes))) > 1 else name

@@ -1,0 +1,157 @@
+"""Lines of steps: no numbers, placeholders and repeats; one paragraph becomes its sentences."""
+
+import re
+from collections.abc import Sequence
+
+from butler.corpus.rules.ingredients import is_heading
+from butler.corpus.rules.text import HAN, UNITS
+
+# "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
+BULLET = re.compile(
+    r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\]|[-.~～](?!\d)"
+    r"|@(?=\s|\w+[.、]|[^，。的]{0,12}[洗切去混刷擦打放加倒])|[ \t])+",
+    re.MULTILINE,
+)
+NUMBER = re.compile(
+    r"^(?:"
+    r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
+    r"|[（(]\d{1,2}[)）][、.,，:： ]*"
+    r"|\d{1,2}(?:[.:：，,](?!\d)|[。)）]) *[、.]*"
+    r"|\d{1,2}(?:、|-+ ?)(?!\d)"
+    r"|\d{1,2}\*(?!\d)|问题\d{1,2}[:：]"
+    r"|第?[一二三四五六七八九十\d]{1,3}步(?:骤)?(?:[、.,，:： ]+|$)"
+    r"|(?:步骤|step) ?[一二三四五六七八九十\d]{1,3}(?:[、.,，:： ]+|$)"
+    r"|[（(][一二三四五六七八九十]{1,3}[)）][、.,，:： ]*"
+    r"|[一二三四五六七八九十]{1,3}(?:、(?![一二三四五六七八九十两半\d])|[.:：])"
+    r")[ \t]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+# "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
+# number after the previous step's are taken for step numbers.
+_POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))[ \t]*")
+_MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
+_GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
+_INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
+_ALL_STEPS = re.compile(r"^[\W_]*(?:做法|步骤|制作方法|制作步骤|制作过程)(?:如下)?[:：]")
+# What tells nothing: the whole line, whatever signs are around it.
+_EDGE, _END = r"(?:[^\w\n]|_)*", r"(?:[^\w\n]|[\d_])*"
+_THINGS = "(?:食材|材料|原料|配料|用料|调料)"
+_NOTHING = (
+    r"(?:步骤|做法|文字|具体|详细|方法|过程|状态|直接|请)*"
+    r"(?:[如见看参按](?:考|照)?(?:以)?[上下]?(?:面)?(?:图|图片|视频|步骤)(?:片|示|所示|[一二三四五六七八九十]|这样)*|同上|图片?)",
+    r"(?:[上来]|再来)?(?:一?张)?(?:成品|完成|效果|美|近|细节|特写|全家)图?(?:展示|来?了?[一张个]?)?",
+    r"再来一?张图?|做|吃|做法|步骤|方法|过程|无|没有|略|暂无|待续|未完待续|准备|开始|做法如下|制作(?:过程|方法|步骤)",
+    rf"详细步骤视频|看视频|{_THINGS}(?:图|如图)?",
+    rf"(?:先|首先|提前)?(?:准备|备)(?:一下|好|齐)?(?:所有|所需|需要|各种|全部|主要|的|主|食)*(?:{_THINGS}|工作)"
+    r"(?:一览|如下|备用|备齐|备好|准备好|集合|全家福)?",
+    rf"(?:首先|先)?(?:把|将)?(?:所有|所需|各种|全部|主要|各类)?(?:需要)?的?{_THINGS}(?:都|先)*(?:按量|按配方)?"
+    r"(?:准备好|准备齐全?|准备就绪|准备|备好|备齐|齐全|称好|称重|准确称量|全家福|集合|展示)(?:备用|待用)?",
+    r"[A-Za-z]+",  # "OK", "dengdengdeng": no step of a Chinese recipe
+    rf"(?![切煮炒炸蒸煎烤拌冻晒剪泡焯炖卤揉晾卷包])[{HAN}]",
+    r"\d+",
+    r"[^\w\n]",
+)
+# What tells nothing: a whole line, whatever signs are around it.
+PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE | re.MULTILINE)
+_SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
+# A number within a line: after a mark, or before a word that a step begins with.
+_BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
+_WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
+_NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
+_CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
+LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
+LONG_SENTENCE, LEAST_CLAUSES = 30, 14  # characters of one that is cut, and of what it is cut into
+
+
+def clean_steps(text: str) -> str:
+    """Steps without numbers, bullets, placeholders, and a line that is the same as the last."""
+    while True:
+        before = text
+        text = BULLET.sub("", _split_numbered(text))
+        text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
+        text = PLACEHOLDER.sub("", text)
+        lines = text.split("\n")
+        if _glued(lines):
+            lines = [line.lstrip("0123456789") for line in lines]
+        kept: list[str] = []
+        for line in lines:
+            line = line.strip(" ，,、")
+            if line and (not kept or kept[-1] != line):
+                kept.append(line)
+        text = "\n".join(kept)
+        if text == before:
+            return text
+
+
+def _unnumbered(text: str) -> str:
+    """Steps without their numbers, where some of these may be amounts."""
+    last, kept = 0, []
+    for line in text.split("\n"):
+        while True:
+            before = line
+            if match := NUMBER.match(line):
+                digits = re.search(r"\d+", match[0])
+                last = int(digits[0]) if digits else last + 1
+                line = line[match.end() :]
+            elif (match := _POSSIBLE_NUMBER.match(line)) and int(match[1]) in (1, last + 1):
+                last = int(match[1])
+                line = line[match.end() :]
+            line = BULLET.sub("", line)
+            if line == before:
+                break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _glued(lines: Sequence[str]) -> bool:
+    """Whether all lines have their number before them without a mark ("1加油", "2下锅")."""
+    if len(lines) < 2 or not lines[0][:1].isdecimal():
+        return False
+    numbers = map(_GLUED.match, lines)
+    return all(match and int(match[0]) == number for number, match in enumerate(numbers, 1))
+
+
+def _split_numbered(text: str) -> str:
+    """Lines that hold several numbered steps ("1、切丝；2。下锅"), cut at their numbers."""
+    if not _NUMBERED_WITHIN.search(text):
+        return text
+    return "\n".join(part for line in text.split("\n") for part in _numbered_parts(line))
+
+
+def _numbered_parts(line: str) -> list[str]:
+    parts = []
+    line = _ALL_STEPS.sub("", line)
+    if match := _INLINE.match(line):
+        number = int(match[1])
+        while found := re.search(rf"{_WITHIN}{number + 1}[、.。](?!\d)", line):
+            parts.append(line[: found.start()].strip())
+            line = line[found.start() :]
+            number += 1
+    return [*parts, line]
+
+
+def split_paragraph(text: str) -> str:
+    """A recipe told in one paragraph, a sentence a line; one told in one sentence, some clauses."""
+    told = [line for line in text.split("\n") if not is_heading(line)]
+    if len(told) != 1:
+        return text
+    parts = _joined(_SENTENCES.split(told[0]), LEAST_SENTENCE)
+    if len(parts) == 1 and len(told[0]) >= LONG_SENTENCE:
+        parts = _joined(_CLAUSES.split(told[0]), LEAST_CLAUSES)
+    return text.replace(told[0], "\n".join(part.strip(" ，,") for part in parts))
+
+
+def _joined(parts: Sequence[str], least: int) -> list[str]:
+    """The parts, each with as many of those after it as it needs for its characters."""
+    kept: list[str] = []
+    for part in parts:
+        if kept and (len(kept[-1]) < least or len(part) < LEAST_SENTENCE or _open(kept[-1])):
+            kept[-1] += part
+        else:
+            kept.append(part)
+    return kept
+
+
+def _open(text: str) -> bool:
+    """Whether a bracket is open at the end."""
+    return text.count("（") + text.count("(") > text.count("）") + text.count(")")
