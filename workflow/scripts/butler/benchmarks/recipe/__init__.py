@@ -6,8 +6,8 @@ from typing import Any, Literal
 from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
 from butler.benchmarks.recipe.metrics import METRICS, bleu_zh, recipe_scores
 from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
-from butler.corpus.dish import dish_key
-from butler.corpus.text import letters
+from butler.corpus.rules.dish import dish_key
+from butler.corpus.rules.text import letters
 from butler.settings.section import Positive
 
 
