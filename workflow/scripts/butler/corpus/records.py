@@ -65,20 +65,19 @@ def read_recipe(raw: Any) -> Recipe:
 
 
 def _text(raw: Mapping[str, Any], key: str) -> str:
+    return _value(raw, key, str, "text") or ""
+
+
+def _value(raw: Mapping[str, Any], key: str, kind: type, called: str) -> Any:
+    """Return what stands under a key, None if it is null or not there."""
     value = raw.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Rejected("wrong_type", f"{key} is a {type(value).__name__}, not a text")
+    if value is not None and not isinstance(value, kind):
+        raise Rejected("wrong_type", f"{key} is a {type(value).__name__}, not a {called}")
     return value
 
 
 def _lines(raw: Mapping[str, Any], key: str) -> str:
-    value = raw.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, list):
-        raise Rejected("wrong_type", f"{key} is a {type(value).__name__}, not a list")
+    value = _value(raw, key, list, "list") or []
     try:
         return "\n".join(value)
     except TypeError:

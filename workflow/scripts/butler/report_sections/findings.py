@@ -66,11 +66,6 @@ class Findings:
         return all(one.right_or_wrong for one in self.of(benchmark).values())
 
     @cached_property
-    def baseline_scores(self) -> dict[str, float]:
-        """Score of the baseline by benchmark, 0 to 100."""
-        return {name: self.evaluations[name, BASELINE].average for name in self.labels}
-
-    @cached_property
     def since_base(self) -> dict[str, Change]:
         """Change of the fine-tuned model against that before fine-tuning, by benchmark."""
         if self.base is None:
