@@ -107,6 +107,12 @@ def test_a_score_of_beginnings_is_called_one() -> None:
     assert "At least half of the answers to An exam are cut" in remark and "(fp16 50%)" in remark
 
 
+def test_where_the_baseline_is_mostly_cut_the_few_whole_answers_are_no_evidence() -> None:
+    w4 = evaluation("w4", [0.0] * 80 + [80.0] * 80, cut=range(80))
+    found = said(evaluation("fp16", [80.0] * 160, cut=range(120)), w4)
+    assert "At least half of the answers" in found[-1] and "(fp16 75%, w4 50%)" in found[-1]
+
+
 def test_answers_without_an_option_are_the_formats_loss() -> None:
     """Of 160 questions w4 has 80 wrong, all of them as it named no option."""
     fp16 = choice("fp16", [100.0] * 160)

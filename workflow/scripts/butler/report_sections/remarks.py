@@ -90,6 +90,8 @@ def _of_flaws(findings: Findings, rule: DecisionSettings) -> list[Phrase]:
     for benchmark in findings.labels:
         for flaw in flaws(findings.evaluations[benchmark, BASELINE].details):
             found += [_many(findings, benchmark, flaw)]
+            if _share(findings, benchmark, BASELINE, flaw) >= MANY:
+                continue  # the few answers without it are no evidence of what the rest would say
             for name in findings.compared:
                 found += [_decides(findings, benchmark, name, flaw, looks, rule)]
     return [one for one in found if one]
@@ -97,10 +99,7 @@ def _of_flaws(findings: Findings, rule: DecisionSettings) -> list[Phrase]:
 
 def _many(findings: Findings, benchmark: str, flaw: Flaw) -> Phrase | None:
     """Name the variants with many flawed answers or, of those unread, many more than others."""
-    shares = {
-        name: mean(map(flaw.has, findings.evaluations[benchmark, name].details))
-        for name in findings.variants
-    }
+    shares = {name: _share(findings, benchmark, name, flaw) for name in findings.variants}
     beyond = min(MANY, shares[BASELINE] + MUCH_MORE) if flaw.name == "unread" else MANY
     told = {name: share for name, share in shares.items() if share >= beyond}
     if not told:
@@ -109,6 +108,10 @@ def _many(findings: Findings, benchmark: str, flaw: Flaw) -> Phrase | None:
         told = {BASELINE: shares[BASELINE]} | told
     said = [phrase("remark.share", variant=name, share=share) for name, share in told.items()]
     return phrase(f"remark.many_{flaw.name}", benchmark=findings.labels[benchmark], shares=said)
+
+
+def _share(findings: Findings, benchmark: str, variant: str, flaw: Flaw) -> float:
+    return mean(map(flaw.has, findings.evaluations[benchmark, variant].details))
 
 
 def _decides(
