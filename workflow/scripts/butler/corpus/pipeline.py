@@ -40,6 +40,7 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
         mend_what_is_left,
         reject_what_lacks_a_part,
         reject_talk,
+        reject_what_is_torn,
         reject_markers,
         *_limits(settings),
     ]
@@ -167,6 +168,14 @@ def reject_talk(recipe: Recipe) -> Recipe | Rejected:
     """What was told mostly beside the recipe is none."""
     if recipe.talk > MOST_TALK * recipe.given and len(recipe.steps) < LEAST_TOLD:
         return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
+    return recipe
+
+
+def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
+    """A line that breaks off, where nothing follows that it could be joined with."""
+    if found := steps.TORN.search(recipe.steps):
+        line = recipe.steps[: found.end()].rsplit("\n", 1)[-1]
+        return Rejected("torn_steps", f"a step breaks off: {line[-20:]}")
     return recipe
 
 

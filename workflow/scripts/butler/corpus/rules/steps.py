@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from butler.corpus.rules.ingredients import is_heading
+from butler.corpus.rules.patterns import either
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
@@ -59,6 +60,26 @@ _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|�
 _WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
 _NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
+# A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
+_CLAUSE_END = "的话|[^最前背先今]后|的时候|[^小及随同按准分]时"
+_WORD_END = (
+    "[至将把被约]|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
+)
+_BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
+_ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
+_IDLE_END = re.compile("[，,、。 ]+(?:然后|接着|最后|接下来|再)$", re.MULTILINE)
+_IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
+LONGEST_JOINED = 150  # characters of a line that was put together
+# What cannot be mended: a line that still breaks off, sums without their beginning.
+TORN = either(
+    (
+        f"(?:{_CLAUSE_END}|{_WORD_END})$",
+        "[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸](?:成|至|到)(?=[，。；！,;!]|$)",
+        r"[*×=]$|^\d*[*×=]\d",
+    ),
+    re.MULTILINE,
+)
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
 LONG_SENTENCE, LEAST_CLAUSES = 30, 14  # characters of one that is cut, and of what it is cut into
 
@@ -78,9 +99,73 @@ def clean_steps(text: str) -> str:
             line = line.strip(" ，,、")
             if line and (not kept or kept[-1] != line):
                 kept.append(line)
-        text = "\n".join(kept)
+        text = _joined_lines("\n".join(kept))
         if text == before:
             return text
+
+
+def _joined_lines(text: str) -> str:
+    """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
+    text = _IDLE_START.sub("", _IDLE_END.sub("", text))
+    if _BREAKS_OFF.search(text):
+        kept: list[str] = []
+        for line in text.split("\n"):
+            if (
+                kept
+                and _BREAKS_OFF.search(kept[-1])
+                and not is_heading(line)
+                and len(kept[-1]) + len(line) < LONGEST_JOINED
+            ):
+                kept[-1] += ("，" if _ENDS_CLAUSE.search(kept[-1]) else "") + line
+            else:
+                kept.append(line)
+        text = "\n".join(kept)
+    if _ROUND.search(text):
+        text = _paired(text)
+    return text
+
+
+_ROUND = re.compile("[（()）]")
+_OPENING = "（("
+
+
+def _paired(text: str) -> str:
+    """`text` with each round bracket in a pair, within its line or across to the next."""
+    kept: list[str] = []
+    for line in text.split("\n"):
+        if kept and _unpaired(kept[-1])[0] and _unpaired(line)[1]:
+            kept[-1] += line
+        else:
+            kept.append(line)
+    return "\n".join(map(_with_pairs, kept))
+
+
+def _unpaired(line: str) -> tuple[list[int], list[int]]:
+    """Where brackets open that are not closed, and where some close that were not opened."""
+    opened: list[int] = []
+    closed: list[int] = []
+    for found in _ROUND.finditer(line):
+        if found[0] in _OPENING:
+            opened.append(found.start())
+        elif opened:
+            opened.pop()
+        else:
+            closed.append(found.start())
+    return opened, closed
+
+
+def _with_pairs(line: str) -> str:
+    """A line without brackets that close nothing, and with those closed that are open."""
+    opened, closed = _unpaired(line)
+    if closed:
+        line = "".join(char for at, char in enumerate(line) if at not in closed)
+        opened, _ = _unpaired(line)
+    if not opened:
+        return line
+    if opened[0] == 0 or len(opened) > 1 or opened[0] == len(line) - 1:
+        return "".join(char for at, char in enumerate(line) if at not in opened)
+    body = line.rstrip("。！!；;，,")
+    return f"{body}）{line[len(body) :]}"
 
 
 def _unnumbered(text: str) -> str:
