@@ -23,8 +23,7 @@ from butler.settings.corpus_stage import CorpusSettings
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
 MAX_NAME = 60  # characters
-# Where more of a recipe's steps is talk, and fewer characters are left, what is left is no recipe.
-MOST_TALK, LEAST_TOLD = 0.5, 60
+MOST_TALK = 0.5  # of a recipe's steps; where more of it is talk, what is left is no recipe
 
 
 def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
@@ -41,6 +40,7 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
         reject_what_lacks_a_part,
         reject_talk,
         reject_what_is_torn,
+        reject_what_does_not_match,
         reject_markers,
         *_limits(settings),
     ]
@@ -166,16 +166,24 @@ def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
 
 def reject_talk(recipe: Recipe) -> Recipe | Rejected:
     """What was told mostly beside the recipe is none."""
-    if recipe.talk > MOST_TALK * recipe.given and len(recipe.steps) < LEAST_TOLD:
+    if recipe.talk > MOST_TALK * recipe.given:
         return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
     return recipe
 
 
 def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
     """A line that breaks off, where nothing follows that it could be joined with."""
-    if found := steps.TORN.search(recipe.steps):
-        line = recipe.steps[: found.end()].rsplit("\n", 1)[-1]
-        return Rejected("torn_steps", f"a step breaks off: {line[-20:]}")
+    if line := steps.torn(recipe.steps):
+        return Rejected("torn_steps", f"a step breaks off: {line}")
+    return recipe
+
+
+def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
+    """A list that lacks what the steps use, or steps that use little of the list."""
+    if lacking := ingredients.unlisted(recipe.name, recipe.ingredients, recipe.steps):
+        return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
+    if few := ingredients.unused(recipe.ingredients, recipe.steps):
+        return Rejected("steps_missing", f"the steps name {few} ingredients")
     return recipe
 
 

@@ -22,12 +22,12 @@ _HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
 # lost the number. Words that only look like a measure are left alone.
 _NO_UNIT = (
     "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
-    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]|瓶子|罐头|份量|团子|枝竹"
+    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]|勺子|瓶子|罐头|份量|团子|枝竹"
 )
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
     "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听"
-    "|捆|束|g|ml"
+    "|捆|束|节|把|段|头|小把|小块|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
@@ -46,7 +46,7 @@ _CHATTY = (
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
-    "|今天|这次|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
+    "|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
 )
 # Each is (what is found in a line, what stands there instead); gone through until none is found.
 MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -55,16 +55,34 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile("[①-⑳❶-❿]"), ""),
     # 克面粉 250, 克6抹茶, 克盐
     (
-        re.compile(rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*(\d+(?:[./~～-]\d+)*)$"),
+        re.compile(
+            rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*(\d+(?:[./~～-]\d+)*|[一二两三四五六七八九十半几]{{1,2}})$"
+        ),
         r"\3\1\2",
     ),
     (re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])"), r"\2\1"),
     (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
-    # 适量克姜丝, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
-    (re.compile(rf"^({_VAGUE})(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}])"), r"\1"),
+    # 个（350克）茄子3, 1/4个#肉末腌制
+    (
+        re.compile(rf"^{_UNIT}([（(][^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*(\d+(?:[./~～-]\d+)*)$"),
+        r"\4\1\3\2",
+    ),
+    (re.compile(rf"^{_QUANTITY}[#＃]([{HAN}]{{2,8}})$"), r"\1："),
+    # 适量克姜丝, 各少许克盐, 蛋黄1个克, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
+    (re.compile(rf"^(各?(?:{_VAGUE}|多点))(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}])"), r"\1"),
+    (re.compile(rf"^([{HAN}]{{1,8}}(?:\d+(?:\.\d+)?(?:{UNITS})|{_VAGUE}))(?:{_LOST})$"), r"\1"),
     (re.compile(rf"^(\d+)(?P<again>{UNITS})[一1](?P=again)"), r"\1\2"),
     (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
     (re.compile(rf"^([\d半一二两三]+(?P<twice>{UNITS}))(?P=twice)"), r"\1"),
+    # 500大米 is weighed; 20虾 is not
+    (
+        re.compile(
+            rf"^(\d{{2,4}})(?!\d|{UNITS}|[份寸年日号目天月倍大小多只颗余来几元块])"
+            rf"(?=[{HAN}]{{0,5}}(?:[粉糖面米奶油水肉酱浆酪馅豆]|淇淋|蛋[白清黄液])(?:[（(]|$))"
+        ),
+        r"\1克",
+    ),
+    (re.compile(rf"^({_QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
     (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
     (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
@@ -95,7 +113,7 @@ _MENDED = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in MENDED)
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
-_ONE = rf"([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))"
+_ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
 _TWO = re.compile(f"^{_ONE} ?{_ONE}$")
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
@@ -108,8 +126,16 @@ _NO_INGREDIENT = either(
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
-        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒)"
-        r"(?:[一1]?[个台只张套把卷口块]|\d+寸|若干|适量)?$",
+        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|砧板|菜板|(?:^|个|只)盆|叉子|纸杯)"
+        r"(?:[一1]?[个台只张套把卷口块]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
+        r"^[\d\W_]+$",
+        rf"^(?:(?:大?约|共|各)?[\d./~～+-]+ ?(?:{UNITS}|份|g|kg|ml|cm|人份|个月|℃)?(?:左右|以上)?[ ，,]?)+$",
+        rf"^(?:烤箱|上下火|[上下]火|[上中下]{{1,2}}层|预热)[{HAN}]{{0,2}}(?:\d[^，]*)?$|^(?:适量)?(?:室温|常温|冷藏|冷冻)$",
+        rf"^(?:[蒸煮烤炸腌煎炒炖焖烘]|发酵|预热|浸泡)[制]?(?:约|大约)?[{HAN}]{{0,3}}\d[\d~～-]*(?:分钟|小时|度|℃|秒)[^，]*$",
+        r"^(?:请|见|看|参[考见看]|详见|都在|在)?[^：:，]{0,4}(?:[见看]步骤|步骤[里中]|看做法|[见看][上下]?图|图[片中上]|视频|参考步骤|按步骤)[^：:，]{0,4}$",
+        r"^(?:适量|满满的?|一?颗|许多|很多|一份|一点|各种|\d+[个份颗])*(?:爱心?|耐心|细心|用心|心情|时间|好心情|热爱|想象力|满满爱心|满满耐心|心意|巧手|双手|[^，]{0,6}的热爱)$",
+        r"^(?:构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|可选|主料|辅料|用量|比例|总量|适量|少许|若干)+[，、]?(?:摆拍|分享)?[，、]?(?:分享)?$",
+        r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|[^：:]*可做[\d一二三四五六七八九十两][^：:]*$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
         r"^[^：:]*(?:我承认|偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
     )
@@ -183,21 +209,91 @@ def rejoined(ingredients: str, steps: str) -> str:
 
 _TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
 _COOK = re.compile(
-    "[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你"
+    "[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
+    "|不[要加放用]也|可要可不要|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
+    "|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|比例|大概|一般|也可(?!可)|临时"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{_QUANTITY}")
+_AGAIN = re.compile(rf"^(?:去[{HAN}])?(?:大?约|大概)?{_QUANTITY}(?:左右)?([{HAN}]{{2,6}})$")
+_OF_ONE = "水油盐糖醋酒姜葱蒜面"  # names of one character
+_NO_NAME = re.compile("左右|即可|为准|随意|适量|就行|就好|加$|放$|定$|^[，,。]")
 _LONGEST_NAME = 6  # characters
 
 
 def _rejoined(line: str, steps: str) -> str:
     bare = _IN_BRACKETS.sub("", line)
-    talks = bool(_COOK.search(bare)) and not _CHATTY_AMOUNT.search(bare)
-    found = _TALKED.match(line)
-    if not talks and not (found and found[1] and not _HAS_AMOUNT.search(found[2])):
+    chatty = _CHATTY_AMOUNT.match(bare)
+    chatty = chatty or _LEADING.match(bare)
+    talks = bool(_COOK.search(bare, chatty.end() if chatty else 0))
+    found = _TALKED.match(bare)
+    if HEADING.search(bare) or not (talks or (found and found[1])):
         return line
-    amount = _LEADING.match(line)
-    for size in range(min(_LONGEST_NAME, len(bare) - 1), 1 if talks else 0, -1):
-        if bare[-size:] in steps:
-            return f"{amount[0] if amount else '适量'}{bare[-size:]}"
+    if not talks and len(_HAS_AMOUNT.findall(bare)) > 2:
+        return line  # a list
+    leading = _LEADING.match(bare)
+    amount = leading[0] if leading and bare[leading.end() : leading.end() + 1] != "钱" else "适量"
+    if found and found[1] and (again := _AGAIN.match(found[2])):
+        return amount + again[1]  # 2个，约100克鸡蛋
+    for size in range(min(_LONGEST_NAME, len(bare) - 1), 0, -1):
+        name = bare[-size:]
+        if name in steps and (size > 1 or name in _OF_ONE) and not _NO_NAME.search(name):
+            return amount + name.removeprefix("的")
     return "" if talks else line
+
+
+# Foods by the words that name them, each kind once; told of a list that lacks what the steps use.
+_KINDS = (
+    "鸡蛋|蛋[黄白清液]|皮蛋 面粉|[低高中]筋|[低高]粉 排骨 牛肉|牛腩|肥牛 羊肉|羊排 五花|猪肉|肉[末丝片丁馅糜]|里脊 鸡[翅腿胸肉爪] 鸭(?!蛋) 虾 蟹 豆腐 土豆|马铃薯|洋芋 番茄|西红柿|圣女果"
+    " 茄子 黄瓜 白菜|娃娃菜 萝卜 南瓜 冬瓜 丝瓜 苦瓜 豆角|四季豆 豆芽 芹菜|西芹 韭菜 菠菜 生菜 洋葱 [青红彩尖]椒 香菇|冬菇 金针菇 木耳 银耳 莲藕|藕 山药 红薯|地瓜 紫薯 玉米(?!油|淀粉) 花生(?!油) 核桃 红枣 莲子"
+    " 绿豆 红豆 薏米 糯米 米饭|大米 面条|挂面 粉丝|粉条 年糕 牛奶 奶油 黄油 奶酪|芝士|马苏里拉|起司|乳酪|车达 酸奶 可可粉|巧克力 抹茶 苹果 香蕉 草莓 芒果 柠檬 菠萝 火腿 腊肉 香肠 海带|紫菜 花甲|蛤蜊|花蛤|蚬 鱿鱼 西兰花 花菜 秋葵 百合 枸杞 桂圆"
+    " 葱 姜(?!黄) 蒜 花椒 八角|大料 桂皮 香叶 干辣椒 豆瓣酱 生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 淀粉|生粉 芝麻 胡椒 酵母 蜂蜜"
+)
+_EACH_KIND = [re.compile(kind) for kind in _KINDS.split(" ")]
+_ANY_FOOD = either(_KINDS.split(" "))
+_SEVERAL = re.compile("[，,、；;。 ]|调料|佐料|配料")
+_SEASONING = " 葱 "  # and those after it
+_FOOD = either(_KINDS[: _KINDS.index(_SEASONING)].split(" "))
+MOST_LINES = 4  # of a list that may lack what the steps use
+
+
+@lru_cache(1 << 12)
+def _kind_of(word: str) -> re.Pattern[str]:
+    """What finds the food that a word names, by all its names."""
+    return next(kind for kind in _EACH_KIND if kind.match(word + "。"))
+
+
+def unlisted(name: str, ingredients: str, steps: str) -> str:
+    """What a list lacks: the food that the name tells, or most of what the steps use; else ""."""
+    for found in _FOOD.finditer(name):
+        if found[0] in steps and not set(found[0]) & set(ingredients):
+            if not _kind_of(found[0]).search(ingredients):
+                return found[0]
+    lines = ingredients.count("\n") + 1
+    if lines > MOST_LINES or len(_SEVERAL.findall(ingredients)) > 2:
+        return ""
+    kinds = {_kind_of(word): word for word in _ANY_FOOD.findall(steps)}
+    lacks = [word for kind, word in kinds.items() if not kind.search(ingredients)]
+    return "、".join(lacks) if len(lacks) >= (2 * lines + 2 if lines > 1 else 2) else ""
+
+
+# Characters of amounts and of shapes, that tell no food; words that stand for all of the list.
+_NO_FOOD = frozenset(
+    "克勺个只根片块瓣条颗粒杯把适量少许大小半一二三四五六七八九十几两数的约左右新鲜生熟干白红黑青黄绿小末丝丁段碎毫升公斤碗盒包袋水油粉汁汤茶匙"
+    "0123456789./~-～gGmlML（）() ，、：:"
+)
+_ALL_OF_IT = re.compile("所有|材料|食材|原料|配料|用料|调料|辅料|主料|佐料|作料|香料|馅|酱汁|料汁|混合|全部|各种|其[他它]|[A-E]")
+LEAST_LISTED, LEAST_USED = 5, 0.4  # ingredients of a list, and the share of them that steps name
+
+
+def unused(ingredients: str, steps: str) -> str:
+    """How few of the ingredients the steps name, where some step must be missing; else ""."""
+    lines = [line for line in ingredients.split("\n") if line[-1] not in "：:】"]
+    told = set(steps) - _NO_FOOD
+    if sum(not told.isdisjoint(line) for line in lines) >= LEAST_USED * len(lines):
+        return ""
+    listed = [name for line in lines if (name := set(line) - _NO_FOOD)]
+    used = sum(not name.isdisjoint(told) for name in listed)
+    if len(listed) < LEAST_LISTED or used >= LEAST_USED * len(listed) or _ALL_OF_IT.search(steps):
+        return ""
+    return f"{used} of {len(listed)}"
