@@ -58,7 +58,7 @@ def test_the_best_of_similar_records_stays_and_the_others_name_it(
     assert sorted(turn["input"][:3] for turn in kept(outputs)) == ["奶奶的", "手擀面"]
     assert stats["near_duplicates"] == {"groups": 1, "removed": 2}
     assert stats["group_sizes"]["near_duplicate"] == {"3": 1}
-    best = 1 + next(n for n, record in enumerate(records) if record["name"] == "好吃的青菜豆腐汤")
+    best = 1 + next(n for n, record in enumerate(records) if record["name"] == "奶奶的青菜豆腐汤")
     details = {entry["detail"] for entry in json_lines(outputs.rejected)}
     assert details == {f"hardly differs from line {best}"}
 

@@ -112,6 +112,8 @@ def take_out_talk(recipe: Recipe) -> Recipe:
     """No talk of pictures and people, no praise."""
     told = recipe.steps
     recipe.steps = talk.without_talk(told)
+    if "\n" not in recipe.steps and recipe.steps != told:
+        recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
     recipe.cut |= recipe.steps != told
     return recipe

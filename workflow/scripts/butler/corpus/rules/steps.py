@@ -64,14 +64,14 @@ _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
 _WORD_END = (
-    "[至将把被约]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
 _BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
 _IDLE_END = re.compile("[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE)
 # What one of these ends with: most texts have no line that does.
-_LAST = re.compile(r"[至将把被约概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
+_LAST = re.compile(r"[至将把被约約概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums without their beginning.
@@ -83,14 +83,14 @@ TORN = either(
     re.MULTILINE,
 )
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
-LONG_SENTENCE, LEAST_CLAUSES = 30, 14  # characters of one that is cut, and of what it is cut into
+LONG_SENTENCE, LEAST_CLAUSES = 20, 14  # characters of one that is cut, and of what it is cut into
 
 
 def clean_steps(text: str) -> str:
     """Steps without numbers, bullets, placeholders, and a line that is the same as the last."""
     while True:
         before = text
-        text = BULLET.sub("", _split_numbered(text))
+        text = BULLET.sub("", _split_numbered(text.replace("丶", "、")))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
         text = PLACEHOLDER.sub("", text)
         lines = text.split("\n")
