@@ -23,7 +23,8 @@ from butler.settings.corpus_stage import CorpusSettings
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
 MAX_NAME = 60  # characters
-MOST_TALK = 0.5  # of a recipe's steps; where more of it is talk, what is left is no recipe
+# Of a recipe's steps: where more of it is talk, what is left is no recipe; what may be a story.
+MOST_TALK, SOME_TALK = 0.5, 0.2
 
 
 def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
@@ -108,14 +109,16 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
     return recipe if recipe.steps else Rejected("no_steps", "no usable line is given")
 
 
-def take_out_talk(recipe: Recipe) -> Recipe:
-    """No talk of pictures and people, no praise."""
+def take_out_talk(recipe: Recipe) -> Recipe | Rejected:
+    """No talk of pictures and people, no praise; no story of how somebody cooked."""
     told = recipe.steps
     recipe.steps = talk.without_talk(told)
     if "\n" not in recipe.steps and recipe.steps != told:
         recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
     recipe.cut |= recipe.steps != told
+    if recipe.talk > SOME_TALK * recipe.given and talk.tells_story(told, recipe.steps):
+        return Rejected("talk", "the steps tell how somebody cooked once")
     return recipe
 
 
