@@ -195,7 +195,9 @@ def test_placeholders_are_no_steps(tmp_path: Path) -> None:
 
 def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
     makers = [text for text in alternatives(adverts.BRAND) if not text.isascii()]
-    data = numbered(makers, lambda text: recipe(name="拌面", recipeIngredient=[f"3勺{text}芝麻酱油"]))
+    data = numbered(
+        makers, lambda text: recipe(name="拌面", recipeIngredient=[f"3勺{text}芝麻酱油"])
+    )
     _, outputs = run(tmp_path / "a", data, test_size=0)
     assert {text for text in answers(outputs).values() if adverts.BRAND.search(text)} == set()
     assert len(answers(outputs)) == len(makers)

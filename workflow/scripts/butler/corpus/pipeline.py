@@ -187,6 +187,8 @@ def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
     """A list that lacks what the steps use, or steps that use little of the list."""
     if lacking := ingredients.unlisted(recipe.name, recipe.ingredients, recipe.steps):
         return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
+    if line := ingredients.run_together(recipe.ingredients):
+        return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
     if few := ingredients.unused(recipe.ingredients, recipe.steps):
         return Rejected("steps_missing", f"the steps name {few} ingredients")
     return recipe

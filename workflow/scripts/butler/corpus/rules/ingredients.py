@@ -22,12 +22,12 @@ _HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
 # lost the number. Words that only look like a measure are left alone.
 _NO_UNIT = (
     "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
-    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]|勺子|瓶子|罐头|份量|团子|枝竹"
+    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|半|度|秒|寸|分|小时|碗[豆仔]|勺子|瓶子|罐头|份量|团子|枝竹"
 )
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
     "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听"
-    "|捆|束|节|把|段|头|小把|小块|g|ml"
+    "|斤|捆|束|节|把|段|头|小把|小块|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
@@ -64,7 +64,9 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
     # 个（350克）茄子3, 1/4个#肉末腌制
     (
-        re.compile(rf"^{_UNIT}([（(][^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*(\d+(?:[./~～-]\d+)*)$"),
+        re.compile(
+            rf"^{_UNIT}([（(][^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*(\d+(?:[./~～-]\d+)*)$"
+        ),
         r"\4\1\3\2",
     ),
     (re.compile(rf"^{_QUANTITY}[#＃]([{HAN}]{{2,8}})$"), r"\1："),
@@ -77,7 +79,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     # 500大米 is weighed; 20虾 is not
     (
         re.compile(
-            rf"^(\d{{2,4}})(?!\d|{UNITS}|[份寸年日号目天月倍大小多只颗余来几元块])"
+            rf"^(\d{{2,4}})(?!\d|{UNITS}|[份寸年日号目天月倍多只颗余来几元块]|[大小][勺匙把片块碗杯袋包颗个只根条节朵])"
             rf"(?=[{HAN}]{{0,5}}(?:[粉糖面米奶油水肉酱浆酪馅豆]|淇淋|蛋[白清黄液])(?:[（(]|$))"
         ),
         r"\1克",
@@ -130,7 +132,7 @@ _NO_INGREDIENT = either(
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
-        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯)"
+        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸)"
         r"(?:[一1]?[个台只张套把卷口块]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
         r"^[\d\W_]+$",
         rf"^(?:(?:大?约|共|各)?[\d./~～+-]+ ?(?:{UNITS}|份|g|kg|ml|cm|人份|个月|℃)?(?:左右|以上)?[ ，,]?)+$",
@@ -287,12 +289,17 @@ _NO_FOOD = frozenset(
     "克勺个只根片块瓣条颗粒杯把适量少许大小半一二三四五六七八九十几两数的约左右新鲜生熟干白红黑青黄绿小末丝丁段碎毫升公斤碗盒包袋水油粉汁汤茶匙"
     "0123456789./~-～gGmlML（）() ，、：:"
 )
-_ALL_OF_IT = re.compile("所有|材料|食材|原料|配料|用料|调料|辅料|主料|佐料|作料|香料|馅|酱汁|料汁|混合|全部|各种|其[他它]|[A-E]|以上|上述|大料|味汁|调味|五谷|杂粮|蔬菜|水果|[食药]材")
+_ALL_OF_IT = re.compile(
+    "所有|材料|食材|原料|配料|用料|调料|辅料|主料|佐料|作料|香料|馅|酱汁|料汁|混合|全部|各种|其[他它]|[A-E]|以上|上述|大料|味汁|调味|五谷|杂粮|蔬菜|水果|[食药]材"
+)
+LONGEST_LACKING = 400  # characters of steps that may lack one
 LEAST_LISTED, LEAST_USED = 5, 0.4  # ingredients of a list, and the share of them that steps name
 
 
 def unused(ingredients: str, steps: str) -> str:
     """How few of the ingredients the steps name, where some step must be missing; else ""."""
+    if len(steps) > LONGEST_LACKING:
+        return ""
     lines = [line for line in ingredients.split("\n") if line[-1] not in "：:】"]
     told = set(steps) - _NO_FOOD
     if sum(not told.isdisjoint(line) for line in lines) >= LEAST_USED * len(lines):
@@ -302,3 +309,20 @@ def unused(ingredients: str, steps: str) -> str:
     if len(listed) < LEAST_LISTED or used >= LEAST_USED * len(listed) or _ALL_OF_IT.search(steps):
         return ""
     return f"{used} of {len(listed)}"
+
+
+_SPICES = re.compile("[葱姜蒜椒角桂叶]{2,}")  # 葱姜蒜 is one line by custom
+_APART = re.compile(r"[，,、；;+/和或与.。 （(：:\d]")
+
+
+def run_together(ingredients: str) -> str:
+    """A line of two foods as one word (老陈醋料酒), where a third of the list is so; else ""."""
+    lines = ingredients.split("\n")
+    found = [line for line in lines if _is_two(line)]
+    return found[0] if len(found) > 1 and 3 * len(found) >= len(lines) else ""
+
+
+def _is_two(line: str) -> bool:
+    if len(line) < 4 or _APART.search(line) or _SPICES.search(line):
+        return False
+    return len({_kind_of(word) for word in _ANY_FOOD.findall(line)}) > 1

@@ -64,12 +64,14 @@ _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
 _WORD_END = (
-    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
 _BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
-_IDLE_END = re.compile("[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE)
+_IDLE_END = re.compile(
+    "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
+)
 # What one of these ends with: most texts have no line that does.
 _LAST = re.compile(r"[至将把被约約概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
@@ -185,6 +187,9 @@ def _unnumbered(text: str) -> str:
                 line = line[match.end() :]
             elif (match := _POSSIBLE_NUMBER.match(line)) and int(match[1]) in (1, last + 1):
                 last = int(match[1])
+                line = line[match.end() :]
+            elif last > 1 and (match := _GLUED.match(line)) and int(match[0]) == last + 1:
+                last += 1
                 line = line[match.end() :]
             line = BULLET.sub("", line)
             if line == before:

@@ -20,6 +20,7 @@ PICTURE_WORDS = either(
         r"(?:[一二三四五六七八九\d]+(?!样))?(?:所示|示|显示)?(?:[上中里]?的?(?:一样|这样|那样|那般|样子|状态|形状|大小|程度|感觉|效果|水位|位置|方法|步骤))?[上中里]?的?"
         r"[：:]?",
         rf"[至到成]?(?:差不多)?(?:就?是)?(?:成为?)?{_SEEN}[上中里]?(?:所示|显示|呈现)?的?(?:这样|那样|样子|状态|形状|大小|程度|感觉|效果|细腻度|颜色)",
+        rf"(?:最[后终])?(?:颜色|状态|样子|大小|形状|厚度|程度)(?:就|大概|差不多)?[如见像]{_SEEN}(?:所示)?",
         r"手法图[一二三四五六七八九\d]*[，,]?",
         r"图[一二三四五六七八九\d]+(?:[-~、]\d+)?[：:，,是为]?",
     )
@@ -28,7 +29,7 @@ _PICTURES = (
     "(?<![意地企贪力试版构绘])图(?![案形钉腾章书])",
     "视频|视屏|照片|相片|照相|相机|镜头|摄影|美颜|滤镜|录像",
     "拍照|补拍|没拍|[没未]有?(?:来得及)?拍|忘[了记]?(?:了)?(?:拍|照)|拍(?:摄|了?几?张|下来|美|不出)",
-    "特写|上镜|晒图|发图|朋友圈|直播|全家福|合照|合影",
+    "特写|俯拍|侧拍|近景|全景|上镜|晒图|发图|朋友圈|直播|全家福|合照|合影",
 )
 PICTURE = either(_PICTURES)
 _FAMILY = (
@@ -45,10 +46,11 @@ _PERSONALS = (
     "(?:配方|方子)(?:的?量|是|适用|可做)|适用于|本(?:配方|食谱|方)",
     "(?:这样|这个样子|这种样子|这个状态|酱紫|这幅模样)(?:子)?(?:的|了|就(?:好|行|可以|成)了?)?(?=[，,。！!；;~…]|$)|是多少|怎么办|如何[^，。]{0,8}$|说好的",
     "第一次|有木有|忽略|残忍|治愈|貌美|难以言|下不了手|你们|自家(?!制)|有点[多少]|没有很多|姿势|不知道|没想到|听天由命|看个人|羡慕|辛苦|奖励|流口水|惊喜|拿手",
+    r"[\d一二三四五六七八九十几]块钱|元[一左][斤包袋右]|家里(?:只剩|正好|刚好|有现成|还有)|没办法|错误示范|掌声|鼓掌|今后|推出|行动起来|不用说了|一次便|分两个锅",
     "居然|竟然|只好|好不容易|突发奇想|说的比较多|换了个|当玩|心情大好|可耻|陶醉|感觉像买|最近在|以前是|深夜|不摆拍|麻麻|妈咪|后来|好舒服|一直很满意|没关系|他爸|大好",
     "秒杀|谁吃谁|神器|爱你|Fighting|duang|恋上|美滋滋|珠联璧合|保你|好不好|虐心|悲催|一秒变|凑热闹|奸细|真心|抓狂|吃奶|搬砖|同志|博友|百度|发帖|反面教材|懒腰|缺一不可|老少皆宜|最好不过|剩下来|消耗掉|大师|粉丝们",
     "(?:^|[，。])这[就都也]?是[^，,。]{1,16}(?=[，,。！]|$)",
-    "老板|摊主|店家|师傅|男票|女票|男友|女友|媳妇|先生|(?<![往从向到在])这边|个人(?=[觉感认原])|童鞋|米娜桑|让帮",
+    "老板|摊主|店家|师傅|男票|女票|男友|女友|媳妇|先生|(?<![往从向到在])这边|个人(?=[觉感认原不比更]|喜欢|习惯)|童鞋|米娜桑|让帮",
     # 简单好吃的蛏子蒸粉, but not 美味的汤汁倒入碗中
     "(?:好吃|好喝|美味|香喷喷|热烘烘|热腾腾|可口|爽口|鲜香|鲜美|软糯|诱人|脆爽|开胃|下饭|嫩滑)[^，。！]{0,6}的(?:(?![倒放加淋撒入装盛浇切拌铺取])[^，,。！]){1,12}(?=[。！~]|$)",
     "[?？]|呢(?=[，,。！!~～…]|$)|好吗|像不像|锵锵|可惜|遗憾|据说|反正|估计|秘诀|厉害|放心吃|告辞|不好意思",
@@ -60,7 +62,7 @@ PERSONAL = either(_PERSONALS)
 # The words of a clause that is talk if it tells nothing to do.
 _CHATTERS = (
     "好吃|好喝|美味(?!鲜)|可口|香喷喷|香香|诱人|食欲|口水|太[香棒赞美爱满好]|超级?[香赞棒好爱美鲜快软]|真[香棒赞好鲜]|好香|喷香|[很好真]软$",
-    "(?:真|很|特别|非常|超级?|好)(?:很)?[香鲜甜脆嫩糯萌酥Q]|嚼劲|做工|惬意|曼妙|照样|晚膳|挺好|的那种|完美|很棒|真棒|太棒|棒棒|赞|幸福|满足|开心(?!果)|成就|回味|人间|绝了|巴适|杠杠|惊艳|期待|解馋|馋|爱上|百吃不厌|停不下来|过瘾|满意|成功|失败",
+    "(?:真|很|特别|非常|超级?|好)(?:很)?[香鲜甜脆嫩糯萌酥Q]|嚼劲|做工|惬意|完美|有滋有味|曼妙|照样|晚膳|挺好|的那种|完美|很棒|真棒|太棒|棒棒|赞|幸福|满足|开心(?!果)|成就|回味|人间|绝了|巴适|杠杠|惊艳|期待|解馋|馋|爱上|百吃不厌|停不下来|过瘾|满意|成功|失败",
     "一级|下饭|满屋|唇齿|色香味|令人|忘怀|心花|难忘|外酥里[嫩软]|外焦里嫩|小朋友|宝贝|家人|妈妈|爸爸|生活|人生|下午茶",
     "品尝|尝尝|没用|太差|不美观|开吃|开动|开喝|享用|享受|尽情|慢慢吃|大功告成|完工|搞定|搞掂|大功|收工|光盘|吃光|抢光|吃完|齐活|成品|终于|放心",
     "做好[啦了]|好[啦咯喽]|出炉[啦咯喽]|来一[碗块杯口份个]|一口|开饭|吃[吧啦咯]|妥了|妥妥|OK|ok|Ok|[Bb]iu|bingo|[Bb]ingo|咕噜|完毕|结束(?![后前时])|可以吃|即可食用|就完成",
@@ -79,6 +81,7 @@ _REASONS = (
     "以上(?:的?配方|的?材料|的?用料|的?食材|的?量|是)",
 )
 REASON = either(_REASONS)
+_TALK = either((*_PICTURES, *_PERSONALS, *_CHATTERS))
 _ANY = either((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS))
 # What tells to do something to food.
 _ACTIONS = (
@@ -117,7 +120,9 @@ SELF = re.compile(
 )
 _PEOPLE = "(?:大家|各位|亲们|亲|小伙伴|朋友|盆友|宝宝|姐妹|同学|童鞋|宝妈|小主|妈妈)们?"
 # Where a thing was bought goes, the thing stays: 超市买的油面筋冲洗一下.
-BOUGHT = re.compile("(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[\u4e00-\u9fff])")
+BOUGHT = re.compile(
+    "(?:(?=[从在去超菜市网淘商店]))(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[\u4e00-\u9fff])"
+)
 # Those who are spoken to go, what they are told stays: 大家可以加糖, 喜欢辣的朋友多放.
 SPOKEN_TO = re.compile(
     rf"(?:(?=[所提建也请大各亲小朋盆宝姐同童妈]))(?:(?:所以|提醒|建议|也请|请)?{_PEOPLE}(?=也?(?:最好|可以|可|要|需|记得|一定|请|根据|按|尽量|先|再|不要|别|千万|注意|自行|自由|酌情|如果|多[放加]|少[放加]))"
@@ -150,11 +155,15 @@ LIKE_THIS = (
 _POINTS = re.compile("这[样个种般]|那样|酱紫|成.{0,2}图")
 TONE = re.compile(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
-    r"|=?\^_?\^=?|[+><T][_.][+><T]|QAQ|orz|hia\w*"
     r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
     re.MULTILINE,
 )
-_WAVE = re.compile("(?<=[\u4e00-\u9fff])(?<![火一二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])")
+_FACES = re.compile(
+    r"[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
+)
+_WAVE = re.compile(
+    "(?<=[\u4e00-\u9fff])(?<![火一二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])"
+)
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
 _DONE = "(?:做好|完成|制作完成|制作成功|大功告成|搞定|出锅|出炉|上桌|做成|好|成)"
 TAIL = re.compile(
@@ -179,6 +188,7 @@ DEPENDENT = re.compile(
     "^ ?(?:以及|毕竟|当然|加上|就没|后来|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是)"
 )
 _MERELY = re.compile("^ ?(?:所以|因此|因而|于是|但是|但|不过|可是|然而|而且|并且|那么|结果|那就?)")
+_DID_NOT = re.compile("没有?(?:再|加|放|用|切|买|做)")
 _ADDS = re.compile("^ ?(?:以及|毕竟|不然|否则|免得|以免)")
 # A clause that waits for the one after it.
 SUBORDINATE = re.compile(
@@ -191,13 +201,13 @@ CONDITION = re.compile(
 _SAID_OF = either(
     (
         rf"(?:{_ACTIONS}|做|买|发|熟|调|打|包|备|弄|串|夹|混合|处理|清理|称|过筛|分|剩|选|准备)[制酵发味拌煮泡切烤熟软炸入]?(?:好|完|熟|过|后|出来|成|匀|干净?|碎|软|凉|完成|出|发|化|开|出锅)?[之以]?[了后]?(?<!用)的"
-    "|[\u4e00-\u9fff](?:好|完|后|过|剩|时|出来)的|[花蛋春饭糕寿司菜肉饼]卷|[肉羊鸡牛]串|[炒焖烩拌盖煲炖][饭面粉蛋]|煎[饼蛋]|烤[肉鸡鱼箱盘架网鸭]|炸[鸡酱]|泡[菜芙打]|卤[肉味水]|烧[饼烤卖]|蒸[蛋锅笼]|打蛋[器盆]|[裱]花[袋嘴]|刮刀|筛网|搅拌[机器]|料理机|加工",
+        "|[\u4e00-\u9fff](?:好|完|后|过|剩|时|出来)的|[花蛋春饭糕寿司菜肉饼]卷|[肉羊鸡牛]串|[炒焖烩拌盖煲炖][饭面粉蛋]|煎[饼蛋]|烤[肉鸡鱼箱盘架网鸭]|炸[鸡酱]|泡[菜芙打]|卤[肉味水]|烧[饼烤卖]|蒸[蛋锅笼]|打蛋[器盆]|[裱]花[袋嘴]|刮刀|筛网|搅拌[机器]|料理机|加工",
     )
 )
 _SHORT, _NAME = 24, 10  # characters of a line that may be a caption, a dish's name
 CAPTION = re.compile(
     "^(?:"
-    r"(?![^\n]*(?:[至到成呈为]|小时|分钟|好像))[^\n，,]{0,16}(?:样子|模样|状态|效果|近照|特写|细节|全家福|合照|成品|[截切断剖]面|合集|大集合|集合|对比)"
+    r"(?![^\n]*(?:[至到成呈为用把将画]|小时|分钟|好像))[^\n，,]{0,16}(?:样子|模样|状态|效果|近照|特写|细节|全家福|合照|成品|[截切断剖]面|合集|大集合|集合|对比)"
     rf"|[^\n，,]{{0,9}}?(?:{_ACTIONS}|做|包|打|发|熟|弄|备|调)[制酵发拌煮切]?(?:好|完|熟|成|完成)[了啦]"
     r")[。！!～~…]*$"
 )
@@ -211,7 +221,7 @@ _PLAIN_DONE = re.compile(
 # Words of one who tells what was done, not what is to be done.
 STORY = either(
     (
-        "其实|实在|居然|后来|以前|最近|只能|只好|干脆|心情|舒服|满意|好像|感觉|果然|竟然|毕竟|加油|好不容易|不想|突然|顺便|就去|就拿",
+        "其实|实在|居然|后来|以前|最近|只能|只好|干脆|心情|舒服|满意|好像|感觉|果然|竟然|毕竟|好不容易|不想|突然|顺便|就去|就拿",
         "[换用做]了|买|了(?=[。，！ ])|所以|这个|就是|已经|还是",
     )
 )
@@ -223,11 +233,7 @@ def tells_story(before: str, after: str) -> bool:
     That is seen from words of persons in them before talk was taken out, and of a story after it.
     """
     persons, story = len(PERSONAL.findall(before)), len(STORY.findall(after))
-    return (
-        story > 1
-        and persons > LEAST_PERSONS * len(before)
-        and story > LEAST_STORY * len(after)
-    )
+    return story > 1 and persons > LEAST_PERSONS * len(before) and story > LEAST_STORY * len(after)
 
 
 LEAST_PERSONS, LEAST_STORY = 0.008, 0.01  # words for each character
@@ -235,9 +241,18 @@ LEAST_PERSONS, LEAST_STORY = 0.008, 0.01  # words for each character
 
 def without_talk(text: str) -> str:
     """Steps without talk of pictures, of people, praise and farewells."""
-    while (bare := _without_words(text)) != text:
-        text = _DANGLING.sub("", bare)
+    bare = _without_words(text)
+    if bare != text:  # no word reaches past its line
+        lines = zip(text.split("\n"), bare.split("\n"), strict=True)
+        text = "\n".join(now if now == was else _settled(now) for was, now in lines)
     return "\n".join(filter(None, map(_told, text.split("\n"))))
+
+
+def _settled(line: str) -> str:
+    """A line without these words, also where cutting one has made another."""
+    while (bare := _without_words(line := _DANGLING.sub("", line))) != line:
+        line = bare
+    return line
 
 
 def _without_words(text: str) -> str:
@@ -247,7 +262,7 @@ def _without_words(text: str) -> str:
         for pattern, instead in LIKE_THIS:
             text = pattern.sub(instead, text)
     text = PICTURE_WORDS.sub("", text)
-    text = TONE.sub("", TAIL.sub("", text))
+    text = TONE.sub("", TAIL.sub("", _FACES.sub("", text)))
     return _WAVE.sub("，", text) if "~" in text or "～" in text else text
 
 
@@ -270,7 +285,7 @@ def _told(line: str) -> str:
     told = "".join(kept).strip(" ，,")
     if told == line:
         return line if _tells_to_do(line) else ""
-    return _told(told) if told else ""
+    return told if told and _tells_to_do(told) else ""
 
 
 def _sentences(line: str) -> list[list[str]]:
@@ -288,18 +303,22 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
 
     `cut` says that what stood before it has gone.
     """
-    goes = [_is_talk(clause) for clause in clauses]
-    chatty = any(goes) or bool(REASON.search("".join(clauses)))
+    whole = "".join(clauses)
+    if _TALK.search(whole):
+        goes = [_is_talk(clause) for clause in clauses]
+    else:
+        goes = [False] * len(clauses)
+    chatty = any(goes) or bool(REASON.search(whole))
     told_by = ACT if chatty else DEED
     deeds = [not go and bool(told_by.search(one)) for one, go in zip(clauses, goes, strict=True)]
     if any(deeds):
         for at in range(len(clauses) - 1):  # 喜欢辣的，多放辣椒
-            if goes[at] and deeds[at + 1] and CONDITION.search(clauses[at]):
+            followed = not goes[at + 1] and DEED.search(clauses[at + 1])
+            if goes[at] and followed and CONDITION.search(clauses[at]):
                 goes[at] = bool(PICTURE.search(clauses[at]) or PERSONAL.search(clauses[at]))
     else:
-        return "" if chatty else "".join(clauses)
+        return "" if chatty else whole
     if not any(goes):
-        whole = "".join(clauses)
         return whole if not cut else "" if _ADDS.search(whole) else _MERELY.sub("", whole)
     kept: list[str] = []
     for clause, talk, deed in zip(clauses, goes, deeds, strict=True):
@@ -308,7 +327,8 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
             while kept and SUBORDINATE.search(kept[-1]) and not DOING.search(kept[-1]):
                 kept.pop()
         elif cut and DEPENDENT.search(clause):
-            if deed and (bare := _MERELY.sub("", clause)) != clause:
+            bare = _MERELY.sub("", clause)
+            if deed and bare != clause and not _DID_NOT.search(clause):
                 kept.append(bare)
                 cut = False
         elif not (cut and not deed and REASON.search(clause)):
