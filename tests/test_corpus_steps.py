@@ -1,9 +1,10 @@
-"""Steps that tell something to do, lists that match them, and why a recipe goes that has neither."""
+"""Steps that tell something to do, lists that go with them, and why a recipe without them goes."""
 
 import pytest
 
 from butler.corpus.records import Recipe, Rejected
-from butler.corpus.rules.ingredients import clean_line, rejoined, run_together, unlisted, unused
+from butler.corpus.rules.foods import run_together, unlisted, unused
+from butler.corpus.rules.ingredients import clean_line, rejoined
 from butler.corpus.rules.names import bare_name
 from butler.corpus.rules.steps import clean_steps, torn
 from butler.corpus.rules.talk import without_talk

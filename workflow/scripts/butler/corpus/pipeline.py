@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
-from butler.corpus.rules import adverts, answers, ingredients, names, steps, talk
+from butler.corpus.rules import adverts, answers, foods, ingredients, names, steps, talk
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -185,11 +185,11 @@ def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
 
 def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
     """A list that lacks what the steps use, or steps that use little of the list."""
-    if lacking := ingredients.unlisted(recipe.name, recipe.ingredients, recipe.steps):
+    if lacking := foods.unlisted(recipe.name, recipe.ingredients, recipe.steps):
         return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
-    if line := ingredients.run_together(recipe.ingredients):
+    if line := foods.run_together(recipe.ingredients):
         return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
-    if few := ingredients.unused(recipe.ingredients, recipe.steps):
+    if few := foods.unused(recipe.ingredients, recipe.steps):
         return Rejected("steps_missing", f"the steps name {few} ingredients")
     return recipe
 

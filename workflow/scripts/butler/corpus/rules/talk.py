@@ -185,19 +185,23 @@ _CLAUSE = re.compile(
 _STOP = re.compile("[。！!？?；;…]$")
 # A clause that hangs on the one before it; what it tells to do stays without these words.
 DEPENDENT = re.compile(
-    "^ ?(?:以及|毕竟|当然|加上|就没|后来|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是)"
+    "^ ?(?:"
+    "以及|毕竟|当然|加上|就没|后来|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是"
+    ")"
 )
 _MERELY = re.compile("^ ?(?:所以|因此|因而|于是|但是|但|不过|可是|然而|而且|并且|那么|结果|那就?)")
 _DID_NOT = re.compile("没有?(?:再|加|放|用|切|买|做)")
 _ADDS = re.compile("^ ?(?:以及|毕竟|不然|否则|免得|以免)")
 # A clause that waits for the one after it.
 SUBORDINATE = re.compile(
-    "^ ?(?:因为|由于|虽然|虽说|如果|要是|假如|若是?|既然|为了|当|除了|不管|无论|即使|尽管|只要|考虑到|看到|等到)|[的地](?:话|时候)?[，,]$"
+    "^ ?(?:"
+    "因为|由于|虽然|虽说|如果|要是|假如|若是?|既然|为了|当|除了|不管|无论|即使|尽管|只要|考虑到|看到|等到"
+    ")|[的地](?:话|时候)?[，,]$"
 )
 CONDITION = re.compile(
     "^ ?(?:如果|要是|假如|若是?|想要?|不?喜欢|不?爱|怕|嫌|没有|不想|不吃|口味|觉得|感觉)"
 )
-# Nothing to do: what is said of a thing (烤好的), and names of dishes and tools with a verb in them.
+# Nothing to do: what is said of a thing (烤好的); names of dishes and tools with a verb in them.
 _SAID_OF = either(
     (
         rf"(?:{_ACTIONS}|做|买|发|熟|调|打|包|备|弄|串|夹|混合|处理|清理|称|过筛|分|剩|选|准备)[制酵发味拌煮泡切烤熟软炸入]?(?:好|完|熟|过|后|出来|成|匀|干净?|碎|软|凉|完成|出|发|化|开|出锅)?[之以]?[了后]?(?<!用)的"
@@ -304,22 +308,30 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
     `cut` says that what stood before it has gone.
     """
     whole = "".join(clauses)
-    if _TALK.search(whole):
-        goes = [_is_talk(clause) for clause in clauses]
-    else:
-        goes = [False] * len(clauses)
+    goes = [_is_talk(clause) for clause in clauses] if _TALK.search(whole) else []
     chatty = any(goes) or bool(REASON.search(whole))
-    told_by = ACT if chatty else DEED
-    deeds = [not go and bool(told_by.search(one)) for one, go in zip(clauses, goes, strict=True)]
-    if any(deeds):
-        for at in range(len(clauses) - 1):  # 喜欢辣的，多放辣椒
-            followed = not goes[at + 1] and DEED.search(clauses[at + 1])
-            if goes[at] and followed and CONDITION.search(clauses[at]):
-                goes[at] = bool(PICTURE.search(clauses[at]) or PERSONAL.search(clauses[at]))
-    else:
-        return "" if chatty else whole
     if not any(goes):
+        if chatty and not ACT.search(whole):
+            return ""
         return whole if not cut else "" if _ADDS.search(whole) else _MERELY.sub("", whole)
+    deeds = [not go and bool(ACT.search(one)) for one, go in zip(clauses, goes, strict=True)]
+    if not any(deeds):
+        return ""
+    for at in range(len(clauses) - 1):  # 喜欢辣的，多放辣椒
+        followed = not goes[at + 1] and DEED.search(clauses[at + 1])
+        if goes[at] and followed and CONDITION.search(clauses[at]):
+            goes[at] = bool(PICTURE.search(clauses[at]) or PERSONAL.search(clauses[at]))
+    kept = _without_what_hangs(clauses, goes, deeds, cut)
+    if kept and not _STOP.search(kept[-1]) and _STOP.search(clauses[-1]):
+        kept[-1] = kept[-1].rstrip(" ，,、") + stop
+    told = "".join(kept)
+    return told if ACT.search(told) else ""
+
+
+def _without_what_hangs(
+    clauses: list[str], goes: list[bool], deeds: list[bool], cut: bool
+) -> list[str]:
+    """The clauses that stay: without those that go and those that hang on them."""
     kept: list[str] = []
     for clause, talk, deed in zip(clauses, goes, deeds, strict=True):
         if talk:
@@ -334,10 +346,7 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
         elif not (cut and not deed and REASON.search(clause)):
             kept.append(clause)
             cut = False
-    if kept and not _STOP.search(kept[-1]) and _STOP.search(clauses[-1]):
-        kept[-1] = kept[-1].rstrip(" ，,、") + stop
-    told = "".join(kept)
-    return told if ACT.search(told) else ""
+    return kept
 
 
 def _is_talk(clause: str) -> bool:
