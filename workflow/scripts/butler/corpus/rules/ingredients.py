@@ -115,8 +115,11 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^({_QUANTITY}，.*?[。，；])([{HAN}]{{2,8}}[:：].*)$"), r"\2\1"),
     (re.compile(r"(?<=[^\s（(])[、，,;；。.~～!！ ]+$"), ""),
 )
-# Whether any of them is found: most lines are as they should be.
-_MENDED = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in MENDED), re.MULTILINE)
+# Whether any of them is found: most lines are as they should be. What begins a line is looked for
+# there only.
+_FOUND = [pattern.pattern for pattern, _ in MENDED]
+_BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")))
+_HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
@@ -125,6 +128,7 @@ _TWO = re.compile(f"^{_ONE} ?{_ONE}$")
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
+_HEADING_ENDS = frozenset(":：】）)")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
 TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:]{0,4}[:：]$")
 _NO_INGREDIENT = either(
@@ -159,7 +163,7 @@ def clean_ingredients(text: str) -> str:
         for clean in clean_line(line):
             if TOOLS.search(clean):
                 of_tools = True
-            elif HEADING.search(clean):
+            elif is_heading(clean):
                 of_tools = False
                 kept.append(clean)
             elif not of_tools:
@@ -170,7 +174,7 @@ def clean_ingredients(text: str) -> str:
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
 def clean_line(line: str) -> tuple[str, ...]:
     """What a line holds of ingredients: none, one, or several that were run together."""
-    while _MENDED.search(line):
+    while _BEGINS.match(line) or _HOLDS.search(line):
         before = line
         for pattern, instead in MENDED:
             line = pattern.sub(instead, line)
@@ -202,7 +206,7 @@ def split_line(line: str) -> list[str]:
 
 def is_heading(line: str) -> bool:
     """Whether a line names a part of the dish ("面团：", "【调料】"), no ingredient or step."""
-    return bool(HEADING.search(line))
+    return line[-1:] in _HEADING_ENDS and bool(HEADING.search(line))
 
 
 def rejoined(ingredients: str, steps: str) -> str:
