@@ -50,15 +50,15 @@ def test_the_best_of_similar_records_stays_and_the_others_name_it(
 ) -> None:
     records = [
         changed("趁热吃。", dish="Unknown"),
-        changed("趁热吃，可以配一碗白米饭。", name="好吃的青菜豆腐汤"),
+        changed("趁热吃，可以配一碗白米饭。", name="奶奶的青菜豆腐汤"),
         changed("放凉再吃。", dish="Unknown"),
         recipe(name="手擀面", recipeInstructions=OTHER),
     ][::order]
     stats, outputs = run(tmp_path, raw_lines(records), near_duplicates=LIKE, test_size=0)
-    assert sorted(turn["input"][:3] for turn in kept(outputs)) == ["好吃的", "手擀面"]
+    assert sorted(turn["input"][:3] for turn in kept(outputs)) == ["奶奶的", "手擀面"]
     assert stats["near_duplicates"] == {"groups": 1, "removed": 2}
     assert stats["group_sizes"]["near_duplicate"] == {"3": 1}
-    best = 1 + next(n for n, record in enumerate(records) if record["name"] == "好吃的青菜豆腐汤")
+    best = 1 + next(n for n, record in enumerate(records) if record["name"] == "奶奶的青菜豆腐汤")
     details = {entry["detail"] for entry in json_lines(outputs.rejected)}
     assert details == {f"hardly differs from line {best}"}
 
@@ -264,7 +264,7 @@ def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) 
         encoding="utf-8",
     )
     records = [
-        recipe(name="糖醋排骨", recipeInstructions=[f"{question}一二三四。", "排骨下锅炒糖色。"]),
+        recipe(name="糖醋肉", recipeInstructions=[f"{question}一二三四。", "排骨下锅炒糖色。"]),
         recipe(name="豆腐汤", recipeInstructions=STEPS),
         recipe(name="手擀面", recipeInstructions=OTHER),
     ]
@@ -284,4 +284,4 @@ def test_real_recipes_hold_no_benchmark_question(tmp_path: Path) -> None:
     stats, _ = run(tmp_path, RECORDS.read_bytes(), paths, test_size=200, decontaminate=SOUGHT)
     assert stats["contamination"]["questions"] > 13_000
     assert stats["contamination"]["benchmark"]["records"] == 0
-    assert json.loads((tmp_path / "out" / "stats.json").read_text())["kept"] > 5700
+    assert json.loads((tmp_path / "out" / "stats.json").read_text())["kept"] > 5400

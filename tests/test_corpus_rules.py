@@ -195,7 +195,9 @@ def test_placeholders_are_no_steps(tmp_path: Path) -> None:
 
 def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
     makers = [text for text in alternatives(adverts.BRAND) if not text.isascii()]
-    data = numbered(makers, lambda text: recipe(recipeIngredient=[f"3勺{text}芝麻酱油"]))
+    data = numbered(
+        makers, lambda text: recipe(name="拌面", recipeIngredient=[f"3勺{text}芝麻酱油"])
+    )
     _, outputs = run(tmp_path / "a", data, test_size=0)
     assert {text for text in answers(outputs).values() if adverts.BRAND.search(text)} == set()
     assert len(answers(outputs)) == len(makers)
@@ -204,7 +206,7 @@ def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
         for text in alternatives(ingredients._NO_INGREDIENT)
         if ingredients._NO_INGREDIENT.search(text)
     ]
-    data = numbered(tools, lambda text: recipe(recipeIngredient=[text]))
+    data = numbered(tools, lambda text: recipe(name="拌面", recipeIngredient=[text]))
     _, outputs = run(tmp_path / "b", data, test_size=0)
     listed = [text.split("\n")[1] for text in answers(outputs).values()]
     assert len(listed) == len(tools) > 40
@@ -217,7 +219,7 @@ def test_vague_amounts_are_told_in_one_word(tmp_path: Path) -> None:
         if re.fullmatch(ingredients._CHATTY, text)
     ]  # fmt: skip
     assert len(texts) > 40 and all(map(ingredients._CHATTY_AMOUNT.search, texts))
-    data = numbered(texts, lambda text: recipe(recipeIngredient=[f"{text}芝麻"]))
+    data = numbered(texts, lambda text: recipe(name="拌面", recipeIngredient=[f"{text}芝麻"]))
     _, outputs = run(tmp_path, data, test_size=0)
     listed = [text.split("\n")[1] for text in answers(outputs).values()]
     assert len(listed) == len(texts) and set(listed) == {"适量芝麻"}

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
-from butler.corpus.rules import adverts, answers, ingredients, names, steps, talk
+from butler.corpus.rules import adverts, answers, foods, ingredients, names, steps, talk
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -23,8 +23,8 @@ from butler.settings.corpus_stage import CorpusSettings
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
 MAX_NAME = 60  # characters
-# Where more of a recipe's steps is talk, and fewer characters are left, what is left is no recipe.
-MOST_TALK, LEAST_TOLD = 0.5, 60
+# Of a recipe's steps: where more of it is talk, what is left is no recipe; what may be a story.
+MOST_TALK, SOME_TALK = 0.5, 0.2
 
 
 def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
@@ -40,6 +40,8 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
         mend_what_is_left,
         reject_what_lacks_a_part,
         reject_talk,
+        reject_what_is_torn,
+        reject_what_does_not_match,
         reject_markers,
         *_limits(settings),
     ]
@@ -107,12 +109,16 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
     return recipe if recipe.steps else Rejected("no_steps", "no usable line is given")
 
 
-def take_out_talk(recipe: Recipe) -> Recipe:
-    """No talk of pictures and people, no praise."""
+def take_out_talk(recipe: Recipe) -> Recipe | Rejected:
+    """No talk of pictures and people, no praise; no story of how somebody cooked."""
     told = recipe.steps
     recipe.steps = talk.without_talk(told)
+    if "\n" not in recipe.steps and recipe.steps != told:
+        recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
     recipe.cut |= recipe.steps != told
+    if recipe.talk > SOME_TALK * recipe.given and talk.tells_story(told, recipe.steps):
+        return Rejected("talk", "the steps tell how somebody cooked once")
     return recipe
 
 
@@ -165,8 +171,26 @@ def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
 
 def reject_talk(recipe: Recipe) -> Recipe | Rejected:
     """What was told mostly beside the recipe is none."""
-    if recipe.talk > MOST_TALK * recipe.given and len(recipe.steps) < LEAST_TOLD:
+    if recipe.talk > MOST_TALK * recipe.given:
         return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
+    return recipe
+
+
+def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
+    """A line that breaks off, where nothing follows that it could be joined with."""
+    if line := steps.torn(recipe.steps):
+        return Rejected("torn_steps", f"a step breaks off: {line}")
+    return recipe
+
+
+def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
+    """A list that lacks what the steps use, or steps that use little of the list."""
+    if lacking := foods.unlisted(recipe.name, recipe.ingredients, recipe.steps):
+        return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
+    if line := foods.run_together(recipe.ingredients):
+        return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
+    if few := foods.unused(recipe.ingredients, recipe.steps):
+        return Rejected("steps_missing", f"the steps name {few} ingredients")
     return recipe
 
 

@@ -7,7 +7,7 @@ from butler.corpus.rules.patterns import either
 from butler.corpus.rules.text import HAN, UNITS, letters
 
 _NUMBER = r"(?:\d+(?:[./~～-]\d+)*|[半一二两三四五六七八九十几数]{1,2})"
-_MEASURE = rf"(?:大|小)?(?:{UNITS}|kg|g|G|ml|ML|mL)"
+_MEASURE = rf"(?:大|小)?(?:{UNITS}|节|听|罐|瓶|份|kg|g|G|ml|ML|mL)"
 _VAGUE = "适量|少许|若干|少量|些许|随意|一点点?|一些"
 _QUANTITY = rf"(?:(?:约|大约)?{_NUMBER} ?{_MEASURE}(?:左右)?|{_VAGUE})"
 
@@ -22,12 +22,12 @@ _HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
 # lost the number. Words that only look like a measure are left alone.
 _NO_UNIT = (
     "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
-    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|斤|半|度|秒|寸|分|小时|碗[豆仔]|瓶子|罐头|份量|团子|枝竹"
+    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|半|度|秒|寸|分|小时|碗[豆仔]|勺子|瓶子|罐头|份量|团子|枝竹"
 )
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
     "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听"
-    "|捆|束|g|ml"
+    "|斤|捆|束|节|把|段|头|小把|小块|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
@@ -46,7 +46,7 @@ _CHATTY = (
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
-    "|今天|这次|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
+    "|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
 )
 # Each is (what is found in a line, what stands there instead); gone through until none is found.
 MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -55,21 +55,46 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile("[①-⑳❶-❿]"), ""),
     # 克面粉 250, 克6抹茶, 克盐
     (
-        re.compile(rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*(\d+(?:[./~～-]\d+)*)$"),
+        re.compile(
+            rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*"
+            r"(\d+(?:[./~～-]\d+)*|[一二两三四五六七八九十半几]{1,2})$"
+        ),
         r"\3\1\2",
     ),
     (re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])"), r"\2\1"),
     (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
-    # 适量克姜丝, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
-    (re.compile(rf"^({_VAGUE})(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}])"), r"\1"),
+    # 个（350克）茄子3, 1/4个#肉末腌制
+    (
+        re.compile(
+            rf"^{_UNIT}([（(][^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*(\d+(?:[./~～-]\d+)*)$"
+        ),
+        r"\4\1\3\2",
+    ),
+    (re.compile(rf"^{_QUANTITY}[#＃]([{HAN}]{{2,8}})$"), r"\1："),
+    # 适量克姜丝, 各少许克盐, 蛋黄1个克, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
+    (re.compile(rf"^(各?(?:{_VAGUE}|多点))(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}])"), r"\1"),
+    (re.compile(rf"^([{HAN}]{{1,8}}(?:\d+(?:\.\d+)?(?:{UNITS})|{_VAGUE}))(?:{_LOST})$"), r"\1"),
     (re.compile(rf"^(\d+)(?P<again>{UNITS})[一1](?P=again)"), r"\1\2"),
     (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
     (re.compile(rf"^([\d半一二两三]+(?P<twice>{UNITS}))(?P=twice)"), r"\1"),
+    # 500大米 is weighed; 20虾 is not
+    (
+        re.compile(
+            rf"^(\d{{2,4}})(?!\d|{UNITS}|[份寸年日号目天月倍多只颗余来几元块]|[大小][勺匙把片块碗杯袋包颗个只根条节朵])"
+            rf"(?=[{HAN}]{{0,5}}(?:[粉糖面米奶油水肉酱浆酪馅豆]|淇淋|蛋[白清黄液])(?:[（(]|$))"
+        ),
+        r"\1克",
+    ),
+    # 200g或者根据自己喜好藕
+    (re.compile(rf"^({_QUANTITY})(?:或者?|，)?(?:{_CHATTY})(?=[{HAN}]{{1,6}}$)"), r"\1"),
+    # 适量，腌排骨一小时腌料：生抽
+    (re.compile(rf"^{_QUANTITY}，[^，：:]*?([{HAN}]{{1,2}}料[:：].*)$"), r"\1"),
+    (re.compile(rf"^({_QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
     (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
     (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
-    (re.compile(rf"^({_VAGUE})[，, ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
+    (re.compile(rf"^({_VAGUE})[，,到 ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
     # （圆粒的）糯米 is 糯米（圆粒的）
     (re.compile(rf"^([（(][^（）()]*[）)]) ?([{HAN}][^（）()]*)$"), r"\2\1"),
     (re.compile(rf"[（(「〖][^（）()」〗]*(?:{_TALK})[^（）()」〗]*[)）」〗]"), ""),
@@ -90,16 +115,20 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^({_QUANTITY}，.*?[。，；])([{HAN}]{{2,8}}[:：].*)$"), r"\2\1"),
     (re.compile(r"(?<=[^\s（(])[、，,;；。.~～!！ ]+$"), ""),
 )
-# Whether any of them is found: most lines are as they should be.
-_MENDED = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in MENDED), re.MULTILINE)
+# Whether any of them is found: most lines are as they should be. What begins a line is looked for
+# there only.
+_FOUND = [pattern.pattern for pattern, _ in MENDED]
+_BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")))
+_HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
-_ONE = rf"([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))"
+_ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
 _TWO = re.compile(f"^{_ONE} ?{_ONE}$")
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
+_HEADING_ENDS = frozenset(":：】）)")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
 TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:]{0,4}[:：]$")
 _NO_INGREDIENT = either(
@@ -108,8 +137,18 @@ _NO_INGREDIENT = either(
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
-        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒)"
-        r"(?:[一1]?[个台只张套把卷口块]|\d+寸|若干|适量)?$",
+        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸)"
+        r"(?:[一1]?[个台只张套把卷口块]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
+        r"^[\d\W_]+$",
+        rf"^(?:(?:大?约|共|各)?[\d./~～+-]+ ?(?:{UNITS}|份|g|kg|ml|cm|人份|个月|℃)?"
+        r"(?:左右|以上)?[ ，,]?)+$",
+        rf"^(?:烤箱|上下火|[上下]火|[上中下]{{1,2}}层|预热)[{HAN}]{{0,2}}(?:\d[^，]*)?$|^(?:适量)?(?:室温|常温|冷藏|冷冻)$",
+        rf"^(?:[蒸煮烤炸腌煎炒炖焖烘]|发酵|预热|浸泡)[制]?(?:约|大约)?[{HAN}]{{0,3}}\d[\d~～-]*(?:分钟|小时|度|℃|秒)[^，]*$",
+        r"^(?:请|见|看|参[考见看]|详见|都在|在)?[^：:，]{0,4}(?:[见看]步骤|步骤[里中]|看做法|[见看][上下]?图|图[片中上]|视频|参考步骤|按步骤)[^：:，]{0,4}$",
+        r"^(?:适量|满满的?|一?颗|许多|很多|一份|一点|各种|\d+[个份颗])*(?:爱心?|耐心|细心|用心|心情|时间|好心情|热爱|想象力|满满爱心|满满耐心|心意|巧手|双手|[^，]{0,6}的热爱)$",
+        r"分钟[^，]*℃|^\d+个成品$|^[^，：:]{0,6}见(?:下|正文|步骤)[^，：:]{0,4}$",
+        r"^(?:构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|可选|主料|辅料|用量|比例|总量|适量|少许|若干)+[，、]?(?:摆拍|分享)?[，、]?(?:分享)?$",
+        r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|[^：:]*可做[\d一二三四五六七八九十两][^：:]*$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
         r"^[^：:]*(?:我承认|偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
     )
@@ -124,7 +163,7 @@ def clean_ingredients(text: str) -> str:
         for clean in clean_line(line):
             if TOOLS.search(clean):
                 of_tools = True
-            elif HEADING.search(clean):
+            elif is_heading(clean):
                 of_tools = False
                 kept.append(clean)
             elif not of_tools:
@@ -135,7 +174,7 @@ def clean_ingredients(text: str) -> str:
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
 def clean_line(line: str) -> tuple[str, ...]:
     """What a line holds of ingredients: none, one, or several that were run together."""
-    while _MENDED.search(line):
+    while _BEGINS.match(line) or _HOLDS.search(line):
         before = line
         for pattern, instead in MENDED:
             line = pattern.sub(instead, line)
@@ -167,7 +206,7 @@ def split_line(line: str) -> list[str]:
 
 def is_heading(line: str) -> bool:
     """Whether a line names a part of the dish ("面团：", "【调料】"), no ingredient or step."""
-    return bool(HEADING.search(line))
+    return line[-1:] in _HEADING_ENDS and bool(HEADING.search(line))
 
 
 def rejoined(ingredients: str, steps: str) -> str:
@@ -183,21 +222,34 @@ def rejoined(ingredients: str, steps: str) -> str:
 
 _TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
 _COOK = re.compile(
-    "[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你"
+    "[我你俺]|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
+    "|不[要加放用]也|可要可不要|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
+    "|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|比例|大概|一般|也可(?!可)|临时"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{_QUANTITY}")
+_AGAIN = re.compile(rf"^(?:去[{HAN}])?(?:大?约|大概)?{_QUANTITY}(?:左右)?([{HAN}]{{2,6}})$")
+_OF_ONE = "水油盐糖醋酒姜葱蒜面"  # names of one character
+_NO_NAME = re.compile("左右|即可|为准|随意|适量|就行|就好|加$|放$|定$|^[，,。]")
 _LONGEST_NAME = 6  # characters
 
 
 def _rejoined(line: str, steps: str) -> str:
     bare = _IN_BRACKETS.sub("", line)
-    talks = bool(_COOK.search(bare)) and not _CHATTY_AMOUNT.search(bare)
-    found = _TALKED.match(line)
-    if not talks and not (found and found[1] and not _HAS_AMOUNT.search(found[2])):
+    chatty = _CHATTY_AMOUNT.match(bare)
+    chatty = chatty or _LEADING.match(bare)
+    talks = bool(_COOK.search(bare, chatty.end() if chatty else 0))
+    found = _TALKED.match(bare)
+    if HEADING.search(bare) or not (talks or (found and found[1])):
         return line
-    amount = _LEADING.match(line)
-    for size in range(min(_LONGEST_NAME, len(bare) - 1), 1 if talks else 0, -1):
-        if bare[-size:] in steps:
-            return f"{amount[0] if amount else '适量'}{bare[-size:]}"
+    if not talks and len(_HAS_AMOUNT.findall(bare)) > 2:
+        return line  # a list
+    leading = _LEADING.match(bare)
+    amount = leading[0] if leading and bare[leading.end() : leading.end() + 1] != "钱" else "适量"
+    if found and found[1] and (again := _AGAIN.match(found[2])):
+        return amount + again[1]  # 2个，约100克鸡蛋
+    for size in range(min(_LONGEST_NAME, len(bare) - 1), 0, -1):
+        name = bare[-size:]
+        if name in steps and (size > 1 or name in _OF_ONE) and not _NO_NAME.search(name):
+            return amount + name.removeprefix("的")
     return "" if talks else line

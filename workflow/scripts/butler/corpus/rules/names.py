@@ -13,7 +13,7 @@ _SERIAL = re.compile(r"^第[\d一二三四五六七八九十]+[期集弹](?=\s*\
 _SHOW = re.compile(r"^[^《》]{0,8}《[^《》]*》[^《》—:：-]{0,10}(?:[-—]+|[:：])(?=\s*\S)")
 _BOOK = re.compile(r"[《》【】\[\]〖〗“”「」\"]")
 _LATIN = re.compile(
-    rf"(?<=[{HAN}）)])\s*[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]*[ a-zA-ZÀ-ÿ]$"
+    rf"(?<=[{HAN}）)])\s+[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]*[ a-zA-ZÀ-ÿ]$"
     rf"|^[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ' -]* (?=[{HAN}])"
 )
 _PARTS = re.compile(r"\s*(?:-{1,}|—+|–+|[|｜:：·]|[~～](?!$)|//)\s*")
@@ -35,6 +35,16 @@ _PRAISE = re.compile(
 _ASIDE = re.compile(
     r"[（(]+[^（）()]*(?:版|方子|自由|失败|详细|配方|简单|超|附|含|好吃|周|第|早餐|减|教程|做法|比例|图|视频|懒人|免|无需|不用|口感|[A-Za-z]\d|法)[^（）()]*[)）]+|[（(]+[^\w（(）)]*[)）]+"
 )
+# 超简单的番茄炒鱼, 钳花包系列③, 山药糕极简版
+_EASE = "简单|好吃|好喝|美味|易做|方便|快手|懒人|零失败|营养|健康|好做"
+_LEAD = re.compile(
+    rf"^(?:做法)?(?:(?:超级?|巨|最|非常|特别|无敌)?(?:{_EASE})(?:又|且|到哭|到爆)?)+的(?=[{HAN}]{{2}})"
+    rf"|^(?:超级?(?:简单|好吃|美味|下饭)的?|零失败的?|懒人版?|快手|原创|新手版?)(?=[{HAN}]{{2}})"
+)
+_TAIL = re.compile(
+    r"(?<=[\u4e00-\u9fff]{2})的?做法$|系列[\d①-⑳一二三四五六七八九十]*$|[①-⑳]+$"
+    r"|(?:超|极)?(?:简单|简易|简|懒人|快手|家庭|家常|详细|升级|改良|新手)版(?:本)?$"
+)
 _REMARK = re.compile(
     r"[，,！!](?:超|巨|真|零|无需|不用|简单|好吃|美味|甜度|营养|健康|拿走|做法|香|又|懒人|快手|只需|教你|百吃|吃)[^，,]*$"
 )
@@ -44,7 +54,9 @@ NO_DISH = either(
         r"^(?:啦+|哈+|哦+|嗯+|早餐|午餐|晚餐|早午餐|下午茶|便当|甜品台?|美食|日常|随便|无题|测试|一日三餐|今日份?.{0,3}|[\d.]+)$",
         r"^(?:记录|分享|翻译|搬运|推荐|盘点|合集)",
         r"^(?:what|how|my|the) ",
-        r"(?:日记|日常|打卡|记录|合集|大全|攻略|测评|食用指南|搭配|摆盘|便当|[Dd]ay ?\d+)$",
+        r"(?:日记|日常|打卡|记录|合集|大全|攻略|测评|食用指南|搭配|摆盘|便当|[Dd]ay ?\d+)[\d①-⑳]*$",
+        r"第[一二三四五六七八九十\d]+天.{0,4}$",
+        r"(?:辅食|早餐|午餐|晚餐)[一二三四五六七八九十\d]+$",
     ),
     re.IGNORECASE,
 )
@@ -56,7 +68,7 @@ def bare_name(name: str) -> str:
     while True:
         before = name
         name = _BULLET.sub("", name).rstrip(_ENDS).strip()
-        for pattern in (_ASIDE, _SERIAL, _LEAD_BRACKET, _SHOW, _LATIN, _REMARK):
+        for pattern in (_ASIDE, _SERIAL, _LEAD_BRACKET, _SHOW, _LATIN, _REMARK, _LEAD, _TAIL):
             shorter = pattern.sub("", name).strip()
             name = shorter if len(letters(shorter)) > 1 else name
         name = _BOOK.sub("", name)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from butler.corpus.rules.ingredients import is_heading
+from butler.corpus.rules.patterns import either
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
@@ -32,6 +33,7 @@ _POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d
 _MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
+_FROM_TWO = re.compile(r"[。；;] ?2[、.。](?!\d).+[。；;] ?3[、.。](?!\d)")
 _ALL_STEPS = re.compile(r"^[\W_]*(?:做法|步骤|制作方法|制作步骤|制作过程)(?:如下)?[:：]")
 # What tells nothing: the whole line, whatever signs are around it.
 _EDGE, _END = r"(?:[^\w\n]|_)*", r"(?:[^\w\n]|[\d_])*"
@@ -40,7 +42,7 @@ _NOTHING = (
     r"(?:步骤|做法|文字|具体|详细|方法|过程|状态|直接|请)*"
     r"(?:[如见看参按](?:考|照)?(?:以)?[上下]?(?:面)?(?:图|图片|视频|步骤)(?:片|示|所示|[一二三四五六七八九十]|这样)*|同上|图片?)",
     r"(?:[上来]|再来)?(?:一?张)?(?:成品|完成|效果|美|近|细节|特写|全家)图?(?:展示|来?了?[一张个]?)?",
-    r"再来一?张图?|做|吃|做法|步骤|方法|过程|无|没有|略|暂无|待续|未完待续|准备|开始|做法如下|制作(?:过程|方法|步骤)",
+    r"再来一?张图?|继续|捏捏|同样|就这样|这样|做|吃|做法|步骤|方法|过程|无|没有|略|暂无|待续|未完待续|准备|开始|做法如下|制作(?:过程|方法|步骤)",
     rf"详细步骤视频|看视频|{_THINGS}(?:图|如图)?",
     rf"(?:先|首先|提前)?(?:准备|备)(?:一下|好|齐)?(?:所有|所需|需要|各种|全部|主要|的|主|食)*(?:{_THINGS}|工作)"
     r"(?:一览|如下|备用|备齐|备好|准备好|集合|全家福)?",
@@ -59,15 +61,38 @@ _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|�
 _WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
 _NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
+# A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
+_CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
+_WORD_END = (
+    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
+)
+_BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
+_ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
+_IDLE_END = re.compile(
+    "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
+)
+# What one of these ends with: most texts have no line that does.
+_LAST = re.compile(r"[至将把被约約概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
+_IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
+LONGEST_JOINED = 150  # characters of a line that was put together
+# What cannot be mended: a line that still breaks off, sums without their beginning.
+TORN = either(
+    (
+        r"[成至到](?=[，。；！,;!]|$)(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸].)",
+        r"[×=]$(?<=\d.)|^\d{0,4}=\d",
+    ),
+    re.MULTILINE,
+)
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
-LONG_SENTENCE, LEAST_CLAUSES = 30, 14  # characters of one that is cut, and of what it is cut into
+LONG_SENTENCE, LEAST_CLAUSES = 20, 14  # characters of one that is cut, and of what it is cut into
 
 
 def clean_steps(text: str) -> str:
     """Steps without numbers, bullets, placeholders, and a line that is the same as the last."""
     while True:
         before = text
-        text = BULLET.sub("", _split_numbered(text))
+        text = BULLET.sub("", _split_numbered(text.replace("丶", "、")))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
         text = PLACEHOLDER.sub("", text)
         lines = text.split("\n")
@@ -78,9 +103,76 @@ def clean_steps(text: str) -> str:
             line = line.strip(" ，,、")
             if line and (not kept or kept[-1] != line):
                 kept.append(line)
-        text = "\n".join(kept)
+        text = _joined_lines("\n".join(kept))
         if text == before:
             return text
+
+
+def _joined_lines(text: str) -> str:
+    """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
+    text = _IDLE_START.sub("", text)
+    if _LAST.search(text):
+        text = _IDLE_END.sub("", text)
+    if _LAST.search(text) and _BREAKS_OFF.search(text):
+        kept: list[str] = []
+        for line in text.split("\n"):
+            if (
+                kept
+                and _BREAKS_OFF.search(kept[-1])
+                and not is_heading(line)
+                and len(kept[-1]) + len(line) < LONGEST_JOINED
+            ):
+                kept[-1] += ("，" if _ENDS_CLAUSE.search(kept[-1]) else "") + line
+            else:
+                kept.append(line)
+        text = "\n".join(kept)
+    if _ROUND.search(text) and _ROUND.search(_PAIR.sub("", text)):
+        text = _paired(text)
+    return text
+
+
+_ROUND = re.compile("[（()）]")
+_PAIR = re.compile(r"[（(][^（()）\n]*[）)]")
+_OPENING = "（("
+
+
+def _paired(text: str) -> str:
+    """`text` with each round bracket in a pair, within its line or across to the next."""
+    kept: list[str] = []
+    for line in text.split("\n"):
+        if kept and _unpaired(kept[-1])[0] and _unpaired(line)[1]:
+            kept[-1] += line
+        else:
+            kept.append(line)
+    return "\n".join(map(_with_pairs, kept))
+
+
+def _unpaired(line: str) -> tuple[list[int], list[int]]:
+    """Where brackets open that are not closed, and where some close that were not opened."""
+    opened: list[int] = []
+    closed: list[int] = []
+    for found in _ROUND.finditer(line):
+        if found[0] in _OPENING:
+            opened.append(found.start())
+        elif opened:
+            opened.pop()
+        else:
+            closed.append(found.start())
+    return opened, closed
+
+
+def _with_pairs(line: str) -> str:
+    """A line without brackets that close nothing, and with those closed that are open."""
+    opened, closed = _unpaired(line)
+    if closed:
+        line = "".join(char for at, char in enumerate(line) if at not in closed)
+        opened, _ = _unpaired(line)
+    if not opened:
+        return line
+    if opened[0] == 0 or len(opened) > 1 or opened[0] == len(line) - 1:
+        return "".join(char for at, char in enumerate(line) if at not in opened)
+    body = line.rstrip("。！!；;，,")
+    return f"{body}）{line[len(body) :]}"
 
 
 def _unnumbered(text: str) -> str:
@@ -95,6 +187,9 @@ def _unnumbered(text: str) -> str:
                 line = line[match.end() :]
             elif (match := _POSSIBLE_NUMBER.match(line)) and int(match[1]) in (1, last + 1):
                 last = int(match[1])
+                line = line[match.end() :]
+            elif last > 1 and (match := _GLUED.match(line)) and int(match[0]) == last + 1:
+                last += 1
                 line = line[match.end() :]
             line = BULLET.sub("", line)
             if line == before:
@@ -121,8 +216,9 @@ def _split_numbered(text: str) -> str:
 def _numbered_parts(line: str) -> list[str]:
     parts = []
     line = _ALL_STEPS.sub("", line)
-    if match := _INLINE.match(line):
-        number = int(match[1])
+    match = _INLINE.match(line)
+    if match or _FROM_TWO.search(line):  # the first may lack its number
+        number = int(match[1]) if match else 1
         while found := re.search(rf"{_WITHIN}{number + 1}[、.。](?!\d)", line):
             parts.append(line[: found.start()].strip())
             line = line[found.start() :]
@@ -155,3 +251,9 @@ def _joined(parts: Sequence[str], least: int) -> list[str]:
 def _open(text: str) -> bool:
     """Whether a bracket is open at the end."""
     return text.count("（") + text.count("(") > text.count("）") + text.count(")")
+
+
+def torn(text: str) -> str:
+    """The end of a line that breaks off and could not be mended; "" if there is none."""
+    found = (_LAST.search(text) and _BREAKS_OFF.search(text)) or TORN.search(text)
+    return text[: found.end()].rsplit("\n", 1)[-1][-20:] if found else ""

@@ -1,0 +1,200 @@
+"""Steps that tell something to do, lists that go with them, and why a recipe without them goes."""
+
+import pytest
+
+from butler.corpus.records import Recipe, Rejected
+from butler.corpus.rules.foods import run_together, unlisted, unused
+from butler.corpus.rules.ingredients import clean_line, rejoined
+from butler.corpus.rules.names import bare_name
+from butler.corpus.rules.steps import clean_steps, torn
+from butler.corpus.rules.talk import without_talk
+from butler.corpus.rules.text import spell
+from test_corpus_text import parse, recipe
+
+COOKED = ["青菜洗净切段，豆腐切成小块备用。", "水开后放入煮五分钟，加盐出锅。"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "切好的土豆丝",
+        "烤好了",
+        "这是冷藏后成型的奶糕",
+        "搅拌均匀后的样子",
+        "清热解暑好效果",
+        "还是自己做的放心！",
+        "一道美味的凉菜就做好了",
+        "没经验",
+        "隔壁小孩都馋了",
+        "然后就开吃啦",
+        "全家福",
+    ],
+)
+def test_what_tells_nothing_to_do_is_no_step(line: str) -> None:
+    assert without_talk(clean_steps(spell(line))) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "把切好的土豆丝放入锅中",
+        "用巧克力笔画上细节",
+        "大火15分钟",
+        "先加油",
+        "出锅",
+        "蒜末、葱花置碗中",
+        "按面包机的年糕功能",
+        "不要倒太多，不然味道会过咸",
+        "喜欢吃辣的，可以多放辣椒",
+        "不喜欢吃韭菜的，也可以换成其他菜，就要先烫水，再切碎",
+        "盖好盖子，不要放凉",
+    ],
+)
+def test_what_tells_something_to_do_stays_whole(line: str) -> None:
+    assert without_talk(clean_steps(spell(line))) == line
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("我一般放两勺糖", "放两勺糖"),
+        ("我们得把水烧开", "把水烧开"),
+        ("大家可以根据口味加盐", "可以根据口味加盐"),
+        ("喜欢吃辣的朋友可以加小米辣", "喜欢吃辣的可以加小米辣"),
+        ("超市买的面筋用凉水冲洗一下", "面筋用凉水冲洗一下"),
+        ("打发成这样就可以了", "打发好就可以了"),
+        ("切成如图所示状，备用", "切好，备用"),
+        ("然后就这样切丝", "切丝"),
+        # What hangs on a clause that goes, goes with it; what is to be done stays without its "so".
+        ("由于我的蛋比较小，所以加2颗蛋黄，拌匀", "加2颗蛋黄，拌匀"),
+        ("我家孩子不爱吃，所以没有放。加盐拌匀", "加盐拌匀"),
+        ("切成丁，我用的是口蘑！下锅炒香", "切成丁。下锅炒香"),
+        ("加糖拌匀（真心好吃啊），静置10分钟", "加糖拌匀，静置10分钟"),
+        ("小火慢炖～最后收汁", "小火慢炖，最后收汁"),
+        ("撒葱花出锅，美味的花甲就做好了！", "撒葱花出锅"),
+    ],
+)
+def test_only_the_clause_that_is_talk_goes(raw: str, clean: str) -> None:
+    assert without_talk(spell(raw)) == clean
+    assert without_talk(clean) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        (["把面团擀开成", "5厘米的片"], ["把面团擀开成5厘米的片"]),
+        (["留出大约", "5厘米的边"], ["留出大约5厘米的边"]),
+        (["腌好后", "放入锅中"], ["腌好后，放入锅中"]),
+        (["切块（不要太大", "也不要太小）备用"], ["切块（不要太大也不要太小）备用"]),
+        (["加盐（少许"], ["加盐（少许）"]),
+        (["加盐）拌匀"], ["加盐拌匀"]),
+        (["放入锅中，然后", "加水"], ["放入锅中", "加水"]),
+        (["然后和面", "下锅"], ["和面", "下锅"]),
+        (["切丝；2、下锅；3、出锅"], ["切丝；", "下锅；", "出锅"]),
+        (["最后", "和面", "混和"], ["最后", "和面", "混和"]),
+    ],
+)
+def test_broken_lines_are_joined(raw: list[str], clean: list[str]) -> None:
+    assert clean_steps(spell("\n".join(raw))).split("\n") == clean
+
+
+@pytest.mark.parametrize(
+    ("line", "is_torn"),
+    [
+        ("将蒜剁成", True),
+        ("炒至，出锅", True),
+        ("炖40分钟后", True),
+        ("完成", False),
+        ("搅和", False),
+    ],
+)
+def test_what_still_breaks_off_is_torn(line: str, is_torn: bool) -> None:
+    assert bool(torn(line)) == is_torn
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("个（350克）茄子3", ["3个茄子（350克）"]),
+        ("朵鲜香菇十", ["十朵鲜香菇"]),
+        ("1/4个#肉末腌制", ["肉末腌制："]),
+        ("各少许克盐", ["各少许盐"]),
+        ("蛋黄1个克", ["蛋黄1个"]),
+        ("黑胡椒碎少许黄油30g", ["黑胡椒碎少许", "黄油30g"]),
+        ("200g或者根据自己喜好藕", ["200g藕"]),
+        ("500大米", ["500克大米"]),
+        ("20虾", ["20虾"]),
+        ("150克冷藏牛奶", ["150克冷藏牛奶"]),
+        *((none, []) for none in ("180度", "20分钟左右", "烤箱下层", "蒸10分钟", "见下图", "500g")),
+    ],
+)
+def test_torn_amounts_are_joined_and_what_is_none_goes(raw: str, clean: list[str]) -> None:
+    assert list(clean_line(raw)) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("两根不要也行蒜苔", "两根蒜苔"),
+        ("可以放也可以不放盐", "适量盐"),
+        ("2个，约100克鸡蛋", "2个鸡蛋"),
+        ("随意年糕，肉丝，新鲜荠菜", "随意年糕，肉丝，新鲜荠菜"),
+        ("15克水（先加5克，再看情况）", "15克水（先加5克，再看情况）"),
+    ],
+)
+def test_amounts_that_go_on_in_talk_end_where_the_name_begins(raw: str, clean: str) -> None:
+    assert rejoined(raw, "蒜苔切段，鸡蛋打散，加盐和水") == clean
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"name": "排骨汤", "recipeInstructions": ["排骨洗净焯水。", *COOKED]}, "not_listed"),
+        ({"recipeInstructions": [*COOKED, "转小火，炖到"]}, "torn_steps"),
+        (
+            {
+                "name": "杂酱面",
+                "recipeIngredient": ["猪肉", "香菇", "豆瓣酱", "黄瓜", "面条"],
+                "recipeInstructions": ["喜欢吃带汤汁的就多放点水", "煮开后关火盛出，趁热吃完"],
+            },
+            "steps_missing",
+        ),
+        (
+            {"recipeIngredient": ["青菜豆腐豆瓣酱", "老抽生抽料酒", "盐"]},
+            "torn_ingredients",
+        ),
+    ],
+)
+def test_what_cannot_be_mended_is_rejected_by_its_fault(
+    changes: dict[str, object], reason: str
+) -> None:
+    assert isinstance(parse(recipe()), Recipe)
+    found = parse(recipe(**changes))
+    assert isinstance(found, Rejected) and found.reason == reason
+
+
+def test_one_name_for_many_foods_is_no_list() -> None:
+    assert unlisted("炖肉", "鸡爪", "鸡爪焯水，加姜片、生抽、冰糖炖煮")
+    assert not unlisted("番茄炒蛋", "2个西红柿\n3个鸡蛋", "番茄切块，鸡蛋打散下锅")
+    assert not unlisted("鸡爪", "鸡爪，姜，生抽，冰糖", "鸡爪焯水，加姜片、生抽、冰糖炖煮")
+
+
+def test_steps_that_speak_of_all_ingredients_lack_none() -> None:
+    listed = "面粉\n牛奶\n鸡蛋\n黄油\n酵母\n白糖"
+    assert unused(listed, "揉成团，发酵后入炉") == "1 of 5"
+    assert unused(listed, "所有材料揉成团，发酵后入炉") == ""
+    assert run_together("葱姜蒜\n鸡蛋\n盐") == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("超简单的番茄炒蛋", "番茄炒蛋"),
+        ("超级下饭的茄子", "茄子"),
+        ("虎皮青椒家常版", "虎皮青椒"),
+        ("钳花包系列③", "钳花包"),
+        ("曲奇饼干做法", "曲奇饼干"),
+    ],
+)
+def test_a_name_is_without_praise_and_series(raw: str, clean: str) -> None:
+    assert bare_name(raw) == clean

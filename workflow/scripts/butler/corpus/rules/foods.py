@@ -1,0 +1,91 @@
+"""Foods by the words that name them: whether a list of ingredients and the steps go together."""
+
+import re
+from functools import lru_cache
+
+from butler.corpus.rules.patterns import either
+
+# Each kind once, the seasonings last.
+_KINDS = (
+    "鸡蛋|蛋[黄白清液]|皮蛋 面粉|[低高中]筋|[低高]粉 排骨 牛肉|牛腩|肥牛 羊肉|羊排 "
+    "五花|猪肉|肉[末丝片丁馅糜]|里脊 鸡[翅腿胸肉爪] 鸭(?!蛋) 虾 蟹 豆腐 土豆|马铃薯|洋芋 "
+    "番茄|西红柿|圣女果 茄子 黄瓜 白菜|娃娃菜 萝卜 南瓜 冬瓜 丝瓜 苦瓜 豆角|四季豆 豆芽 "
+    "芹菜|西芹 韭菜 菠菜 生菜 洋葱 [青红彩尖]椒 香菇|冬菇 金针菇 木耳 银耳 莲藕|藕 山药 "
+    "红薯|地瓜 紫薯 玉米(?!油|淀粉) 花生(?!油) 核桃 红枣 莲子 绿豆 红豆 薏米 糯米 "
+    "米饭|大米 面条|挂面 粉丝|粉条 年糕 牛奶 奶油 黄油 奶酪|芝士|马苏里拉|起司|乳酪|车达 "
+    "酸奶 可可粉|巧克力 抹茶 苹果 香蕉 草莓 芒果 柠檬 菠萝 火腿 腊肉 香肠 海带|紫菜 "
+    "花甲|蛤蜊|花蛤|蚬 鱿鱼 西兰花 花菜 秋葵 百合 枸杞 桂圆 葱 姜(?!黄) 蒜 花椒 八角|大料 "
+    "桂皮 香叶 干辣椒 豆瓣酱 生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 "
+    "淀粉|生粉 芝麻 胡椒 酵母 蜂蜜"
+)
+_EACH_KIND = [re.compile(kind) for kind in _KINDS.split(" ")]
+_ANY_FOOD = either(_KINDS.split(" "))
+_SEVERAL = re.compile("[，,、；;。 ]|调料|佐料|配料")
+_SEASONING = " 葱 "  # and those after it
+_FOOD = either(_KINDS[: _KINDS.index(_SEASONING)].split(" "))
+MOST_LINES = 4  # of a list that may lack what the steps use
+
+
+@lru_cache(1 << 12)
+def _kind_of(word: str) -> re.Pattern[str]:
+    """What finds the food that a word names, by all its names."""
+    return next(kind for kind in _EACH_KIND if kind.match(word + "。"))
+
+
+def unlisted(name: str, ingredients: str, steps: str) -> str:
+    """What a list lacks: the food that the name tells, or most of what the steps use; else ""."""
+    for found in _FOOD.finditer(name):
+        if found[0] not in steps or set(found[0]) & set(ingredients):
+            continue  # part of the word is enough: 龙骨 for 排骨
+        if not _kind_of(found[0]).search(ingredients):
+            return found[0]
+    lines = ingredients.count("\n") + 1
+    if lines > MOST_LINES or len(_SEVERAL.findall(ingredients)) > 2:
+        return ""
+    kinds = {_kind_of(word): word for word in _ANY_FOOD.findall(steps)}
+    lacks = [word for kind, word in kinds.items() if not kind.search(ingredients)]
+    return "、".join(lacks) if len(lacks) >= (2 * lines + 2 if lines > 1 else 2) else ""
+
+
+# Characters of amounts and of shapes, that tell no food; words that stand for all of the list.
+_NO_FOOD = frozenset(
+    "克勺个只根片块瓣条颗粒杯把适量少许大小半一二三四五六七八九十几两数的约左右新鲜生熟干白红黑青黄绿小末丝丁段碎毫升公斤碗盒包袋水油粉汁汤茶匙"
+    "0123456789./~-～gGmlML（）() ，、：:"
+)
+_ALL_OF_IT = re.compile(
+    "所有|材料|食材|原料|配料|用料|调料|辅料|主料|佐料|作料|香料|馅|酱汁|料汁|混合|全部|各种|其[他它]|[A-E]|以上|上述|大料|味汁|调味|五谷|杂粮|蔬菜|水果|[食药]材"
+)
+LONGEST_LACKING = 400  # characters of steps that may lack one
+LEAST_LISTED, LEAST_USED = 5, 0.4  # ingredients of a list, and the share of them that steps name
+
+
+def unused(ingredients: str, steps: str) -> str:
+    """How few of the ingredients the steps name, where some step must be missing; else ""."""
+    if len(steps) > LONGEST_LACKING:
+        return ""
+    lines = [line for line in ingredients.split("\n") if line[-1] not in "：:】"]
+    told = set(steps) - _NO_FOOD
+    if sum(not told.isdisjoint(line) for line in lines) >= LEAST_USED * len(lines):
+        return ""
+    listed = [name for line in lines if (name := set(line) - _NO_FOOD)]
+    used = sum(not name.isdisjoint(told) for name in listed)
+    if len(listed) < LEAST_LISTED or used >= LEAST_USED * len(listed) or _ALL_OF_IT.search(steps):
+        return ""
+    return f"{used} of {len(listed)}"
+
+
+_SPICES = re.compile("[葱姜蒜椒角桂叶]{2,}")  # 葱姜蒜 is one line by custom
+_APART = re.compile(r"[，,、；;+/和或与.。 （(：:\d]")
+
+
+def run_together(ingredients: str) -> str:
+    """A line of two foods as one word (老陈醋料酒), where a third of the list is so; else ""."""
+    lines = ingredients.split("\n")
+    found = [line for line in lines if _is_two(line)]
+    return found[0] if len(found) > 1 and 3 * len(found) >= len(lines) else ""
+
+
+def _is_two(line: str) -> bool:
+    if len(line) < 4 or _APART.search(line) or _SPICES.search(line):
+        return False
+    return len({_kind_of(word) for word in _ANY_FOOD.findall(line)}) > 1
