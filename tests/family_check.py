@@ -53,8 +53,10 @@ def in_lmdeploy(architecture, folder):
     from lmdeploy.turbomind.deploy.source_model.base import INPUT_MODELS
     from lmdeploy.turbomind.supported_models import SUPPORTED_ARCHS, is_supported
 
+    from butler.lmdeploy.lite_maps import complete_maps
     from workspace import keep_biases
 
+    complete_maps()
     readers = dict(SUPPORTED_ARCHS)
     keep_biases(Path(folder), readers)
     reader = INPUT_MODELS.get(readers[architecture])

@@ -14,10 +14,9 @@ from butler.settings.cross_checks import check_device, check_run
 from butler.settings.overlays import joined, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.settings.training_stage import TrainSettings
-from workflow_state import ROOT
+from workflow_state import BASE_OVERLAYS, ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-OVERLAYS = sorted((ROOT / "config").glob("*_7b.yaml"))
 PINNED = {"base": {"revision": "0" * 40}}
 KITCHEN = {"name": "kitchen", "kind": "qa", "max_new_tokens": 32}
 
@@ -254,7 +253,7 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
     assert list(CorpusSettings.from_argument(given).recipes.question_forms) == list(forms)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("overlay", BASE_OVERLAYS, ids=lambda path: path.stem)
 def test_every_overlay_is_valid_and_consents_to_nothing(overlay):
     merged = joined(CONFIG, read_overlays(str(overlay), [ROOT]), PINNED)
     settings = read_settings(merged)

@@ -14,6 +14,7 @@ import yaml
 from butler.devices import gpu_present
 from butler.plan.gpu_memory import ENGINE
 from workflow_state import (
+    BASE_OVERLAYS,
     CONFIG,
     ROOT,
     finish,
@@ -23,7 +24,7 @@ from workflow_state import (
     stale,
 )
 
-OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
+OVERLAYS = [path.name for path in BASE_OVERLAYS]
 VARIANTS = tuple(CONFIG["variants"])
 
 
