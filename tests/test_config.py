@@ -224,6 +224,24 @@ def test_a_revision_of_a_hub_is_one_that_does_not_move(hub, revision, sentence):
         assert sentence in refused(config)
 
 
+def test_a_bases_family_says_what_trains_it(tmp_path):
+    hub = {"model": "someone/model", "remote_code": False, "revision": "0" * 40}
+    for base, trainer in (
+        ({}, "xtuner"),
+        (hub, "xtuner"),
+        (hub | {"architecture": "LlamaForCausalLM"}, "xtuner"),
+        (hub | {"architecture": "Qwen3ForCausalLM"}, "xtuner-qwen3"),
+    ):
+        assert read_settings(joined(CONFIG, {"base": base})).tools(ROOT)[0] == trainer
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"architectures": ["Qwen3ForCausalLM"]}')
+    local = {"model": str(tmp_path / "model"), "remote_code": False}
+    assert read_settings({"base": local}).tools(ROOT)[0] == "xtuner-qwen3"
+    wrong = read_settings({"base": local | {"architecture": "Qwen2ForCausalLM"}})
+    with pytest.raises(ButlerError, match="base.architecture is Qwen2.* names Qwen3ForCausalLM"):
+        wrong.tools(ROOT)
+
+
 @pytest.mark.parametrize("remote_code", [False, "someone/model"])
 def test_a_base_without_code_or_with_consent_to_it_is_taken(remote_code):
     hub = {"model": "someone/model", "remote_code": remote_code, "revision": "0" * 40}

@@ -1,11 +1,13 @@
 """Each family's record, held against what the tools find in a toy model of that architecture."""
 
 import json
+import re
 import subprocess
 
 import pytest
 import yaml
 
+from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 from butler.families import FAMILIES, TRAINERS, family_of
 from butler.lmdeploy.release import RELEASES
@@ -104,6 +106,21 @@ def in_xtuner(toys):
 @pytest.fixture(scope="module")
 def in_lmdeploy(toys):
     return looked_at("lmdeploy", toys, "lmdeploy")
+
+
+@pytest.mark.e2e
+def test_templates_are_the_models_own():
+    """LMDeploy ships them too, by other hands; Llama 3's without the dates of the model's own."""
+    pairs = {"internlm2_chat": "internlm2", "llama3_chat": "llama3_1", "qwen_chat": "qwen2d5"}
+    for name, theirs in pairs.items():
+        found = looked_at("lmdeploy", {name: theirs}, "template")[name]
+        ours = re.sub(r"Cutting Knowledge Date: .*\nToday Date: .*\n\n", "", found["ours"])
+        assert ours == found["theirs"].removeprefix("<|begin_of_text|>")
+        mine, other = found["stop_words"]
+        assert set(mine) & set(other)
+    thinking = ChatTemplate.load("qwen3_chat").render([{"role": "user", "content": "U"}])
+    plain = ChatTemplate.load("qwen_chat").render([{"role": "user", "content": "U"}])
+    assert thinking == plain + "<think>\n\n</think>\n\n"
 
 
 @pytest.mark.e2e
