@@ -23,7 +23,7 @@ CEVAL = SHARED / "data" / "ceval"
 SUBJECTS = ["computer_network", "operating_system", "college_programming", "logic"]
 
 
-@pytest.mark.parametrize("toy", [one for one in TOYS.values() if one.whole_chain], ids=str)
+@pytest.mark.parametrize("toy", [one for one in TOYS.values() if one.chain == "toy"], ids=str)
 def test_another_base_goes_from_corpus_to_w4kv8(toy, tmp_path):
     environments = run_chain(tmp_path, "environments")
     assert "error" not in environments

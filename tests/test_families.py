@@ -9,12 +9,12 @@ import yaml
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.families import FAMILIES, TRAINERS, family_of
+from butler.families import FAMILIES, TRAINER, TRAINERS, family_of
 from butler.lmdeploy.release import RELEASES
 from butler.model_folder import check_group_size, check_model_folder, check_served
 from real_tools import python_of
-from toys import TOYS
-from workflow_state import ROOT
+from toys import TOYS, table
+from workflow_state import BASE_OVERLAYS, ROOT
 
 # One of each family: the family's record does not tell its toys apart.
 TOY_OF = {toy.architecture: toy for toy in TOYS.values()}
@@ -25,6 +25,25 @@ def test_a_record_names_templates_and_releases_that_there_are():
     for family in FAMILIES.values():
         assert set(family.templates) <= set(templates)
         assert set(family.served_by) <= set(RELEASES)
+
+
+def test_the_table_of_the_docs_is_that_of_the_toys():
+    assert table() in (ROOT / "docs" / "bases.md").read_text(encoding="utf-8")
+    overlays = {toy.overlay for toy in TOYS.values() if toy.overlay}
+    assert {path.stem for path in BASE_OVERLAYS} <= overlays
+    assert all((ROOT / "config" / f"{name}.yaml").is_file() for name in overlays)
+
+
+@pytest.mark.parametrize("toy", [toy for toy in TOYS.values() if toy.overlay], ids=str)
+def test_an_overlay_has_what_its_toy_was_proven_with(toy):
+    path = ROOT / "config" / f"{toy.overlay}.yaml"
+    base = yaml.safe_load(path.read_text(encoding="utf-8"))["base"]
+    assert FAMILIES[base.get("architecture", toy.architecture)].trainer == toy.trainer
+    assert base["chat_template"] in FAMILIES[toy.architecture].templates
+    if toy.trainer != TRAINER:
+        assert base["architecture"] == toy.architecture, "no one else tells before it is fetched"
+    if toy.name != "internlm":  # its toy has the shipped tokenizer, which has not its words
+        assert base["chat_template"] == toy.template
 
 
 def test_an_unknown_architecture_is_one_sentence_with_those_known():

@@ -17,18 +17,19 @@ TINY = ROOT / "data" / "base" / "tiny"
 
 @dataclass(frozen=True)
 class Toy:
-    """A toy by name, with the architecture, the chat template and the real base it stands for.
+    """A toy by name, with its architecture, its chat template and the overlay of the real base.
 
-    `whole_chain`: whether tests/test_e2e_models.py takes it through all stages; the shipped base
-    goes through them as the demo, and each other one has a relative that does.
+    `chain`: what goes through all stages in its place; "toy": itself (tests/test_e2e_models.py).
+    `on_gpu`: what of the base went through TurboMind on an H200 (docs/benchmarks.md).
     """
 
     name: str
     architecture: str
     template: str
-    stands_for: str
+    overlay: str = ""
     remote_code: bool = False
-    whole_chain: bool = True
+    chain: str = "toy"
+    on_gpu: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -68,19 +69,54 @@ class Toy:
         return folder / "base"
 
 
-INTERNLM2 = "InternLM2ForCausalLM"
+INTERNLM2, LLAMA, QWEN2 = (f"{name}ForCausalLM" for name in ("InternLM2", "Llama", "Qwen2"))
 TOYS = {
     one.name: one
     for one in (
-        Toy("internlm2", INTERNLM2, "internlm2_chat", "InternLM2", True, whole_chain=False),
-        Toy("internlm2_5", INTERNLM2, "internlm2_chat", "InternLM2.5-7B", True),
-        Toy("internlm3", "InternLM3ForCausalLM", "internlm2_chat", "InternLM3-8B", True),
-        Toy("internlm", "InternLMForCausalLM", "internlm2_chat", "InternLM"),
-        Toy("llama", "LlamaForCausalLM", "internlm2_chat", "LLaMA", whole_chain=False),
-        Toy("llama3_1", "LlamaForCausalLM", "llama3_chat", "Llama-3.1-8B", whole_chain=False),
-        Toy("llama3_2", "LlamaForCausalLM", "llama3_chat", "Llama-3.2-1B"),
-        Toy("qwen2", "Qwen2ForCausalLM", "qwen_chat", "Qwen2.5-7B", whole_chain=False),
-        Toy("qwen2_5_0_5b", "Qwen2ForCausalLM", "qwen_chat", "Qwen2.5-0.5B"),
-        Toy("qwen3", "Qwen3ForCausalLM", "qwen3_chat", "Qwen3-4B"),
+        Toy(
+            "internlm2",
+            INTERNLM2,
+            "internlm2_chat",
+            "internlm2_chat_7b",
+            remote_code=True,
+            chain="the demo",
+            on_gpu="7B's shape",
+        ),
+        Toy("internlm2_5", INTERNLM2, "internlm2_chat", "internlm2_5_chat_7b", remote_code=True),
+        Toy(
+            "internlm3",
+            "InternLM3ForCausalLM",
+            "internlm2_chat",
+            "internlm3_8b",
+            remote_code=True,
+        ),
+        Toy("internlm", "InternLMForCausalLM", "internlm2_chat", "internlm_chat_7b"),
+        Toy("llama", LLAMA, "internlm2_chat", chain="as llama3_2"),
+        Toy("llama3_1", LLAMA, "llama3_chat", "llama3_1_8b", chain="as llama3_2"),
+        Toy("llama3_2", LLAMA, "llama3_chat", "llama3_2_3b"),
+        Toy("qwen2", QWEN2, "qwen_chat", "qwen2_5_7b", chain="as qwen2_5_0_5b"),
+        Toy("qwen2_5_0_5b", QWEN2, "qwen_chat", "qwen2_5_0_5b", on_gpu="the real 0.5B"),
+        Toy("qwen3", "Qwen3ForCausalLM", "qwen3_chat", "qwen3_8b"),
     )
 }
+
+
+def table() -> str:
+    """Return the table of docs/bases.md: the bases, and how their stages are shown to be right."""
+    columns = ("toy", "overlay", "chat template", "trained in", "training, fast path")
+    columns += ("all stages, and against PEFT", "TurboMind on a GPU")
+    rows = [columns, ("---",) * len(columns)]
+    for toy in TOYS.values():
+        overlay = f"[{toy.overlay}](../config/{toy.overlay}.yaml)" if toy.overlay else "none"
+        rows.append(
+            (
+                toy.name,
+                overlay,
+                toy.template,
+                toy.trainer,
+                "toy",
+                toy.chain,
+                toy.on_gpu or "not run",
+            )
+        )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
