@@ -27,7 +27,7 @@ class BaseSettings(Section):
     pickles: bool | Text = False
     """the model whose pickled weights may be read, where it has no others: base.model, or false"""
     architecture: Literal[tuple(FAMILIES)] | None = None  # type: ignore[valid-type]
-    """of a hub id whose config.json names one that trains in an environment of its own, that one"""
+    """what a hub's config.json names, if that trains in an environment of its own"""
     chat_template: Text = "internlm2_chat"
     """a name in config/chat_templates.yaml"""
 
