@@ -43,7 +43,11 @@ def test_another_base_goes_from_corpus_to_w4kv8(toy, tmp_path):
         **SMALL,
     )
     for name in ("merge", "awq", "template", "workspace_fp16", "workspace_w4", "w4kv8"):
-        assert read_json(tmp_path / f"results/checks/{name}.json")["passed"], name
+        found = read_json(tmp_path / f"results/checks/{name}.json")
+        assert found["passed"], name
+        if name.startswith("workspace"):
+            # Far below the run's limit: Llama 3's rotary embedding unstretched is 7e-4 off.
+            assert abs(found["measured"]["difference"]) < 1e-5, found["measured"]
     assert (tmp_path / "workspaces" / "w4kv8" / "manifest.json").is_file()
     check_against_peft(toy, tmp_path)
 
