@@ -1,6 +1,7 @@
 """What a tool finds in a toy model of each family, printed as JSON (run by the tool's Python).
 
 usage: family_check.py {xtuner,lmdeploy} ARCHITECTURE=FOLDER…
+       family_check.py template OURS=THEIRS…   chat templates by their names
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+from butler.chat_template import ChatTemplate
 from butler.families import FAMILIES
 from butler.hf_folder import ModelTensors
 
@@ -53,8 +55,10 @@ def in_lmdeploy(architecture, folder):
     from lmdeploy.turbomind.deploy.source_model.base import INPUT_MODELS
     from lmdeploy.turbomind.supported_models import SUPPORTED_ARCHS, is_supported
 
+    from butler.lmdeploy.lite_maps import complete_maps
     from workspace import keep_biases
 
+    complete_maps()
     readers = dict(SUPPORTED_ARCHS)
     keep_biases(Path(folder), readers)
     reader = INPUT_MODELS.get(readers[architecture])
@@ -67,8 +71,26 @@ def in_lmdeploy(architecture, folder):
     }
 
 
+def in_template(ours, theirs):
+    """Render a conversation by a template of ours and by one that LMDeploy ships."""
+    from butler.lmdeploy.on_cpu import without_cuda
+
+    without_cuda()
+    from lmdeploy.model import MODELS
+
+    turns = (("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V"))
+    chat = [{"role": role, "content": content} for role, content in turns]
+    template, other = ChatTemplate.load(ours), MODELS.get(theirs)()
+    return {
+        "ours": template.render(chat),
+        "theirs": other.messages2prompt(chat),
+        "stop_words": [template.stop_words, other.stop_words],
+    }
+
+
 def main():
-    look = {"xtuner": in_xtuner, "lmdeploy": in_lmdeploy}[sys.argv[1]]
+    looks = {"xtuner": in_xtuner, "lmdeploy": in_lmdeploy, "template": in_template}
+    look = looks[sys.argv[1]]
     folders = dict(argument.split("=", 1) for argument in sys.argv[2:])
     print(json.dumps({name: look(name, folder) for name, folder in folders.items()}))
 

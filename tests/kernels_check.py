@@ -83,6 +83,8 @@ def main():
     targets = torch.randint(0, 2048, (TOKENS,), device=device)
     found = {
         "rms_norm": compare("rms_norm", [rand(TOKENS, 512), 1 + 0.1 * rand(512)], device, 1e-5),
+        # Qwen3's queries and keys.
+        "norm_of_heads": compare("rms_norm", [rand(2, 64, 8, HEAD), rand(HEAD)], device, 1e-6),
         "silu_mul": compare("silu_mul", [rand(TOKENS, 512), rand(TOKENS, 512)], device),
         "rope": compare("rope", [q, k], device, cos, sin),
         "attention": compare("attention", [q, k, v], device),

@@ -106,6 +106,18 @@ def test_code_that_a_configuration_names_needs_a_consent(tmp_path):
         base_model.check_consent(tmp_path, "someone/model", remote_code=False)
 
 
+def test_a_base_that_trains_elsewhere_is_told_before_its_weights_are_fetched(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen3ForCausalLM"]}')
+    settings = {"remote_code": False, "group_size": None, "release": None}
+    base_model.check_run(tmp_path, "someone/model", **settings, trainer="xtuner-qwen3")
+    said = (
+        "^someone/model/config.json names architecture Qwen3ForCausalLM, which trains in the "
+        "environment xtuner-qwen3 and not in xtuner; set base.architecture: Qwen3ForCausalLM"
+    )
+    with pytest.raises(ButlerError, match=said):
+        base_model.check_run(tmp_path, "someone/model", **settings, trainer="xtuner")
+
+
 def test_of_a_hub_model_one_form_of_weights_is_fetched_and_what_belongs_to_it():
     beside = ["config.json", "modeling_x.py", "tokenizer.model", "merges.txt", "LICENSE"]
     others = ["model.gguf", "tf_model.h5", "flax_model.msgpack", "optimizer.pt"]

@@ -168,7 +168,8 @@ def test_stop_tokens_that_are_none_are_one_sentence(tmp_path: Path, wrong: objec
 
 
 FAMILIES = sorted(yaml.safe_load(DEFINITIONS.read_text(encoding="utf-8")))
-ROLE_WORDS = ("system", "user", "assistant", ":", "\n", " ")
+DATES = ("Cutting Knowledge Date: December 2023", "Today Date: 26 Jul 2024")  # plain words
+ROLE_WORDS = (*DATES, "system", "user", "assistant", ":", "\n", " ")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

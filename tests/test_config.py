@@ -14,10 +14,9 @@ from butler.settings.cross_checks import check_device, check_run
 from butler.settings.overlays import joined, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.settings.training_stage import TrainSettings
-from workflow_state import ROOT
+from workflow_state import BASE_OVERLAYS, ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-OVERLAYS = sorted((ROOT / "config").glob("*_7b.yaml"))
 PINNED = {"base": {"revision": "0" * 40}}
 KITCHEN = {"name": "kitchen", "kind": "qa", "max_new_tokens": 32}
 
@@ -225,6 +224,24 @@ def test_a_revision_of_a_hub_is_one_that_does_not_move(hub, revision, sentence):
         assert sentence in refused(config)
 
 
+def test_a_bases_family_says_what_trains_it(tmp_path):
+    hub = {"model": "someone/model", "remote_code": False, "revision": "0" * 40}
+    for base, trainer in (
+        ({}, "xtuner"),
+        (hub, "xtuner"),
+        (hub | {"architecture": "LlamaForCausalLM"}, "xtuner"),
+        (hub | {"architecture": "Qwen3ForCausalLM"}, "xtuner-qwen3"),
+    ):
+        assert read_settings(joined(CONFIG, {"base": base})).tools(ROOT)[0] == trainer
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"architectures": ["Qwen3ForCausalLM"]}')
+    local = {"model": str(tmp_path / "model"), "remote_code": False}
+    assert read_settings({"base": local}).tools(ROOT)[0] == "xtuner-qwen3"
+    wrong = read_settings({"base": local | {"architecture": "Qwen2ForCausalLM"}})
+    with pytest.raises(ButlerError, match="base.architecture is Qwen2.* names Qwen3ForCausalLM"):
+        wrong.tools(ROOT)
+
+
 @pytest.mark.parametrize("remote_code", [False, "someone/model"])
 def test_a_base_without_code_or_with_consent_to_it_is_taken(remote_code):
     hub = {"model": "someone/model", "remote_code": remote_code, "revision": "0" * 40}
@@ -254,7 +271,7 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
     assert list(CorpusSettings.from_argument(given).recipes.question_forms) == list(forms)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("overlay", BASE_OVERLAYS, ids=lambda path: path.stem)
 def test_every_overlay_is_valid_and_consents_to_nothing(overlay):
     merged = joined(CONFIG, read_overlays(str(overlay), [ROOT]), PINNED)
     settings = read_settings(merged)

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from real_tools import ENVIRONMENTS, SCRIPTS, python_of, script
+from toys import TOYS
 from workflow_state import ROOT
 
 needs_xtuner = pytest.mark.skipif(
@@ -28,22 +29,13 @@ def adapter_check(*arguments):
     return xtuner(ROOT / "tests" / "adapter_check.py", *arguments)
 
 
-@pytest.fixture(scope="module", params=["internlm2", "qwen2"])
+@pytest.fixture(scope="module", params=["internlm2", "qwen2", "llama3_2"])
 def base(request, tmp_path_factory):
-    """A base as its stage leaves it; Qwen2's has biases and no LoRA pair on its head."""
-    folder = tmp_path_factory.mktemp(request.param)
-    model, template, code = "data/base/tiny", "internlm2_chat", ["--remote-code"]
-    if request.param != "internlm2":
-        model, template, code = folder / "model", "qwen_chat", []
-        xtuner(ROOT / "tests/make_tiny_model.py", request.param, ROOT / "data/base/tiny", model)
-    done = script(
-        "xtuner",
-        "base_model.py",
-        *("--model", model, "--repository", ROOT, *code),
-        *("--chat-template", template, "--out", folder / "base"),
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / "base"
+    """A base as its stage leaves it.
+
+    Qwen2's has biases and no LoRA pair on its head; that of Llama 3.2 is its embedding.
+    """
+    return TOYS[request.param].base(tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")

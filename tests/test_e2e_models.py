@@ -2,16 +2,18 @@
 
 import csv
 import itertools
+import json
 import subprocess
 
 import pandas as pd
 import pytest
 
 from real_tools import SHARED, python_of, read_json, run_chain
+from toys import TOYS
 from workflow_state import ROOT, demo_benchmarks
 
 pytestmark = pytest.mark.e2e
-SHORT = {"max_steps": 12, "batch_size": 1, "log_interval": 1, "max_length": 256}
+SHORT = {"max_steps": 12, "batch_size": 1, "log_interval": 1, "max_length": 320}
 SMALL = {
     "calibration": {"samples": 4, "length": 128},
     "benchmarks": demo_benchmarks(recipe={"questions": 4, "max_new_tokens": 16}),
@@ -21,38 +23,46 @@ CEVAL = SHARED / "data" / "ceval"
 SUBJECTS = ["computer_network", "operating_system", "college_programming", "logic"]
 
 
-def tiny_model(family, out):
-    # The environments are there: the demo of test_e2e_demo.py or this chain's own rule built them.
-    command = [python_of("xtuner"), str(ROOT / "tests" / "make_tiny_model.py"), family]
-    command += [str(ROOT / "data" / "base" / "tiny"), str(out)]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-@pytest.mark.parametrize(
-    ("family", "template"),
-    [("llama", "internlm2_chat"), ("internlm", "internlm2_chat"), ("qwen2", "qwen_chat")],
-)
-def test_another_family_goes_from_corpus_to_w4kv8(family, template, tmp_path):
+@pytest.mark.parametrize("toy", [one for one in TOYS.values() if one.chain == "toy"], ids=str)
+def test_another_base_goes_from_corpus_to_w4kv8(toy, tmp_path):
     environments = run_chain(tmp_path, "environments")
     assert "error" not in environments
-    tiny_model(family, tmp_path / "model")
+    model = toy.make(tmp_path / "model")
     run_chain(
         tmp_path,
         *("results/checks/w4kv8.json", "results/checks/workspace_fp16.json"),
         *("results/checks/template.json", "results/checks/awq.json", "results/checks/merge.json"),
         "results/checks/workspace_w4.json",
         base={
-            "model": str(tmp_path / "model"),
-            "chat_template": template,
-            "remote_code": False,
+            "model": str(model),
+            "chat_template": toy.template,
+            "remote_code": str(model) if toy.remote_code else False,
         },
         # Random weights take little from twelve steps; they must take something.
-        train=SHORT | {"learning_rate": 0.01},
+        train=SHORT | {"learning_rate": 0.01, "lora_dropout": 0.0},
         **SMALL,
     )
     for name in ("merge", "awq", "template", "workspace_fp16", "workspace_w4", "w4kv8"):
-        assert read_json(tmp_path / f"results/checks/{name}.json")["passed"], name
+        found = read_json(tmp_path / f"results/checks/{name}.json")
+        assert found["passed"], name
+        if name.startswith("workspace"):
+            # Far below the run's limit: Llama 3's rotary embedding unstretched is 7e-4 off.
+            assert abs(found["measured"]["difference"]) < 1e-5, found["measured"]
     assert (tmp_path / "workspaces" / "w4kv8" / "manifest.json").is_file()
+    check_against_peft(toy, tmp_path)
+
+
+def check_against_peft(toy, run):
+    """Check a training without dropout, and its merge, against transformers and PEFT alone."""
+    check = str(ROOT / "tests" / "rival_check.py")
+    done = subprocess.run([python_of(toy.trainer), check, str(run)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["xtuner"] == pytest.approx(found["logged"], rel=1e-5)
+    assert found["rival"] == pytest.approx(found["xtuner"], rel=1e-4)
+    assert found["adapter_apart"] < 0.01
+    assert found["logged"][0] - found["logged"][-1] > 0.1, "it learnt nothing that could differ"
+    assert found["merged_apart"] < 0.02 < 0.2 < found["learnt"]
 
 
 @pytest.mark.real_data

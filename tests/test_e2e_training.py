@@ -13,6 +13,7 @@ import pytest
 
 from butler.xtuner import FINISHED
 from real_tools import ENVIRONMENTS, SCRIPTS, python_of, script
+from toys import TOYS
 from workflow_state import ROOT
 
 STEPS, INTERVAL = 6, 2  # updates
@@ -252,16 +253,19 @@ def test_deepspeed_trains_and_its_checkpoint_becomes_an_adapter(base, data, stag
     check_same_adapter(tmp_path / "run")
 
 
-def zero3(base, form, processes):
-    line = [python_of("xtuner"), "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+def zero3(trainer, base, form, processes):
+    line = [python_of(trainer), "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
     line += ["--standalone", str(ROOT / "tests" / "zero3_check.py"), str(base), form]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(next(text for text in done.stdout.splitlines() if text.startswith("{")))
 
 
-def test_the_fast_path_trains_the_same_on_sharded_weights(base):
-    whole, sharded = zero3(base, "whole", 1), zero3(base, "sharded", 2)
+@pytest.mark.parametrize("name", ["internlm2", "qwen3"])
+def test_the_fast_path_trains_the_same_on_sharded_weights(name, tmp_path):
+    toy = TOYS[name]
+    base = toy.base(tmp_path)
+    whole, sharded = (zero3(toy.trainer, base, *how) for how in (("whole", 1), ("sharded", 2)))
     assert sharded["sharded"] and not whole["sharded"]
     assert sharded["replaced"] == whole["replaced"] and sharded["replaced"]["lora"]
     assert sharded["losses"] == pytest.approx(whole["losses"], rel=1e-4)

@@ -19,6 +19,7 @@ SHAPES = {
     "internlm2": Tiny(),
     "one kv head for four": Tiny(heads=4, kv_heads=1),
     "grouped": Tiny(heads=4, kv_heads=2, hidden=384, theta=1e6),
+    "normed heads": Tiny(heads=4, kv_heads=2, qk_norm=True),
     "ungrouped with biases": Tiny(kv_heads=2, bias=True),
     "w4": Tiny(w4=True),
     "w4 with biases": Tiny(w4=True, bias=True, kv_heads=2),

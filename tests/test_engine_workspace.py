@@ -73,7 +73,6 @@ def test_config_that_is_not_yaml(path: Path) -> None:
     ("part", "key", "value", "message"),
     [
         ("model_config", "tp", 2, r"model_config\.tp is impossible"),
-        ("model_config", "qk_norm", True, r"model_config\.qk_norm"),
         ("model_config", "expert_num", [8], r"model_config\.expert_num"),
         ("model_config", "weight_type", "fp8", r"model_config\.weight_type is 'fp8'"),
         ("model_config", "kv_head_num", 3, r"model_config\.head_num is impossible"),

@@ -1,25 +1,23 @@
 """Each family's record, held against what the tools find in a toy model of that architecture."""
 
 import json
+import re
 import subprocess
 
 import pytest
 import yaml
 
+from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
-from butler.families import FAMILIES, family_of
+from butler.families import FAMILIES, TRAINER, TRAINERS, family_of
 from butler.lmdeploy.release import RELEASES
 from butler.model_folder import check_group_size, check_model_folder, check_served
-from real_tools import python_of, script
-from workflow_state import ROOT
+from real_tools import python_of
+from toys import TOYS, table
+from workflow_state import BASE_OVERLAYS, ROOT
 
-TINY = ROOT / "data" / "base" / "tiny"
-# What tests/make_tiny_model.py calls them; InternLM2 is the shipped base.
-TOYS = {
-    "InternLMForCausalLM": "internlm",
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-}
+# One of each family: the family's record does not tell its toys apart.
+TOY_OF = {toy.architecture: toy for toy in TOYS.values()}
 
 
 def test_a_record_names_templates_and_releases_that_there_are():
@@ -27,6 +25,25 @@ def test_a_record_names_templates_and_releases_that_there_are():
     for family in FAMILIES.values():
         assert set(family.templates) <= set(templates)
         assert set(family.served_by) <= set(RELEASES)
+
+
+def test_the_table_of_the_docs_is_that_of_the_toys():
+    assert table() in (ROOT / "docs" / "bases.md").read_text(encoding="utf-8")
+    overlays = {toy.overlay for toy in TOYS.values() if toy.overlay}
+    assert {path.stem for path in BASE_OVERLAYS} <= overlays
+    assert all((ROOT / "config" / f"{name}.yaml").is_file() for name in overlays)
+
+
+@pytest.mark.parametrize("toy", [toy for toy in TOYS.values() if toy.overlay], ids=str)
+def test_an_overlay_has_what_its_toy_was_proven_with(toy):
+    path = ROOT / "config" / f"{toy.overlay}.yaml"
+    base = yaml.safe_load(path.read_text(encoding="utf-8"))["base"]
+    assert FAMILIES[base.get("architecture", toy.architecture)].trainer == toy.trainer
+    assert base["chat_template"] in FAMILIES[toy.architecture].templates
+    if toy.trainer != TRAINER:
+        assert base["architecture"] == toy.architecture, "no one else tells before it is fetched"
+    if toy.name != "internlm":  # its toy has the shipped tokenizer, which has not its words
+        assert base["chat_template"] == toy.template
 
 
 def test_an_unknown_architecture_is_one_sentence_with_those_known():
@@ -83,27 +100,14 @@ def test_what_a_release_does_not_serve_is_told(architecture, release, head, sent
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory):
-    """A folder of each family: random weights, or the shipped base."""
+    """A base of each family, random or the shipped one."""
     scratch = tmp_path_factory.mktemp("families")
-    made = {name: scratch / name for name in FAMILIES}
-    for name, folder in made.items():
-        if name not in TOYS:
-            arguments = ["--model", TINY, "--remote-code", "--chat-template", "internlm2_chat"]
-            done = script("xtuner", "base_model.py", *arguments, "--out", folder)
-            assert done.returncode == 0, done.stderr
-            continue
-        maker = [python_of("xtuner"), str(ROOT / "tests/make_tiny_model.py"), TOYS[name]]
-        subprocess.run([*maker, str(TINY), str(folder)], check=True, capture_output=True)
-        path = folder / "config.json"
-        # InternLM's own code is on the hub alone; its tensors are named as LLaMA's.
-        named = json.loads(path.read_text(encoding="utf-8")) | {"architectures": [name]}
-        path.write_text(json.dumps(named), encoding="utf-8")
-    return made
+    return {name: TOY_OF[name].base(scratch / name) for name in FAMILIES}
 
 
-def looked_at(tool, toys):
+def looked_at(tool, toys, look):
     arguments = [f"{name}={folder}" for name, folder in toys.items()]
-    command = [python_of(tool), str(ROOT / "tests" / "family_check.py"), tool, *arguments]
+    command = [python_of(tool), str(ROOT / "tests" / "family_check.py"), look, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -111,12 +115,31 @@ def looked_at(tool, toys):
 
 @pytest.fixture(scope="module")
 def in_xtuner(toys):
-    return looked_at("xtuner", toys)
+    found = {}
+    for trainer in sorted(TRAINERS):
+        own = {name: toys[name] for name in toys if FAMILIES[name].trainer == trainer}
+        found |= looked_at(trainer, own, "xtuner")
+    return found
 
 
 @pytest.fixture(scope="module")
 def in_lmdeploy(toys):
-    return looked_at("lmdeploy", toys)
+    return looked_at("lmdeploy", toys, "lmdeploy")
+
+
+@pytest.mark.e2e
+def test_templates_are_the_models_own():
+    """LMDeploy ships them too, by other hands; Llama 3's without the dates of the model's own."""
+    pairs = {"internlm2_chat": "internlm2", "llama3_chat": "llama3_1", "qwen_chat": "qwen2d5"}
+    for name, theirs in pairs.items():
+        found = looked_at("lmdeploy", {name: theirs}, "template")[name]
+        ours = re.sub(r"Cutting Knowledge Date: .*\nToday Date: .*\n\n", "", found["ours"])
+        assert ours == found["theirs"].removeprefix("<|begin_of_text|>")
+        mine, other = found["stop_words"]
+        assert set(mine) & set(other)
+    thinking = ChatTemplate.load("qwen3_chat").render([{"role": "user", "content": "U"}])
+    plain = ChatTemplate.load("qwen_chat").render([{"role": "user", "content": "U"}])
+    assert thinking == plain + "<think>\n\n</think>\n\n"
 
 
 @pytest.mark.e2e
@@ -130,9 +153,13 @@ def test_a_toy_of_each_family_passes_the_checks(toys, name):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", FAMILIES)
-def test_names_and_lora_are_as_recorded(in_xtuner, name):
+def test_names_and_lora_are_as_recorded(toys, in_xtuner, name):
     family, found = FAMILIES[name], in_xtuner[name]
-    assert {f"{family.embedding}.weight", f"{family.head}.weight"} <= set(found["tensors"])
+    tied = json.loads((toys[name] / "config.json").read_text())["tie_word_embeddings"]
+    ends = {f"{family.embedding}.weight"} | (set() if tied else {f"{family.head}.weight"})
+    assert ends <= set(found["tensors"])
+    normed = any(tensor.endswith("q_norm.weight") for tensor in found["tensors"])
+    assert normed == family.heads_normed
     assert (family.head.rpartition(".")[2] in found["with_lora"]) == family.lora_on_head
     fused = not any(tensor.endswith("k_proj.weight") for tensor in found["tensors"])
     assert fused == family.fused_qkv

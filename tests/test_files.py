@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from butler import imports
-from butler.chat_template import ChatTemplate
+from butler.chat_template import DEFINITIONS, ChatTemplate
 from butler.errors import ButlerError
 from butler.files import atomic_dir, atomic_open, atomic_write_json, discard, scratch_dir
 from butler.manifest import verify_manifest, write_manifest
@@ -115,7 +116,7 @@ def test_every_template_renders_the_same_in_all_its_forms():
         {"role": "assistant", "content": "好"},
         {"role": "user", "content": "再说一遍"},
     ]
-    for name in ("internlm2_chat", "internlm_chat", "qwen_chat", "llama2_chat"):
+    for name in yaml.safe_load(DEFINITIONS.read_text(encoding="utf-8")):
         template = ChatTemplate.load(name)
         rendered = jinja2.Template(template.to_jinja()).render(
             messages=chat, bos_token="<s>", add_generation_prompt=True

@@ -21,7 +21,7 @@ DEVICES = [
     pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU]),
     pytest.param("cpu", marks=pytest.mark.e2e),
 ]
-KERNELS = ["rms_norm", "silu_mul", "rope", "attention", "token_losses"]
+KERNELS = ["rms_norm", "norm_of_heads", "silu_mul", "rope", "attention", "token_losses"]
 
 
 @pytest.fixture(scope="module", params=DEVICES)

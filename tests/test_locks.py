@@ -47,7 +47,7 @@ def test_every_package_of_a_lock_has_the_hashes_of_its_files(lock):
         (["deploy/requirements.txt"], ["envs/lmdeploy.lock", "envs/lmdeploy.torch.lock"]),
         *(
             ([f"envs/{tool}.in"], [path.relative_to(ROOT) for path in LOCKS_OF[tool]])
-            for tool in ("xtuner", "lmdeploy", "lmdeploy-latest", "opencompass")
+            for tool in ("xtuner", "xtuner-qwen3", "lmdeploy", "lmdeploy-latest", "opencompass")
         ),
     ],
     ids=lambda names: str(names[-1]),
@@ -56,6 +56,27 @@ def test_a_lock_has_the_versions_that_were_asked_for(asked, locked):
     wanted, found = (pins(*(ROOT / name for name in names)) for names in (asked, locked))
     assert wanted
     assert wanted.items() <= found.items()
+
+
+def test_an_intent_may_be_like_another_but_for_what_it_names(tmp_path):
+    (tmp_path / "one.in").write_text("a==1  # why\nb>=2\n# --no-deps: why\nc==3\n")
+    like = tmp_path / "two.in"
+    like.write_text("# --like: one.in\nc==4  # because\n")
+    text = lock_environment.asked_for(like)
+    assert lock_environment.requirements(text) == ["a==1", "b>=2", "c==4"]
+    assert text.index(lock_environment.NO_DEPS) < text.index("c==4")
+    like.write_text("# --like: one.in\nd==4\n")
+    with pytest.raises(ButlerError, match="two.in: d is not in one.in"):
+        lock_environment.asked_for(like)
+
+
+def test_the_second_trainer_differs_by_its_transformers():
+    one, other = (
+        lock_environment.requirements(lock_environment.asked_for(ROOT / "envs" / f"{tool}.in"))
+        for tool in ("xtuner", "xtuner-qwen3")
+    )
+    differing = set(one) ^ set(other)
+    assert {lock_environment.name_of(line) for line in differing} == {"transformers"}
 
 
 def test_no_lock_brings_a_nccl_beside_that_of_torch():

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import merge
 from butler.errors import ButlerError
+from butler.hf_folder import CARRIED, carry_over
 from butler.lora_adapter import LoraAdapter
 from check_merge import HALF, LoraPair, TensorError, judge, pair_error, plain_error, spacing
 
@@ -28,6 +29,20 @@ def pair(rows=48, columns=40, r=8, scale=SCALE, seed=1, transposed=False):
 def merged(base, one):
     left, right = one.factors()
     return merge.merged(base, left.float(), right.float())
+
+
+def test_what_is_carried_over_keeps_one_name_of_how_rotary_embeddings_are_stretched(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    scaling = {"type": "linear", "factor": 2.0}
+    for folder, written in ((source, scaling), (target, scaling | {"rope_type": "linear"})):
+        folder.mkdir()
+        config = {"hidden_size": 8, "rope_scaling": written}
+        (folder / "config.json").write_text(json.dumps(config))
+    for name in CARRIED:
+        (source / name).write_text("{}")
+    carry_over(source, target)
+    read = json.loads((target / "config.json").read_text())
+    assert read == {"hidden_size": 8, "rope_scaling": scaling}, "LMDeploy refuses two names"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -9,7 +9,9 @@ import subprocess
 
 import pytest
 
+from butler.families import TRAINERS
 from real_tools import ENVIRONMENTS, python_of
+from toys import TOYS
 from workflow_state import ROOT
 
 FP32 = 2e-5
@@ -17,20 +19,28 @@ FP32 = 2e-5
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(
-        not (ENVIRONMENTS / "xtuner").exists(), reason="the XTuner environment is not built"
+        not all((ENVIRONMENTS / trainer).exists() for trainer in TRAINERS),
+        reason="an environment that trains is not built",
     ),
 ]
 
 
 @pytest.fixture(scope="module")
-def found():
-    done = subprocess.run(
-        [python_of("xtuner"), str(ROOT / "tests" / "fast_path_check.py")],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def found(tmp_path_factory):
+    """What each trainer's Python finds of its toys; the layers are those of the usual one."""
+    scratch, models, layers = tmp_path_factory.mktemp("toys"), {}, {}
+    for trainer in sorted(TRAINERS, reverse=True):
+        own = [
+            f"{name}={toy.base(scratch / name)}"
+            for name, toy in TOYS.items()
+            if toy.trainer == trainer
+        ]
+        command = [python_of(trainer), str(ROOT / "tests" / "fast_path_check.py"), *own]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        layers = json.loads(done.stdout.splitlines()[-1])
+        models |= layers["models"]
+    return layers | {"models": models}
 
 
 @pytest.mark.parametrize("layer", ["nf4", "plain", "biased"])
@@ -45,11 +55,12 @@ def test_without_a_gradient_for_the_input_none_is_made(found):
     assert found["first_layer_has_no_dx"]
 
 
-@pytest.mark.parametrize("family", ["internlm2", "llama", "internlm", "qwen2"])
-def test_a_whole_model_has_the_loss_and_gradients_of_the_stock_one(found, family):
-    model = found["models"][family]
+@pytest.mark.parametrize("toy", TOYS)
+def test_a_whole_model_has_the_loss_and_gradients_of_the_stock_one(found, toy):
+    model = found["models"][toy]
     assert model["same_names"]
     assert model["replaced"]["lora"] and model["replaced"]["attention"]
+    assert model["attended"] == model["replaced"]["attention"], "the stock forward was called"
     assert model["loss"] < FP32 and model["gradient"] < 1e-4, model
     assert model["recomputed_gradient"] < 1e-4, model
 

@@ -25,6 +25,7 @@ from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.manifest import write_manifest
 from butler.schemes import VARIANTS
 from real_tools import SCRIPTS, python_of
+from toys import TOYS
 from workflow_state import ROOT
 
 pytestmark = pytest.mark.gpu
@@ -327,6 +328,25 @@ def test_the_checks_of_a_workspace_ask_turbomind(served, tmp_path):
     cache = checked("check_kv_cache.py", tmp_path, "--workspace", served["kv8"])
     assert cache["engine"] == "turbomind" and cache["difference"] != 0
     assert cache["nll_fp16"] == pytest.approx(found["nll_workspace"], abs=1e-3)
+
+
+@pytest.mark.parametrize("toy", TOYS.values(), ids=str)
+def test_turbomind_computes_each_base_as_the_reference_engine_does(toy, tmp_path):
+    made = ("--model", toy.base(tmp_path / "toy"), "--format", "hf", "--out", tmp_path / "plain")
+    done = lmdeploy_script("workspace.py", *made)
+    assert done.returncode == 0, done.stderr[-2000:]
+    settings = ("--kv", "fp16", "--cache-max-entry-count", CACHE_SHARE)
+    settings += ("--session-len", 1024, "--out", tmp_path / "fp16")
+    assert (
+        lmdeploy_script("variant.py", "--workspace", tmp_path / "plain", *settings).returncode == 0
+    )
+    out = tmp_path / "agreement.json"
+    lmdeploy_script(
+        *("check_agreement.py", "--workspace", tmp_path / "fp16", "--held-out", HELD_OUT),
+        *("--texts", 8, "--questions", 8, "--threads", 4, "--out", out),
+    )
+    measured = json.loads(out.read_text(encoding="utf-8"))["measured"]
+    assert measured["largest_difference"] < 0.005, measured
 
 
 @pytest.mark.skipif(

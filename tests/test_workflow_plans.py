@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from butler.devices import gpu_present
+from butler.families import FAMILIES
 from butler.plan.gpu_memory import ENGINE
 from workflow_state import (
+    BASE_OVERLAYS,
     CONFIG,
     ROOT,
     finish,
@@ -23,7 +25,7 @@ from workflow_state import (
     stale,
 )
 
-OVERLAYS = sorted(path.name for path in (ROOT / "config").glob("*_7b.yaml"))
+OVERLAYS = [path.name for path in BASE_OVERLAYS]
 VARIANTS = tuple(CONFIG["variants"])
 
 
@@ -127,6 +129,8 @@ def test_the_rules_take_every_base_model_by_configuration(name, tmp_path):
     asked = f"--model {expected['base']['model']} --hub huggingface --revision {'0' * 40}"
     assert asked in text
     assert f"--chat-template {expected['base']['chat_template']}" in text
+    trainer = FAMILIES[expected["base"].get("architecture", "LlamaForCausalLM")].trainer
+    assert f".envs/{trainer}/bin/python" in text and f"--trainer {trainer} " in text
     # Nothing of the demo's short training is left.
     assert '"max_steps": null' in text and '"max_length": 2048' in text
 

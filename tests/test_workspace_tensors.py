@@ -24,6 +24,7 @@ from butler.reference.workspace_reader import Workspace
 
 MODULES = {"o": "attention_out", "w1": "gate", "w2": "down", "w3": "up"}
 PROJECTIONS = {"q": "query", "k": "key", "v": "value"}
+HEAD_NORMS = {"q_norm": "query_norm", "k_norm": "key_norm"}
 
 
 def in_turn(tiny: Tiny, parts: list[torch.Tensor]) -> torch.Tensor:
@@ -44,8 +45,12 @@ def as_model(tiny: Tiny, folder: Path, architecture: str, tied: bool = False) ->
         tensors[f"{family.head}.weight"] = tiny.tensors["output"]
     for i in range(tiny.layers):
         start = f"model.layers.{i}"
-        for norm in ("attention_norm", "ffn_norm"):
-            tensors[f"{start}.{getattr(names, norm)}.weight"] = tiny.tensors[f"{i}.{norm}"]
+        norms = dict.fromkeys(("attention_norm", "ffn_norm")) | HEAD_NORMS
+        norms = {
+            norm: name or norm for norm, name in norms.items() if f"{i}.{norm}" in tiny.tensors
+        }
+        for norm, name in norms.items():
+            tensors[f"{start}.{getattr(names, name)}.weight"] = tiny.tensors[f"{i}.{norm}"]
         modules = {f"{start}.{getattr(names, one)}": [name] for name, one in MODULES.items()}
         for name, one in PROJECTIONS.items():
             modules.setdefault(f"{start}.{getattr(names, one)}", []).append(name)
@@ -87,7 +92,9 @@ SHAPES = {
     "InternLM2ForCausalLM": Tiny(heads=4, kv_heads=2, layers=1),
     "InternLMForCausalLM": Tiny(kv_heads=2, bias=True, layers=1),
     "LlamaForCausalLM": Tiny(heads=4, kv_heads=1),
+    "InternLM3ForCausalLM": Tiny(heads=4, kv_heads=1, layers=1),
     "Qwen2ForCausalLM": Tiny(heads=4, kv_heads=2, bias=True, layers=1),
+    "Qwen3ForCausalLM": Tiny(heads=4, kv_heads=2, qk_norm=True, layers=1),
 }
 
 
@@ -209,6 +216,31 @@ def test_what_the_configurations_say_must_agree(tmp_path, key, value):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(ButlerError, match=r"config\.yaml says (rope|norm).*config\.json"):
+        list(compare(Workspace(path), model))
+
+
+@pytest.mark.parametrize(
+    "key", ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+)
+def test_each_number_of_llama3s_rotary_embedding_must_agree(tmp_path, key):
+    tiny, path, model = made(tmp_path, "LlamaForCausalLM", layers=1)
+    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}
+    scaling |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    file = path / WEIGHTS / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["attention_config"] |= {
+        "rope_scaling_type": "llama3",
+        "rope_scaling_factor": 8.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    file.write_text(yaml.safe_dump(config))
+    read = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(read | {"rope_scaling": scaling}))
+    assert set(compare(Workspace(path), model)) == set(tiny.files)
+    other = read | {"rope_scaling": scaling | {key: 2 * scaling[key]}}
+    (model / "config.json").write_text(json.dumps(other))
+    with pytest.raises(ButlerError, match=f"config.yaml says .*{key.removesuffix('_factor')}"):
         list(compare(Workspace(path), model))
 
 

@@ -36,6 +36,7 @@ class Tiny:
     inter: int = 384
     vocab: int = 300
     bias: bool = False
+    qk_norm: bool = False
     w4: bool = False
     theta: float = 10000.0
     eps: float = 1e-5
@@ -102,8 +103,10 @@ class Tiny:
         heads = []
         for h in range(self.heads):
             g = h // (self.heads // self.kv_heads)
-            qh = self._rope(q[:, h * HEAD : (h + 1) * HEAD])
-            kh = self._rope(k[:, g * HEAD : (g + 1) * HEAD])
+            qh, kh = q[:, h * HEAD : (h + 1) * HEAD], k[:, g * HEAD : (g + 1) * HEAD]
+            if self.qk_norm:
+                qh, kh = self._norm(qh, t[f"{i}.q_norm"]), self._norm(kh, t[f"{i}.k_norm"])
+            qh, kh = self._rope(qh), self._rope(kh)
             scores = qh @ kh.T / HEAD**0.5
             future = torch.ones_like(scores).triu(1).bool()
             weights = scores.masked_fill(future, -1e30).softmax(-1)
@@ -136,6 +139,10 @@ class Tiny:
             weight = (1 + normal(self.hidden, std=0.1)).half()
             self.tensors[f"{i}.{n}"] = weight.float()
             self._file(f"layers.{i}.{n}.weight", weight.numpy())
+        for n in ("q_norm", "k_norm") if self.qk_norm else ():
+            weight = (1 + normal(HEAD, std=0.3)).half()
+            self.tensors[f"{i}.{n}"] = weight.float()
+            self._file(f"layers.{i}.attention.{n}", interleave(weight.numpy()))
         if self.bias:
             biases = {n: normal(shapes[n][1], std=0.5) for n in "qkvo"}
             self.tensors |= {f"{i}.{n}_bias": b for n, b in biases.items()}
@@ -208,7 +215,7 @@ class Tiny:
             "norm_eps": self.eps,
             "norm_topk_prob": False,
             "num_layer": self.layers,
-            "qk_norm": False,
+            "qk_norm": self.qk_norm,
             "routed_scale": 1.0,
             "session_len": self.session_len,
             "size_per_head": HEAD,

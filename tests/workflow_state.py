@@ -18,6 +18,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("build/", "workspaces/")
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+# Those of a base, for a GPU: they build on config/7b.yaml.
+BASE_OVERLAYS = sorted(
+    path
+    for path in (ROOT / "config").glob("*.yaml")
+    if "overlays: 7b.yaml\n" in path.read_text(encoding="utf-8")
+)
 
 
 def demo_benchmarks(**changes: dict[str, object]) -> list[dict[str, object]]:

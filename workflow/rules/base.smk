@@ -7,7 +7,7 @@
 rule base_model:
     """Link or download the base model and give it the chat template."""
     input:
-        **tool("xtuner", "base_model.py"),
+        **tool(TRAINER, "base_model.py"),
         model=base_files(),
         templates=repository("config/chat_templates.yaml"),
     output:
@@ -19,7 +19,7 @@ rule base_model:
     resources:
         mem_mb=memory("base_model"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
         repository=lambda w: str(ROOT),
         model=lambda w: settings.base.model,
         hub=settings.base.hub,
@@ -30,7 +30,7 @@ rule base_model:
         # What a hub's model is checked by before it is downloaded. It changes nothing in what is
         # made, so another choice of variants must not make it anew: Snakemake does not compare
         # params that are functions of the input.
-        checked=lambda w, input: f"--lmdeploy {settings.lmdeploy} {group_size_option()}",
+        checked=lambda w, input: f"--trainer {TRAINER} --lmdeploy {settings.lmdeploy} {group_size_option()}",
     shell:
         "{params.python:q} {input.code[0]:q} --model {params.model:q} --hub {params.hub} "
         "{params.revision} --repository {params.repository:q} --chat-template {params.template} "

@@ -15,6 +15,7 @@ from butler.benchmarks.registry import KINDS
 from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.failures import explain
+from butler.families import TRAINERS
 from butler.imports import code_of
 from butler.lmdeploy.release import RELEASES
 from butler.plan.fit import check_fit, of_waiting, peaks
@@ -29,6 +30,7 @@ from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
 from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
+from butler.settings.trainer import trainer_of
 from butler.signals import handle_in_thread
 from butler.tools import find_python, put_python_first
 
@@ -61,7 +63,8 @@ ON_REFERENCE = settings.engine == "reference" or (settings.engine == "auto" and 
 # What serves and evaluates; it also names the environment that does. The converter's always
 # calibrates and quantises.
 RELEASE = RELEASES[settings.lmdeploy]
-TOOLS = settings.tools()
+TRAINER = told(trainer_of, settings.base, ROOT)
+TOOLS = told(settings.tools, ROOT)
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
 shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
@@ -113,7 +116,7 @@ def tool(name, *scripts):
 def stand_ins(name):
     """Return the files that stand in for a package which tool `name` imports and never uses."""
     folder = ROOT / "envs" / "torchvision"
-    return sorted(str(path) for path in folder.rglob("*.py")) if name == "xtuner" else []
+    return sorted(str(path) for path in folder.rglob("*.py")) if name in TRAINERS else []
 
 
 def python(name):

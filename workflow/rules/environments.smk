@@ -22,9 +22,9 @@ rule environment:
         mem_mb=memory("environment"),
     params:
         into=f"{ENVIRONMENTS}/{{tool}}",
-        extra=lambda w: repository("envs/torchvision") if w.tool == "xtuner" else [],
+        extra=lambda w: repository("envs/torchvision") if w.tool in TRAINERS else [],
         imports=lambda w: {
-            "xtuner": "torch bitsandbytes xtuner.dataset xtuner.model deepspeed",
+            **dict.fromkeys(TRAINERS, "torch bitsandbytes xtuner.dataset xtuner.model deepspeed"),
             "lmdeploy": "torch transformers fastapi uvicorn gradio lmdeploy.version",
             "lmdeploy-latest": "torch transformers fastapi uvicorn lmdeploy.version",
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",

@@ -106,7 +106,7 @@ rule evaluate:
 rule evaluate_hugging_face:
     """Let OpenCompass ask the base itself, through its Hugging Face folder and no engine."""
     input:
-        **tool("xtuner"),
+        **tool(TRAINER),
         code=lambda w: code("evaluate_model.py", *evaluation_code(w.benchmark)),
         opencompass_locks=locks("opencompass"),
         opencompass=f"{ENVIRONMENTS}/opencompass.json",
@@ -126,7 +126,7 @@ rule evaluate_hugging_face:
         mem_mb=memory("evaluate_hugging_face"),
         gpu=GPUS,
     params:
-        model=python("xtuner"),
+        model=python(TRAINER),
         opencompass=python("opencompass"),
         repository=lambda w: str(ROOT),
         settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),

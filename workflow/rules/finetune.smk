@@ -9,7 +9,7 @@
 rule training_config:
     """Render XTuner's configuration file; on a GPU its free memory decides the micro batch."""
     input:
-        **tool("xtuner", "render_training.py"),
+        **tool(TRAINER, "render_training.py"),
         templates=repository("config/chat_templates.yaml"),
         base="build/base",
     output:
@@ -23,7 +23,7 @@ rule training_config:
         mem_mb=memory("training_config"),
         gpu=GPUS * settings.train.processes,
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
         settings=settings.train.to_argument(),
         seed=settings.seed,
         device=settings.device,
@@ -39,7 +39,7 @@ rule training_config:
 rule sample_lengths:
     """Count the tokens of the training samples; stop the run if too many would be cut."""
     input:
-        **tool("xtuner", "sample_lengths.py"),
+        **tool(TRAINER, "sample_lengths.py"),
         config="build/train/config.py",
         data="build/corpus/train.jsonl",
         base="build/base",
@@ -52,7 +52,7 @@ rule sample_lengths:
     resources:
         mem_mb=memory("sample_lengths"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
         max_length=settings.train.max_length,
         # As a function of the input it is not compared: another limit trains nothing anew.
         limit=lambda w, input: settings.checks.cut_samples,
@@ -64,7 +64,7 @@ rule sample_lengths:
 rule train:
     """Fine-tune; resumes by itself, and stops the run if the loss is not finite."""
     input:
-        **tool("xtuner", "train.py"),
+        **tool(TRAINER, "train.py"),
         config="build/train/config.py",
         plan="build/train/plan.json",
         lengths="build/train/lengths.json",
@@ -87,7 +87,7 @@ rule train:
         **training_resources(),
         mem_mb=memory("train"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
         device=settings.device,
         deepspeed=option("--deepspeed", settings.train.deepspeed),
     shell:
@@ -101,7 +101,7 @@ rule train:
 rule adapter:
     """Turn the checkpoint into a Hugging Face adapter."""
     input:
-        **tool("xtuner", "adapter.py"),
+        **tool(TRAINER, "adapter.py"),
         config="build/train/config.py",
         checkpoint="build/train/checkpoint",
     output:
@@ -113,7 +113,7 @@ rule adapter:
     resources:
         mem_mb=memory("adapter"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} "
         "--checkpoint {input.checkpoint} --out {output} --discard build/train/work > {log} 2>&1"
@@ -122,7 +122,7 @@ rule adapter:
 rule merge:
     """Merge the adapter into the unquantised base."""
     input:
-        **tool("xtuner", "merge.py"),
+        **tool(TRAINER, "merge.py"),
         base="build/base",
         adapter="build/adapter",
     output:
@@ -135,7 +135,7 @@ rule merge:
     resources:
         mem_mb=memory("merge"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
     shell:
         "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
         "--out {output} --threads {threads} > {log} 2>&1"
@@ -144,7 +144,7 @@ rule merge:
 rule check_merge:
     """Stop unless each merged weight is that of base and adapter, to fp16's rounding."""
     input:
-        **tool("xtuner", "check_merge.py"),
+        **tool(TRAINER, "check_merge.py"),
         base="build/base",
         adapter="build/adapter",
         merged="build/merged",
@@ -163,7 +163,7 @@ rule check_merge:
     resources:
         mem_mb=memory("check_merge"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
     shell:
         "{params.python:q} {input.code[0]:q} --base {input.base} --adapter {input.adapter} "
         "--merged {input.merged} --threads {threads} --out {output} > {log} 2>&1"
@@ -172,7 +172,7 @@ rule check_merge:
 rule check_training:
     """Stop unless held-out answers are likelier to the merged model than to the base."""
     input:
-        **tool("xtuner", "check_training.py"),
+        **tool(TRAINER, "check_training.py"),
         config="build/train/config.py",
         base="build/base",
         adapter="build/adapter",
@@ -194,7 +194,7 @@ rule check_training:
         mem_mb=memory("check_training"),
         gpu=GPUS,
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
         device=settings.device,
         limit=number_option("--limit", settings.checks.training_nll),
     shell:

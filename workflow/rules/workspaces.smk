@@ -70,7 +70,7 @@ rule check_workspace:
 rule training_prompts:
     """Write down the tokens that XTuner trains on, by XTuner's own code."""
     input:
-        **tool("xtuner", "training_prompts.py"),
+        **tool(TRAINER, "training_prompts.py"),
         config="build/train/config.py",
         data="build/corpus/train.jsonl",
         base="build/base",
@@ -83,7 +83,7 @@ rule training_prompts:
     resources:
         mem_mb=memory("training_prompts"),
     params:
-        python=python("xtuner"),
+        python=python(TRAINER),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} --data {input.data} "
         "--out {output} > {log} 2>&1"

@@ -21,7 +21,7 @@ from typing import Any
 
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError, run_cli
-from butler.families import family_of
+from butler.families import TRAINER, TRAINERS, family_of
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
 from butler.hubs import HUBS, HubUnreachableError, open_hub
@@ -129,7 +129,12 @@ def check_consent(folder: Path, shown: str, remote_code: bool) -> None:
 
 
 def check_run(
-    folder: Path, shown: str, remote_code: bool, group_size: int | None, release: str | None
+    folder: Path,
+    shown: str,
+    remote_code: bool,
+    group_size: int | None,
+    release: str | None,
+    trainer: str = TRAINER,
 ) -> None:
     """Stop if the run's settings do not go with the folder's configurations.
 
@@ -139,12 +144,20 @@ def check_run(
         remote_code: whether the model's own code may run.
         group_size: of 4-bit weights; None if none are made.
         release: of LMDeploy, as config.yaml names it; None leaves open what serves.
+        trainer: the tool that is to train it.
 
     Raises:
         ButlerError: one sentence that names the file and what does not go with it.
     """
     check_consent(folder, shown, remote_code)
     config = model_config(folder, shown)
+    family = family_of(config, f"{shown}/config.json")
+    if family.trainer != trainer:
+        raise ButlerError(
+            f"{shown}/config.json names architecture {family.architecture}, which trains in the "
+            f"environment {family.trainer} and not in {trainer}; set base.architecture: "
+            f"{family.architecture}"
+        )
     if group_size:
         check_group_size(config, group_size, shown)
     if release:
@@ -313,6 +326,7 @@ def main() -> None:
     parser.add_argument("--pickles", action="store_true", help="pickled weights may be read")
     parser.add_argument("--group-size", type=int, help="of 4-bit weights, if any are made")
     parser.add_argument("--lmdeploy", help="the release that serves, as config.yaml names it")
+    parser.add_argument("--trainer", choices=sorted(TRAINERS), default=TRAINER)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     template = ChatTemplate.load(args.chat_template)
@@ -322,6 +336,7 @@ def main() -> None:
         remote_code=args.remote_code,
         group_size=args.group_size,
         release=args.lmdeploy,
+        trainer=args.trainer,
     )
     source = locate(args.model, args.repository, args.hub, args.revision, args.pickles, check)
     check_model_folder(source, args.model, args.pickles)

@@ -19,6 +19,7 @@ from butler.errors import run_cli
 from butler.files import atomic_dir
 from butler.held_out import rendered
 from butler.hf_folder import keep_old_cache
+from butler.lmdeploy.lite_maps import complete_maps
 from butler.lmdeploy.on_cpu import (
     CALIBRATION_TEXTS,
     enough_text,
@@ -81,6 +82,7 @@ def calibrate(
     from lmdeploy.lite.utils import get_calib_loaders
     from transformers import AutoTokenizer
 
+    complete_maps()
     with tempfile.TemporaryDirectory() as scratch:
         source = model if device == "cuda" else fp32_view(model, Path(scratch) / "model")
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=True)

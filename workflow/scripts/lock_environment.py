@@ -8,7 +8,8 @@ the hashes of the packages that are locked already, and changes none of their ve
 Lines after the comment that begins with `# --no-deps` are installed without their dependencies,
 because their metadata contradicts the pins above them. Those after `# --cuda`, each with its exact
 version, are not resolved at all: they go to envs/TOOL.cuda.lock, for machines whose torch is built
-for CUDA. `--dry-run` resolves without installing, for an environment whose packages are many
+for CUDA. A first line `# --like: OTHER.in` asks for what that file does, but for the packages that
+are named here. `--dry-run` resolves without installing, for an environment whose packages are many
 gigabytes or fit another machine.
 """
 
@@ -26,6 +27,7 @@ from butler.files import atomic_write_text
 
 NO_DEPS = "# --no-deps"
 CUDA = "# --cuda"
+LIKE = "# --like:"
 OF_ONE_MACHINE = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton==|setuptools==)")
 HEADER = (
     "# Made by: python workflow/scripts/lock_environment.py{how} {intent}\n"
@@ -40,13 +42,38 @@ def requirements(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def name_of(requirement: str) -> str:
+    """Return the package that a requirement is of."""
+    return re.split(r"[=<>!\[ ]", requirement)[0]
+
+
+def asked_for(intent: Path) -> str:
+    """Return the text of an intent file; of one that is like another, that one's with its changes.
+
+    Raises:
+        ButlerError: if it changes a package that the other does not name.
+    """
+    text = intent.read_text(encoding="utf-8")
+    if not text.startswith(LIKE):
+        return text
+    other = text.partition("\n")[0].removeprefix(LIKE).strip()
+    changed = {name_of(line): line for line in requirements(text)}
+    lines = []
+    for line in asked_for(intent.with_name(other)).splitlines():
+        named = [name_of(one) for one in requirements(line)]
+        lines.append(changed.pop(named[0]) if named and named[0] in changed else line)
+    if changed:
+        raise ButlerError(f"{intent}: {next(iter(changed))} is not in {other}; change it there")
+    return "\n".join(lines) + "\n"
+
+
 def split(intent: Path) -> tuple[str, list[str]]:
     """Return the text of an intent file that is resolved, and its pins for CUDA machines alone.
 
     Raises:
         ButlerError: if one of those has no exact version.
     """
-    text, marker, rest = intent.read_text(encoding="utf-8").partition(CUDA)
+    text, marker, rest = asked_for(intent).partition(CUDA)
     pinned = requirements(marker + rest)
     for line in pinned:
         if "==" not in line:
@@ -95,7 +122,7 @@ def portable(frozen: list[str], intent: Path) -> list[str]:
 
     That is a local version (+cpu) and CUDA's libraries, but those that the intent itself names.
     """
-    named = {re.split(r"[=<>!\[ ]", r)[0] for r in requirements(split(intent)[0])}
+    named = {name_of(r) for r in requirements(split(intent)[0])}
     names = [re.sub(r"\+[a-z0-9.]+$", "", line) for line in frozen]
     return [n for n in names if n.split("==")[0] in named or not OF_ONE_MACHINE.match(n)]
 

@@ -123,7 +123,9 @@ def main() -> None:
     base = size_of(settings, args.repository, local)
     task = Task(settings, base, on_gpu)
     texts = read_texts(task, args.repository)
-    stamps = [Path(settings.environments) / f"{tool}.json" for tool in settings.tools()]
+    stamps = [
+        Path(settings.environments) / f"{tool}.json" for tool in settings.tools(args.repository)
+    ]
     machine = this_machine(Path(), on_gpu and args.gpu_gb is None)
     if args.memory_gb is not None:
         machine = replace(machine, memory=int(args.memory_gb * GB))

@@ -24,7 +24,7 @@ ROLES = ("system", "user", "assistant")
 MARKER = re.compile(
     r"<\|[^<>\n]{0,60}\|>|<\|(?:im_|endof|system|user|bot|assistant|plugin|interp|action)"
     r"|</?(?:s|unk|pad|bos|eos|eo[ahsct]|tok[a-z]*|start_of_turn|end_of_turn|mask|cls|sep)>"
-    r"|\[/?(?:INST|SYS)\]|<</?SYS>>|\[UNUSED_TOKEN_\d+\]|<0x[0-9A-F]{2}>|▁",
+    r"|</?think>|\[/?(?:INST|SYS)\]|<</?SYS>>|\[UNUSED_TOKEN_\d+\]|<0x[0-9A-F]{2}>|▁",
     re.IGNORECASE,
 )
 

@@ -13,6 +13,9 @@ from butler.errors import ButlerError
 # Heads that XTuner 0.2.0 leaves without LoRA (xtuner/model/utils.py, find_all_linear_names); one of
 # another name is taken for a layer like any other.
 HEADS_WITHOUT_LORA = ("lm_head", "output_layer")
+TRAINER = (
+    "xtuner"  # the tool that trains, merges and checks, where a family's record names no other
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class LayerNames:
     """Where a decoder layer keeps its tensors, by their modules' names within it; LLaMA's names.
 
     `query`, `key` and `value` are all the one projection where a family has them fused.
+    `query_norm` and `key_norm` norm each head before it is rotated, where a family does that.
     """
 
     attention_norm: str = "input_layernorm"
@@ -47,6 +51,8 @@ class LayerNames:
     gate: str = "mlp.gate_proj"
     up: str = "mlp.up_proj"
     down: str = "mlp.down_proj"
+    query_norm: str | None = None
+    key_norm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,17 @@ class Family:
     are those names with `.weight`. `fused_qkv`: query, key and value are one projection, for each
     key-value head its queries, its key and its value. `layers` are numbered below `model.layers`.
 
+    `trainer`: the tool (envs/TOOL.lock) whose transformers has the family; XTuner trains in each.
+
     `code`: the module of XTuner that holds the family's Python code, for a folder whose config.json
     names code but does not hold it. `old_cache`: that code asks for a method of transformers' cache
     that went with 4.49.
 
     `query_bias` ends the names of tensors that are there if the attention has biases. `bias_reader`
     is the reader of LMDeploy 0.7.3 to take then, where its own for the family drops them.
+
+    `quantised_as`: the architecture whose maps of layers `lite` of LMDeploy 0.7.3 is to take, where
+    it has none for the family (butler/lmdeploy/lite_maps.py).
 
     `served_by`: the releases of LMDeploy (butler/lmdeploy/release.py) whose TurboMind serves the
     family, and the head sizes that it takes, in values; none where no bound is known.
@@ -75,10 +86,12 @@ class Family:
     head: str = "lm_head"
     fused_qkv: bool = False
     layers: LayerNames = LayerNames()
+    trainer: str = TRAINER
     code: str | None = None
     old_cache: bool = False
     query_bias: str = "self_attn.q_proj.bias"
     bias_reader: str | None = None
+    quantised_as: str | None = None
     served_by: Mapping[str, tuple[int, ...]] = field(
         # LMDeploy 0.7.3 refuses other heads (turbomind/supported_models.py).
         default_factory=lambda: {"0.7.3": (64, 128), "latest": ()}
@@ -90,6 +103,11 @@ class Family:
     def lora_on_head(self) -> bool:
         """Whether XTuner trains a LoRA pair on the head too."""
         return self.head.rpartition(".")[2] not in HEADS_WITHOUT_LORA
+
+    @property
+    def heads_normed(self) -> bool:
+        """Whether queries and keys are normed."""
+        return self.layers.query_norm is not None
 
 
 def _like_llama(name: str) -> FastLayers:
@@ -140,12 +158,31 @@ FAMILIES = {
         Family(
             "LlamaForCausalLM",
             bias_reader="qwen2",
-            templates=("llama2_chat",),
+            templates=("llama3_chat", "llama2_chat"),
             fast=_like_llama("Llama"),
         ),
+        Family(
+            # LLaMA's layers. Its code comes with the model; XTuner's is the same.
+            "InternLM3ForCausalLM",
+            code="xtuner._lite.modelings.internlm3",
+            bias_reader="qwen2",
+            templates=("internlm2_chat",),
+            fast=_like_llama("InternLM3"),
+        ),
         Family("Qwen2ForCausalLM", templates=("qwen_chat",), fast=_like_llama("Qwen2")),
+        Family(
+            "Qwen3ForCausalLM",
+            layers=LayerNames(query_norm="self_attn.q_norm", key_norm="self_attn.k_norm"),
+            trainer="xtuner-qwen3",
+            quantised_as="Qwen2ForCausalLM",
+            templates=("qwen3_chat", "qwen_chat"),
+            fast=_like_llama("Qwen3"),
+        ),
     )
 }
+
+
+TRAINERS = frozenset(one.trainer for one in FAMILIES.values())
 
 
 def family_of(config: Mapping[str, Any], shown: str) -> Family:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from butler.errors import ButlerError
 from butler.families import family_of
+from butler.files import atomic_write_json
 
 if TYPE_CHECKING:
     import torch
@@ -72,9 +73,16 @@ CARRIED = ("generation_config.json", "tokenizer_config.json", "chat_template.jso
 
 
 def carry_over(source: Path, target: Path) -> None:
-    """Copy the model's own code, its stop tokens and its chat template from folder to folder."""
+    """Copy the model's own code, its stop tokens and its chat template from folder to folder.
+
+    What config.json says of rotary embeddings is the source's too: transformers adds a second name
+    of their kind (`rope_type` beside `type`), and LMDeploy's converter refuses two.
+    """
     for path in [*source.glob("*.py"), *(source / name for name in CARRIED)]:
         shutil.copyfile(path, target / path.name)
+    config, scaling = read_config(target), read_config(source).get("rope_scaling")
+    if config.get("rope_scaling") != scaling:
+        atomic_write_json(target / "config.json", config | {"rope_scaling": scaling})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

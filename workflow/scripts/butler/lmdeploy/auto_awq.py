@@ -85,6 +85,9 @@ def main() -> None:
     from lmdeploy.lite.quantization.modules import WeightOnlyQLinear
     from transformers import PreTrainedModel
 
+    from butler.lmdeploy.lite_maps import complete_maps
+
+    complete_maps()
     WeightOnlyQLinear.from_linear = classmethod(packed_linear)
     PreTrainedModel.save_pretrained = in_fp16(PreTrainedModel.save_pretrained)
     arguments = json.loads(sys.argv[1])

@@ -17,6 +17,7 @@ import torch
 from butler.errors import ButlerError
 from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy.awq_weights import QuantisedLinear, quantised_layers
+from butler.lmdeploy.lite_maps import complete_maps
 
 HALF = 0.5  # of a group scale: what rounding to a code leaves
 # A code is at most 15 scales, and the weight and its scale are each rounded to fp16 (2⁻¹¹ of them).
@@ -82,6 +83,7 @@ def layer_errors(merged: Path, awq: Path, device: str = "cpu") -> Iterator[Layer
     from lmdeploy.lite.apis.calibrate import LAYER_TYPE_MAP
     from lmdeploy.lite.quantization.awq import FC_FCS_MAP, NORM_FCS_MAP
 
+    complete_maps()
     block = LAYER_TYPE_MAP[read_config(merged)["architectures"][0]]
     plain, packed = ModelTensors(merged), ModelTensors(awq)
     layers = quantised_layers(packed.names())

@@ -128,6 +128,8 @@ class _Comparison:
                 yield self._same(files, found, f"{there}.{name}", part.wanted)
         if c.attn_bias:
             yield from self._biases(attention, there, qkv)
+        if c.qk_norm:
+            yield from self._head_norms(attention, there)
 
     def _attention(self, part: FileKind, file: str, there: str, columns: int) -> Iterator[str]:
         names = self._family.layers
@@ -151,6 +153,18 @@ class _Comparison:
             yield self._same(
                 copy, None, bias, None if bias in self._tensors else lambda _, zeros=zeros: zeros
             )
+
+    def _head_norms(self, attention: str, there: str) -> Iterator[str]:
+        for file, name in (("q", "query_norm"), ("k", "key_norm")):
+            module = getattr(self._family.layers, name)
+            if module is None:
+                raise ButlerError(
+                    f"{self._workspace.path / CONFIG} says qk_norm, which no {self._shown} of "
+                    f"architecture {self._family.architecture} has; convert it again"
+                )
+            found = self._read(f"{attention}.{file}_norm", 0, self._config.head_dim)
+            halves = found[0][1].unflatten(0, (-1, 2)).t().flatten()
+            yield self._same(found, halves, f"{there}.{module}.weight")
 
     def _separated(self, joined: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield query, key and value, or what fuses them, from [rows, out] as the engine has it."""
@@ -293,6 +307,13 @@ def check_config(workspace: Workspace, config: Mapping[str, Any], shown: str) ->
     }
     if kind not in NO_SCALING:
         told["rope_scaling_factor"] = (c.rope.factor, float(scaling.get("factor", 0.0)))
+    if kind == "llama3":
+        for key, here in (
+            ("low_freq_factor", c.rope.low_freq_factor),
+            ("high_freq_factor", c.rope.high_freq_factor),
+            ("original_max_position_embeddings", c.rope.original_positions),
+        ):
+            told[key] = (here, scaling.get(key))
     for key, (here, there) in told.items():
         if here != there:
             raise ButlerError(

@@ -92,6 +92,13 @@ class Decoder:
         """Return fp32 [..., vocab] for hidden states [..., hidden]."""
         return F.linear(hidden, self.weights.output)
 
+    def _norm_heads(self, layer: LayerWeights, qk: torch.Tensor) -> torch.Tensor:
+        """Return queries and keys [rows, n, heads + kv_heads, d], normed if the model does that."""
+        if layer.q_norm is None or layer.k_norm is None:
+            return qk
+        q, k = qk.split([self.config.heads, self.config.kv_heads], dim=2)
+        return torch.cat((self._norm(q, layer.q_norm), self._norm(k, layer.k_norm)), dim=2)
+
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self.config.norm_eps)
 
@@ -117,7 +124,7 @@ class Decoder:
         if layer.b_qkv is not None:
             qkv = qkv + layer.b_qkv
         qkv = qkv.view(rows, n, -1, c.head_dim)
-        rotated = rotate(qkv[:, :, : c.heads + c.kv_heads], turns)
+        rotated = rotate(self._norm_heads(layer, qkv[:, :, : c.heads + c.kv_heads]), turns)
         q, k = rotated.split([c.heads, c.kv_heads], dim=2)
         q = q.transpose(1, 2).reshape(rows, c.kv_heads, -1, c.head_dim)
         return q, k.transpose(1, 2), qkv[:, :, c.heads + c.kv_heads :].transpose(1, 2)

@@ -93,6 +93,7 @@ class ModelConfig:
     """Shape of the model, in tokens, heads and features.
 
     `inter_sizes` holds the (padded) MLP width of each layer; `group_size` is 0 without W4;
+    `qk_norm`: queries and keys are normed, each head by itself, before they are rotated.
     `session_len` is the longest prompt + answer in tokens; `tp` the number of GPUs that the files
     are split for.
     """
@@ -108,6 +109,7 @@ class ModelConfig:
     embedding_rows: int
     norm_eps: float
     attn_bias: bool
+    qk_norm: bool
     softmax_scale: float
     rope: Rope
     weight_type: str
@@ -197,6 +199,7 @@ class _Reader:
                     embedding_rows=int(m["embedding_size"]),
                     norm_eps=float(m["norm_eps"]),
                     attn_bias=bool(m["attn_bias"]),
+                    qk_norm=bool(m["qk_norm"]),
                     softmax_scale=float(a["softmax_scale"]) or int(m["size_per_head"]) ** -0.5,
                     rope=_rope(a),
                     weight_type=str(m["weight_type"]),
@@ -216,7 +219,6 @@ class _Reader:
         refused = {
             "model_config.expert_num": (bool(m["expert_num"]), "mixtures of experts"),
             "model_config.kv_lora_rank": (bool(m["kv_lora_rank"]), "latent attention"),
-            "model_config.qk_norm": (bool(m["qk_norm"]), "normalised queries and keys"),
             "model_config.weight_type": (m["weight_type"] not in WEIGHT_TYPES, "this weight type"),
             "attention_config.rope_scaling_type": (
                 a["rope_scaling_type"] not in ROPE_TYPES,

@@ -19,11 +19,16 @@ KV_SCALES = "layers.{}.past_kv_scale.0.weight"  # of a layer, the same for every
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One decoder layer in fp32. Matrices are [in, out]; biases are None where there are none."""
+    """One decoder layer in fp32. Matrices are [in, out]; biases are None where there are none.
+
+    `q_norm` and `k_norm` [head size], as the engine has a head: None where heads are not normed.
+    """
 
     attention_norm: torch.Tensor
     w_qkv: torch.Tensor
     b_qkv: torch.Tensor | None
+    q_norm: torch.Tensor | None
+    k_norm: torch.Tensor | None
     wo: torch.Tensor
     bo: torch.Tensor | None
     ffn_norm: torch.Tensor
@@ -181,12 +186,18 @@ class Workspace:
         qkv = (c.heads + 2 * c.kv_heads) * c.head_dim
         inter = c.inter_sizes[i]
         bias = c.attn_bias
+        q_norm, k_norm = (
+            self._floats(f"{attention}.{name}_norm", c.head_dim) if c.qk_norm else None
+            for name in "qk"
+        )
         return LayerWeights(
             attention_norm=self._floats(f"layers.{i}.attention_norm.weight", c.hidden),
             w_qkv=self.regrouped(self._linear(f"{attention}.w_qkv", 1, c.hidden, qkv)),
             b_qkv=self.regrouped(self._joined(f"{attention}.w_qkv.{{}}.bias", 0, qkv))
             if bias
             else None,
+            q_norm=q_norm,
+            k_norm=k_norm,
             wo=self._linear(f"{attention}.wo", 0, c.heads * c.head_dim, c.hidden),
             # Every GPU has the whole of it, as LMDeploy's converter writes it.
             bo=self._floats(f"{attention}.wo.0.bias", c.hidden) if bias else None,

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -27,6 +28,7 @@ from butler.settings.serving_stage import (
     KVCacheSettings,
     WorkspaceSettings,
 )
+from butler.settings.trainer import trainer_of
 from butler.settings.training_stage import BaseSettings, TrainSettings
 from butler.yaml_files import check_size
 
@@ -104,11 +106,15 @@ class Settings(Section):
             )
         return self
 
-    def tools(self) -> list[str]:
-        """Return the tools of this run by their environments' names."""
-        return list(
-            dict.fromkeys(["xtuner", CONVERTER.tool, "opencompass", RELEASES[self.lmdeploy].tool])
-        )
+    def tools(self, repository: Path) -> list[str]:
+        """Return the tools of this run by their environments' names; paths start at `repository`.
+
+        Raises:
+            ButlerError: if base.architecture is not the base's.
+        """
+        trainer = trainer_of(self.base, repository)
+        serving = RELEASES[self.lmdeploy].tool
+        return list(dict.fromkeys([trainer, CONVERTER.tool, "opencompass", serving]))
 
     def chosen(self) -> dict[str, Variant]:
         """Return the variants of this run by name."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from butler.families import FAMILIES
 from butler.settings.section import FileName, Positive, Section, Text
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -25,6 +26,8 @@ class BaseSettings(Section):
     """the model whose own Python code may run: base.model again, or false"""
     pickles: bool | Text = False
     """the model whose pickled weights may be read, where it has no others: base.model, or false"""
+    architecture: Literal[tuple(FAMILIES)] | None = None  # type: ignore[valid-type]
+    """what a hub's config.json names, if that trains in an environment of its own"""
     chat_template: Text = "internlm2_chat"
     """a name in config/chat_templates.yaml"""
 

@@ -23,7 +23,7 @@ from xtuner.utils import IGNORE_INDEX
 
 import butler.xtuner.support  # noqa: F401  bitsandbytes on a CPU
 from butler.xtuner.kernels import kernels_for
-from butler.xtuner.layers import gather_whole, recompute, replace_forwards
+from butler.xtuner.layers import gather_whole, no_masks, recompute, replace_forwards
 
 
 def labelled_rows(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,7 +77,8 @@ class FastSupervisedFinetune(SupervisedFinetune):
         """Return the loss of packs without padding: input_ids and labels, both [packs, tokens]."""
         base = self.llm.get_base_model()
         rows, targets, weights = labelled_rows(data["labels"])
-        hidden = base.get_decoder()(input_ids=data["input_ids"], use_cache=False)[0]
+        decoder, masks = base.get_decoder(), no_masks(base.config)
+        hidden = decoder(input_ids=data["input_ids"], attention_mask=masks, use_cache=False)[0]
         logits = base.get_output_embeddings()(hidden.flatten(0, 1).index_select(0, rows))
         losses = kernels_for(logits.device).token_losses(logits, targets)
         return {"loss": torch.dot(losses, weights)}

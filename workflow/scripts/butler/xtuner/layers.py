@@ -75,6 +75,8 @@ def _llama_attention(stock: Callable[..., Any]) -> Callable[..., Any]:
         heads = (*hidden_states.shape[:2], -1, self.head_dim)
         parts = (self.q_proj, self.k_proj, self.v_proj)
         q, k, v = (part(hidden_states).view(heads) for part in parts)
+        if hasattr(self, "q_norm"):
+            q, k = self.q_norm(q), self.k_norm(k)
         return self.o_proj(_attend(q, k, v, *position_embeddings)), None
 
     return forward
@@ -112,6 +114,16 @@ def _replacement(module: nn.Module, config: Any) -> tuple[str, Callable[..., Any
     if is_fusable(module):
         return "lora", fused_forward
     return "", module.forward
+
+
+def no_masks(config: Any) -> dict[str, None] | None:
+    """Return what a decoder is given as `attention_mask` so that its layers get none.
+
+    Where a configuration has kinds of layers, the decoder takes a mask for each. Left out, 4.53 of
+    transformers makes a whole one, as if a pack might be of several sequences.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return dict.fromkeys(kinds) if kinds == {"full_attention"} else None
 
 
 def gather_whole(modules: Iterable[nn.Module]) -> None:

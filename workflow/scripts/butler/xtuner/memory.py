@@ -29,7 +29,8 @@ TOKENS_AT_ONCE = 16_384
 class DecoderShape:
     """A decoder's sizes: widths of the hidden state, the MLP and a head, and their numbers.
 
-    `fused_qkv`: query, key and value are one projection; `lora_on_head`: the head has a LoRA pair.
+    `fused_qkv`: query, key and value are one projection; `lora_on_head`: the head has a LoRA pair;
+    `heads_normed`: queries and keys are normed.
     """
 
     layers: int
@@ -41,6 +42,7 @@ class DecoderShape:
     vocabulary: int
     fused_qkv: bool
     lora_on_head: bool
+    heads_normed: bool = False
 
     @classmethod
     def read(cls, base: Path) -> "DecoderShape":
@@ -53,7 +55,12 @@ class DecoderShape:
             base, hidden="hidden_size", mlp="intermediate_size", vocabulary="vocab_size"
         )
         family = family_of(read_config(base), str(base / "config.json"))
-        return cls(**sizes, fused_qkv=family.fused_qkv, lora_on_head=family.lora_on_head)
+        return cls(
+            **sizes,
+            fused_qkv=family.fused_qkv,
+            lora_on_head=family.lora_on_head,
+            heads_normed=family.heads_normed,
+        )
 
     @property
     def linears(self) -> list[tuple[int, int]]:
@@ -123,7 +130,7 @@ def kept_per_token(shape: DecoderShape, r: int, dropout: bool) -> int:
     """Bytes that a layer keeps of a token for its backward pass; of dropout a mask of bytes."""
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = 2 * (2 * shape.hidden)  # the hidden state before and after each
-    attention = 2 * q + 2 * kv
+    attention = 2 * q + 2 * kv + (q + kv if shape.heads_normed else 0)
     values = norms + attention + 3 * shape.mlp + r * len(shape.linears)
     masks = sum(i for i, _ in shape.linears) if dropout else 0
     return BF16 * values + masks + 4 * shape.heads
