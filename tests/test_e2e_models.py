@@ -12,7 +12,15 @@ from real_tools import SHARED, python_of, read_json, run_chain
 from toys import TOYS
 from workflow_state import ROOT, demo_benchmarks
 
-pytestmark = pytest.mark.e2e
+# Minutes each: those whose arithmetic the others share run by hand (pytest -m long).
+BEFORE_EACH_CHANGE = ("internlm", "llama3_2", "qwen3")
+CHAINS = [
+    pytest.param(
+        toy, id=name, marks=pytest.mark.e2e if name in BEFORE_EACH_CHANGE else pytest.mark.long
+    )
+    for name, toy in TOYS.items()
+    if toy.chain == "toy"
+]
 SHORT = {"max_steps": 12, "batch_size": 1, "log_interval": 1, "max_length": 320}
 SMALL = {
     "calibration": {"samples": 4, "length": 128},
@@ -23,7 +31,7 @@ CEVAL = SHARED / "data" / "ceval"
 SUBJECTS = ["computer_network", "operating_system", "college_programming", "logic"]
 
 
-@pytest.mark.parametrize("toy", [one for one in TOYS.values() if one.chain == "toy"], ids=str)
+@pytest.mark.parametrize("toy", CHAINS)
 def test_another_base_goes_from_corpus_to_w4kv8(toy, tmp_path):
     environments = run_chain(tmp_path, "environments")
     assert "error" not in environments
@@ -65,6 +73,7 @@ def check_against_peft(toy, run):
     assert found["merged_apart"] < 0.02 < 0.2 < found["learnt"]
 
 
+@pytest.mark.e2e
 @pytest.mark.real_data
 @pytest.mark.skipif(
     not (RECIPES.is_file() and CEVAL.is_dir()),
