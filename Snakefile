@@ -2,7 +2,6 @@
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/environments.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/base.smk"
 include: "workflow/rules/finetune.smk"
@@ -11,6 +10,11 @@ include: "workflow/rules/workspaces.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/divergence.smk"
 include: "workflow/rules/report.smk"
+
+
+if not places.scenario:  # else the environments are those of the run that has the scenarios
+
+    include: "workflow/rules/environments.smk"
 
 
 # Minutes of no work: on a cluster they run where Snakemake does. The environments need a network,
@@ -67,12 +71,17 @@ rule prepare:
 
 
 # What a run prints of a job: else all its inputs, each module of ours among them.
-for stage in workflow.rules:
+for stage in [stage for stage in workflow.rules if stage.message is None]:
     stage.message = f"{stage.name}: {stage.docstring}"
     if stage.output:
         gpus = "\n    GPUs: {resources.gpu}" if GPUS and "gpu" in stage.resources else ""
         stage.message += "\n    makes: {output}\n    memory: {resources.mem_mb} MB"
         stage.message += f"{gpus}\n    log: {{log}}"
+
+
+if not places.scenario:
+
+    include: "workflow/rules/scenarios.smk"
 
 
 onstart:

@@ -140,17 +140,20 @@ rule report:
         cards=settings.efficiency.cards,
         chat_tokens=settings.efficiency.chat_tokens,
         answers=settings.report.answers,
+        results=places.folder("results"),
+        evaluations=places.folder("build/evaluate"),
+        logs=places.folder("logs"),
     # logs/ is no input: it holds the benchmark files of the jobs that made the inputs, and a run
     # that made none of them anew has nothing to add.
     shell:
-        "python {input.code[0]:q} --results results --evaluations build/evaluate "
+        "python {input.code[0]:q} --results {params.results} --evaluations {params.evaluations} "
         "--variants {params.variants} --diverged {params.diverged} "
         "--benchmarks {params.benchmarks:q} --base base "
         "--rule {params.rule:q} "
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
         "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
-        "--logs logs --hashes {input.hashes} "
+        "--logs {params.logs} --hashes {input.hashes} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "
         "> {log} 2>&1"
 

@@ -1,0 +1,119 @@
+"""The scenarios of a file: runs side by side, each by what differs from the run's own settings."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from butler.errors import ButlerError
+from butler.settings.overlays import KEY as OVERLAYS
+from butler.settings.overlays import joined, read_overlays
+from butler.settings.run import Settings, read_settings
+from butler.yaml_files import read_yaml
+
+KEY = "scenarios"
+FOLDER = "runs"  # of all scenarios; each has a folder by its name in it
+STAGES = "stages"  # in it: what the stages of all scenarios made
+EXAMPLE = "config/scenarios_demo.yaml"
+# What holds for all: one rule decides over them, and one machine runs them.
+OF_ALL = {
+    "decision": "one rule decides over all scenarios",
+    "environments": "all scenarios use the same ones",
+}
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A run: its name, its whole configuration as it was given, and that as typed settings."""
+
+    name: str
+    values: Mapping[str, Any]
+    settings: Settings
+
+
+def read_scenarios(
+    named: Any, folders: Sequence[Path], common: Mapping[str, Any], rules: Sequence[str] = ()
+) -> list[Scenario]:
+    """Return the scenarios of a file, in its order.
+
+    The file maps names to overlays. An overlay may name overlays that it builds on, relative to
+    the file's own folder.
+
+    Args:
+        named: the file's name.
+        folders: where a relative name may start, the first that has it counts.
+        common: the configuration that the scenarios differ from.
+        rules: names of the workflow's rules; a scenario's are called NAME_RULE, and may not be
+            among them.
+
+    Raises:
+        ButlerError: one sentence that names the file, and what is wrong with which scenario.
+    """
+    found = [folder / str(named) for folder in folders if (folder / str(named)).is_file()]
+    if not found:
+        raise ButlerError(
+            f"scenario file {named} is no file; give one such as {EXAMPLE}: "
+            f"snakemake scenarios --config {KEY}={EXAMPLE}"
+        )
+    content = read_yaml(found[0])
+    if not isinstance(content, Mapping) or not content:
+        raise ButlerError(
+            f"scenario file {named} holds no scenario; it takes a name and what differs, as "
+            "`fast: {train: {learning_rate: 1.0e-3}}`"
+        )
+    scenarios = []
+    for name, overlay in content.items():
+        _check_name(name, str(named), rules)
+        try:
+            scenarios.append(_scenario(name, overlay, found[0].parent, common))
+        except ButlerError as error:
+            raise ButlerError(f"{named}, scenario {name}: {error}") from None
+    _check_names_apart(scenarios, str(named))
+    for one, other in combinations(scenarios, 2):
+        if one.settings == other.settings:
+            raise ButlerError(
+                f"{named}: scenarios {one.name} and {other.name} have the same settings; change "
+                "one of them or take it out"
+            )
+    return scenarios
+
+
+def _check_name(name: Any, file: str, rules: Sequence[str]) -> None:
+    """Stop unless a name can be that of a folder and the beginning of names of rules."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ButlerError(
+            f"{file}: {name!r} cannot name a scenario; take a letter and then at most 39 letters, "
+            "digits and underscores"
+        )
+    if name == STAGES:
+        raise ButlerError(
+            f"{file}: a scenario cannot be called {name}: {FOLDER}/{name} holds what the stages "
+            "of all scenarios made; rename it"
+        )
+    if taken := [rule for rule in rules if rule.startswith(f"{name}_")]:
+        raise ButlerError(
+            f"{file}: a scenario cannot be called {name}: its jobs would have names of the "
+            f"workflow's own, such as {taken[0]}; rename it"
+        )
+
+
+def _check_names_apart(scenarios: Sequence[Scenario], file: str) -> None:
+    """Stop unless no name begins as another's jobs do, nor is the same folder where case is none."""
+    for one, other in combinations(sorted(scenario.name for scenario in scenarios), 2):
+        if other.startswith(f"{one}_") or one.lower() == other.lower():
+            raise ButlerError(f"{file}: scenarios {one} and {other} are named too alike; rename one")
+
+
+def _scenario(name: str, overlay: Any, folder: Path, common: Mapping[str, Any]) -> Scenario:
+    if overlay is not None and not isinstance(overlay, Mapping):
+        raise ButlerError(f"takes a mapping of keys to values, found {overlay!r}")
+    own = dict(overlay or {})
+    own = joined(read_overlays(own.pop(OVERLAYS, None), [folder]), own)
+    for key, why in OF_ALL.items():
+        if key in own:
+            raise ButlerError(f"{key} cannot differ, as {why}; set it in the run's own settings")
+    values = joined(common, own)
+    return Scenario(name, values, read_settings(values))
