@@ -20,6 +20,7 @@ if not places.scenario:  # else the environments are those of the run that has t
 # Minutes of no work: on a cluster they run where Snakemake does. The environments need a network,
 # the provenance Snakemake's records.
 localrules:
+    comparison,
     doctor,
     environment,
     plan,
@@ -34,13 +35,7 @@ rule all:
     """The report, and with it every table, check and workspace."""
     default_target: True
     input:
-        rules.report.output,
-        rules.provenance.output,
-        SCORES,
-        EFFICIENCY,
-        DIVERGENCE,
-        CHECKS,
-        expand("workspaces/{variant}", variant=MODELS),
+        WANTED,
 
 
 rule plan:
@@ -86,11 +81,15 @@ if not places.scenario:
 
 onstart:
     handle_in_thread(signal.SIGTERM)
+    waiting = list(workflow.dag.needrun_jobs())
     if not workflow.non_local_exec:
-        if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
-            told(check_device, settings, gpu_present())
-        if not workflow.touch:
-            check_plan(Counter(job.rule.name for job in workflow.dag.needrun_jobs()))
+        check_start([job for job in waiting if job.rule.name in RULES])
+    for run in runs.values():
+        if not workflow.non_local_exec:
+            run.check_start(
+                [job for job in waiting if job.rule.name.startswith(run.places.rules)]
+            )
+        run.places.link(run.WANTED)
 
 
 onerror:

@@ -36,7 +36,7 @@ from butler.settings.cross_checks import (
 )
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
-from butler.settings.scenarios import FOLDER, KEY as SCENARIOS, STAGES, read_scenarios
+from butler.settings.scenarios import FOLDER, KEY as SCENARIOS, STAGES, no_scenarios, read_scenarios
 from butler.signals import handle_in_thread
 from butler.tools import find_python, put_python_first
 
@@ -178,6 +178,14 @@ def memory(stage):
         raise FileOrDirectoryNotFoundError(base)
 
     return asked
+
+
+def check_start(waiting):
+    """Check that this machine has what the jobs of this run need that wait."""
+    if any(job.resources.get("gpu") for job in waiting):
+        told(check_device, settings, gpu_present())
+    if not workflow.touch:
+        check_plan(Counter(job.rule.name.removeprefix(places.rules) for job in waiting))
 
 
 def check_plan(waiting):

@@ -28,6 +28,30 @@ ANSWERS = expand(
     "build/evaluate/{benchmark}_{variant}/details.jsonl", benchmark=BENCHMARKS, variant=MODELS
 )
 
+# What a page is made of beside our code.
+PAGE = sorted(
+    str(path) for path in (ROOT / "workflow" / "report").iterdir() if path.suffix != ".rst"
+)
+# What a report across runs reads of each.
+COMPARED = [
+    *SCORES,
+    *EFFICIENCY,
+    *ANSWERS,
+    *CHECKS,
+    "build/train/loss.csv",
+    "results/config.yaml",
+]
+# What a run is asked for.
+WANTED = [
+    *(f"results/{name}" for name in ("report.html", "summary.csv", "decision.json")),
+    "results/provenance.json",
+    *SCORES,
+    *EFFICIENCY,
+    *DIVERGENCE,
+    *CHECKS,
+    *expand("workspaces/{variant}", variant=MODELS),
+]
+
 
 rule run_config:
     """Keep the configuration of this run beside its results."""
@@ -93,9 +117,7 @@ rule report:
     """Join accuracy, memory and speed, decide by the stated rule, and render the page."""
     input:
         code=code("report.py"),
-        page=sorted(
-            str(path) for path in (ROOT / "workflow" / "report").iterdir() if path.suffix != ".rst"
-        ),
+        page=PAGE,
         scores=SCORES,
         details=ANSWERS,
         efficiency=EFFICIENCY,

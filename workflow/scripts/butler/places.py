@@ -34,6 +34,7 @@ class Places:
     """A plain run: everything lies where the rules say."""
 
     scenario = ""  # its name; a plain run is none
+    rules = ""  # how the names of its rules begin
 
     def of(self, path: str) -> str:
         """Return where an artefact lies."""
@@ -57,6 +58,7 @@ class ScenarioPlaces(Places):
     def __init__(self, scenario: str, workflow: Path) -> None:
         """Take a scenario's name and the folder of our own code, which is no setting."""
         self.scenario = scenario
+        self.rules = f"{scenario}_"
         self._code = f"{workflow.as_posix()}/"
         self._rules: dict[str, Rule] = {}
         self._inputs: dict[str, list[tuple[str | None, Any]]] = {}
@@ -72,7 +74,7 @@ class ScenarioPlaces(Places):
             modifier: what Snakemake does with paths that are in no module.
         """
         for rule in rules:
-            name = rule.name.removeprefix(f"{self.scenario}_")
+            name = rule.name.removeprefix(self.rules)
             self._rules[name] = rule
             self._inputs[name] = list(rule.input._allitems())
             self._outputs += [(name, output) for output in rule.output]
@@ -85,10 +87,10 @@ class ScenarioPlaces(Places):
                 **{key: item for key, item in items if key is not None},
             )
 
-    def jobs(self, targets: str) -> dict[str, Job]:
-        """Return all jobs behind the inputs of the rule `targets`, by stage."""
+    def jobs(self, targets: Iterable[str]) -> dict[str, Job]:
+        """Return all jobs behind targets, as a plain run names these, by stage."""
         found: dict[str, Job] = {}
-        waiting = self._needed(Job(targets, ()))
+        waiting = list(targets)
         while waiting:
             job = self._producer(waiting.pop())
             if job is not None and self._stage(job) not in found:
@@ -97,7 +99,7 @@ class ScenarioPlaces(Places):
         return found
 
     def claim(self, stages: Mapping[str, Job]) -> None:
-        """Let the scenario's rules make these stages and no others, so that each job has one rule."""
+        """Let the scenario's rules make these stages alone, so that each job has one rule."""
         for name, rule in self._rules.items():
             own = [re.escape(stage) for stage, job in stages.items() if job.rule == name]
             rule.set_wildcard_constraints(stage="|".join(own) or "(?!)")
@@ -112,7 +114,7 @@ class ScenarioPlaces(Places):
         """Return where a folder is in which `link` shows the scenario's artefacts of it."""
         return f"{FOLDER}/{self.scenario}/{path}"
 
-    def link(self, targets: str) -> None:
+    def link(self, targets: Iterable[str]) -> None:
         """Show what the jobs behind `targets` make, logs among it, below runs/SCENARIO as a run has
         it.
 
@@ -125,7 +127,7 @@ class ScenarioPlaces(Places):
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(os.path.relpath(made, link.parent))
 
-    def _products(self, targets: str) -> Iterator[tuple[str, str]]:
+    def _products(self, targets: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Yield what the jobs behind `targets` make, as a plain run names it and where it lies."""
         for stage, job in self.jobs(targets).items():
             for product in self._rules[job.rule].products():

@@ -62,7 +62,7 @@ def check_scenarios(scenarios: Iterable[Scenario], repository: Path, gpu: bool) 
         try:
             check_run(scenario.settings, repository, gpu)
         except ButlerError as error:
-            raise ButlerError(f"scenario {scenario.name}: {error}") from None
+            raise ButlerError(f"{scenario.where}: {error}") from None
 
 
 def check_rooms(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """The scenarios of a file: runs side by side, each by what differs from the run's own settings."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -27,15 +27,19 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run: its name, its whole configuration as it was given, and that as typed settings."""
+    """A run: its name, its whole configuration as it was given, and that as typed settings.
+
+    `where` is what an error calls it: its file and name.
+    """
 
     name: str
+    where: str
     values: Mapping[str, Any]
     settings: Settings
 
 
 def read_scenarios(
-    named: Any, folders: Sequence[Path], common: Mapping[str, Any], rules: Sequence[str] = ()
+    named: Any, folders: Sequence[Path], common: Mapping[str, Any], rules: Iterable[str] = ()
 ) -> list[Scenario]:
     """Return the scenarios of a file, in its order.
 
@@ -67,10 +71,12 @@ def read_scenarios(
     scenarios = []
     for name, overlay in content.items():
         _check_name(name, str(named), rules)
+        where = f"{named}, scenario {name}"
         try:
-            scenarios.append(_scenario(name, overlay, found[0].parent, common))
+            values = _values(overlay, found[0].parent, common)
+            scenarios.append(Scenario(name, where, values, read_settings(values)))
         except ButlerError as error:
-            raise ButlerError(f"{named}, scenario {name}: {error}") from None
+            raise ButlerError(f"{where}: {error}") from None
     _check_names_apart(scenarios, str(named))
     for one, other in combinations(scenarios, 2):
         if one.settings == other.settings:
@@ -81,7 +87,14 @@ def read_scenarios(
     return scenarios
 
 
-def _check_name(name: Any, file: str, rules: Sequence[str]) -> None:
+def no_scenarios() -> None:
+    """Raise ButlerError, as `scenarios` was asked for without a file of them."""
+    raise ButlerError(
+        f"`scenarios` takes a file of scenarios: snakemake scenarios --config {KEY}={EXAMPLE}"
+    )
+
+
+def _check_name(name: Any, file: str, rules: Iterable[str]) -> None:
     """Stop unless a name can be that of a folder and the beginning of names of rules."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ButlerError(
@@ -101,13 +114,14 @@ def _check_name(name: Any, file: str, rules: Sequence[str]) -> None:
 
 
 def _check_names_apart(scenarios: Sequence[Scenario], file: str) -> None:
-    """Stop unless no name begins as another's jobs do, nor is the same folder where case is none."""
+    """Stop unless no name begins as another's jobs do, or is the same where case is none."""
     for one, other in combinations(sorted(scenario.name for scenario in scenarios), 2):
         if other.startswith(f"{one}_") or one.lower() == other.lower():
-            raise ButlerError(f"{file}: scenarios {one} and {other} are named too alike; rename one")
+            raise ButlerError(f"{file}: {one} and {other} are named too alike; rename one")
 
 
-def _scenario(name: str, overlay: Any, folder: Path, common: Mapping[str, Any]) -> Scenario:
+def _values(overlay: Any, folder: Path, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole configuration of a scenario."""
     if overlay is not None and not isinstance(overlay, Mapping):
         raise ButlerError(f"takes a mapping of keys to values, found {overlay!r}")
     own = dict(overlay or {})
@@ -115,5 +129,4 @@ def _scenario(name: str, overlay: Any, folder: Path, common: Mapping[str, Any]) 
     for key, why in OF_ALL.items():
         if key in own:
             raise ButlerError(f"{key} cannot differ, as {why}; set it in the run's own settings")
-    values = joined(common, own)
-    return Scenario(name, values, read_settings(values))
+    return joined(common, own)
