@@ -84,6 +84,8 @@ onstart:
     waiting = list(workflow.dag.needrun_jobs())
     if not workflow.non_local_exec:
         check_start([job for job in waiting if job.rule.name in RULES])
+    if runs:
+        keep_scenarios(scenarios_found, settings)
     for run in runs.values():
         if not workflow.non_local_exec:
             run.check_start(

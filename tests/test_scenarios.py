@@ -1,12 +1,15 @@
 """Many runs side by side: what is planned once, what again, and what is refused."""
 
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
+from butler.rerun import rerun_command
+from butler.scenario_folders import run_of
 from workflow_state import FOLDERS, ROOT, outputs_in, plan
 
 DEMO = "config/scenarios_demo.yaml"
@@ -233,3 +236,35 @@ def test_a_scenario_may_build_on_overlays_beside_its_file(tmp_path):
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *given(tmp_path, scenarios), "scenarios")
     assert set(re.findall(r'"max_steps": (\d+)', text)) == {"7", "160"}
     assert Path(tmp_path / "few.yaml").is_file()
+
+
+def test_a_hint_of_ours_plans_the_stage_that_a_scenarios_link_shows(tmp_path):
+    arguments = given(tmp_path, rates(variants=["fp16"]), seed=7)
+    finish(tmp_path, *arguments)
+    for name in ("slow", "fast"):
+        assert (tmp_path / "runs" / name / "results" / "ceval_fp16.csv").is_file()
+    words = shlex.split(rerun_command(["runs/slow/results/ceval_fp16.csv"], tmp_path))
+    text = plan(tmp_path, *words[words.index("--cores") : -2], "--dry-run", *words[-2:])
+    found = Counter(STAGE.sub("", name) for name in outputs_in(text))
+    assert found["results/ceval_fp16.csv"] == 1
+    assert not {"build/base", "build/merged", "results/recipe_fp16.csv"} & set(found)
+
+
+def test_a_scenarios_links_are_a_runs_folder(finished):
+    folder = finished / "runs" / "slow"
+    assert (folder / "workspaces" / "w4kv8").is_dir()
+    assert (folder / "build" / "corpus" / "train.jsonl").is_file()
+    assert run_of(folder / "results" / "provenance.json") == finished.resolve()
+    other = finished / "runs" / "fast"
+    shared, own = "results/ceval_base.csv", "results/ceval_fp16.csv"
+    assert (folder / shared).resolve() == (other / shared).resolve()
+    assert (folder / own).resolve() != (other / own).resolve()
+
+
+def test_what_no_scenario_has_any_more_is_listed(tmp_path):
+    finish(tmp_path, *given(tmp_path, rates(variants=["fp16"])))
+    alone = given(tmp_path, {"fast": {"variants": ["fp16"]}}, "alone.yaml")
+    listed = plan(tmp_path, *alone, "unused_stages")
+    folders = {line for line in listed.splitlines() if line.startswith("runs/stages/")}
+    assert any("/train-" in name for name in folders)
+    assert not any("/corpus-" in name or "/base_model-" in name for name in folders)

@@ -27,6 +27,7 @@ from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
+from butler.scenario_folders import FOLDER, STAGES
 from butler.settings.cross_checks import (
     check_clock,
     check_device,
@@ -36,7 +37,12 @@ from butler.settings.cross_checks import (
 )
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
-from butler.settings.scenarios import FOLDER, KEY as SCENARIOS, STAGES, no_scenarios, read_scenarios
+from butler.settings.scenarios import (
+    KEY as SCENARIOS,
+    keep_scenarios,
+    no_scenarios,
+    read_scenarios,
+)
 from butler.signals import handle_in_thread
 from butler.tools import find_python, put_python_first
 

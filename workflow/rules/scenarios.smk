@@ -31,7 +31,8 @@ def treat_alike(stage, plain):
         workflow.localrules(stage.name)
 
 
-for scenario in told(scenarios_of_run):
+scenarios_found = told(scenarios_of_run)
+for scenario in scenarios_found:
     here = ScenarioPlaces(scenario.name, ROOT / "workflow")
     # The names that `use rule` looks up: of the module, and what its rules' names begin with.
     run_module, run_rules = f"scenario_{scenario.name}", f"{scenario.name}_"
@@ -94,3 +95,18 @@ rule scenarios:
     input:
         lambda w: of_scenarios(lambda run: run.WANTED),
         rules.comparison.output,
+
+
+def unused():
+    """Return the folders of stages that no scenario has; told if there is no scenario."""
+    of_scenarios(lambda run: [])
+    folders = sorted(Path(FOLDER).glob(f"{STAGES}/*"))
+    return [str(path) for path in folders if path.name not in claimed]
+
+
+rule unused_stages:
+    """Print the folders of stages that no scenario of the file has any more."""
+    params:
+        folders=lambda w: unused(),
+    shell:
+        "printf '%s\\n' {params.folders:q}"

@@ -23,9 +23,9 @@ from snakemake.iocontainers import Wildcards
 from snakemake.path_modifier import PathModifier
 from snakemake.rules import Rule
 
-from butler.settings.scenarios import FOLDER, STAGES
+from butler.scenario_folders import FOLDER, STAGE_FOLDER
 
-PREFIX = f"{FOLDER}/{STAGES}/{{stage}}"  # of a scenario's module
+PREFIX = f"{STAGE_FOLDER}{{stage}}"  # of a scenario's module
 DIGITS = 12  # of a hash: of 10,000 stages two are alike once in 5 million workflows
 DERIVED = {"input", "output", "resources", "threads"}  # what Snakemake does not compare
 

@@ -7,15 +7,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from butler.errors import ButlerError
+from butler.files import atomic_write_text
+from butler.scenario_folders import FOLDER, KEPT_COMMON, KEPT_SCENARIOS, STAGES
 from butler.settings.overlays import KEY as OVERLAYS
 from butler.settings.overlays import joined, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.yaml_files import read_yaml
 
 KEY = "scenarios"
-FOLDER = "runs"  # of all scenarios; each has a folder by its name in it
-STAGES = "stages"  # in it: what the stages of all scenarios made
 EXAMPLE = "config/scenarios_demo.yaml"
 # What holds for all: one rule decides over them, and one machine runs them.
 OF_ALL = {
@@ -85,6 +87,15 @@ def read_scenarios(
                 "one of them or take it out"
             )
     return scenarios
+
+
+def keep_scenarios(scenarios: Sequence[Scenario], common: Settings) -> None:
+    """Keep the configuration of a run with scenarios, in the folder that it runs in."""
+    kept = {
+        one.name: one.settings.model_dump(mode="json", exclude=set(OF_ALL)) for one in scenarios
+    }
+    for path, values in ((KEPT_COMMON, common.model_dump(mode="json")), (KEPT_SCENARIOS, kept)):
+        atomic_write_text(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
 
 
 def no_scenarios() -> None:
