@@ -76,6 +76,7 @@ for stage in [stage for stage in workflow.rules if stage.message is None]:
 
 if not places.scenario:
 
+    include: "workflow/rules/scenario_runs.smk"
     include: "workflow/rules/scenarios.smk"
 
 

@@ -162,9 +162,9 @@ rule report:
         cards=settings.efficiency.cards,
         chat_tokens=settings.efficiency.chat_tokens,
         answers=settings.report.answers,
-        results=places.folder("results"),
-        evaluations=places.folder("build/evaluate"),
-        logs=places.folder("logs"),
+        results=lambda w: places.folder("results"),
+        evaluations=lambda w: places.folder("build/evaluate"),
+        logs=lambda w: places.folder("logs"),
     # logs/ is no input: it holds the benchmark files of the jobs that made the inputs, and a run
     # that made none of them anew has nothing to add.
     shell:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snakemake.common import get_function_params
-from snakemake.io import apply_wildcards, is_callable
+from snakemake.io import apply_wildcards, is_callable, regex_from_filepattern
 from snakemake.iocontainers import Wildcards
 from snakemake.path_modifier import PathModifier
 from snakemake.rules import Rule
@@ -60,9 +60,10 @@ class ScenarioPlaces(Places):
         self.scenario = scenario
         self.rules = f"{scenario}_"
         self._code = f"{workflow.as_posix()}/"
+        self._storage = ""
         self._rules: dict[str, Rule] = {}
         self._inputs: dict[str, list[tuple[str | None, Any]]] = {}
-        self._outputs: list[tuple[str, Any]] = []
+        self._outputs: list[tuple[str, re.Pattern[str]]] = []
         self._producers: dict[str, Job | None] = {}
         self._stages: dict[Job, str] = {}
 
@@ -73,11 +74,14 @@ class ScenarioPlaces(Places):
             rules: all of them; the prefix of their paths is PREFIX.
             modifier: what Snakemake does with paths that are in no module.
         """
+        prefix = modifier.workflow.storage_settings.default_storage_prefix
+        self._storage = f"{prefix.rstrip('/')}/" if prefix else ""
         for rule in rules:
             name = rule.name.removeprefix(self.rules)
             self._rules[name] = rule
             self._inputs[name] = list(rule.input._allitems())
-            self._outputs += [(name, output) for output in rule.output]
+            patterns = [regex_from_filepattern(self._told(output)) for output in rule.output]
+            self._outputs += [(name, re.compile(pattern)) for pattern in patterns]
             rule.input_modifier = modifier
             rule.dependencies.clear()
             rule._input = type(rule.input)()
@@ -88,14 +92,22 @@ class ScenarioPlaces(Places):
             )
 
     def jobs(self, targets: Iterable[str]) -> dict[str, Job]:
-        """Return all jobs behind targets, as a plain run names these, by stage."""
+        """Return all jobs behind targets, as a plain run names these, by stage.
+
+        Raises:
+            KeyError: if no stage makes a target; a fault of ours.
+        """
         found: dict[str, Job] = {}
-        waiting = list(targets)
+        waiting = []
+        for target in targets:
+            waiting.append(self._producer(target))
+            if waiting[-1] is None:
+                raise KeyError(f"no stage of scenario {self.scenario} makes {target}")
         while waiting:
-            job = self._producer(waiting.pop())
+            job = waiting.pop()
             if job is not None and self._stage(job) not in found:
                 found[self._stage(job)] = job
-                waiting += self._needed(job)
+                waiting += map(self._producer, self._needed(job))
         return found
 
     def claim(self, stages: Mapping[str, Job]) -> None:
@@ -131,14 +143,16 @@ class ScenarioPlaces(Places):
         """Yield what the jobs behind `targets` make, as a plain run names it and where it lies."""
         for stage, job in self.jobs(targets).items():
             for product in self._rules[job.rule].products():
-                made = apply_wildcards(str(product), {**dict(job.wildcards), "stage": stage})
-                yield made.removeprefix(f"{PREFIX.format(stage=stage)}/"), made
+                wildcards = {**dict(job.wildcards), "stage": stage}
+                told = apply_wildcards(self._told(product), wildcards)
+                made = apply_wildcards(str(product), wildcards)
+                yield told.removeprefix(f"{PREFIX.format(stage=stage)}/"), made
 
     def _leading(self, item: Any) -> Any:
         """Return an input as a function of wildcards that says where it is made."""
 
         def where(wildcards: Wildcards) -> str | list[str]:
-            found = _plain(item, wildcards)
+            found = self._plain(item, wildcards)
             return self.of(found) if isinstance(found, str) else [self.of(one) for one in found]
 
         return where
@@ -146,8 +160,26 @@ class ScenarioPlaces(Places):
     def _needed(self, job: Job) -> list[str]:
         """Return a job's inputs as a plain run names them."""
         wildcards = Wildcards(fromdict=dict(job.wildcards))
-        found = (_plain(item, wildcards) for _, item in self._inputs[job.rule])
+        found = (self._plain(item, wildcards) for _, item in self._inputs[job.rule])
         return [path for one in found for path in ([one] if isinstance(one, str) else one)]
+
+    def _plain(self, item: Any, wildcards: Wildcards) -> str | list[str]:
+        """Return an input of a rule with these wildcards, as a plain run names it."""
+        if is_callable(item):
+            found = item(wildcards)
+            return found if isinstance(found, str) else _flat(found)
+        if isinstance(item, str):
+            return apply_wildcards(self._told(item).removeprefix(f"{PREFIX}/"), wildcards)
+        return _flat(self._plain(one, wildcards) for one in item)
+
+    def _told(self, path: str) -> str:
+        """Return a path or pattern of a rule without what a default storage puts before it."""
+        stored = getattr(path, "storage_object", None)
+        if stored is None:
+            return str(path)
+        # The pattern has its wildcards' constraints, unlike the name that the storage asks for.
+        _, prefix, rest = str(path).partition(STAGE_FOLDER)
+        return f"{prefix}{rest}" or str(stored.query).removeprefix(self._storage)
 
     def _producer(self, path: str) -> Job | None:
         """Return the job that makes an artefact, None if it is made by no stage of the scenario."""
@@ -159,7 +191,7 @@ class ScenarioPlaces(Places):
         # Its wildcards do not depend on the stage, so any will do.
         made = f"{PREFIX.format(stage='any')}/{path}"
         for name, output in self._outputs:
-            if match := output.match(made):
+            if match := output.fullmatch(made):
                 found = match.groupdict()
                 del found["stage"]
                 return Job(name, tuple(sorted(found.items())))
@@ -185,16 +217,6 @@ def _compared(rule: Rule, wildcards: Wildcards) -> Iterator[tuple[str, Any]]:
             yield name, value
         elif not DERIVED & set(get_function_params(value)):
             yield name, value(wildcards)
-
-
-def _plain(item: Any, wildcards: Wildcards) -> str | list[str]:
-    """Return an input of a scenario's rule with these wildcards, as a plain run names it."""
-    if is_callable(item):
-        found = item(wildcards)
-        return found if isinstance(found, str) else _flat(found)
-    if isinstance(item, str):
-        return apply_wildcards(item.removeprefix(f"{PREFIX}/"), wildcards)
-    return _flat(_plain(one, wildcards) for one in item)
 
 
 def _flat(items: Iterable[str | list[str]]) -> list[str]:
