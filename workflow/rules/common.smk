@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from shlex import quote
 
@@ -102,6 +103,7 @@ def repository(path):
     return str(ROOT / path)
 
 
+@cache
 def code(*scripts):
     """Return the scripts, first the one that the rule calls, and what of ours they import."""
     files = [path for script in scripts for path in code_of(script)]

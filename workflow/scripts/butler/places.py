@@ -65,6 +65,7 @@ class ScenarioPlaces(Places):
         self._inputs: dict[str, list[tuple[str | None, Any]]] = {}
         self._outputs: list[tuple[str, re.Pattern[str]]] = []
         self._producers: dict[str, Job | None] = {}
+        self._needs: dict[Job, list[str]] = {}
         self._stages: dict[Job, str] = {}
 
     def take(self, rules: Collection[Rule], modifier: PathModifier) -> None:
@@ -159,9 +160,11 @@ class ScenarioPlaces(Places):
 
     def _needed(self, job: Job) -> list[str]:
         """Return a job's inputs as a plain run names them."""
-        wildcards = Wildcards(fromdict=dict(job.wildcards))
-        found = (self._plain(item, wildcards) for _, item in self._inputs[job.rule])
-        return [path for one in found for path in ([one] if isinstance(one, str) else one)]
+        if job not in self._needs:
+            wildcards = Wildcards(fromdict=dict(job.wildcards))
+            items = [item for _, item in self._inputs[job.rule]]
+            self._needs[job] = _flat(self._plain(item, wildcards) for item in items)
+        return self._needs[job]
 
     def _plain(self, item: Any, wildcards: Wildcards) -> str | list[str]:
         """Return an input of a rule with these wildcards, as a plain run names it."""
