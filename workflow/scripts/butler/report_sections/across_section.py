@@ -265,7 +265,16 @@ def _cell(across: Across, run: Run, form: Form, benchmark: str) -> FormCell | No
 
 
 def _beside(across: Across, labels: Labels) -> BesideSection | None:
-    limit = across.rule.max_loss
+    """Return each run beside the leader, and wherever it is shown to lose too much."""
+    limit, leader = across.rule.max_loss, across.leader
+    if leader is None:
+        return None
+    shown = [
+        (run, other, name, verdict)
+        for run in across.runs
+        for (other, name), verdict in (run.verdict.benchmarks.items() if run.verdict else ())
+        if other == leader.run or verdict.outcome is Outcome.OVER
+    ]
     rows = [
         BesideRow(
             run,
@@ -275,20 +284,17 @@ def _beside(across: Across, labels: Labels) -> BesideSection | None:
             run.changes[other, name],
             verdict_text(verdict, limit),
         )
-        for run in across.runs
-        for (other, name), verdict in (run.verdict.benchmarks.items() if run.verdict else ())
+        for run, other, name, verdict in shown
     ]
-    if not rows:
-        return None
     drawn = forest_of(
         [
             (f"{run.run} − {other} · {labels[name]}", run.changes[other, name], verdict)
-            for run in across.runs
-            for (other, name), verdict in (run.verdict.benchmarks.items() if run.verdict else ())
+            for run, other, name, verdict in shown
         ],
         limit,
+        "chart.change_run",
     )
-    return BesideSection(rows, {RUNS: drawn} if drawn else {})
+    return BesideSection(rows, {RUNS: drawn}) if drawn else None
 
 
 def differing_settings(runs: Sequence[Run]) -> DifferingSection | None:

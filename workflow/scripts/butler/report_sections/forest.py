@@ -35,9 +35,14 @@ def forest(decision: Decision, labels: Labels) -> dict[str, Spec] | None:
 
 
 def forest_of(
-    shown: Sequence[tuple[str, Change, BenchmarkVerdict]], max_loss: float
+    shown: Sequence[tuple[str, Change, BenchmarkVerdict]],
+    max_loss: float,
+    axis: str = "chart.change",
 ) -> dict[str, Spec] | None:
-    """Return the plot of changes with their names and verdicts; None where there is none."""
+    """Return the plot of changes with their names and verdicts; None where there is none.
+
+    `axis` is the text below it.
+    """
     rows: list[dict[str, Any]] = [
         {
             "place": place,
@@ -63,7 +68,7 @@ def forest_of(
     def make(tell: Callable[..., str]) -> Spec:
         values = [row | {"said": tell(row["said"])} for row in rows]
         x = {"field": "change", "type": "quantitative", "scale": {"domain": domain, "clamp": True}}
-        title = tell("chart.change", baseline=BASELINE)
+        title = tell(axis, baseline=BASELINE)
         x["axis"] = {"title": title, "tickCount": 7, "grid": False}
         y = {"field": "place", "type": "quantitative", "axis": None}
         y["scale"] = {"domain": [0, len(rows)], "reverse": True, "nice": False}
