@@ -23,6 +23,7 @@ localrules:
     comparison,
     doctor,
     environment,
+    links,
     plan,
     static_kv_parameters,
     provenance,
@@ -65,8 +66,16 @@ rule prepare:
         [f"build/benchmarks/{name}.jsonl" for name in BENCHMARKS if not held_out(name)],
 
 
+if not places.scenario:
+
+    include: "workflow/rules/scenario_runs.smk"
+    include: "workflow/rules/scenarios.smk"
+
+
 # What a run prints of a job: else all its inputs, each module of ours among them.
-for stage in [stage for stage in workflow.rules if stage.message is None]:
+for stage in workflow.rules:
+    if stage.message is not None or not stage.name.startswith(places.rules):
+        continue
     stage.message = f"{stage.name}: {stage.docstring}"
     if stage.output:
         gpus = "\n    GPUs: {resources.gpu}" if GPUS and "gpu" in stage.resources else ""
@@ -74,25 +83,15 @@ for stage in [stage for stage in workflow.rules if stage.message is None]:
         stage.message += f"{gpus}\n    log: {{log}}"
 
 
-if not places.scenario:
-
-    include: "workflow/rules/scenario_runs.smk"
-    include: "workflow/rules/scenarios.smk"
-
-
 onstart:
     handle_in_thread(signal.SIGTERM)
     waiting = list(workflow.dag.needrun_jobs())
-    if not workflow.non_local_exec:
-        check_start([job for job in waiting if job.rule.name in RULES])
     if runs:
         keep_scenarios(scenarios_found, settings)
-    for run in runs.values():
-        if not workflow.non_local_exec:
-            run.check_start(
-                [job for job in waiting if job.rule.name.startswith(run.places.rules)]
-            )
-        run.places.link(run.WANTED)
+    if not workflow.non_local_exec:
+        check_start([job for job in waiting if job.rule.name in RULES])
+        for run in runs.values():
+            run.check_start(waiting)
 
 
 onerror:

@@ -189,7 +189,8 @@ def memory(stage):
 
 
 def check_start(waiting):
-    """Check that this machine has what the jobs of this run need that wait."""
+    """Check that this machine has what those of the waiting jobs need that are of this run."""
+    waiting = [job for job in waiting if job.rule.name.startswith(places.rules)]
     if any(job.resources.get("gpu") for job in waiting):
         told(check_device, settings, gpu_present())
     if not workflow.touch:

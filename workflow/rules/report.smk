@@ -129,6 +129,7 @@ rule report:
         config="results/config.yaml",
         hashes="results/sha256.txt",
         locks=LOCKS,
+        links=places.links,
     output:
         summary=report(
             "results/summary.csv",

@@ -5,12 +5,35 @@
 # what a scenario's stages made as a run's folder.
 
 
+rule links:
+    """Show what the stages of a scenario made as a run's folder, by symbolic links."""
+    input:
+        code=code("link_scenario.py"),
+    output:
+        f"{FOLDER}/{{scenario}}/links.txt",
+    log:
+        "logs/links_{scenario}.log",
+    benchmark:
+        "logs/links_{scenario}.tsv"
+    wildcard_constraints:
+        scenario="|".join(runs) or "(?!)",
+    resources:
+        mem_mb=memory("run_config"),
+    params:
+        folder=subpath(output[0], parent=True),
+        made=lambda w: runs[w.scenario].places.products(runs[w.scenario].WANTED),
+    shell:
+        "python {input.code[0]:q} --folder {params.folder} --made {params.made:q} --out {output} "
+        "> {log} 2>&1"
+
+
 rule comparison:
     """Decide over all scenarios by one rule, and render the page across them."""
     input:
         code=code("compare_scenarios.py"),
         page=PAGE,
         tables=lambda w: of_scenarios(lambda run: run.COMPARED),
+        links=[run.places.links for run in runs.values()],
     output:
         summary=f"{FOLDER}/summary.csv",
         decision=f"{FOLDER}/decision.json",

@@ -10,7 +10,6 @@ in a plain run: they are no part of the hash.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
@@ -35,6 +34,7 @@ class Places:
 
     scenario = ""  # its name; a plain run is none
     rules = ""  # how the names of its rules begin
+    links: str | tuple[()] = ()  # what says that `folder` is as it should be; nothing needs to
 
     def of(self, path: str) -> str:
         """Return where an artefact lies."""
@@ -59,6 +59,7 @@ class ScenarioPlaces(Places):
         """Take a scenario's name and the folder of our own code, which is no setting."""
         self.scenario = scenario
         self.rules = f"{scenario}_"
+        self.links = f"{FOLDER}/{scenario}/links.txt"
         self._code = f"{workflow.as_posix()}/"
         self._storage = ""
         self._rules: dict[str, Rule] = {}
@@ -124,30 +125,16 @@ class ScenarioPlaces(Places):
         return path if job is None else f"{PREFIX.format(stage=self._stage(job))}/{path}"
 
     def folder(self, path: str) -> str:
-        """Return where a folder is in which `link` shows the scenario's artefacts of it."""
+        """Return the folder in which links show the scenario's artefacts of a folder."""
         return f"{FOLDER}/{self.scenario}/{path}"
 
-    def link(self, targets: Iterable[str]) -> None:
-        """Show what the jobs behind `targets` make, logs among it, below runs/SCENARIO as a run has
-        it.
-
-        By symbolic links, which may lead to what is still to be made. Snakemake knows none of them.
-        """
-        for old in [path for path in Path(self.folder("")).rglob("*") if path.is_symlink()]:
-            old.unlink()
-        for path, made in self._products(targets):
-            link = Path(self.folder(path))
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(os.path.relpath(made, link.parent))
-
-    def _products(self, targets: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Yield what the jobs behind `targets` make, as a plain run names it and where it lies."""
-        for stage, job in self.jobs(targets).items():
-            for product in self._rules[job.rule].products():
-                wildcards = {**dict(job.wildcards), "stage": stage}
-                told = apply_wildcards(self._told(product), wildcards)
-                made = apply_wildcards(str(product), wildcards)
-                yield told.removeprefix(f"{PREFIX.format(stage=stage)}/"), made
+    def products(self, targets: Iterable[str]) -> list[str]:
+        """Return all that the jobs behind `targets` make, logs among it, and where it lies."""
+        return [
+            apply_wildcards(str(product), {**dict(job.wildcards), "stage": stage})
+            for stage, job in self.jobs(targets).items()
+            for product in self._rules[job.rule].products()
+        ]
 
     def _leading(self, item: Any) -> Any:
         """Return an input as a function of wildcards that says where it is made."""
