@@ -195,6 +195,17 @@ def outcome(rule: DecisionSettings, runs: list[Run], name: str) -> Outcome:
     return next(one.verdict.outcome for one in forms if one.run == name and one.verdict)
 
 
+def test_a_form_that_only_more_questions_keep_from_shipping_is_told(tmp_path):
+    shares = {"base": 0.2, "fp16": 0.8, "w4kv8": 0.74}
+    folder = make_run(tmp_path / "one", shares, BOTH)
+    assert compare(folder, max_loss=8).returncode == 0
+    found = decision_of(tmp_path)
+    assert (found["run"], found["variant"]) == ("one", "fp16")
+    assert (
+        "w4kv8 of one (27.5 MiB) would be preferred if it were settled: ask" in found["remarks"][0]
+    )
+
+
 def test_an_edited_table_of_a_run_is_refused(better_and_worse):
     path = better_and_worse[1] / "results" / "ceval_fp16.csv"
     path.write_text(path.read_text("utf-8").replace("ceval", "cevil"), encoding="utf-8")

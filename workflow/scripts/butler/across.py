@@ -108,6 +108,22 @@ class Across:
         return sum(one is not None for one in verdicts)
 
     @property
+    def to_settle(self) -> Form | None:
+        """The form that is preferred most of those that only more questions keep from shipping."""
+        chosen = self.chosen
+        waiting = [
+            form
+            for form in self.forms
+            if chosen is not None
+            and form.verdict is not None
+            and form.verdict.outcome is Outcome.UNDECIDED
+            and form.serves
+            and self.run(form.run).may_ship
+            and _order(self.rule, form) < _order(self.rule, chosen)
+        ]
+        return min(waiting, key=lambda form: _order(self.rule, form), default=None)
+
+    @property
     def leader(self) -> RunVerdict | None:
         """The run that leads, if the runs could be compared."""
         return next((one for one in self.runs if one.leads), None)

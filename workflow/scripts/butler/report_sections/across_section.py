@@ -152,10 +152,13 @@ def across_sentence(across: Across) -> Phrase:
         **values,
     )
     said = "across.ship" if len(across.runs) > 1 else "across.ship_alone"
-    quantity = quantity_text(
-        across.rule, form.candidate.memory_bytes, form.candidate.decode_tokens_per_s
-    )
+    quantity = _quantity(across, form)
     return phrase(said, run=form.run, variant=form.variant, quantity=quantity, form=what, why=why)
+
+
+def _quantity(across: Across, form: Form) -> Phrase:
+    candidate = form.candidate
+    return quantity_text(across.rule, candidate.memory_bytes, candidate.decode_tokens_per_s)
 
 
 def across_rule(across: Across) -> Phrase:
@@ -179,6 +182,22 @@ def across_remarks(across: Across, labels: Labels) -> list[Phrase]:
     if form and leader and form.verdict is not None and leader.run != form.run:
         found.append(
             phrase("across.add_up", variant=form.variant, run=form.run, leader=leader.run, **values)
+        )
+    if form := across.to_settle:
+        needs = [
+            phrase("need.of", need=needed_text(one), benchmark=labels[name])
+            for name, one in (form.verdict.benchmarks if form.verdict else {}).items()
+            if one.outcome is Outcome.UNDECIDED
+        ]
+        quantity = _quantity(across, form)
+        found.append(
+            phrase(
+                "across.to_settle",
+                run=form.run,
+                variant=form.variant,
+                quantity=quantity,
+                needs=needs,
+            )
         )
     if leader and leader.verdict is not None and leader.verdict.outcome is Outcome.OVER:
         found.append(phrase("across.trade", leader=leader.run, **values))
