@@ -93,6 +93,23 @@ def test_a_choice_of_variants_makes_only_the_variants_that_another_scenario_has_
     assert {name: found[name] for name in made} == dict.fromkeys(made, 1)
 
 
+def test_two_bases_share_the_corpus_and_the_questions(tmp_path):
+    hub = {"model": "Qwen/Qwen2.5-0.5B-Instruct", "revision": "0" * 40}
+    hub |= {"remote_code": False, "chat_template": "qwen_chat"}
+    scenarios = {"tiny": {}, "qwen": {"base": hub}}
+    arguments = given(tmp_path, scenarios, variants=["fp16", "w4kv8"])
+    found = planned(tmp_path, *arguments)
+    once = {"build/corpus/train.jsonl", "build/benchmarks/ceval.jsonl"}
+    once |= {"build/benchmarks/recipe.jsonl"}
+    assert {name: found[name] for name in once} == dict.fromkeys(once, 1)
+    twice = OF_THE_BASE - once | OF_THE_TRAINING | OF_THE_QUANTISATION
+    assert {name: found[name] for name in twice} == dict.fromkeys(twice, 2)
+    # What a stage of a hub's base holds is known once that base is fetched.
+    text = plan(tmp_path, "--dry-run", *arguments, "scenarios")
+    jobs = dict(re.findall(r"^Job \d+: (\w+_train): .*?memory: (\S+) MB", text, re.M | re.S))
+    assert jobs["qwen_train"] == "<TBD>" and jobs["tiny_train"].isdigit()
+
+
 def test_two_corpora_never_share_a_training(tmp_path):
     scenarios = {"all": {}, "some": {"corpus": {"sample": 500}}}
     found = planned(tmp_path, *given(tmp_path, scenarios))
