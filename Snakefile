@@ -2,7 +2,6 @@
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/environments.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/base.smk"
 include: "workflow/rules/finetune.smk"
@@ -13,11 +12,18 @@ include: "workflow/rules/divergence.smk"
 include: "workflow/rules/report.smk"
 
 
+if not places.scenario:  # else the environments are those of the run that has the scenarios
+
+    include: "workflow/rules/environments.smk"
+
+
 # Minutes of no work: on a cluster they run where Snakemake does. The environments need a network,
 # the provenance Snakemake's records.
 localrules:
+    comparison,
     doctor,
     environment,
+    links,
     plan,
     static_kv_parameters,
     provenance,
@@ -30,13 +36,7 @@ rule all:
     """The report, and with it every table, check and workspace."""
     default_target: True
     input:
-        rules.report.output,
-        rules.provenance.output,
-        SCORES,
-        EFFICIENCY,
-        DIVERGENCE,
-        CHECKS,
-        expand("workspaces/{variant}", variant=MODELS),
+        WANTED,
 
 
 rule plan:
@@ -66,8 +66,16 @@ rule prepare:
         [f"build/benchmarks/{name}.jsonl" for name in BENCHMARKS if not held_out(name)],
 
 
+if not places.scenario:
+
+    include: "workflow/rules/scenario_runs.smk"
+    include: "workflow/rules/scenarios.smk"
+
+
 # What a run prints of a job: else all its inputs, each module of ours among them.
 for stage in workflow.rules:
+    if stage.message is not None or not stage.name.startswith(places.rules):
+        continue
     stage.message = f"{stage.name}: {stage.docstring}"
     if stage.output:
         gpus = "\n    GPUs: {resources.gpu}" if GPUS and "gpu" in stage.resources else ""
@@ -77,11 +85,13 @@ for stage in workflow.rules:
 
 onstart:
     handle_in_thread(signal.SIGTERM)
+    waiting = list(workflow.dag.needrun_jobs())
+    if runs:
+        keep_scenarios(scenarios_found, settings)
     if not workflow.non_local_exec:
-        if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
-            told(check_device, settings, gpu_present())
-        if not workflow.touch:
-            check_plan(Counter(job.rule.name for job in workflow.dag.needrun_jobs()))
+        check_start([job for job in waiting if job.rule.name in RULES])
+        for run in runs.values():
+            run.check_start(waiting)
 
 
 onerror:

@@ -316,5 +316,5 @@ def test_values_in_texts_are_escaped() -> None:
 
 
 def test_a_value_that_the_page_lacks_is_an_error() -> None:
-    with pytest.raises(UndefinedError, match="no attribute 'decision'"):
+    with pytest.raises(UndefinedError, match="no attribute 'title'"):
         render({})  # type: ignore[arg-type]

@@ -116,3 +116,22 @@ def test_a_training_on_two_nodes_is_one_job_and_one_training(tmp_path):
     assert log.count("Saving checkpoint at 4 iterations") == 1
     assert "GPU number: 2" in log and "Distributed launcher: pytorch" in log
     assert len((tmp_path / "build/train/loss.csv").read_text().splitlines()) == 1 + 4
+
+
+def test_the_jobs_of_scenarios_are_jobs_of_slurm(tmp_path):
+    file = tmp_path / "scenarios.yaml"
+    file.write_text("all: {}\nfew: {corpus: {sample: 300}}\n", encoding="utf-8")
+    asked = [f"scenarios={file}", "--set-resources", "corpus:gpu=1", "--until"]
+    jobs = finish(start(tmp_path, *asked, "all_corpus", "few_corpus", "--", "scenarios"), 600)
+    assert [of_job(number)["JobState"] for number in jobs] == ["COMPLETED"] * 2
+    # What a profile says of a rule holds for that of each scenario.
+    assert [of_job(number)["TresPerJob"] for number in jobs] == ["gres:gpu:1"] * 2
+    made = {
+        path.parts[-4] for path in tmp_path.glob("runs/stages/corpus-*/build/corpus/train.jsonl")
+    }
+    assert len(made) == 2
+    lines = {
+        name: len((tmp_path / f"runs/{name}/build/corpus/train.jsonl").read_text().splitlines())
+        for name in ("all", "few")
+    }
+    assert 0 < lines["few"] < 300 < lines["all"]

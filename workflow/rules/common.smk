@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from shlex import quote
 
@@ -18,6 +19,7 @@ from butler.failures import explain
 from butler.families import TRAINERS
 from butler.imports import code_of
 from butler.lmdeploy.release import RELEASES
+from butler.places import PREFIX, Places, ScenarioPlaces
 from butler.plan.fit import check_fit, of_waiting, peaks
 from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
 from butler.plan.machine import host_memory, this_machine
@@ -27,9 +29,22 @@ from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
-from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
+from butler.scenario_folders import FOLDER, STAGES
+from butler.settings.cross_checks import (
+    check_clock,
+    check_device,
+    check_run,
+    check_scenarios,
+    check_variant,
+)
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
+from butler.settings.scenarios import (
+    KEY as SCENARIOS,
+    keep_scenarios,
+    no_scenarios,
+    read_scenarios,
+)
 from butler.settings.trainer import trainer_of
 from butler.signals import handle_in_thread
 from butler.tools import find_python, put_python_first
@@ -46,14 +61,16 @@ def told(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-def run_settings():
-    """Return the settings of this run: later ones count, and Snakemake's own options most."""
-    given = {key: value for key, value in config.items() if key != OVERLAYS}
-    return read_settings(configuration(ROOT, config.get(OVERLAYS), given))
+def run_configuration():
+    """Return the configuration of this run: later values count, and Snakemake's own options most."""
+    given = {key: value for key, value in config.items() if key not in (OVERLAYS, SCENARIOS)}
+    return configuration(ROOT, config.get(OVERLAYS), given)
 
 
 told(find_python)
-settings = told(run_settings)
+# Where what is made lies; rules/scenarios.smk gives its own.
+places = config.pop("places") if isinstance(config.get("places"), Places) else Places()
+settings = told(read_settings, told(run_configuration))
 told(check_run, settings, ROOT, gpu_present())
 ENVIRONMENTS = settings.environments
 # On a cluster the GPU is where the jobs run, and `device: cuda` says so.
@@ -89,6 +106,7 @@ def repository(path):
     return str(ROOT / path)
 
 
+@cache
 def code(*scripts):
     """Return the scripts, first the one that the rule calls, and what of ours they import."""
     files = [path for script in scripts for path in code_of(script)]
@@ -162,14 +180,24 @@ def memory(stage):
         return asked_mb(fixed_bytes(stage, raw))
 
     def asked(wildcards):
-        size = told(base_size, settings.base, ROOT)
+        base = Path(places.of("build/base"))
+        size = told(base_size, settings.base, ROOT, base.parent)
         if size is not None:
             return asked_mb(host_bytes(stage, Task(settings, size, GPUS > 0)))
         if stage == "base_model":
             return asked_mb(BOUND)
-        raise FileOrDirectoryNotFoundError(Path("build/base"))
+        raise FileOrDirectoryNotFoundError(base)
 
     return asked
+
+
+def check_start(waiting):
+    """Check that this machine has what those of the waiting jobs need that are of this run."""
+    waiting = [job for job in waiting if job.rule.name.startswith(places.rules)]
+    if any(job.resources.get("gpu") for job in waiting):
+        told(check_device, settings, gpu_present())
+    if not workflow.touch:
+        check_plan(Counter(job.rule.name.removeprefix(places.rules) for job in waiting))
 
 
 def check_plan(waiting):
@@ -180,10 +208,11 @@ def check_plan(waiting):
     if not waiting.keys() & BY_SIZE.keys():
         return
     local = (ROOT / settings.base.model).is_dir()
+    build = Path(places.of("build/base")).parent
     try:
         # Of a hub's base that is to be fetched, build/base may be another's.
         fetch = not local and "base_model" in waiting
-        size = hub_size(settings.base) if fetch else base_size(settings.base, ROOT)
+        size = hub_size(settings.base) if fetch else base_size(settings.base, ROOT, build)
     except ButlerError as error:
         print(f"plan: not checked, {error}", file=sys.stderr)
         return
@@ -315,13 +344,12 @@ def stop_options(benchmark, variant):
     """
     if variant == BASE:
         return "--first-only"
-    against = compared_with(benchmark, variant)
-    if not against:
+    if not compared_with(benchmark, variant):
         return ""
     decision = settings.decision
     compared = {*settings.variants, variant} - {BASELINE}
     return (
-        f"--against {against[0]} --limit {decision.max_loss} --error {decision.error} "
+        f"--limit {decision.max_loss} --error {decision.error} "
         f"--variants {len(compared)} --benchmarks {len(settings.benchmarks)}"
     )
 
@@ -340,7 +368,10 @@ def dated_files():
         path for folder in ("config", "envs", "workflow") for path in (ROOT / folder).rglob("*")
     ]
     made = [
-        path for form in ("*/*", "*/*/.snakemake_timestamp") for path in Path("build").glob(form)
+        path
+        for folder in (Path("build"), *Path(FOLDER).glob(f"{STAGES}/*/build"))
+        for form in ("*/*", "*/*/.snakemake_timestamp")
+        for path in folder.glob(form)
     ]
     return [*map(Path, given), *ours, *made]
 

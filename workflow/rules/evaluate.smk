@@ -34,7 +34,7 @@ rule questions:
         python=lambda w: questions_python(w.benchmark),
         repository=lambda w: str(ROOT),
         settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
-        held_out=lambda w: option("--held-out", held_out(w.benchmark)),
+        held_out=lambda w, input: option("--held-out", input.held_out),
         session_len=settings.workspace.session_len,
         rounds=rounds_options(),
     shell:
@@ -91,6 +91,7 @@ rule evaluate:
         session_len=settings.workspace.session_len,
         remote_code=flag("--trust-remote-code", settings.base.remote_code),
         blank=lambda w: 1 if w.variant == BASE else settings.checks.blank_answers,
+        against=lambda w, input: option("--against", input.against and input.against[0]),
         rounds=lambda w: stop_options(w.benchmark, w.variant),
         work=subpath(output.details, parent=True),
     shell:
@@ -99,8 +100,9 @@ rule evaluate:
         "--workspace {input.workspace} --server-python {params.server:q} "
         "--engine {params.engine} --tp {params.tp} "
         "--opencompass-python {params.opencompass:q} --session-len {params.session_len} "
-        "{params.remote_code} --threads {threads} --max-blank-share {params.blank} {params.rounds} "
-        "--work-dir {params.work} --out {output.scores} --check {output.check} > {log} 2>&1"
+        "{params.remote_code} --threads {threads} --max-blank-share {params.blank} "
+        "{params.against} {params.rounds} --work-dir {params.work} --out {output.scores} "
+        "--check {output.check} > {log} 2>&1"
 
 
 rule evaluate_hugging_face:

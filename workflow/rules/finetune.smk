@@ -29,10 +29,11 @@ rule training_config:
         device=settings.device,
         template=settings.base.chat_template,
         remote_code=flag("--remote-code", settings.base.remote_code),
+        data=lambda w: places.of("build/corpus/train.jsonl"),
     shell:
         "{params.python:q} {input.code[0]:q} --settings {params.settings:q} --device {params.device} "
         "--chat-template {params.template} {params.remote_code} --base {input.base} "
-        "--data build/corpus/train.jsonl --seed {params.seed} --out {output.config} "
+        "--data {params.data} --seed {params.seed} --out {output.config} "
         "--plan {output.plan} > {log} 2>&1"
 
 
@@ -90,10 +91,11 @@ rule train:
         python=python(TRAINER),
         device=settings.device,
         deepspeed=option("--deepspeed", settings.train.deepspeed),
+        folder=subpath(output.checkpoint, parent=True),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} --plan {input.plan} "
         "--data {input.data} "
-        "--base {input.base} --work build/train/work --out {output.checkpoint} "
+        "--base {input.base} --work {params.folder}/work --out {output.checkpoint} "
         "--loss {output.loss} {params.deepspeed} "
         "--device {params.device} --threads {threads} > {log} 2>&1"
 
@@ -114,9 +116,11 @@ rule adapter:
         mem_mb=memory("adapter"),
     params:
         python=python(TRAINER),
+        trained=subpath(input.checkpoint, parent=True),
     shell:
         "{params.python:q} {input.code[0]:q} --config {input.config} "
-        "--checkpoint {input.checkpoint} --out {output} --discard build/train/work > {log} 2>&1"
+        "--checkpoint {input.checkpoint} --out {output} --discard {params.trained}/work "
+        "> {log} 2>&1"
 
 
 rule merge:

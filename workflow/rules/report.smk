@@ -28,6 +28,30 @@ ANSWERS = expand(
     "build/evaluate/{benchmark}_{variant}/details.jsonl", benchmark=BENCHMARKS, variant=MODELS
 )
 
+# What a page is made of beside our code.
+PAGE = sorted(
+    str(path) for path in (ROOT / "workflow" / "report").iterdir() if path.suffix != ".rst"
+)
+# What a report across runs reads of each.
+COMPARED = [
+    *SCORES,
+    *EFFICIENCY,
+    *ANSWERS,
+    *CHECKS,
+    "build/train/loss.csv",
+    "results/config.yaml",
+]
+# What a run is asked for.
+WANTED = [
+    *(f"results/{name}" for name in ("report.html", "summary.csv", "decision.json")),
+    "results/provenance.json",
+    *SCORES,
+    *EFFICIENCY,
+    *DIVERGENCE,
+    *CHECKS,
+    *expand("workspaces/{variant}", variant=MODELS),
+]
+
 
 rule run_config:
     """Keep the configuration of this run beside its results."""
@@ -93,9 +117,7 @@ rule report:
     """Join accuracy, memory and speed, decide by the stated rule, and render the page."""
     input:
         code=code("report.py"),
-        page=sorted(
-            str(path) for path in (ROOT / "workflow" / "report").iterdir() if path.suffix != ".rst"
-        ),
+        page=PAGE,
         scores=SCORES,
         details=ANSWERS,
         efficiency=EFFICIENCY,
@@ -107,6 +129,7 @@ rule report:
         config="results/config.yaml",
         hashes="results/sha256.txt",
         locks=LOCKS,
+        links=places.links,
     output:
         summary=report(
             "results/summary.csv",
@@ -140,17 +163,20 @@ rule report:
         cards=settings.efficiency.cards,
         chat_tokens=settings.efficiency.chat_tokens,
         answers=settings.report.answers,
+        results=lambda w: places.folder("results"),
+        evaluations=lambda w: places.folder("build/evaluate"),
+        logs=lambda w: places.folder("logs"),
     # logs/ is no input: it holds the benchmark files of the jobs that made the inputs, and a run
     # that made none of them anew has nothing to add.
     shell:
-        "python {input.code[0]:q} --results results --evaluations build/evaluate "
+        "python {input.code[0]:q} --results {params.results} --evaluations {params.evaluations} "
         "--variants {params.variants} --diverged {params.diverged} "
         "--benchmarks {params.benchmarks:q} --base base "
         "--rule {params.rule:q} "
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
         "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
-        "--logs logs --hashes {input.hashes} "
+        "--logs {params.logs} --hashes {input.hashes} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "
         "> {log} 2>&1"
 

@@ -134,7 +134,7 @@ rule variant:
         lmdeploy=RELEASE.name,
         source="--workspace" if RELEASE.workspaces else "--model",
         kv=lambda w: KNOWN[w.variant].kv.name,
-        kv_parameters=lambda w: option("--kv-parameters", static_parameters(w.variant)),
+        kv_parameters=lambda w, input: option("--kv-parameters", input.kv_parameters),
         cache=lambda w: cache_share(w.variant),
         session_len=settings.workspace.session_len,
     shell:

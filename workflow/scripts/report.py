@@ -80,7 +80,7 @@ def main() -> None:
     decision = decide(rule, candidates, labels, known)
     if arguments.hashes:
         listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
-        check_same_folders(map(read_check, arguments.checks), listed)
+        check_same_folders(arguments.checks, listed)
     capacity = Capacity(arguments.cards, arguments.chat_tokens)
     table = summary(decision, findings, capacity)
     page = render(sections(arguments, decision, findings, divergences, capacity))

@@ -15,6 +15,7 @@ from butler.artefact_records import Roots, digests
 from butler.errors import ButlerError, run_cli
 from butler.manifest import files_of
 from butler.rerun import KEPT_CONFIG, rerun_command
+from butler.scenario_folders import run_of
 from butler.yaml_files import read_yaml
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     arguments = parse_arguments()
     found = read(arguments.provenance)
     # It lies in results/ of the run's folder, wherever that is now.
-    run = arguments.provenance.resolve().parent.parent
+    run = run_of(arguments.provenance)
     entries = selected(found, arguments.only, arguments.inputs)
     # The run's own files need no configuration to be found, and it may be what was damaged.
     roots = roots_of(run, found) if arguments.inputs else Roots(run, {})

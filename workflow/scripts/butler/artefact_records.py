@@ -16,8 +16,9 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.manifest import hashes_told
 from butler.rerun import REPOSITORY, rerun_command
+from butler.scenario_folders import STAGE_FOLDER
 
-MADE = ("build/", "results/", "workspaces/")  # where a run's own outputs lie
+MADE = ("build/", "results/", "workspaces/", STAGE_FOLDER)  # where a run's own outputs lie
 CLOCK = 0.01  # s between a file's time and the record of it; more is a later change
 
 

@@ -153,6 +153,7 @@ def trained_system(folder: Path | None = None) -> str:
     """
     path = CONFIG
     if folder:
-        kept = folder.resolve().parent.parent / "results" / "config.yaml"
+        # No link is followed: a scenario's folder is links to what its stages made.
+        kept = Path(os.path.abspath(folder)).parent.parent / "results" / "config.yaml"
         path = kept if kept.is_file() else CONFIG
     return str(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]["system"])

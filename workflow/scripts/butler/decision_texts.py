@@ -50,7 +50,7 @@ def sure_text(rule: DecisionSettings) -> Phrase:
 def verdict_text(verdict: BenchmarkVerdict, max_loss: float) -> Phrase:
     """Return the verdict on one variant and benchmark."""
     if verdict.outcome is Outcome.UNDECIDED:
-        return phrase("verdict.undecided", need=_count(verdict))
+        return phrase("verdict.undecided", need=needed_text(verdict))
     return phrase(f"verdict.{verdict.outcome.value}", max_loss=max_loss)
 
 
@@ -188,13 +188,13 @@ def _to_settle(unsettled: Verdicts) -> tuple[str, VariantVerdict]:
 def _needs(verdict: VariantVerdict, labels: Labels) -> list[Phrase]:
     """Return how many questions would settle each benchmark that is not."""
     return [
-        phrase("need.of", need=_count(one), benchmark=labels[name])
+        phrase("need.of", need=needed_text(one), benchmark=labels[name])
         for name, one in verdict.benchmarks.items()
         if one.outcome is Outcome.UNDECIDED
     ]
 
 
-def _count(verdict: BenchmarkVerdict) -> Phrase:
+def needed_text(verdict: BenchmarkVerdict) -> Phrase:
     """Return a number of questions with the two digits that an estimate has."""
     needed = verdict.needed or 0
     if needed > MOST_NEEDED:
@@ -204,7 +204,11 @@ def _count(verdict: BenchmarkVerdict) -> Phrase:
 
 
 def _quantity(rule: DecisionSettings, quantities: Quantities) -> Phrase:
+    return quantity_text(rule, quantities.memory_bytes, quantities.decode_tokens_per_s)
+
+
+def quantity_text(rule: DecisionSettings, memory_bytes: float, speed: Spread | None) -> Phrase:
+    """Return what the rule prefers a variant for."""
     if rule.prefer == "memory":
-        return phrase("quantity.memory", mib=quantities.memory_bytes / MIB)
-    measured = quantities.decode_tokens_per_s
-    return phrase("quantity.speed", speed=measured.median if measured else None)
+        return phrase("quantity.memory", mib=memory_bytes / MIB)
+    return phrase("quantity.speed", speed=speed.median if speed else None)

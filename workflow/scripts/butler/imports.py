@@ -18,7 +18,8 @@ DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 TEMPLATE = ".py.jinja"  # ends the name of a template that Python code is rendered from
 
 
-def code_of(script: str, root: Path = SCRIPTS) -> list[Path]:
+@cache
+def code_of(script: str, root: Path = SCRIPTS) -> tuple[Path, ...]:
     """Return the script and every file of ours that it runs, directly or not, the script first.
 
     Args:
@@ -26,13 +27,12 @@ def code_of(script: str, root: Path = SCRIPTS) -> list[Path]:
         root: the folder that Python imports our files from.
     """
     first = root / script
-    found, waiting = [first], [first]
+    found, waiting = {first}, [first]
     while waiting:
-        for path in _named_in(waiting.pop(), root):
-            if path not in found:
-                found.append(path)
-                waiting.append(path)
-    return [first, *sorted(found[1:])]
+        new = set(_named_in(waiting.pop(), root)) - found
+        found |= new
+        waiting += new
+    return first, *sorted(found - {first})
 
 
 @cache

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from shlex import join
 
+from butler.scenario_folders import KEPT_COMMON, KEPT_SCENARIOS, STAGE_FOLDER, made
 from butler.settings.overlays import KEY as OVERLAYS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -21,6 +22,10 @@ def rerun_command(artefacts: Iterable[str], run: Path = Path()) -> str:
         run: the run's folder.
     """
     run = run.resolve()
+    names = [made(path, run) for path in artefacts]
     words = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(run)]
-    words += ["--cores", "all", "--config", f"{OVERLAYS}={KEPT_CONFIG}"]
-    return join([*words, "--forcerun", *artefacts, "--", "all"])
+    words += ["--cores", "all", "--config"]
+    if any(name.startswith(STAGE_FOLDER) for name in names):
+        words += [f"{OVERLAYS}={KEPT_COMMON}", f"scenarios={KEPT_SCENARIOS}"]
+        return join([*words, "--forcerun", *names, "--", "scenarios"])
+    return join([*words, f"{OVERLAYS}={KEPT_CONFIG}", "--forcerun", *names, "--", "all"])

@@ -180,23 +180,22 @@ def check_written(check: Path, *files: Path) -> None:
             raise _edited(file)
 
 
-def check_same_folders(checks: Iterable[CheckOutcome], listed: Mapping[str, str]) -> None:
+def check_same_folders(checks: Iterable[Path], listed: Mapping[str, str]) -> None:
     """Stop unless every check is of the folders that are there now.
 
     Args:
-        checks: outcomes, those of evaluations and measurements among them.
+        checks: files of outcomes, those of evaluations and measurements among them.
         listed: SHA-256 of the run's files by path.
 
     Raises:
         ButlerError: naming the check and the folder.
     """
-    for check in checks:
-        for folder, digest in check.manifests.items():
+    for path in checks:
+        for folder, digest in read_check(path).manifests.items():
             if listed.get(f"{folder}/{MANIFEST}", digest) != digest:
-                path = f"results/checks/{check.check}.json"
                 raise ButlerError(
                     f"{path} is of another {folder} than is there now; make it again: "
-                    f"{rerun_command([path])}"
+                    f"{rerun_command([str(path)])}"
                 )
 
 

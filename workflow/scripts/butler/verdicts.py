@@ -7,9 +7,10 @@ more than the limit is called within is at most `error`. Being over is shown by 
 and benchmarks share the error for it (Bonferroni).
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from butler.paired import questions_to_settle
 from butler.rounds import Looks
@@ -43,11 +44,11 @@ class VariantVerdict:
     """What is shown of one variant over all benchmarks."""
 
     outcome: Outcome
-    benchmarks: Mapping[str, BenchmarkVerdict]
+    benchmarks: Mapping[Any, BenchmarkVerdict]
 
 
 def judge(
-    looks: Mapping[str, Mapping[str, Looks]], limit: float, error: float
+    looks: Mapping[str, Mapping[Hashable, Looks]], limit: float, error: float
 ) -> dict[str, VariantVerdict]:
     """Return the verdict on each variant.
 
@@ -60,7 +61,7 @@ def judge(
     return {name: _judge_one(of, limit, levels[name], error) for name, of in looks.items()}
 
 
-def p_within(looks: Mapping[str, Looks], limit: float) -> float:
+def p_within(looks: Mapping[Hashable, Looks], limit: float) -> float:
     """Return the p-value of a variant that loses `limit` or more on one benchmark or another."""
     return max(one.p_within(limit) for one in looks.values())
 
@@ -85,7 +86,7 @@ def settled(looks: Looks, limit: float, error: float, variants: int, benchmarks:
 
 
 def _judge_one(
-    looks: Mapping[str, Looks], limit: float, level: float, error: float
+    looks: Mapping[Hashable, Looks], limit: float, level: float, error: float
 ) -> VariantVerdict:
     over = error / len(looks)
     found = {}

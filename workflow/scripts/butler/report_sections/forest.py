@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from butler.comparisons import Change
 from butler.decision import Decision
 from butler.decision_texts import Labels, verdict_text
 from butler.report_sections.charts import INK, LINE, Spec, in_languages, layer_of, tooltip_of
 from butler.schemes import BASELINE
-from butler.verdicts import Outcome
+from butler.verdicts import BenchmarkVerdict, Outcome
 
 ROW = 48  # pixels: a line or two of words above, the interval below
 NARROW = 520  # pixels of width: with less, what is shown stands under the name, not beside it
@@ -23,27 +24,43 @@ LOOK = {  # colour and symbol of each outcome
 
 def forest(decision: Decision, labels: Labels) -> dict[str, Spec] | None:
     """Return the plot in each language; None where there is nothing beside the baseline."""
-    rows: list[dict[str, Any]] = []
-    for one in decision.judged:
-        for name, verdict in one.verdict.benchmarks.items() if one.verdict else ():
-            change = one.changes[name]
-            rows.append(
-                {
-                    "place": len(rows),
-                    "row": f"{one.variant} · {labels[name]}  {round(change.points, 1) + 0:+.1f}",
-                    "outcome": verdict.outcome.value,
-                    "said": verdict_text(verdict, decision.rule.max_loss),
-                    "change": round(change.points, 2),
-                    "least": round(verdict.low, 2),
-                    "most": round(verdict.high, 2),
-                    "low": round(change.low, 2),
-                    "high": round(change.high, 2),
-                    "questions": change.questions,
-                }
-            )
+    return forest_of(
+        [
+            (f"{one.variant} · {labels[name]}", one.changes[name], verdict)
+            for one in decision.judged
+            for name, verdict in (one.verdict.benchmarks.items() if one.verdict else ())
+        ],
+        decision.rule.max_loss,
+    )
+
+
+def forest_of(
+    shown: Sequence[tuple[str, Change, BenchmarkVerdict]],
+    max_loss: float,
+    axis: str = "chart.change",
+) -> dict[str, Spec] | None:
+    """Return the plot of changes with their names and verdicts; None where there is none.
+
+    `axis` is the text below it.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "place": place,
+            "row": f"{name}  {round(change.points, 1) + 0:+.1f}",
+            "outcome": verdict.outcome.value,
+            "said": verdict_text(verdict, max_loss),
+            "change": round(change.points, 2),
+            "least": round(verdict.low, 2),
+            "most": round(verdict.high, 2),
+            "low": round(change.low, 2),
+            "high": round(change.high, 2),
+            "questions": change.questions,
+        }
+        for place, (name, change, verdict) in enumerate(shown)
+    ]
     if not rows:
         return None
-    limit = -decision.rule.max_loss
+    limit = -max_loss
     domain = _domain(rows, limit)
     for row in rows:
         row["beyond"] = row["change"] < domain[0]
@@ -51,7 +68,7 @@ def forest(decision: Decision, labels: Labels) -> dict[str, Spec] | None:
     def make(tell: Callable[..., str]) -> Spec:
         values = [row | {"said": tell(row["said"])} for row in rows]
         x = {"field": "change", "type": "quantitative", "scale": {"domain": domain, "clamp": True}}
-        title = tell("chart.change", baseline=BASELINE)
+        title = tell(axis, baseline=BASELINE)
         x["axis"] = {"title": title, "tickCount": 7, "grid": False}
         y = {"field": "place", "type": "quantitative", "axis": None}
         y["scale"] = {"domain": [0, len(rows)], "reverse": True, "nice": False}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -28,6 +28,22 @@ _TAGS = {"zh": "zh-CN", "en": "en"}
 _HAN = re.compile(r"[\u3400-\u9fff]")
 
 
+class Page(Protocol):
+    """What the template shows: a title, and sections by name, each with a template of that name."""
+
+    @property
+    def title(self) -> str:
+        """What a browser's tab says beside our name."""
+
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The sections in their order."""
+
+    @property
+    def charts(self) -> Charts:
+        """The charts of all sections."""
+
+
 @dataclass(frozen=True)
 class ReportPage:
     """The sections in their order; one that has nothing to show is None."""
@@ -40,6 +56,11 @@ class ReportPage:
     answers: AnswersSection | None
     corpus: CorpusSection | None
     run: RunSection
+
+    @property
+    def title(self) -> str:
+        """The variant to ship."""
+        return self.decision.decision.variant
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -55,7 +76,7 @@ class ReportPage:
         return found
 
 
-def render(page: ReportPage) -> str:
+def render(page: Page) -> str:
     """Fill the template; every value is escaped, a missing one is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

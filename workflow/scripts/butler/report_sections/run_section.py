@@ -141,7 +141,8 @@ def job_costs(logs: Path) -> list[JobCost]:
     """
     found = []
     for path in sorted(logs.glob("*.tsv")):
-        if path.stem == "report":
+        # A scenario's folder has links to those of jobs still to come, too.
+        if path.stem == "report" or not path.exists():
             continue
         table = pd.read_csv(path, sep="\t", na_values=["-"])
         if not {"s", "max_rss"} <= set(table.columns):

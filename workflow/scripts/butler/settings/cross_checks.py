@@ -25,6 +25,7 @@ from butler.model_folder import (
 )
 from butler.schemes import KV_CACHES, Variant
 from butler.settings.run import Settings
+from butler.settings.scenarios import Scenario
 
 CLOCK_SKEW_S = 10  # that a file server may be ahead of us
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -49,6 +50,19 @@ def check_run(settings: Settings, repository: Path, gpu: bool) -> None:
     check_corpus(settings, repository)
     for benchmark in settings.benchmarks:
         KINDS[benchmark.kind].check(benchmark, repository, settings.corpus.test_size)
+
+
+def check_scenarios(scenarios: Iterable[Scenario], repository: Path, gpu: bool) -> None:
+    """Check that the run of each scenario can come to its end.
+
+    Raises:
+        ButlerError: one sentence that names the scenario, and what check_run found.
+    """
+    for scenario in scenarios:
+        try:
+            check_run(scenario.settings, repository, gpu)
+        except ButlerError as error:
+            raise ButlerError(f"{scenario.where}: {error}") from None
 
 
 def check_rooms(settings: Settings) -> None:
