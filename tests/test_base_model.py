@@ -76,7 +76,7 @@ REFUSED = {
         lambda m: None,
         "stops at '<|endoftext|>', which is not one token of the tokenizer of {model}; set "
         "base.chat_template to the one that the base model was trained with, for its architecture "
-        "usually llama2_chat",
+        "usually llama3_chat or llama2_chat",
     ),
     "code": (
         name_own_code,
