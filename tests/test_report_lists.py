@@ -218,14 +218,3 @@ def test_a_variant_that_no_scheme_makes_is_refused(tmp_path: Path) -> None:
     options = make(tmp_path, ["fp16", "w4"], exam=("accuracy", exam))
     done = report(arguments_of(options | {"variants": ["fp16", "w3"]}))
     assert done.returncode == 2 and "invalid choice: 'w3'" in done.stderr
-
-
-def test_a_report_too_large_says_what_to_do(tmp_path: Path) -> None:
-    def long(variant: str, number: int) -> dict[str, Any]:
-        return graded(variant, number) | {"prediction": f"{variant} word" * 20_000}
-
-    options = make(tmp_path, ["fp16", "w4"], cooking=("rougeL", long))
-    write_checks(tmp_path)
-    done = report(arguments_of(options))
-    assert done.returncode == 1 and not (tmp_path / "out").exists()
-    assert "show fewer answers (report.answers is 20)" in done.stderr

@@ -6,6 +6,7 @@ from statistics import mean
 
 from butler.benchmarks.opencompass.proof import AVERAGE
 from butler.evaluations import Evaluation
+from butler.report_sections.answers_section import shortened
 from butler.report_sections.charts import Charts, Colours, Dots, dots
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
@@ -206,6 +207,7 @@ def flips(findings: Findings, benchmark: str, compared: Sequence[str]) -> list[F
         said = [
             Said(str(one.get("extracted") or one["prediction"]), one["score"] == 100) for one in own
         ]
-        ranked.append((lost, Flip(asked["question"], asked["reference"], said)))
+        texts = (shortened(asked[name]) for name in ("question", "reference"))
+        ranked.append((lost, Flip(*texts, said)))
     ranked.sort(key=lambda item: -item[0])
     return [flip for _, flip in ranked[:FLIPS_SHOWN]]
