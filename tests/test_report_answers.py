@@ -1,5 +1,6 @@
 """Answers as models may give them: of any length, and with characters that no page shows."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from browser import chromium
 from butler.report_sections.answers_section import LONGEST, differences
+from butler.report_sections.visible_text import visible
 from butler.schemes import VARIANTS
-from test_report import arguments_of, report, write_checks
+from test_report import Page, arguments_of, report, write_checks
 from test_report_lists import graded, made, make
 
 MEGABYTE = 10**6
@@ -80,3 +83,68 @@ def test_a_report_too_large_says_what_to_do(tmp_path: Path) -> None:
     done = report(arguments_of(options))
     assert done.returncode == 1 and not (tmp_path / "out").exists()
     assert "show fewer answers (report.answers is 20)" in done.stderr
+
+
+HIDDEN = "\x1b[31m\x07\x00\r\x9b\u202e\u2066\u200f\u200b\ufeff\u2028\ud800"
+
+
+def test_hidden_characters_are_shown_and_others_stay() -> None:
+    assert visible("a\x1b[0m\u202eb") == "a␛[0m⟨U+202E⟩b"
+    for text in ("炒饭\n\t1/2", "👨\u200d🍳", "می\u200cخواهم", "שלום"):
+        assert visible(text) == text
+
+
+def hostile(folder: Path) -> str:
+    """Make a report whose texts all have characters that no page shows."""
+
+    def asked(variant: str, number: int) -> Mapping[str, Any]:
+        own = {"question": f"{number} שלום (2)! {HIDDEN}", "reference": f"R {HIDDEN}"}
+        own |= {"prediction": f"{variant} {HIDDEN} مرحبا 12!"}
+        return graded(variant, number) | own
+
+    def sided(variant: str, number: int) -> Mapping[str, Any]:
+        own = {"score": 100.0 * (variant == "fp16"), "metrics": {}, "extracted": f"E{HIDDEN}"}
+        sets = {"dataset": f"set{number % 2}{HIDDEN[:-1]}"}
+        return asked(variant, number) | own | sets
+
+    options = make(folder, ["fp16", "w4"], cooking=("rougeL", asked), exam=("accuracy", sided))
+    # The halves of a pair cannot stand in a CSV, nor on a command line.
+    options["benchmarks"] = [f"cooking=C{HIDDEN[:2]}{HIDDEN[5:-1]}", "exam=exam"]
+    options["benchmarks"] = [one.replace("\0", "") for one in options["benchmarks"]]
+    stats = folder / "stats.json"
+    counts = {"read": 2, "kept": 1, "train": 1, "test": 0, "reasons": {"too_short": 1}}
+    examples = {"too_short": [{"name": HIDDEN, "detail": HIDDEN}]}
+    stats.write_text(json.dumps({**counts, "examples": examples}), encoding="utf-8")
+    return made(folder, options | {"corpus-stats": str(stats)})[1]
+
+
+def test_no_text_of_a_model_or_a_corpus_hides_or_turns_anything(tmp_path: Path) -> None:
+    html = hostile(tmp_path)
+    page = Page()
+    page.feed(html)
+    own = "".join(html.split("<script>")[:2]) + html.split("const CHARTS")[1]
+    left = {char for char in own if char in HIDDEN} - set("[31m")
+    assert left == set()
+    assert page.text.count("␛[31m␇␀␍⟨U+009B⟩⟨U+202E⟩⟨U+2066⟩⟨U+200F⟩") > 20
+
+
+def test_text_from_right_to_left_turns_nothing_beside_it(tmp_path: Path) -> None:
+    hostile(tmp_path)
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto((tmp_path / "out" / "report.html").as_uri())
+        kinds = page.evaluate(
+            """() => {
+              const found = [];
+              const walker = document.createTreeWalker(document.querySelector("main"), 4);
+              while (walker.nextNode()) {
+                const node = walker.currentNode;
+                if (!/[\u0590-\u06ff]/.test(node.data)) continue;
+                const { unicodeBidi } = getComputedStyle(node.parentElement);
+                found.push(unicodeBidi);
+              }
+              return found;
+            }"""
+        )
+    assert len(kinds) > 40
+    assert set(kinds) <= {"isolate", "plaintext", "isolate-override"}

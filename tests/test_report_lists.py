@@ -108,7 +108,7 @@ def test_one_graded_benchmark_and_two_variants(tmp_path: Path) -> None:
     for text in ("ROUGE-L", "chrF", "repetition (less is better)", "reference answer"):
         assert text in html
     # English questions are not read out as Chinese; one data set has no chart of its own.
-    assert '<b lang="">Question 0?</b>' in html
+    assert '<b dir="auto" lang="">Question 0?</b>' in html
     assert list(drawn(html)) == ["forest", "memory/cooking"]
 
 
