@@ -128,3 +128,34 @@ def test_any_number_of_variants_and_odd_names_are_drawn(
     reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert reader.overflow() <= 0
     assert reader.troubles == []
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_phone_shows_every_column_of_the_decision_with_its_name(
+    browser: Any, report: Path, language: str
+) -> None:
+    reader = Reader(browser, report, 390, language)
+    reader.wait(language)
+    rows = reader.page.locator("#decision + section tbody tr")
+    seen = rows.evaluate_all(
+        """rows => rows.map(row => [...row.children].map(cell => {
+             const box = cell.getBoundingClientRect();
+             return {left: box.left, right: box.right, wide: cell.scrollWidth > cell.clientWidth,
+                     text: cell.innerText};
+           }))"""
+    )
+    assert len(seen) == 4
+    for cells in seen:
+        assert all(0 <= cell["left"] and cell["right"] <= 390 for cell in cells)
+        assert not any(cell["wide"] for cell in cells)
+    heads = {"zh": ("权重 + KV", "C-Eval", "结论"), "en": ("Weights + KV", "C-Eval", "Verdict")}
+    for head in heads[language]:
+        assert all(any(head in cell["text"] for cell in cells) for cells in seen)
+    assert reader.overflow() <= 0
+
+
+def test_a_wide_screen_names_each_column_once(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 1366, "en")
+    reader.wait("en")
+    table = reader.page.locator("#decision + section table").first.inner_text()
+    assert table.count("Weights + KV") == 1
