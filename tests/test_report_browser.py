@@ -146,7 +146,7 @@ def test_a_phone_shows_every_column_of_the_decision_with_its_name(
     )
     assert len(seen) == 4
     for cells in seen:
-        assert all(0 <= cell["left"] and cell["right"] <= 390 for cell in cells)
+        assert all(cell["left"] >= 0 and cell["right"] <= 390 for cell in cells)
         assert not any(cell["wide"] for cell in cells)
     heads = {"zh": ("权重 + KV", "C-Eval", "结论"), "en": ("Weights + KV", "C-Eval", "Verdict")}
     for head in heads[language]:

@@ -1,6 +1,7 @@
 """The parts of the report, each on its own: figures worked out by hand."""
 
 import json
+import os
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -55,13 +56,13 @@ def test_what_the_corpus_stage_tells_beyond_the_counts_is_shown() -> None:
     assert plain.histograms == [] and plain.examples == [] and plain.group_sizes == []
     assert list(plain.charts) == ["funnel"]
     example = {"duplicate": [{"name": "粥", "detail": "same as 白粥"}]}
-    more = {"characters": {"0": 70}, "examples": example,
+    more = {"characters": {"0": 30, "10": 30, "20": 10}, "examples": example,
             "group_sizes": {"duplicate": {"2": 20}, "near_duplicate": {}}}  # fmt: skip
     lengths = {"records": 60, "median": 9, "p95": 9, "max_length": 9, "cut": 0,
-               "trained_share": 0.5, "tokens": {"0": 70}}  # fmt: skip
+               "trained_share": 0.5, "tokens": {"0": 30, "20": 40}}  # fmt: skip
     full = corpus.corpus_section(STATS | more, lengths)
-    assert full.histograms == ["characters", "tokens"]
-    assert list(full.charts) == ["funnel", "lengths/characters", "lengths/tokens"]
+    assert full.histograms == ["characters"] and list(full.told) == ["tokens"]
+    assert list(full.charts) == ["funnel", "lengths/characters"]
     assert full.group_sizes == [corpus.GroupSize("duplicate", "2", 20)]
     assert full.examples == [corpus.RejectedExample("duplicate", "粥", "same as 白粥")]
 
@@ -277,6 +278,42 @@ def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> No
     (tmp_path / "odd.tsv").write_text("a\n1\n")
     with pytest.raises(ButlerError, match="odd.tsv is not a benchmark file"):
         run.job_costs(tmp_path)
+
+
+def test_time_by_the_clock_counts_jobs_side_by_side_once_and_no_pause(tmp_path: Path) -> None:
+    header = "s\th:m:s\tmax_rss\tmax_vms\n"
+    # 0 to 100 and 40 to 70 s together, 90 to 130 s; a day later 10 s more
+    for name, seconds, ended in (("a", 100, 100), ("b", 30, 70), ("c", 40, 130), ("d", 10, 86400)):
+        (tmp_path / f"{name}.tsv").write_text(f"{header}{seconds}\t-\t1\t1\n")
+        os.utime(tmp_path / f"{name}.tsv", (ended, ended))
+    found = run.run_section([], tmp_path, [], None, None)
+    assert found.seconds == 180 and found.clock_seconds == 140
+
+
+def test_metrics_that_are_equal_in_every_model_are_named_and_not_listed() -> None:
+    pair = [evaluation(name, [80.0, score], metric="f1") for name, score in
+            (("fp16", 50.0), ("w4", 40.0))]  # fmt: skip
+    for one in pair:
+        rows = [["exam", one.variant, "law", "order", 100.0, 2]]
+        more = pd.DataFrame(rows, columns=one.table.columns)
+        object.__setattr__(one, "table", pd.concat([one.table, more], ignore_index=True))
+        for record in one.details:
+            record["metrics"] = {"f1": record["score"], "order": 100.0}
+    both_models = findings(*pair)
+    (shown,) = accuracy_section(both_models, charts.colours(both_models)).benchmarks
+    assert [row.metric for row in shown.rows] == ["f1"]
+    assert [say(one, "en") for one in shown.equal] == ["order 100.00"]
+    asked = answers(both_models, "exam", most=1)[0]
+    assert asked.others == [] and [say(one, "en") for one in asked.equal] == ["order 100.00"]
+    alone = findings(pair[0])
+    (listed,) = accuracy_section(alone, charts.colours(alone)).benchmarks
+    assert [row.metric for row in listed.rows] == ["f1", "order"] and not listed.equal
+
+
+def test_too_few_bins_for_a_chart_are_told_in_words() -> None:
+    found = corpus.corpus_section(STATS | {"characters": {"0": 20, "100": 50}}, {})
+    assert found.histograms == [] and list(found.charts) == ["funnel"]
+    assert say(found.told["characters"], "en") == "20 from 0 to below 100, 50 from 100 to below 200"
 
 
 def test_a_broken_list_of_hashes_names_its_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from butler.report_sections.answers_section import shortened
 from butler.report_sections.charts import Charts, Colours, Dots, dots
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
-from butler.texts import Phrase, phrase
+from butler.texts import Phrase, named, phrase
 
 FLIPS_SHOWN = 30
 
@@ -59,11 +59,15 @@ class Flip:
 
 @dataclass(frozen=True)
 class BenchmarkScores:
-    """One benchmark in detail; charts and `several` are of those with more than one data set."""
+    """One benchmark in detail; charts and `several` are of those with more than one data set.
+
+    `equal` are metrics beside the main one that tell nothing: each is the same in every model.
+    """
 
     label: str
     several: bool
     rows: Sequence[ScoreRow]
+    equal: Sequence[Phrase | str]
     group_chart: str | None
     dataset_charts: Sequence[DataSetChart]
     flips: Sequence[Flip]
@@ -120,8 +124,9 @@ def _benchmark(
         dataset_charts.append(DataSetChart(group.name, chart))
     flipped = flips(findings, name, compared) if findings.right_or_wrong(name) else []
     rows = score_rows(evaluations)
+    kept, equal = without_equal(rows, evaluations[0].metric)
     return BenchmarkScores(
-        findings.labels[name], several, rows, group_chart, dataset_charts, flipped
+        findings.labels[name], several, kept, equal, group_chart, dataset_charts, flipped
     )
 
 
@@ -153,6 +158,28 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
         seen.add(dataset)
         rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main, cut))
     return rows
+
+
+def without_equal(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], list[Phrase | str]]:
+    """Return the lines of the metrics that differ between models, and the names of the others.
+
+    The main metric is always listed; one that has the same value everywhere is named with it.
+    """
+    values: dict[str, list[Sequence[float | None]]] = {}
+    for row in rows:
+        values.setdefault(row.metric, []).append(row.scores)
+    equal = {
+        metric: {score for scores in found for score in scores}
+        for metric, found in values.items()
+        if metric != main and all(len(scores) > 1 == len(set(scores)) for scores in found)
+    }
+    told = [
+        phrase("metric.value", metric=named("metric", metric), score=one)
+        if len(scores) == 1 and (one := next(iter(scores))) is not None
+        else named("metric", metric)
+        for metric, scores in equal.items()
+    ]
+    return [row for row in rows if row.metric not in equal], told
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
+from butler.texts import Phrase, named, phrase
 
 Kind = Literal["same", "added", "removed"]
 _WORDS = re.compile(r"\d+(?:\.\d+)?|[A-Za-z]+|\s+|.", re.DOTALL)
@@ -60,13 +61,17 @@ class OtherMetric:
 
 @dataclass(frozen=True)
 class AnsweredQuestion:
-    """A question with all answers; `changes` are points against the baseline by variant."""
+    """A question with all answers; `changes` are points against the baseline by variant.
+
+    `others` are the metrics in which the answers differ, `equal` names those in which none does.
+    """
 
     question: str
     reference: str
     changes: Mapping[str, float]
     answers: Sequence[GivenAnswer]
     others: Sequence[OtherMetric]
+    equal: Sequence[Phrase]
 
 
 @dataclass(frozen=True)
@@ -122,13 +127,22 @@ def answers(findings: Findings, benchmark: str, most: int) -> list[AnsweredQuest
         asked = own[BASELINE]
         given = [_answer(name, own[name], asked, name in findings.compared) for name in own]
         others = _others(list(own.values()), metric)
+        equal = [
+            one
+            for one in others
+            if len(one.values) > 1 == len(set(one.values)) and one.values[0] is not None
+        ]
         found.append(
             AnsweredQuestion(
                 shortened(asked["question"]),
                 shortened(asked["reference"]),
                 changes[index],
                 given,
-                others,
+                [one for one in others if one not in equal],
+                [
+                    phrase("metric.value", metric=named("metric", one.metric), score=one.values[0])
+                    for one in equal
+                ],
             )
         )
     return found

@@ -84,6 +84,7 @@ def render(page: ReportPage) -> str:
         "variant_label": lambda name: both(variant_label(name)),
         "check_name": check_name,
         "baseline": BASELINE,
+        "gap": Markup('<span class="en"> </span>'),  # between sentences: Chinese has none
         "mib": MIB,
         "style": _source("report.css"),
         "script": _source("report.js"),
