@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from jinja2 import UndefinedError
+from scipy.stats import binomtest
 
 from butler.benchmarks.opencompass.proof import to_csv
+from butler.comparisons import interval_of
 from butler.errors import ButlerError
 from butler.evaluations import Evaluation
 from butler.files import spreadsheet_safe
@@ -252,9 +254,43 @@ def test_every_variant_has_a_colour_of_its_own_and_the_base_is_grey() -> None:
 
 def test_scores_that_are_all_the_same_still_have_a_scale() -> None:
     for score in (0.0, 50.0, 100.0):
-        drawn = charts.dots([charts.Dots("a", 1, [score])], {"fp16": "#111"})
+        rows = [charts.Dots("a", 1, [score], [(score, score)])]
+        drawn = charts.dots(rows, {"fp16": "#111"}, charts.range_of(rows))
         low, high = drawn["en"]["encoding"]["x"]["scale"]["domain"]
         assert 0 <= low <= score <= high <= 100 and high - low >= 10
+
+
+def test_charts_of_data_sets_share_one_axis_and_show_intervals() -> None:
+    groups = {"a": "one", "b": "two", "c": "two"}
+    scores = [100.0, 100, 100, 100, 0, 100, 0, 0, 0, 100, 0, 0]
+    both_models = findings(*(evaluation(name, scores, list(groups), groups)
+                             for name in ("fp16", "w4")))  # fmt: skip
+    section = accuracy_section(both_models, charts.colours(both_models))
+    drawn = [section.charts[name]["en"] for name in section.charts]
+    assert len(drawn) == 3
+    assert len({str(one["encoding"]["x"]["scale"]["domain"]) for one in drawn}) == 1
+    values = [value for one in drawn for value in one["data"]["values"]]
+    assert all(0 <= value["low"] <= value["score"] <= value["high"] <= 100 for value in values)
+    assert all(value["low"] < value["high"] for value in values)
+    assert {layer["mark"]["type"] for one in drawn for layer in one["layer"]} == {"rule", "circle"}
+    table = section.benchmarks[0].rows
+    assert all(low < score < high or score in (low, high, 100) for row in table
+               for score, (low, high) in zip(row.scores, row.bounds, strict=True))  # fmt: skip
+
+
+def test_the_interval_of_a_score_is_close_to_wilsons() -> None:
+    for right, count in ((0, 40), (12, 40), (500, 1000)):
+        scores = [100.0] * right + [0.0] * (count - right)
+        low, high = interval_of(evaluation("fp16", scores).details)
+        wilson = proportion_confint(right, count)
+        assert low <= wilson[0] + 0.05 and high >= wilson[1] - 0.05
+        assert (low, high) == pytest.approx(wilson, abs=150 / count)
+
+
+def proportion_confint(right: int, count: int) -> tuple[float, float]:
+    """Wilson's interval in percent, by scipy."""
+    found = binomtest(right, count).proportion_ci(method="wilson")
+    return 100 * found.low, 100 * found.high
 
 
 def test_the_check_of_a_cache_is_told_by_its_scheme() -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from statistics import mean
 
 from butler.benchmarks.opencompass.proof import AVERAGE
+from butler.comparisons import interval_of
 from butler.evaluations import Evaluation
 from butler.report_sections.answers_section import shortened
-from butler.report_sections.charts import Charts, Colours, Dots, dots
+from butler.report_sections.charts import Charts, Colours, Dots, dots, range_of
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
 from butler.texts import Phrase, named, phrase
@@ -21,13 +22,15 @@ class ScoreRow:
 
     `dataset` is None in the line of the average; `main` marks what the decision goes by. `cut` are
     the shares, 0 to 1, of answers cut at max_new_tokens, in a data set's first line; 0 in others.
-    `questions` are the numbers asked of each model; a score is None where there were none.
+    `questions` are the numbers asked of each model; a score is None where there were none, and so
+    are the `bounds` of its 95 % interval where the questions have no such metric of their own.
     """
 
     dataset: str | None
     metric: str
     questions: Sequence[int]
     scores: Sequence[float | None]
+    bounds: Sequence[tuple[float, float] | None]
     main: bool
     cut: Sequence[float]
 
@@ -115,12 +118,13 @@ def _benchmark(
     several = any(len(one.by_dataset) > 1 for one in evaluations)
     group_chart, dataset_charts = None, []
     groups = by_group(shared) if several else []
+    domain = range_of(one for group in groups for one in group.datasets) if groups else []
     if len(groups) > 1:
         group_chart = f"groups/{name}"
-        charts[group_chart] = dots([group.total for group in groups], colours)
+        charts[group_chart] = dots([group.total for group in groups], colours, domain)
     for place, group in enumerate(groups):
         chart = f"datasets/{name}/{place}"
-        charts[chart] = dots(group.datasets, colours)
+        charts[chart] = dots(group.datasets, colours, domain)
         dataset_charts.append(DataSetChart(group.name, chart))
     flipped = flips(findings, name, compared) if findings.right_or_wrong(name) else []
     rows = score_rows(evaluations)
@@ -156,8 +160,21 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
             for one, count in zip(evaluations, questions, strict=True)
         ]
         seen.add(dataset)
-        rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main, cut))
+        bounds = [_bounds(one, dataset, metric) for one in evaluations]
+        told_set = None if average else dataset
+        rows.append(ScoreRow(told_set, metric, questions, scores, bounds, main, cut))
     return rows
+
+
+def _bounds(evaluation: Evaluation, dataset: str, metric: str) -> tuple[float, float] | None:
+    """Return the interval of a score in the table; None where questions have no such metric."""
+    records = [one for one in evaluation.details if dataset in (AVERAGE, one["dataset"])]
+    if metric == evaluation.metric:
+        return interval_of(records) if records else None
+    values = [one.get("metrics", {}).get(metric) for one in records]
+    if not values or None in values:
+        return None
+    return interval_of(records, lambda record: record["metrics"][metric])
 
 
 def without_equal(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], list[Phrase | str]]:
@@ -184,17 +201,11 @@ def without_equal(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], 
 
 @dataclass(frozen=True)
 class GroupScores:
-    """Data sets that are summed up in one group (None: there are no groups), and their mean."""
+    """Data sets summed up in one group (None: there are no groups), and their plain mean."""
 
     name: str | Phrase | None
     datasets: Sequence[Dots]
-
-    @property
-    def total(self) -> Dots:
-        """The group as a line: each model's plain mean over the data sets."""
-        columns = zip(*(one.scores for one in self.datasets), strict=True)
-        questions = sum(one.questions for one in self.datasets)
-        return Dots(self.name or "", questions, [mean(column) for column in columns])
+    total: Dots
 
 
 def by_group(evaluations: Sequence[Evaluation]) -> list[GroupScores]:
@@ -202,20 +213,22 @@ def by_group(evaluations: Sequence[Evaluation]) -> list[GroupScores]:
 
     A data set's score is the mean over its questions.
     """
-    scores = [one.by_dataset for one in evaluations]
     groups = evaluations[0].groups
     last = None if set(groups) == {None} else phrase("word.no_group")
-    named = [name for name in groups if name is not None] + [None] * (None in groups)
-    return [
-        GroupScores(
-            last if name is None else name,
-            [
-                Dots(one, len(scores[0][one]), [mean(own[one]) for own in scores])
-                for one in groups[name]
-            ],
-        )
-        for name in named
-    ]
+    named_groups = [name for name in groups if name is not None] + [None] * (None in groups)
+    found = []
+    for name in named_groups:
+        told = last if name is None else name
+        lines = [_dots(one, [one], evaluations) for one in groups[name]]
+        found.append(GroupScores(told, lines, _dots(told or "", groups[name], evaluations)))
+    return found
+
+
+def _dots(name: str | Phrase, datasets: Sequence[str], evaluations: Sequence[Evaluation]) -> Dots:
+    """Return each model's plain mean over the data sets, with its interval."""
+    records = [[r for r in one.details if r["dataset"] in datasets] for one in evaluations]
+    scores = [mean(mean(one.by_dataset[dataset]) for dataset in datasets) for one in evaluations]
+    return Dots(name, len(records[0]), scores, [interval_of(own) for own in records])
 
 
 def flips(findings: Findings, benchmark: str, compared: Sequence[str]) -> list[Flip]:
