@@ -99,6 +99,21 @@ def test_speed_is_told_with_its_spread(stages: Path) -> None:
     assert all(point["slowest"] < point["speed"] < point["fastest"] for point in points)
 
 
+def test_throughput_is_drawn_against_each_wait(stages: Path) -> None:
+    on_a_gpu(stages)
+    assert run(stages).returncode == 0
+    drawn = json.loads(page_of(stages).split("const CHARTS = ")[1].split(";\n")[0])
+    for name, unit in (("loads/first", "first token"), ("loads/between", "between outputs")):
+        spec = drawn[name]["en"]
+        points = [one for one in spec["data"]["values"] if one["variant"] == "w4"]
+        assert [one["requests"] for one in points] == [1, 64, 256]
+        assert points[0]["speed"] < points[1]["speed"] < points[2]["speed"]
+        assert unit in spec["layer"][0]["encoding"]["y"]["axis"]["title"]
+        if name == "loads/first":  # the p90 of a first token is 0.6 s at 64 at a time
+            assert [one["wait"] for one in points] == [60, 600, 2400]
+    assert "Throughput against waits" in section(page_of(stages))
+
+
 def test_a_target_is_shown_with_what_became_of_it(stages: Path) -> None:
     on_a_gpu(stages)
     target = {"requests": 64, "first_token_p90_s": 0.7, "between_tokens_p90_s": 0.0125}
