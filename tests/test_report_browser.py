@@ -159,3 +159,13 @@ def test_a_wide_screen_names_each_column_once(browser: Any, report: Path) -> Non
     reader.wait("en")
     table = reader.page.locator("#decision + section table").first.inner_text()
     assert table.count("Weights + KV") == 1
+
+
+def test_no_table_is_wider_than_a_laptops_screen(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 1366, "zh-CN")
+    reader.wait("zh")
+    reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    wide = reader.page.locator(".scroll").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert wide == []

@@ -89,11 +89,11 @@ def test_speed_is_told_with_its_spread(stages: Path) -> None:
     assert '70<span class="sub">63–77</span>' in shown
     # 64 at a time: firsts 0.4, 0.5 and 0.6 in equal parts; a p99 of 192 requests, gaps by repeat.
     row = shown.split("64 at a time")[1].split("<th>w4</th>")[1].split("</tr>")[0]
-    assert '<td class="n">0.5</td><td class="n">0.6</td><td class="n">0.6</td>' in row
+    assert '<td class="n">500</td><td class="n">600</td><td class="n">600</td>' in row
     assert '<td class="n">14.29</td><td class="n">15.87</td><td class="n">15.87</td>' in row
     # 1 at a time: 30 requests are too few for a p99, their 300 gaps are not.
     alone = shown.split("1 at a time")[1].split("<th>w4</th>")[1].split("</tr>")[0]
-    assert '<td class="n">0.06</td><td class="n">–</td><td class="n">14.29</td>' in alone
+    assert '<td class="n">60</td><td class="n">–</td><td class="n">14.29</td>' in alone
     charts = page_of(stages).split("const CHARTS = ")[1].split(";\n")[0]
     points = json.loads(charts)["loads"]["en"]["data"]["values"]
     assert all(point["slowest"] < point["speed"] < point["fastest"] for point in points)
