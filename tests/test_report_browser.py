@@ -154,6 +154,22 @@ def test_a_phone_shows_every_column_of_the_decision_with_its_name(
     assert reader.overflow() <= 0
 
 
+@pytest.mark.parametrize("width", [1366, 700])
+def test_a_decision_over_many_benchmarks_has_room_on_any_screen(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    names = [f"benchmark {number}" for number in range(6)]
+    options = make(tmp_path, ["fp16", "w4"], **dict.fromkeys(names, ("chrf", graded)))
+    made(tmp_path, options)
+    reader = Reader(browser, tmp_path / "out" / "report.html", width, "en")
+    reader.wait("en")
+    table = reader.page.locator("#decision + section .scroll").first
+    assert table.evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert "Weights + KV" in table.locator("tbody tr").last.inner_text()
+    reader.page.set_viewport_size({"width": 3000, "height": 800})
+    assert reader.overflow() <= 0
+
+
 def test_a_wide_screen_names_each_column_once(browser: Any, report: Path) -> None:
     reader = Reader(browser, report, 1366, "en")
     reader.wait("en")
