@@ -84,7 +84,7 @@ def write_records(
     details = folder / "evaluate" / f"{benchmark}_{variant}" / "details.jsonl"
     details.parent.mkdir(parents=True, exist_ok=True)
     text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-    details.write_text(text + "\n", encoding="utf-8")
+    details.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def write_efficiency(
@@ -301,7 +301,7 @@ def test_worst_regression_comes_first(stages: Path) -> None:
     write_records(stages, "recipe", "w4", records)
     assert run(stages).returncode == 0
     html = (stages / "out" / "report.html").read_text(encoding="utf-8")
-    first = re.search(r'<summary><b lang="zh-CN">(.*?)</b>', html)
+    first = re.search(r'<summary><b dir="auto" lang="zh-CN">(.*?)</b>', html)
     assert first is not None and first.group(1).startswith(f"recipe的做法{worst} ")
 
 

@@ -128,3 +128,60 @@ def test_any_number_of_variants_and_odd_names_are_drawn(
     reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert reader.overflow() <= 0
     assert reader.troubles == []
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_phone_shows_every_column_of_the_decision_with_its_name(
+    browser: Any, report: Path, language: str
+) -> None:
+    reader = Reader(browser, report, 390, language)
+    reader.wait(language)
+    rows = reader.page.locator("#decision + section tbody tr")
+    seen = rows.evaluate_all(
+        """rows => rows.map(row => [...row.children].map(cell => {
+             const box = cell.getBoundingClientRect();
+             return {left: box.left, right: box.right, wide: cell.scrollWidth > cell.clientWidth,
+                     text: cell.innerText};
+           }))"""
+    )
+    assert len(seen) == 4
+    for cells in seen:
+        assert all(cell["left"] >= 0 and cell["right"] <= 390 for cell in cells)
+        assert not any(cell["wide"] for cell in cells)
+    heads = {"zh": ("权重 + KV", "C-Eval", "结论"), "en": ("Weights + KV", "C-Eval", "Verdict")}
+    for head in heads[language]:
+        assert all(any(head in cell["text"] for cell in cells) for cells in seen)
+    assert reader.overflow() <= 0
+
+
+@pytest.mark.parametrize("width", [1366, 700])
+def test_a_decision_over_many_benchmarks_has_room_on_any_screen(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    names = [f"benchmark {number}" for number in range(6)]
+    options = make(tmp_path, ["fp16", "w4"], **dict.fromkeys(names, ("chrf", graded)))
+    made(tmp_path, options)
+    reader = Reader(browser, tmp_path / "out" / "report.html", width, "en")
+    reader.wait("en")
+    table = reader.page.locator("#decision + section .scroll").first
+    assert table.evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert "Weights + KV" in table.locator("tbody tr").last.inner_text()
+    reader.page.set_viewport_size({"width": 3000, "height": 800})
+    assert reader.overflow() <= 0
+
+
+def test_a_wide_screen_names_each_column_once(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 1366, "en")
+    reader.wait("en")
+    table = reader.page.locator("#decision + section table").first.inner_text()
+    assert table.count("Weights + KV") == 1
+
+
+def test_no_table_is_wider_than_a_laptops_screen(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 1366, "zh-CN")
+    reader.wait("zh")
+    reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    wide = reader.page.locator(".scroll").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert wide == []

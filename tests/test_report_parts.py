@@ -1,6 +1,7 @@
 """The parts of the report, each on its own: figures worked out by hand."""
 
 import json
+import os
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -10,8 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from jinja2 import UndefinedError
+from scipy.stats import binomtest
 
 from butler.benchmarks.opencompass.proof import to_csv
+from butler.comparisons import interval_of
 from butler.errors import ButlerError
 from butler.evaluations import Evaluation
 from butler.files import spreadsheet_safe
@@ -55,13 +58,13 @@ def test_what_the_corpus_stage_tells_beyond_the_counts_is_shown() -> None:
     assert plain.histograms == [] and plain.examples == [] and plain.group_sizes == []
     assert list(plain.charts) == ["funnel"]
     example = {"duplicate": [{"name": "粥", "detail": "same as 白粥"}]}
-    more = {"characters": {"0": 70}, "examples": example,
+    more = {"characters": {"0": 30, "10": 30, "20": 10}, "examples": example,
             "group_sizes": {"duplicate": {"2": 20}, "near_duplicate": {}}}  # fmt: skip
     lengths = {"records": 60, "median": 9, "p95": 9, "max_length": 9, "cut": 0,
-               "trained_share": 0.5, "tokens": {"0": 70}}  # fmt: skip
+               "trained_share": 0.5, "tokens": {"0": 30, "20": 40}}  # fmt: skip
     full = corpus.corpus_section(STATS | more, lengths)
-    assert full.histograms == ["characters", "tokens"]
-    assert list(full.charts) == ["funnel", "lengths/characters", "lengths/tokens"]
+    assert full.histograms == ["characters"] and list(full.told) == ["tokens"]
+    assert list(full.charts) == ["funnel", "lengths/characters"]
     assert full.group_sizes == [corpus.GroupSize("duplicate", "2", 20)]
     assert full.examples == [corpus.RejectedExample("duplicate", "粥", "same as 白粥")]
 
@@ -100,13 +103,12 @@ def test_a_long_loss_curve_is_thinned_out() -> None:
 
 
 def test_differences_by_hand() -> None:
-    assert differences("2克盐\n炒匀", "12克盐\n炒熟") == [
+    assert differences("2克盐\n炒匀", "12克盐\n炒熟").parts == [
         ("removed", "2"), ("added", "12"), ("same", "克盐\n炒"), ("removed", "匀"), ("added", "熟")
     ]  # fmt: skip
-    assert differences("盐", "盐") == [("same", "盐")]
-    assert differences("", "盐") == [("added", "盐")] and differences("盐", "") == [
-        ("removed", "盐")
-    ]
+    assert differences("盐", "盐").parts == [("same", "盐")]
+    assert differences("", "盐").parts == [("added", "盐")]
+    assert differences("盐", "").parts == [("removed", "盐")]
 
 
 def test_long_answers_are_compared_in_no_time_and_lose_nothing() -> None:
@@ -117,7 +119,7 @@ def test_long_answers_are_compared_in_no_time_and_lose_nothing() -> None:
     edited = [*sentences[:600], "加一勺盐。", *sentences[601:]]
     for before, after in (few, looping, ("".join(sentences), "".join(edited))):
         began = perf_counter()
-        parts = differences(before, after)
+        parts = differences(before, after).parts
         assert perf_counter() - began < 2
         assert "".join(text for kind, text in parts if kind != "added") == before
         assert "".join(text for kind, text in parts if kind != "removed") == after
@@ -252,9 +254,43 @@ def test_every_variant_has_a_colour_of_its_own_and_the_base_is_grey() -> None:
 
 def test_scores_that_are_all_the_same_still_have_a_scale() -> None:
     for score in (0.0, 50.0, 100.0):
-        drawn = charts.dots([charts.Dots("a", 1, [score])], {"fp16": "#111"})
+        rows = [charts.Dots("a", 1, [score], [(score, score)])]
+        drawn = charts.dots(rows, {"fp16": "#111"}, charts.range_of(rows))
         low, high = drawn["en"]["encoding"]["x"]["scale"]["domain"]
         assert 0 <= low <= score <= high <= 100 and high - low >= 10
+
+
+def test_charts_of_data_sets_share_one_axis_and_show_intervals() -> None:
+    groups = {"a": "one", "b": "two", "c": "two"}
+    scores = [100.0, 100, 100, 100, 0, 100, 0, 0, 0, 100, 0, 0]
+    both_models = findings(*(evaluation(name, scores, list(groups), groups)
+                             for name in ("fp16", "w4")))  # fmt: skip
+    section = accuracy_section(both_models, charts.colours(both_models))
+    drawn = [section.charts[name]["en"] for name in section.charts]
+    assert len(drawn) == 3
+    assert len({str(one["encoding"]["x"]["scale"]["domain"]) for one in drawn}) == 1
+    values = [value for one in drawn for value in one["data"]["values"]]
+    assert all(0 <= value["low"] <= value["score"] <= value["high"] <= 100 for value in values)
+    assert all(value["low"] < value["high"] for value in values)
+    assert {layer["mark"]["type"] for one in drawn for layer in one["layer"]} == {"rule", "circle"}
+    table = section.benchmarks[0].rows
+    assert all(low < score < high or score in (low, high, 100) for row in table
+               for score, (low, high) in zip(row.scores, row.bounds, strict=True))  # fmt: skip
+
+
+def test_the_interval_of_a_score_is_close_to_wilsons() -> None:
+    for right, count in ((0, 40), (12, 40), (500, 1000)):
+        scores = [100.0] * right + [0.0] * (count - right)
+        low, high = interval_of(evaluation("fp16", scores).details)
+        wilson = proportion_confint(right, count)
+        assert low <= wilson[0] + 0.05 and high >= wilson[1] - 0.05
+        assert (low, high) == pytest.approx(wilson, abs=150 / count)
+
+
+def proportion_confint(right: int, count: int) -> tuple[float, float]:
+    """Wilson's interval in percent, by scipy."""
+    found = binomtest(right, count).proportion_ci(method="wilson")
+    return 100 * found.low, 100 * found.high
 
 
 def test_the_check_of_a_cache_is_told_by_its_scheme() -> None:
@@ -278,6 +314,42 @@ def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> No
     (tmp_path / "odd.tsv").write_text("a\n1\n")
     with pytest.raises(ButlerError, match="odd.tsv is not a benchmark file"):
         run.job_costs(tmp_path)
+
+
+def test_time_by_the_clock_counts_jobs_side_by_side_once_and_no_pause(tmp_path: Path) -> None:
+    header = "s\th:m:s\tmax_rss\tmax_vms\n"
+    # 0 to 100 and 40 to 70 s together, 90 to 130 s; a day later 10 s more
+    for name, seconds, ended in (("a", 100, 100), ("b", 30, 70), ("c", 40, 130), ("d", 10, 86400)):
+        (tmp_path / f"{name}.tsv").write_text(f"{header}{seconds}\t-\t1\t1\n")
+        os.utime(tmp_path / f"{name}.tsv", (ended, ended))
+    found = run.run_section([], tmp_path, [], None, None)
+    assert found.seconds == 180 and found.clock_seconds == 140
+
+
+def test_metrics_that_are_equal_in_every_model_are_named_and_not_listed() -> None:
+    pair = [evaluation(name, [80.0, score], metric="f1") for name, score in
+            (("fp16", 50.0), ("w4", 40.0))]  # fmt: skip
+    for one in pair:
+        rows = [["exam", one.variant, "law", "order", 100.0, 2]]
+        more = pd.DataFrame(rows, columns=one.table.columns)
+        object.__setattr__(one, "table", pd.concat([one.table, more], ignore_index=True))
+        for record in one.details:
+            record["metrics"] = {"f1": record["score"], "order": 100.0}
+    both_models = findings(*pair)
+    (shown,) = accuracy_section(both_models, charts.colours(both_models)).benchmarks
+    assert [row.metric for row in shown.rows] == ["f1"]
+    assert [say(one, "en") for one in shown.equal] == ["order 100.00"]
+    asked = answers(both_models, "exam", most=1)[0]
+    assert asked.others == [] and [say(one, "en") for one in asked.equal] == ["order 100.00"]
+    alone = findings(pair[0])
+    (listed,) = accuracy_section(alone, charts.colours(alone)).benchmarks
+    assert [row.metric for row in listed.rows] == ["f1", "order"] and not listed.equal
+
+
+def test_too_few_bins_for_a_chart_are_told_in_words() -> None:
+    found = corpus.corpus_section(STATS | {"characters": {"0": 20, "100": 50}}, {})
+    assert found.histograms == [] and list(found.charts) == ["funnel"]
+    assert say(found.told["characters"], "en") == "20 from 0 to below 100, 50 from 100 to below 200"
 
 
 def test_a_broken_list_of_hashes_names_its_line(tmp_path: Path) -> None:

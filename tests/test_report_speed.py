@@ -89,14 +89,29 @@ def test_speed_is_told_with_its_spread(stages: Path) -> None:
     assert '70<span class="sub">63–77</span>' in shown
     # 64 at a time: firsts 0.4, 0.5 and 0.6 in equal parts; a p99 of 192 requests, gaps by repeat.
     row = shown.split("64 at a time")[1].split("<th>w4</th>")[1].split("</tr>")[0]
-    assert '<td class="n">0.5</td><td class="n">0.6</td><td class="n">0.6</td>' in row
+    assert '<td class="n">500</td><td class="n">600</td><td class="n">600</td>' in row
     assert '<td class="n">14.29</td><td class="n">15.87</td><td class="n">15.87</td>' in row
     # 1 at a time: 30 requests are too few for a p99, their 300 gaps are not.
     alone = shown.split("1 at a time")[1].split("<th>w4</th>")[1].split("</tr>")[0]
-    assert '<td class="n">0.06</td><td class="n">–</td><td class="n">14.29</td>' in alone
+    assert '<td class="n">60</td><td class="n">–</td><td class="n">14.29</td>' in alone
     charts = page_of(stages).split("const CHARTS = ")[1].split(";\n")[0]
     points = json.loads(charts)["loads"]["en"]["data"]["values"]
     assert all(point["slowest"] < point["speed"] < point["fastest"] for point in points)
+
+
+def test_throughput_is_drawn_against_each_wait(stages: Path) -> None:
+    on_a_gpu(stages)
+    assert run(stages).returncode == 0
+    drawn = json.loads(page_of(stages).split("const CHARTS = ")[1].split(";\n")[0])
+    for name, unit in (("loads/first", "first token"), ("loads/between", "between outputs")):
+        spec = drawn[name]["en"]
+        points = [one for one in spec["data"]["values"] if one["variant"] == "w4"]
+        assert [one["requests"] for one in points] == [1, 64, 256]
+        assert points[0]["speed"] < points[1]["speed"] < points[2]["speed"]
+        assert unit in spec["layer"][0]["encoding"]["y"]["axis"]["title"]
+        if name == "loads/first":  # the p90 of a first token is 0.6 s at 64 at a time
+            assert [one["wait"] for one in points] == [60, 600, 2400]
+    assert "Throughput against waits" in section(page_of(stages))
 
 
 def test_a_target_is_shown_with_what_became_of_it(stages: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from butler.errors import ButlerError
-from sample_lengths import BINS, check_cut, summary
+from butler.histograms import BINS, histogram
+from sample_lengths import check_cut, summary
 
 
 def test_samples_are_counted_by_length_and_those_that_are_cut_told() -> None:
@@ -22,6 +23,13 @@ def test_the_bins_stay_few_whatever_the_lengths() -> None:
     for longest in (7, 399, 4000, 1_000_000):
         counts = summary(list(range(1, longest, max(1, longest // 500))), 1, 512)["tokens"]
         assert len(counts) <= BINS + 1
+
+
+def test_lengths_close_together_are_told_apart() -> None:
+    """Answers of 60 to 190 characters were two bars."""
+    found = histogram(list(range(60, 190)))
+    assert len(found) == 13 and sum(found.values()) == 130
+    assert histogram([]) == {}
 
 
 def test_as_many_as_the_limit_allows_may_be_cut() -> None:

@@ -93,3 +93,14 @@ def test_no_text_and_no_code_of_the_report_names_a_benchmark_or_a_variant() -> N
     assert len(files) > 20
     found = {path.name: named_here.findall(path.read_text("utf-8")) for path in files}
     assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_chinese_has_no_space_between_han_characters_where_a_value_is_filled_in() -> None:
+    def needs(label: str) -> str:
+        need = phrase("need.about", count=4000)
+        return say(phrase("need.of", benchmark=label, need=need), "zh")
+
+    assert needs("菜谱") == "菜谱约 4,000 题"
+    assert needs("C-Eval") == "C-Eval 约 4,000 题"
+    assert needs("菜 谱") == "菜 谱约 4,000 题"  # a name stays as it is
+    assert say(phrase("need.of", benchmark="菜谱", need="about 9"), "en") == "about 9 of 菜谱"

@@ -10,12 +10,22 @@
       .then((view) => drawn.set(element, view));
   }
 
+  // A table too wide for the page becomes a card for each row.
+  function fit() {
+    for (const table of document.querySelectorAll("table[data-cards]")) {
+      table.classList.remove("cards");
+      const room = table.parentElement;
+      table.classList.toggle("cards", room.scrollWidth > room.clientWidth);
+    }
+  }
+
   function show(language) {
     root.dataset.language = language;
     root.lang = language === "zh" ? "zh-CN" : "en";
     for (const button of document.querySelectorAll("[data-choose]")) {
       button.setAttribute("aria-pressed", String(button.dataset.choose === language));
     }
+    fit();
     const charts = [...document.querySelectorAll("[data-chart]")];
     root.dataset.ready = "";
     Promise.all(charts.map(draw)).then(() => { root.dataset.ready = language; });
@@ -46,5 +56,6 @@
     closed.forEach((item) => { item.open = true; });
   });
   addEventListener("afterprint", () => closed.forEach((item) => { item.open = false; }));
+  addEventListener("resize", fit);
   show(root.dataset.language);
 })();

@@ -14,11 +14,10 @@ import numpy as np
 
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
+from butler.histograms import histogram
 from butler.xtuner.samples import encoded
 
 UNCUT = 1 << 30
-BINS = 40  # at most, in the histogram
-WIDTHS = (10, 20, 50, 100, 200, 500, 1000)
 
 
 def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, Any]:
@@ -34,8 +33,6 @@ def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, Any]
         `trained_share` (tokens with a label, of all), and `tokens`: samples by the shortest
         length of their bin.
     """
-    width = next((w for w in WIDTHS if max(lengths) / w <= BINS), max(lengths) // BINS + 1)
-    starts, counts = np.unique(np.array(lengths) // width * width, return_counts=True)
     return {
         "records": len(lengths),
         "median": float(np.median(lengths)),
@@ -44,7 +41,7 @@ def summary(lengths: list[int], trained: int, max_length: int) -> dict[str, Any]
         "max_length": max_length,
         "cut": sum(length > max_length for length in lengths),
         "trained_share": round(trained / sum(lengths), 4),
-        "tokens": dict(zip(map(str, starts.tolist()), counts.tolist(), strict=True)),
+        "tokens": histogram(lengths),
     }
 
 

@@ -6,6 +6,7 @@ circle, or stops early.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from butler.benchmarks.opencompass.proof import CUT
 from butler.benchmarks.text_metrics import REPEATED_WORDS, WordCutter, has_han
@@ -40,6 +41,7 @@ class AnswerForm:
     cut: Moved
 
 
+@cache  # each answer of the baseline stands beside every variant's
 def repeated_share(text: str) -> float:
     """Return the share of sequences of four that stood in the text before, 0 to 100.
 

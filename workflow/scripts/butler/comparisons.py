@@ -94,6 +94,27 @@ def change_of(pairs: Sequence[Pair]) -> Change:
     return Change(sample.mean, *sample.interval(), len(pairs), **counted)
 
 
+def interval_of(
+    records: Sequence[Record], value: Callable[[Record], float] = lambda record: record["score"]
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over data sets of a figure of 0 to 100.
+
+    The same test as of changes: a figure of 0 to 100, doubled and moved, is one of −100 to 100.
+    Where each question is right or wrong and comes once, it is close to Wilson's interval.
+
+    Raises:
+        ButlerError: if there is no record.
+    """
+    numbers: dict[str, int] = {}
+    sample = paired_sample(
+        [min(2 * value(one) - 100, 100.0) for one in records],
+        [one["dataset"] for one in records],
+        [numbers.setdefault(cluster_of(one), len(numbers)) for one in records],
+    )
+    low, high = ((100 + end) / 2 for end in sample.interval())
+    return low, high
+
+
 def repeats(records: Iterable[Record]) -> tuple[int, int]:
     """Return how many questions there are, and how many different ones."""
     clusters = [cluster_of(record) for record in records]

@@ -141,7 +141,7 @@ def read_evaluation(results: Path, evaluations: Path, benchmark: str, variant: s
 def _details(path: Path, again: str) -> list[dict[str, Any]]:
     """Read the record of each question."""
     records = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -1,5 +1,6 @@
 """What people read, in Chinese and in English: workflow/report/texts*.yaml hold both."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +14,9 @@ from butler.schemes import BASELINE, VARIANTS
 LANGUAGES = ("zh", "en")
 TEXTS = Path(__file__).resolve().parents[2] / "report"
 _SEPARATORS = {"zh": "、", "en": ", "}
+_HAN = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
+_EDGE = "\0"  # of a value, while it is filled in
+_STRAY = re.compile(f"(?<={_HAN})(?: {_EDGE}|{_EDGE} {_EDGE}?)(?={_HAN})")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ def say(value: Any, language: str) -> str:
     """
     if isinstance(value, Phrase):
         filled = {name: _filling(one, language) for name, one in value.values.items()}
-        return texts()[value.key][language].format(**filled)
+        told = texts()[value.key][language].format(**filled)
+        # A text has spaces around a value, which a value in Han characters does not want.
+        return _STRAY.sub("", told).replace(_EDGE, "")
     if isinstance(value, Mapping):
         return str(value[language])
     if isinstance(value, list | tuple):
@@ -72,4 +78,6 @@ def say(value: Any, language: str) -> str:
 
 def _filling(value: Any, language: str) -> Any:
     """Numbers stay numbers, so that the text says how to write them."""
-    return say(value, language) if isinstance(value, Phrase | Mapping | list | tuple) else value
+    if isinstance(value, str | Phrase | Mapping | list | tuple):
+        return f"{_EDGE}{say(value, language).replace(_EDGE, '␀')}{_EDGE}"
+    return value

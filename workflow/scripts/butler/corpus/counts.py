@@ -9,14 +9,13 @@ import numpy as np
 import orjson
 
 from butler.corpus.choice import REASONS, Drops, Split
-from butler.corpus.ngrams import Array
 from butler.corpus.reading import Source
 from butler.corpus.rules.adverts import scrub
 from butler.corpus.samples import stable_hash
 from butler.corpus.table import Table
 from butler.errors import ButlerError
+from butler.histograms import histogram
 
-_HISTOGRAM_STEP = 100
 _EXAMPLES = 3
 
 
@@ -53,19 +52,13 @@ def statistics(source: Source, table: Table, split: Split, drops: Drops) -> dict
         "reasons": reasons,
         "dishes": split.dish_counts(),
         "unnamed_dishes": int((~table.columns["named"][kept]).sum()),
-        "characters": _histogram(table.columns["characters"][kept]),
+        "characters": histogram(table.columns["characters"][kept]),
         "duplicates": drops.removed("duplicate"),
         "group_sizes": _group_sizes(drops),
         "examples": _examples(table, drops),
         "damaged": {source.name(file): why for file, why in sorted(source.damage.items())},
         "files": len(source.files),
     }
-
-
-def _histogram(lengths: Array) -> dict[str, int]:
-    """Number of answers by length in characters; the key is the shortest length of its bin."""
-    counts = np.bincount(lengths // _HISTOGRAM_STEP).tolist()
-    return {str(bin * _HISTOGRAM_STEP): count for bin, count in enumerate(counts) if count}
 
 
 def _group_sizes(drops: Drops) -> dict[str, dict[str, int]]:

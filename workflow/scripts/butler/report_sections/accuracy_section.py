@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from statistics import mean
 
 from butler.benchmarks.opencompass.proof import AVERAGE
+from butler.comparisons import interval_of
 from butler.evaluations import Evaluation
-from butler.report_sections.charts import Charts, Colours, Dots, dots
+from butler.report_sections.answers_section import shortened
+from butler.report_sections.charts import Charts, Colours, Dots, dots, range_of
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
-from butler.texts import Phrase, phrase
+from butler.texts import Phrase, named, phrase
 
 FLIPS_SHOWN = 30
 
@@ -20,13 +22,15 @@ class ScoreRow:
 
     `dataset` is None in the line of the average; `main` marks what the decision goes by. `cut` are
     the shares, 0 to 1, of answers cut at max_new_tokens, in a data set's first line; 0 in others.
-    `questions` are the numbers asked of each model; a score is None where there were none.
+    `questions` are the numbers asked of each model; a score is None where there were none, and so
+    are the `bounds` of its 95 % interval where the questions have no such metric of their own.
     """
 
     dataset: str | None
     metric: str
     questions: Sequence[int]
     scores: Sequence[float | None]
+    bounds: Sequence[tuple[float, float] | None]
     main: bool
     cut: Sequence[float]
 
@@ -58,11 +62,15 @@ class Flip:
 
 @dataclass(frozen=True)
 class BenchmarkScores:
-    """One benchmark in detail; charts and `several` are of those with more than one data set."""
+    """One benchmark in detail; charts and `several` are of those with more than one data set.
+
+    `equal` are metrics beside the main one that tell nothing: each is the same in every model.
+    """
 
     label: str
     several: bool
     rows: Sequence[ScoreRow]
+    equal: Sequence[Phrase | str]
     group_chart: str | None
     dataset_charts: Sequence[DataSetChart]
     flips: Sequence[Flip]
@@ -110,17 +118,19 @@ def _benchmark(
     several = any(len(one.by_dataset) > 1 for one in evaluations)
     group_chart, dataset_charts = None, []
     groups = by_group(shared) if several else []
+    domain = range_of(one for group in groups for one in group.datasets) if groups else []
     if len(groups) > 1:
         group_chart = f"groups/{name}"
-        charts[group_chart] = dots([group.total for group in groups], colours)
+        charts[group_chart] = dots([group.total for group in groups], colours, domain)
     for place, group in enumerate(groups):
         chart = f"datasets/{name}/{place}"
-        charts[chart] = dots(group.datasets, colours)
+        charts[chart] = dots(group.datasets, colours, domain)
         dataset_charts.append(DataSetChart(group.name, chart))
     flipped = flips(findings, name, compared) if findings.right_or_wrong(name) else []
     rows = score_rows(evaluations)
+    kept, equal = without_equal(rows, evaluations[0].metric)
     return BenchmarkScores(
-        findings.labels[name], several, rows, group_chart, dataset_charts, flipped
+        findings.labels[name], several, kept, equal, group_chart, dataset_charts, flipped
     )
 
 
@@ -150,23 +160,52 @@ def score_rows(evaluations: Sequence[Evaluation]) -> list[ScoreRow]:
             for one, count in zip(evaluations, questions, strict=True)
         ]
         seen.add(dataset)
-        rows.append(ScoreRow(None if average else dataset, metric, questions, scores, main, cut))
+        bounds = [_bounds(one, dataset, metric) for one in evaluations]
+        told_set = None if average else dataset
+        rows.append(ScoreRow(told_set, metric, questions, scores, bounds, main, cut))
     return rows
+
+
+def _bounds(evaluation: Evaluation, dataset: str, metric: str) -> tuple[float, float] | None:
+    """Return the interval of a score in the table; None where questions have no such metric."""
+    records = [one for one in evaluation.details if dataset in (AVERAGE, one["dataset"])]
+    if metric == evaluation.metric:
+        return interval_of(records) if records else None
+    values = [one.get("metrics", {}).get(metric) for one in records]
+    if not values or None in values:
+        return None
+    return interval_of(records, lambda record: record["metrics"][metric])
+
+
+def without_equal(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], list[Phrase | str]]:
+    """Return the lines of the metrics that differ between models, and the names of the others.
+
+    The main metric is always listed; one that has the same value everywhere is named with it.
+    """
+    values: dict[str, list[Sequence[float | None]]] = {}
+    for row in rows:
+        values.setdefault(row.metric, []).append(row.scores)
+    equal = {
+        metric: {score for scores in found for score in scores}
+        for metric, found in values.items()
+        if metric != main and all(len(scores) > 1 == len(set(scores)) for scores in found)
+    }
+    told = [
+        phrase("metric.value", metric=named("metric", metric), score=one)
+        if len(scores) == 1 and (one := next(iter(scores))) is not None
+        else named("metric", metric)
+        for metric, scores in equal.items()
+    ]
+    return [row for row in rows if row.metric not in equal], told
 
 
 @dataclass(frozen=True)
 class GroupScores:
-    """Data sets that are summed up in one group (None: there are no groups), and their mean."""
+    """Data sets summed up in one group (None: there are no groups), and their plain mean."""
 
     name: str | Phrase | None
     datasets: Sequence[Dots]
-
-    @property
-    def total(self) -> Dots:
-        """The group as a line: each model's plain mean over the data sets."""
-        columns = zip(*(one.scores for one in self.datasets), strict=True)
-        questions = sum(one.questions for one in self.datasets)
-        return Dots(self.name or "", questions, [mean(column) for column in columns])
+    total: Dots
 
 
 def by_group(evaluations: Sequence[Evaluation]) -> list[GroupScores]:
@@ -174,20 +213,22 @@ def by_group(evaluations: Sequence[Evaluation]) -> list[GroupScores]:
 
     A data set's score is the mean over its questions.
     """
-    scores = [one.by_dataset for one in evaluations]
     groups = evaluations[0].groups
     last = None if set(groups) == {None} else phrase("word.no_group")
-    named = [name for name in groups if name is not None] + [None] * (None in groups)
-    return [
-        GroupScores(
-            last if name is None else name,
-            [
-                Dots(one, len(scores[0][one]), [mean(own[one]) for own in scores])
-                for one in groups[name]
-            ],
-        )
-        for name in named
-    ]
+    named_groups = [name for name in groups if name is not None] + [None] * (None in groups)
+    found = []
+    for name in named_groups:
+        told = last if name is None else name
+        lines = [_dots(one, [one], evaluations) for one in groups[name]]
+        found.append(GroupScores(told, lines, _dots(told or "", groups[name], evaluations)))
+    return found
+
+
+def _dots(name: str | Phrase, datasets: Sequence[str], evaluations: Sequence[Evaluation]) -> Dots:
+    """Return each model's plain mean over the data sets, with its interval."""
+    records = [[r for r in one.details if r["dataset"] in datasets] for one in evaluations]
+    scores = [mean(mean(one.by_dataset[dataset]) for dataset in datasets) for one in evaluations]
+    return Dots(name, len(records[0]), scores, [interval_of(own) for own in records])
 
 
 def flips(findings: Findings, benchmark: str, compared: Sequence[str]) -> list[Flip]:
@@ -206,6 +247,7 @@ def flips(findings: Findings, benchmark: str, compared: Sequence[str]) -> list[F
         said = [
             Said(str(one.get("extracted") or one["prediction"]), one["score"] == 100) for one in own
         ]
-        ranked.append((lost, Flip(asked["question"], asked["reference"], said)))
+        texts = (shortened(asked[name]) for name in ("question", "reference"))
+        ranked.append((lost, Flip(*texts, said)))
     ranked.sort(key=lambda item: -item[0])
     return [flip for _, flip in ranked[:FLIPS_SHOWN]]

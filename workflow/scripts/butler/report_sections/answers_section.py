@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
+from butler.texts import Phrase, named, phrase
 
 Kind = Literal["same", "added", "removed"]
 _WORDS = re.compile(r"\d+(?:\.\d+)?|[A-Za-z]+|\s+|.", re.DOTALL)
 _SENTENCES = re.compile(r"[^\n。！？.!?]*[\n。！？.!?]+|[^\n。！？.!?]+")
 # SequenceMatcher goes through all pairs of equal units, time and again: some 0.05 s for so many.
 MOST_PAIRS = 100_000
+LONGEST = 5_000  # characters of a text that are shown and compared; details.jsonl has all
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,30 @@ class GivenAnswer:
     """A model's answer, its main score from 0 to 100, and how it differs from the baseline's.
 
     `same`: it is the baseline's word for word. Nothing is marked in the baseline's own answer, nor
-    in that of the model before fine-tuning, which is another model.
+    in that of the model before fine-tuning, which is another model. `characters` is the length of
+    the longer of the two, of which `parts` have LONGEST at most; `coarse` says that they were too
+    long and too alike to be compared word by word.
     """
 
     model: str
-    text: str
     score: float
     same: bool
     parts: Sequence[tuple[Kind, str]]
+    characters: int
+    coarse: bool
+
+    @property
+    def cut(self) -> bool:
+        """Whether not all of it is shown."""
+        return self.characters > LONGEST
+
+
+@dataclass(frozen=True)
+class Differences:
+    """A text in parts; `coarse` says that some are changed as a whole, not word by word."""
+
+    parts: list[tuple[Kind, str]]
+    coarse: bool
 
 
 @dataclass(frozen=True)
@@ -43,13 +61,17 @@ class OtherMetric:
 
 @dataclass(frozen=True)
 class AnsweredQuestion:
-    """A question with all answers; `changes` are points against the baseline by variant."""
+    """A question with all answers; `changes` are points against the baseline by variant.
+
+    `others` are the metrics in which the answers differ, `equal` names those in which none does.
+    """
 
     question: str
     reference: str
     changes: Mapping[str, float]
     answers: Sequence[GivenAnswer]
     others: Sequence[OtherMetric]
+    equal: Sequence[Phrase]
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,7 @@ class AnswersSection:
 
     compared: Sequence[str]
     benchmarks: Sequence[BenchmarkAnswers]
+    longest: int = LONGEST
 
 
 def answers_section(findings: Findings, most: int) -> AnswersSection | None:
@@ -104,8 +127,23 @@ def answers(findings: Findings, benchmark: str, most: int) -> list[AnsweredQuest
         asked = own[BASELINE]
         given = [_answer(name, own[name], asked, name in findings.compared) for name in own]
         others = _others(list(own.values()), metric)
+        equal = [
+            one
+            for one in others
+            if len(one.values) > 1 == len(set(one.values)) and one.values[0] is not None
+        ]
         found.append(
-            AnsweredQuestion(asked["question"], asked["reference"], changes[index], given, others)
+            AnsweredQuestion(
+                shortened(asked["question"]),
+                shortened(asked["reference"]),
+                changes[index],
+                given,
+                [one for one in others if one not in equal],
+                [
+                    phrase("metric.value", metric=named("metric", one.metric), score=one.values[0])
+                    for one in equal
+                ],
+            )
         )
     return found
 
@@ -114,8 +152,17 @@ def _answer(
     model: str, record: Mapping[str, Any], baseline: Mapping[str, Any], compared: bool
 ) -> GivenAnswer:
     text, before = record["prediction"], baseline["prediction"]
-    parts: list[tuple[Kind, str]] = differences(before, text) if compared else [("same", text)]
-    return GivenAnswer(model, text, record["score"], compared and text == before, parts)
+    found = Differences([("same", text[:LONGEST])] if text else [], coarse=False)
+    if compared:
+        found = differences(before[:LONGEST], text[:LONGEST])
+    longest = max(len(text), len(before)) if compared else len(text)
+    same = compared and text == before
+    return GivenAnswer(model, record["score"], same, found.parts, longest, found.coarse)
+
+
+def shortened(text: str) -> str:
+    """Return at most LONGEST characters of a text, and how many more there are."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,})"
 
 
 def _others(records: Sequence[Mapping[str, Any]], main: str) -> list[OtherMetric]:
@@ -125,32 +172,43 @@ def _others(records: Sequence[Mapping[str, Any]], main: str) -> list[OtherMetric
     return [OtherMetric(name, [one.get(name) for one in metrics]) for name in names]
 
 
-def differences(before: str, after: str) -> list[tuple[Kind, str]]:
+def differences(before: str, after: str) -> Differences:
     """Return the text `after` in parts that are `same` as, `added` to or `removed` from `before`.
 
     Han characters are compared one by one, numbers and Latin words as a whole. Texts too long for
-    that are compared by sentences, and those that differ then in themselves; where even there are
-    too many, what stands between the common beginning and the common end is given as changed.
+    that are compared by sentences, and those that differ then in themselves, as far as MOST_PAIRS
+    goes for all of them; where even there are too many, what stands between the common beginning
+    and the common end is given as changed.
     """
-    exact = _compared(before, after, _WORDS)
-    if exact is not None:
-        return exact
+    if before == after:
+        return Differences([("same", after)] if after else [], coarse=False)
+    if _pairs(before, after, _WORDS) <= MOST_PAIRS:
+        return Differences(_compared(before, after, _WORDS), coarse=False)
+    by_sentences = _pairs(before, after, _SENTENCES) <= MOST_PAIRS
+    rough = _compared(before, after, _SENTENCES) if by_sentences else _middle(before, after)
     parts: list[tuple[Kind, str]] = []
-    for kind, text in _compared(before, after, _SENTENCES) or _middle(before, after):
-        removed = parts[-1] if parts else ("same", "")
-        finer = None
-        if kind == "added" and removed[0] == "removed":
-            finer = _compared(removed[1], text, _WORDS)
-        parts = [*parts[:-1], *finer] if finer else [*parts, (kind, text)]
-    return parts
+    left, coarse = MOST_PAIRS, False
+    for kind, text in rough:
+        if kind == "added" and parts and parts[-1][0] == "removed":
+            needed = _pairs(parts[-1][1], text, _WORDS)
+            if needed <= left:
+                left -= needed
+                parts += _compared(parts.pop()[1], text, _WORDS)
+                continue
+            coarse = True
+        parts.append((kind, text))
+    return Differences(parts, coarse)
 
 
-def _compared(before: str, after: str, units: re.Pattern[str]) -> list[tuple[Kind, str]] | None:
-    """Return the parts by whole units, or None where that would take too long."""
+def _pairs(before: str, after: str, units: re.Pattern[str]) -> int:
+    """Return how many pairs of equal units two texts have, which is what a comparison costs."""
+    counts = Counter(units.findall(after))
+    return sum(counts[unit] for unit in units.findall(before))
+
+
+def _compared(before: str, after: str, units: re.Pattern[str]) -> list[tuple[Kind, str]]:
+    """Return the parts by whole units."""
     old, new = units.findall(before), units.findall(after)
-    counts = Counter(new)
-    if sum(counts[unit] for unit in old) > MOST_PAIRS:
-        return None
     parts: list[tuple[Kind, str]] = []
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":

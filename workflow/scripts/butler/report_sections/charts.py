@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from butler.decision import JudgedVariant
-from butler.efficiency.speed import Speed
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
 from butler.schemes import BASELINE
@@ -140,7 +139,7 @@ def accuracy_against_memory(
     ends = [end for point in found for end in (point.score, point.low, point.high)]
     known = [end for end in ends if end is not None]
     limits = [max(0, min(known) - 1), min(100, max(known) + 1)]
-    colour = _colour({point.name: colours[point.name] for point in found}, legend=False)
+    colour = colour_of({point.name: colours[point.name] for point in found}, legend=False)
 
     def make(tell: Callable[..., str]) -> Spec:
         x = {"field": "memory", "type": "quantitative", "scale": {"zero": False, "padding": 30}}
@@ -205,15 +204,22 @@ def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
 
 @dataclass(frozen=True)
 class Dots:
-    """A line of a chart: what was asked, how many questions, each model's score, 0 to 100."""
+    """A line of a chart: what was asked, how many questions, each model's score, 0 to 100.
+
+    `bounds` are the ends of each score's interval.
+    """
 
     name: str | Phrase
     questions: int
     scores: Sequence[float]
+    bounds: Sequence[tuple[float, float]]
 
 
-def dots(rows: Sequence[Dots], colours: Colours) -> dict[str, Spec]:
-    """A line per row with a dot per model; a click in the legend leaves one model."""
+def dots(rows: Sequence[Dots], colours: Colours, domain: Sequence[float]) -> dict[str, Spec]:
+    """A line per row with a dot and its interval per model; a click in the legend leaves one model.
+
+    `domain` are the ends of the axis: charts that are laid side by side share it.
+    """
 
     def make(tell: Callable[..., str]) -> Spec:
         values = [
@@ -221,26 +227,32 @@ def dots(rows: Sequence[Dots], colours: Colours) -> dict[str, Spec]:
                 "row": _name(tell, row.name),
                 "variant": model,
                 "score": round(score, 2),
+                "low": round(low, 2),
+                "high": round(high, 2),
                 "questions": row.questions,
             }
             for row in rows
-            for model, score in zip(colours, row.scores, strict=True)
+            for model, score, (low, high) in zip(colours, row.scores, row.bounds, strict=True)
         ]
-        x = {"field": "score", "type": "quantitative", "scale": {"domain": _range(rows)}}
+        x = {"field": "score", "type": "quantitative", "scale": {"domain": list(domain)}}
         x["axis"] = {"title": tell("chart.score"), "tickCount": 5}
         y = {"field": "row", "type": "nominal", "sort": None}
         y["axis"] = {"title": None, "labelLimit": 160, "domain": False, "ticks": False}
-        picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
-        point = {"type": "circle", "size": 85}
-        layer = layer_of(point, [], x=x, y=y, color=_colour(colours), opacity=picked)
-        layer["encoding"]["yOffset"] = {"field": "variant", "type": "nominal", "sort": None}
-        layer["encoding"]["tooltip"] = tooltip_of(
-            tell, row="", variant="", score=".2f", questions=",d"
+        encoding: Spec = {"x": x, "y": y, "color": colour_of(colours)}
+        encoding["yOffset"] = {"field": "variant", "type": "nominal", "sort": None}
+        encoding["tooltip"] = tooltip_of(
+            tell, row="", variant="", score=".2f", low=".2f", high=".2f", questions=",d"
         )
+        picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
+        faint = {"condition": {"param": "picked", "value": 0.4}, "value": 0.03}
+        point = layer_of({"type": "circle", "size": 70}, [], opacity=picked)
         select = {"type": "point", "fields": ["variant"]}
-        layer["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
+        point["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
+        ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}}
+        bar = layer_of({"type": "rule", "strokeWidth": 2}, [], **ends, strokeOpacity=faint)
         height = len(rows) * (8 * len(colours) + 8)
-        return {"height": height, "data": {"values": values}, **layer}
+        drawn = {"encoding": encoding, "layer": [bar, point]}
+        return {"height": height, "data": {"values": values}, **drawn}
 
     return in_languages(make)
 
@@ -300,56 +312,16 @@ def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
     return in_languages(make)
 
 
-def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[str, Spec] | None:
-    """New tokens per second by requests at a time, bars from the slowest repeat to the fastest.
-
-    None where fewer than two loads were tried.
-    """
-    values = [
-        {
-            "variant": name,
-            "requests": count,
-            "speed": round(load.tokens_per_s.median, 1),
-            "slowest": round(load.tokens_per_s.low, 1),
-            "fastest": round(load.tokens_per_s.high, 1),
-        }
-        for name, speed in speeds.items()
-        for count, load in speed.loads.items()
-    ]
-    if len({value["requests"] for value in values}) < 2:
-        return None
-
-    def make(tell: Callable[..., str]) -> Spec:
-        x = {"field": "requests", "type": "quantitative", "scale": {"type": "log", "base": 2}}
-        counts = sorted({value["requests"] for value in values})
-        x["axis"] = {"title": tell("chart.requests"), "values": counts, "format": ",d"}
-        y = {"field": "speed", "type": "quantitative", "axis": {"title": tell("chart.speed")}}
-        picked = {"condition": {"param": "picked", "value": 1}, "value": 0.1}
-        mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
-        shared = {"x": x, "color": _colour({name: colours[name] for name in speeds})}
-        line = layer_of(mark, [], **shared, y=y, opacity=picked)
-        line["encoding"]["tooltip"] = tooltip_of(
-            tell, variant="", requests=",d", speed=",.1f", slowest=",.1f", fastest=",.1f"
-        )
-        select = {"type": "point", "fields": ["variant"]}
-        line["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
-        ends = {"y": {**y, "field": "slowest"}, "y2": {"field": "fastest"}}
-        bars = layer_of({"type": "rule", "strokeWidth": 2}, [], **shared, **ends, opacity=picked)
-        return {"height": 240, "data": {"values": values}, "layer": [line, bars]}
-
-    return in_languages(make)
-
-
 def _name(tell: Callable[..., str], name: str | Phrase) -> str:
     """A name of ours is said, one of others stands as it is."""
     return name if isinstance(name, str) else tell(name)
 
 
-def _range(rows: Sequence[Dots]) -> list[float]:
-    """Scores from the ten below the lowest of the rows to the ten above the highest."""
-    scores = [score for row in rows for score in row.scores]
-    low = max(0, 10 * math.floor(min(scores) / 10 - 0.1))
-    return [low, min(100, max(10 * math.ceil(max(scores) / 10), low + 10))]
+def range_of(rows: Iterable[Dots]) -> list[float]:
+    """Return tens around all scores of the rows and their intervals, 0 to 100."""
+    ends = [end for row in rows for pair in row.bounds for end in pair]
+    low = min(90, max(0, 10 * math.floor(min(ends) / 10)))
+    return [low, min(100, max(10 * math.ceil(max(ends) / 10), low + 10))]
 
 
 def layer_of(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
@@ -358,7 +330,7 @@ def layer_of(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
     return layer | ({"transform": list(transform)} if transform else {})
 
 
-def _colour(colours: Colours, legend: bool = True) -> Spec:
+def colour_of(colours: Colours, legend: bool = True) -> Spec:
     colour: Spec = {"field": "variant", "type": "nominal"}
     colour["scale"] = {"domain": list(colours), "range": list(colours.values())}
     return colour | ({} if legend else {"legend": None})

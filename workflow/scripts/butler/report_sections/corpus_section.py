@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from butler.errors import ButlerError
 from butler.report_sections import charts
 from butler.report_sections.charts import Charts, FunnelStep
-from butler.texts import named
+from butler.texts import Phrase, named, phrase
 
 NEEDED = ("read", "kept", "train", "test", "reasons")
 Fields = TypeVar("Fields", "Removed", "SampleLengths")
 HISTOGRAMS = ("characters", "tokens")
+FEWEST_BARS = 3  # with fewer, a sentence says all that a chart would
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,15 @@ class SampleLengths:
 
 @dataclass(frozen=True)
 class CorpusSection:
-    """From raw to kept; `histograms` are the names of lengths that have a chart."""
+    """From raw to kept; `histograms` are the names of lengths that have a chart.
+
+    `told` says those in words that are in too few bins for one.
+    """
 
     train: int
     test: int
     histograms: Sequence[str]
+    told: Mapping[str, Sequence[Phrase]]
     lengths: SampleLengths | None
     duplicates: Mapping[str, Removed]
     group_sizes: Sequence[GroupSize]
@@ -130,11 +135,17 @@ def corpus_section(stats: Mapping[str, Any], lengths: Mapping[str, Any]) -> Corp
     drawn: Charts = {"funnel": charts.funnel(funnel(stats))}
     measured = {**stats, "tokens": lengths.get("tokens", {})}
     bins = {name: found for name in HISTOGRAMS if (found := histogram(measured, name))}
-    drawn |= {f"lengths/{name}": charts.lengths(found, name) for name, found in bins.items()}
+    shown = [name for name, found in bins.items() if len(found) >= FEWEST_BARS]
+    drawn |= {f"lengths/{name}": charts.lengths(bins[name], name) for name in shown}
     return CorpusSection(
         train=stats["train"],
         test=stats["test"],
-        histograms=list(bins),
+        histograms=shown,
+        told={
+            name: [phrase("lengths.bin", **one) for one in found]
+            for name, found in bins.items()
+            if name not in shown
+        },
         lengths=_fields(SampleLengths, lengths) if lengths else None,
         duplicates={
             name: _fields(Removed, stats[name])

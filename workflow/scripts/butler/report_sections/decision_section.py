@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from butler.comparisons import Change
+from butler.comparisons import Change, interval_of
 from butler.decision import Decision, JudgedVariant
 from butler.decision_texts import rule_text, sure_text, verdict_text
 from butler.report_sections.charts import Charts, Colours, accuracy_against_memory, points
@@ -30,11 +30,15 @@ class BenchmarkColumn:
 class ScoreCell:
     """A variant's score, 0 to 100, over the questions that it was asked, with its change.
 
+    `low` and `high` bound the score's own 95 % interval.
+
     `cut` is the share of its answers, 0 to 1, that were cut at max_new_tokens; `fewer` says that it
     was asked fewer questions than the baseline. The baseline has neither change nor verdict.
     """
 
     score: float
+    low: float
+    high: float
     questions: int
     fewer: bool
     cut: float
@@ -144,8 +148,11 @@ def _cell(
 ) -> ScoreCell:
     evaluation = findings.evaluations[benchmark, judged.variant]
     found = judged.verdict.benchmarks[benchmark] if judged.verdict else None
+    low, high = interval_of(evaluation.details)
     return ScoreCell(
         score=evaluation.average,
+        low=low,
+        high=high,
         questions=evaluation.questions,
         fewer=evaluation.questions < findings.evaluations[benchmark, BASELINE].questions,
         cut=evaluation.cut_share(),

@@ -19,6 +19,7 @@ from butler.report_sections.evidence_section import EvidenceSection
 from butler.report_sections.run_section import RunSection
 from butler.report_sections.speed_section import SpeedSection
 from butler.report_sections.training_section import TrainingSection
+from butler.report_sections.visible_text import all_visible, visible
 from butler.schemes import BASELINE, VARIANTS
 from butler.texts import LANGUAGES, named, phrase, say, variant_label
 
@@ -82,6 +83,7 @@ def render(page: Page) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=all_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -103,6 +105,7 @@ def render(page: Page) -> str:
         "variant_label": lambda name: both(variant_label(name)),
         "check_name": check_name,
         "baseline": BASELINE,
+        "gap": Markup('<span class="en"> </span>'),  # between sentences: Chinese has none
         "mib": MIB,
         "style": _source("report.css"),
         "script": _source("report.js"),
@@ -113,7 +116,7 @@ def render(page: Page) -> str:
 
 def both(value: Any) -> Markup:
     """Return a phrase in every language; the page shows one of them."""
-    return _spans({language: say(value, language) for language in LANGUAGES})
+    return _spans({language: visible(say(value, language)) for language in LANGUAGES})
 
 
 def _spans(said: Mapping[str, str]) -> Markup:
@@ -145,8 +148,8 @@ def _source(name: str) -> Markup:
 
 def _embedded(value: Any) -> Markup:
     """Return a value as JSON that may stand in a script element (no `<`, so no end of it)."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+    text = json.dumps(all_visible(value), ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _duration(seconds: float) -> str:

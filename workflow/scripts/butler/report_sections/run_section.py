@@ -23,11 +23,15 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class JobCost:
-    """Wall time in s and peak memory in bytes of a job, None where it was too short to be told."""
+    """Wall time in s and peak memory in bytes of a job, None where it was too short to be told.
+
+    `ended` is when its benchmark file was written, in seconds since 1970.
+    """
 
     job: str
     seconds: float
     peak_bytes: float | None
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,18 @@ class RunSection:
 
     @property
     def seconds(self) -> float:
-        """Wall time of all jobs together."""
+        """Wall times of all jobs added up."""
         return sum(one.seconds for one in self.jobs)
+
+    @property
+    def clock_seconds(self) -> float:
+        """The time in which at least one job ran."""
+        total, until = 0.0, float("-inf")
+        for one in sorted(self.jobs, key=lambda job: job.ended - job.seconds):
+            began = max(one.ended - one.seconds, until)
+            total += max(0.0, one.ended - began)
+            until = max(until, one.ended)
+        return total
 
     @property
     def largest(self) -> JobCost | None:
@@ -149,7 +163,7 @@ def job_costs(logs: Path) -> list[JobCost]:
             raise ButlerError(f"{path} is not a benchmark file of Snakemake; delete it")
         seconds, peak = float(table["s"].mean()), float(table["max_rss"].max())
         memory = None if pd.isna(peak) or peak == 0 else peak * MIB
-        found.append(JobCost(path.stem, seconds, memory))
+        found.append(JobCost(path.stem, seconds, memory, path.stat().st_mtime))
     return sorted(found, key=lambda job: -job.seconds)
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from butler.decision import Decision
 from butler.efficiency.speed import PERCENTILES, LoadSpeed, Speed
 from butler.efficiency.target import TargetOutcome
-from butler.report_sections.charts import Charts, Colours, speed_by_concurrency
+from butler.report_sections.charts import Charts, Colours
 from butler.report_sections.findings import Findings
+from butler.report_sections.speed_charts import Wait, speed_against_wait, speed_by_concurrency
 from butler.results import Efficiency
 from butler.schemes import BASELINE
 
 CHART = "loads"
+WAITS: tuple[Wait, ...] = ("first", "between")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def speed_section(decision: Decision, findings: Findings, colours: Colours) -> S
     """Return the section beside a decision that was made from the findings."""
     measured = findings.efficiencies
     speeds = {name: one.speed for name, one in measured.items() if one.speed is not None}
-    drawn = speed_by_concurrency(speeds, colours)
+    drawn = {CHART: speed_by_concurrency(speeds, colours)}
+    drawn |= {f"{CHART}/{wait}": speed_against_wait(speeds, wait, colours) for wait in WAITS}
     counts = sorted({count for speed in speeds.values() for count in speed.loads})
     return SpeedSection(
         efficiencies=measured,
@@ -55,5 +58,5 @@ def speed_section(decision: Decision, findings: Findings, colours: Colours) -> S
         },
         targets={one.variant: one.target for one in decision.judged if one.target is not None},
         room_tokens=measured[BASELINE].values.get("room_tokens"),
-        charts={CHART: drawn} if drawn else {},
+        charts={name: chart for name, chart in drawn.items() if chart},
     )
