@@ -44,6 +44,8 @@ _CHATTY = (
     rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
 )
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
+# The same behind what it is of: 盐（你懂的）, 葱花看喜欢.
+_CHATTY_ASIDE = re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
     "|今天|这次|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
@@ -66,7 +68,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
     (re.compile(rf"^([\d半一二两三]+(?P<twice>{UNITS}))(?P=twice)"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
-    (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
+    (_CHATTY_ASIDE, ""),
     (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
     (re.compile(rf"^({_VAGUE})[，, ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
@@ -191,7 +193,7 @@ _LONGEST_NAME = 6  # characters
 
 
 def _rejoined(line: str, steps: str) -> str:
-    bare = _IN_BRACKETS.sub("", line)
+    bare = _IN_BRACKETS.sub("", _CHATTY_ASIDE.sub("", line))
     talks = bool(_COOK.search(bare)) and not _CHATTY_AMOUNT.search(bare)
     found = _TALKED.match(line)
     if not talks and not (found and found[1] and not _HAS_AMOUNT.search(found[2])):
