@@ -184,5 +184,75 @@ def test_markdown_lists_each_ingredient_once_without_tools_and_arithmetic(tmp_pa
     (tmp_path / "raw" / "豆腐汤.md").write_text(COOK, encoding="utf-8")
     _, outputs = build(tmp_path / "raw", tmp_path / "out", format="markdown")
     (turn,) = kept(outputs)
-    assert turn["output"].split("\n")[1:4] == ["豆腐 一块", "青菜", "盐 2g"]
+    assert turn["output"].split("\n")[1:4] == ["豆腐 一块", "青菜 200g", "盐 2g"]
     assert "锅铲" not in turn["output"] and "Issue" not in turn["output"]
+
+
+LISTED = """# 酸汤面的做法
+
+## 必备原料和工具
+
+可选工具
+
+- 漏勺
+- 砂锅（炖汤用）
+
+必须材料
+
+- 必备：面条（细的）
+- 白醋/米醋
+- 油
+- 豌豆尖或菠菜
+- 番茄
+- 小碗若干
+- 大号的炒锅一个（太小难炒）
+- [可选] 压蒜器
+- 香菜（可选）
+
+### 工具
+
+- 秤：称东西用，很准
+
+## 计算
+
+这里以一人份为例，多人请等比例增加。
+
+酱料：
+
+- 白醋 20ml
+- 食用油 10 ml
+- 酱油 5ml，一般超市的都可以
+- 菠菜 = 50g
+- 香菜两根
+- 面条量 = 份数 * 120 g
+- 番茄 2 个（约 300g），切碎（或番茄酱 30ml）
+- 一份正好够 2 个人吃
+- 如果喜欢辣，可以加入 2 克辣椒
+- 100 : 70 : 7
+- 调料：盐 3g、糖 2g、胡椒粉 1g
+
+## 操作
+
+- 番茄炒出汁，加水煮开后下面条。
+- 煮五分钟，加白醋和酱油出锅。
+"""
+
+
+def test_markdown_lists_ingredients_with_their_amounts_and_no_remarks(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "面.md").write_text(LISTED, encoding="utf-8")
+    _, outputs = build(tmp_path / "raw", tmp_path / "out", format="markdown")
+    (turn,) = kept(outputs)
+    assert turn["output"].split("\n按以下方法制作:")[0].split("\n")[1:] == [
+        "面条 120g",
+        "白醋 20ml",
+        "食用油 10ml",
+        "菠菜 50g",
+        "番茄 2个（约 300g），切碎（或番茄酱 30ml）",
+        "香菜两根",
+        "酱油 5ml",
+        "调料：",
+        "盐 3g",
+        "糖 2g",
+        "胡椒粉 1g",
+    ]

@@ -98,7 +98,7 @@ _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))"
-_TWO = re.compile(f"^{_ONE} ?{_ONE}$")
+_TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
@@ -159,12 +159,28 @@ def split_line(line: str) -> list[str]:
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
-    parts = [part for part in _PARTS.split(body) if part]
+    parts = _with_amounts([part for part in _PARTS.split(body) if part])
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
     if len(parts) < 3 or 2 * with_amount < len(parts):
         return [line]
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts
+
+
+_AMOUNT = re.compile(rf"(?:{_QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
+
+
+def _with_amounts(parts: list[str]) -> list[str]:
+    """The parts of a line; an amount that stands alone goes with what is before it."""
+    if parts and _AMOUNT.fullmatch(parts[0]):
+        return parts  # each is before what it is of
+    kept: list[str] = []
+    for part in parts:
+        if kept and _AMOUNT.fullmatch(part):
+            kept[-1] += f" {part}"
+        else:
+            kept.append(part)
+    return kept
 
 
 def is_heading(line: str) -> bool:

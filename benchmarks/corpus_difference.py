@@ -1,0 +1,176 @@
+"""What two versions of the corpus stage make of the same raw recipes: the differences, counted.
+
+    python corpus_difference.py mark RAW.jsonl MARKED.jsonl
+    python corpus_difference.py compare BEFORE AFTER [--examples 3]
+
+BEFORE and AFTER are folders with the train, test and rejected.jsonl that each version made of
+MARKED.jsonl, with the settings that `mark` prints. A mark is an ingredient of its own that tells a
+record's line: by it a sample is known again, and no record is a duplicate of another. So a record
+that has nothing but that ingredient left is kept, not rejected as no_ingredients.
+"""
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import common  # noqa: F401  (puts our package on the path)
+
+from butler.corpus.rules.text import letters
+from butler.corpus.samples import INGREDIENTS_HEADER, STEPS_HEADER
+from butler.errors import ButlerError, run_cli
+
+FORM = "的做法"
+SETTINGS = {
+    "test_size": 1,
+    "max_chars": 415,  # the default, and a mark
+    "recipes": {"question_forms": {FORM: 1.0}},
+    "near_duplicates": {"threshold": 0},
+    "decontaminate": {"share": 0},
+}
+_MARK = re.compile(r"^(\d+)克记号面粉$")
+MOST_RECORDS = 999_999  # seven digits are a telephone number
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sample, without its mark."""
+
+    name: str
+    ingredients: list[str]
+    steps: list[str]
+
+
+def mark(raw: Path, marked: Path) -> None:
+    """Write `raw` with a mark in every record that has ingredients; lines keep their numbers."""
+    with raw.open(encoding="utf-8", errors="surrogateescape") as source, marked.open(
+        "w", encoding="utf-8", errors="surrogateescape"
+    ) as target:  # fmt: skip
+        for number, line in enumerate(source, 1):
+            if number > MOST_RECORDS:
+                raise ButlerError(f"{raw} has more than {MOST_RECORDS} records; take fewer of them")
+            try:
+                record = json.loads(line)
+                listed = record["recipeIngredient"]
+                if listed and isinstance(listed, list):
+                    record["recipeIngredient"] = [f"{number}克记号面粉", *listed]
+                    line = json.dumps(record, ensure_ascii=False) + "\n"
+            except (ValueError, KeyError, TypeError):
+                pass  # no record: the stage is to say so
+            target.write(line)
+
+
+def outcomes(folder: Path) -> dict[int, Kept | str]:
+    """What became of each line: a sample, or the reason why it went."""
+    found: dict[int, Kept | str] = {}
+    with (folder / "rejected.jsonl").open(encoding="utf-8") as stream:
+        for line in stream:
+            entry = json.loads(line)
+            found[entry["line"]] = entry["reason"]
+    for name in ("train.jsonl", "test.jsonl"):
+        for line in (folder / name).read_text(encoding="utf-8").split("\n")[:-1]:
+            turn = json.loads(line)["conversation"][0]
+            listed, told = turn["output"].split(f"\n{STEPS_HEADER}\n", 1)
+            ingredients = listed.removeprefix(f"{INGREDIENTS_HEADER}\n").split("\n")
+            if not (own := _MARK.match(ingredients[0])):
+                raise ButlerError(
+                    f"{folder / name}: a sample has no mark; make them of what `mark` wrote"
+                )
+            question = turn["input"].removesuffix(FORM)
+            found[int(own[1])] = Kept(question, ingredients[1:], told.split("\n"))
+    return found
+
+
+def _is_within(short: str, long: str) -> bool:
+    """Whether all characters of one text stand in the other, in their order."""
+    rest = iter(long)
+    return all(char in rest for char in short)
+
+
+def differences(before: Sequence[str], after: Sequence[str]) -> set[str]:
+    """What happened to lines: gone, added, split, joined, cut (nothing added), written anew."""
+    found = set()
+    changes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    for kind, first, last, begin, end in changes:
+        old, new = before[first:last], after[begin:end]
+        if kind == "delete":
+            found.add("lines gone")
+        elif kind == "insert":
+            found.add("lines added")
+        elif kind == "replace":
+            told, told_now = letters("".join(old)), letters("".join(new))
+            if told == told_now:
+                same = len(new) == len(old)
+                found.add("signs alone" if same else "split" if len(new) > len(old) else "joined")
+            elif _is_within(told_now, told):
+                found.add("cut within lines")
+                if len(new) < len(old):
+                    found.add("lines gone")
+            elif sorted(told) == sorted(told_now):
+                found.add("put in another order")
+            else:
+                found.add("written anew")
+    return found
+
+
+def kinds(was: Kept | str, now: Kept | str) -> list[str]:
+    """What the table counts of a record."""
+    if isinstance(was, str) or isinstance(now, str):
+        if was == now:
+            return ["rejected by both, for the same reason"]
+        return [" → ".join(one if isinstance(one, str) else "kept" for one in (was, now))]
+    found = ["kept by both", *["kept by both, to the letter"] * (was == now)]
+    found += ["name changed"] * (was.name != now.name)
+    for part in ("ingredients", "steps"):
+        found += [f"{part}: {one}" for one in differences(getattr(was, part), getattr(now, part))]
+    return found
+
+
+def shown(was: Kept | str, now: Kept | str, kind: str) -> str:
+    """What an example of a kind looks like in both."""
+    if isinstance(was, str) or isinstance(now, str):
+        return ""
+    part = kind.split(":")[0]
+    if part not in ("ingredients", "steps"):
+        return f"{was.name} → {now.name}"
+    old, new = getattr(was, part), getattr(now, part)
+    return f"{[x for x in old if x not in new]} → {[x for x in new if x not in old]}"
+
+
+def compare(before: Path, after: Path, count: int) -> None:
+    """Print the table, and some records of each kind."""
+    old, new = outcomes(before), outcomes(after)
+    if old.keys() != new.keys():
+        raise ButlerError(f"{before} and {after} were not made of the same records")
+    lines: dict[str, list[int]] = defaultdict(list)
+    for line in sorted(old):
+        for kind in kinds(old[line], new[line]):
+            lines[kind].append(line)
+    print("| Difference | Records |\n|---|---|")
+    for kind, found in sorted(lines.items(), key=lambda one: (one[0][:4] != "kept", one)):
+        print(f"| {kind} | {len(found):,} |")
+        for line in found[:count]:
+            print(f"  line {line} {shown(old[line], new[line], kind)}")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("mark", "compare"))
+    parser.add_argument("first", type=Path, help="the raw records, or the outputs before")
+    parser.add_argument("second", type=Path, help="the marked records, or the outputs after")
+    parser.add_argument("--examples", type=int, default=0, help="of each kind (%(default)s)")
+    options = parser.parse_args()
+    if options.what == "mark":
+        mark(options.first, options.second)
+        print(json.dumps(SETTINGS, ensure_ascii=False))
+    else:
+        compare(options.first, options.second, options.examples)
+
+
+if __name__ == "__main__":
+    run_cli(main)
