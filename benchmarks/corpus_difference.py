@@ -1,7 +1,7 @@
 """What two versions of the corpus stage make of the same raw recipes: the differences, counted.
 
     python corpus_difference.py mark RAW.jsonl MARKED.jsonl
-    python corpus_difference.py compare BEFORE AFTER [--examples 3]
+    python corpus_difference.py compare BEFORE AFTER
 
 BEFORE and AFTER are folders with the train, test and rejected.jsonl that each version made of
 MARKED.jsonl, with the settings that `mark` prints. A mark is an ingredient of its own that tells a
@@ -14,6 +14,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -47,21 +48,17 @@ class Kept:
 
 def mark(raw: Path, marked: Path) -> None:
     """Write `raw` with a mark in every record that has ingredients; lines keep their numbers."""
-    with raw.open(encoding="utf-8", errors="surrogateescape") as source, marked.open(
-        "w", encoding="utf-8", errors="surrogateescape"
-    ) as target:  # fmt: skip
-        for number, line in enumerate(source, 1):
-            if number > MOST_RECORDS:
-                raise ButlerError(f"{raw} has more than {MOST_RECORDS} records; take fewer of them")
-            try:
-                record = json.loads(line)
-                listed = record["recipeIngredient"]
-                if listed and isinstance(listed, list):
-                    record["recipeIngredient"] = [f"{number}克记号面粉", *listed]
-                    line = json.dumps(record, ensure_ascii=False) + "\n"
-            except (ValueError, KeyError, TypeError):
-                pass  # no record: the stage is to say so
-            target.write(line)
+    lines = raw.read_text("utf-8", "surrogateescape").split("\n")
+    if len(lines) > MOST_RECORDS:
+        raise ButlerError(f"{raw} has more than {MOST_RECORDS} records; take fewer of them")
+    for at, line in enumerate(lines):
+        with suppress(ValueError, KeyError, TypeError):  # no record: the stage is to say so
+            record = json.loads(line)
+            if listed := record["recipeIngredient"]:
+                record["recipeIngredient"] = [f"{at + 1}克记号面粉", *listed]
+                lines[at] = json.dumps(record, ensure_ascii=False)
+    marked.write_text("\n".join(lines), "utf-8", "surrogateescape")
+    print(json.dumps(SETTINGS, ensure_ascii=False))
 
 
 def outcomes(folder: Path) -> dict[int, Kept | str]:
@@ -130,19 +127,8 @@ def kinds(was: Kept | str, now: Kept | str) -> list[str]:
     return found
 
 
-def shown(was: Kept | str, now: Kept | str, kind: str) -> str:
-    """What an example of a kind looks like in both."""
-    if isinstance(was, str) or isinstance(now, str):
-        return ""
-    part = kind.split(":")[0]
-    if part not in ("ingredients", "steps"):
-        return f"{was.name} → {now.name}"
-    old, new = getattr(was, part), getattr(now, part)
-    return f"{[x for x in old if x not in new]} → {[x for x in new if x not in old]}"
-
-
-def compare(before: Path, after: Path, count: int) -> None:
-    """Print the table, and some records of each kind."""
+def compare(before: Path, after: Path) -> None:
+    """Print the table, with the first lines of each kind."""
     old, new = outcomes(before), outcomes(after)
     if old.keys() != new.keys():
         raise ButlerError(f"{before} and {after} were not made of the same records")
@@ -150,11 +136,9 @@ def compare(before: Path, after: Path, count: int) -> None:
     for line in sorted(old):
         for kind in kinds(old[line], new[line]):
             lines[kind].append(line)
-    print("| Difference | Records |\n|---|---|")
+    print("| Difference | Records | First lines |\n|---|---|---|")
     for kind, found in sorted(lines.items(), key=lambda one: (one[0][:4] != "kept", one)):
-        print(f"| {kind} | {len(found):,} |")
-        for line in found[:count]:
-            print(f"  line {line} {shown(old[line], new[line], kind)}")
+        print(f"| {kind} | {len(found):,} | {', '.join(map(str, found[:3]))} |")
 
 
 def main() -> None:
@@ -163,13 +147,8 @@ def main() -> None:
     parser.add_argument("what", choices=("mark", "compare"))
     parser.add_argument("first", type=Path, help="the raw records, or the outputs before")
     parser.add_argument("second", type=Path, help="the marked records, or the outputs after")
-    parser.add_argument("--examples", type=int, default=0, help="of each kind (%(default)s)")
     options = parser.parse_args()
-    if options.what == "mark":
-        mark(options.first, options.second)
-        print(json.dumps(SETTINGS, ensure_ascii=False))
-    else:
-        compare(options.first, options.second, options.examples)
+    (mark if options.what == "mark" else compare)(options.first, options.second)
 
 
 if __name__ == "__main__":

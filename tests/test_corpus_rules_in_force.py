@@ -122,7 +122,7 @@ def in_pairs(texts: list[str]) -> list[dict[str, Any]]:
 def in_files(texts: list[str]) -> dict[str, str]:
     """Markdown recipes with each text as a heading and as a line of each section."""
     body = (
-        "## TEXT\n\n- 豆腐\n\n## 原料\n\n- TEXT\n- 盐\n\n"
+        "## TEXT\n\n- 豆腐\n\n## 原料\n\n- 盐\n- TEXT\n- TEXT多一些\n- TEXT豆腐\n\n"
         "## 计算\n\n- TEXT\n- 用盐水泡过的那一种嫩豆腐两块TEXT\n\n"
         f"## 操作\n\n- {LEAD}\n- {PLAIN}\n- TEXT\n\n### TEXT\n"
     )
