@@ -4,9 +4,8 @@
     python corpus_difference.py compare BEFORE AFTER
 
 BEFORE and AFTER are folders with the train, test and rejected.jsonl that each version made of
-MARKED.jsonl, with the settings that `mark` prints. A mark is an ingredient of its own that tells a
-record's line: by it a sample is known again, and no record is a duplicate of another. So a record
-that has nothing but that ingredient left is kept, not rejected as no_ingredients.
+MARKED.jsonl, with the settings that `mark` prints. A mark is an ingredient that tells a record's line;
+it hides no_ingredients and duplicates.
 """
 
 import argparse
@@ -26,13 +25,9 @@ from butler.corpus.samples import INGREDIENTS_HEADER, STEPS_HEADER
 from butler.errors import ButlerError, run_cli
 
 FORM = "的做法"
-SETTINGS = {
-    "test_size": 1,
-    "max_chars": 415,  # the default, and a mark
-    "recipes": {"question_forms": {FORM: 1.0}},
-    "near_duplicates": {"threshold": 0},
-    "decontaminate": {"share": 0},
-}
+# Nothing but the steps: 415 characters are the default and a mark.
+SETTINGS = {"test_size": 1, "max_chars": 415, "recipes": {"question_forms": {FORM: 1.0}}}
+SETTINGS |= {"near_duplicates": {"threshold": 0}, "decontaminate": {"share": 0}}
 _MARK = re.compile(r"^(\d+)克记号面粉$")
 MOST_RECORDS = 999_999  # seven digits are a telephone number
 
@@ -40,7 +35,6 @@ MOST_RECORDS = 999_999  # seven digits are a telephone number
 @dataclass(frozen=True)
 class Kept:
     """A sample, without its mark."""
-
     name: str
     ingredients: list[str]
     steps: list[str]

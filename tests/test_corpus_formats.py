@@ -209,6 +209,10 @@ LISTED = """# 酸汤面的做法
 - [可选] 压蒜器
 - 香菜（可选）
 
+### 可选配料
+
+- 花生
+
 ### 工具
 
 - 秤：称东西用，很准
@@ -250,6 +254,8 @@ def test_markdown_lists_ingredients_with_their_amounts_and_no_remarks(tmp_path: 
         "菠菜 50g",
         "番茄 2个（约 300g），切碎（或番茄酱 30ml）",
         "香菜两根",
+        "可选配料：",
+        "花生",
         "酱油 5ml",
         "调料：",
         "盐 3g",
