@@ -4,8 +4,8 @@
     python corpus_difference.py compare BEFORE AFTER
 
 BEFORE and AFTER are folders with the train, test and rejected.jsonl that each version made of
-MARKED.jsonl, with the settings that `mark` prints. A mark is an ingredient that tells a record's line;
-it hides no_ingredients and duplicates.
+MARKED.jsonl, with the settings that `mark` prints. A mark is an ingredient that tells a record's
+line; it hides no_ingredients and duplicates.
 """
 
 import argparse
@@ -35,6 +35,7 @@ MOST_RECORDS = 999_999  # seven digits are a telephone number
 @dataclass(frozen=True)
 class Kept:
     """A sample, without its mark."""
+
     name: str
     ingredients: list[str]
     steps: list[str]
