@@ -40,10 +40,12 @@ _CHATTY = (
     r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
     r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
     r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
-    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）])"
+    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
     rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
 )
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
+# The same behind what it is of: 盐（你懂的）, 葱花看喜欢.
+_CHATTY_ASIDE = re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
     "|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
@@ -91,7 +93,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^{_QUANTITY}，[^，：:]*?([{HAN}]{{1,2}}料[:：].*)$"), r"\1"),
     (re.compile(rf"^({_QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
-    (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
+    (_CHATTY_ASIDE, ""),
     (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
     (re.compile(rf"^({_VAGUE})[，,到 ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
@@ -124,7 +126,7 @@ _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
-_TWO = re.compile(f"^{_ONE} ?{_ONE}$")
+_TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
@@ -196,12 +198,28 @@ def split_line(line: str) -> list[str]:
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
-    parts = [part for part in _PARTS.split(body) if part]
+    parts = _with_amounts([part for part in _PARTS.split(body) if part])
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
     if len(parts) < 3 or 2 * with_amount < len(parts):
         return [line]
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts
+
+
+_AMOUNT = re.compile(rf"(?:{_QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
+
+
+def _with_amounts(parts: list[str]) -> list[str]:
+    """The parts of a line; an amount that stands alone goes with what is before it."""
+    if parts and _AMOUNT.fullmatch(parts[0]):
+        return parts  # each is before what it is of
+    kept: list[str] = []
+    for part in parts:
+        if kept and _AMOUNT.fullmatch(part):
+            kept[-1] += f" {part}"
+        else:
+            kept.append(part)
+    return kept
 
 
 def is_heading(line: str) -> bool:
@@ -235,7 +253,7 @@ _LONGEST_NAME = 6  # characters
 
 
 def _rejoined(line: str, steps: str) -> str:
-    bare = _IN_BRACKETS.sub("", line)
+    bare = _IN_BRACKETS.sub("", _CHATTY_ASIDE.sub("", line))
     chatty = _CHATTY_AMOUNT.match(bare)
     chatty = chatty or _LEADING.match(bare)
     talks = bool(_COOK.search(bare, chatty.end() if chatty else 0))
