@@ -14,8 +14,14 @@ from butler.corpus.rules.patterns import branches
 from test_corpus import conversations, raw_lines
 from test_corpus_text import recipe
 
-PLAIN = "把它们都切成小块放进锅里煮熟"
-LEAD = "锅里倒油烧热以后下肉片翻炒均匀"
+# Steps that use all that is listed, whatever it is, and nothing else.
+PLAIN = "把所有材料切成小块放进锅里煮熟"
+LEAD = "锅里倒油烧热以后全部下锅翻炒均匀"
+
+
+def usable(**changes: object) -> dict[str, object]:
+    """A raw recipe whose name, list and steps match by design, with some fields changed."""
+    return recipe(**{"name": "拌面", "recipeInstructions": [LEAD, PLAIN]} | changes)
 
 
 def patterns() -> dict[str, re.Pattern[str]]:
@@ -150,13 +156,7 @@ def numbered(texts: list[str], make: Callable[[str], dict[str, Any]]) -> bytes:
         own = make(text)
         own["recipeIngredient"] = [*own["recipeIngredient"], f"{number + 1}克面粉"]
         records.append(own)
-        records.append(
-            recipe(
-                name="炖牛肉",
-                recipeIngredient=[f"{number + 1}两牛肉"],
-                recipeInstructions=[LEAD, PLAIN],
-            )
-        )
+        records.append(usable(name="炖牛肉", recipeIngredient=[f"{number + 1}两牛肉"]))
     return raw_lines(records)
 
 

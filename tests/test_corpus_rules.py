@@ -15,10 +15,9 @@ from butler.chat_template import MARKER
 from butler.corpus.rules import adverts, ingredients, names, steps, talk
 from butler.corpus.rules.patterns import branches, either
 from butler.corpus.rules.text import spell
-from rule_walk import LEAD, PLAIN, alternatives, answers, bare, examples, numbered, patterns
+from rule_walk import LEAD, PLAIN, alternatives, answers, bare, examples, numbered, patterns, usable
 from test_corpus import json_lines, run
 from test_corpus_input import build
-from test_corpus_text import recipe
 
 STEP_RULES = {
     "contact": adverts.CONTACT,
@@ -34,7 +33,7 @@ def test_what_is_never_told_stands_in_no_answer(tmp_path: Path, rule: str, proce
     pattern = STEP_RULES[rule]
     texts = alternatives(pattern)
     data = numbered(
-        texts, lambda text: recipe(recipeInstructions=[LEAD, PLAIN, f"{LEAD}，{text}，{PLAIN}。"])
+        texts, lambda text: usable(recipeInstructions=[LEAD, PLAIN, f"{LEAD}，{text}，{PLAIN}。"])
     )
     (tmp_path / "raw.jsonl").write_bytes(data)
     stats, outputs = build(tmp_path / "raw.jsonl", tmp_path / "out", processes=processes)
@@ -50,7 +49,7 @@ def test_praise_goes_where_nothing_is_to_be_done(tmp_path: Path) -> None:
     texts = [text for text in alternatives(talk.CHATTER) if not talk.DOING.search(f"，{text}，")]
     assert len(texts) > 150
     data = numbered(
-        texts, lambda text: recipe(recipeInstructions=[LEAD, PLAIN, f"{LEAD}，{text}。"])
+        texts, lambda text: usable(recipeInstructions=[LEAD, PLAIN, f"{LEAD}，{text}。"])
     )
     _, outputs = run(tmp_path, data, test_size=0)
     told = answers(outputs)
@@ -65,7 +64,7 @@ def test_what_tells_to_do_something_stays(tmp_path: Path) -> None:
         if not (talk.PICTURE.search(text) or talk.PERSONAL.search(text))
     ]
     data = numbered(
-        texts, lambda text: recipe(recipeInstructions=[LEAD, PLAIN, f"味道{text}到好为止"])
+        texts, lambda text: usable(recipeInstructions=[LEAD, PLAIN, f"味道{text}到好为止"])
     )
     _, outputs = run(tmp_path, data, test_size=0)
     told = answers(outputs)
@@ -80,7 +79,7 @@ def test_placeholders_are_no_steps(tmp_path: Path) -> None:
         if text and steps.PLACEHOLDER.search(text)
     ]
     assert len(texts) > 60
-    data = numbered(texts, lambda text: recipe(recipeInstructions=[LEAD, f"{text}。", PLAIN]))
+    data = numbered(texts, lambda text: usable(recipeInstructions=[LEAD, f"{text}。", PLAIN]))
     _, outputs = run(tmp_path, data, test_size=0)
     told = answers(outputs)
     assert len(told) == len(texts)
@@ -91,9 +90,7 @@ def test_placeholders_are_no_steps(tmp_path: Path) -> None:
 
 def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
     makers = [text for text in alternatives(adverts.BRAND) if not text.isascii()]
-    data = numbered(
-        makers, lambda text: recipe(name="拌面", recipeIngredient=[f"3勺{text}芝麻酱油"])
-    )
+    data = numbered(makers, lambda text: usable(recipeIngredient=[f"3勺{text}芝麻酱油"]))
     _, outputs = run(tmp_path / "a", data, test_size=0)
     assert {text for text in answers(outputs).values() if adverts.BRAND.search(text)} == set()
     assert len(answers(outputs)) == len(makers)
@@ -102,7 +99,7 @@ def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
         for text in alternatives(ingredients._NO_INGREDIENT)
         if ingredients._NO_INGREDIENT.search(text)
     ]
-    data = numbered(tools, lambda text: recipe(name="拌面", recipeIngredient=[text]))
+    data = numbered(tools, lambda text: usable(recipeIngredient=[text]))
     _, outputs = run(tmp_path / "b", data, test_size=0)
     listed = [text.split("\n")[1] for text in answers(outputs).values()]
     assert len(listed) == len(tools) > 40
@@ -115,7 +112,7 @@ def test_vague_amounts_are_told_in_one_word(tmp_path: Path) -> None:
         if re.fullmatch(ingredients._CHATTY, text)
     ]  # fmt: skip
     assert len(texts) > 40 and all(map(ingredients._CHATTY_AMOUNT.search, texts))
-    data = numbered(texts, lambda text: recipe(name="拌面", recipeIngredient=[f"{text}芝麻"]))
+    data = numbered(texts, lambda text: usable(recipeIngredient=[f"{text}芝麻"]))
     _, outputs = run(tmp_path, data, test_size=0)
     listed = [text.split("\n")[1] for text in answers(outputs).values()]
     assert len(listed) == len(texts) and set(listed) == {"适量芝麻"}
@@ -125,7 +122,7 @@ def test_names_of_no_dish_are_rejected(tmp_path: Path) -> None:
     texts = alternatives(names.NO_DISH)
     texts = [text for text in texts if names.NO_DISH.search(names.bare_name(text))]
     assert len(texts) > 25
-    data = numbered(texts, lambda text: recipe(name=text))
+    data = numbered(texts, lambda text: usable(name=text))
     stats, outputs = run(tmp_path, data, test_size=0)
     assert answers(outputs) == {}
     assert stats["reasons"] == {"no_recipe": len(texts)}
@@ -133,7 +130,7 @@ def test_names_of_no_dish_are_rejected(tmp_path: Path) -> None:
 
 def test_no_marker_of_a_chat_template_stays(tmp_path: Path) -> None:
     texts = alternatives(MARKER)
-    data = numbered(texts, lambda text: recipe(recipeInstructions=[LEAD, f"{PLAIN}{text}好"]))
+    data = numbered(texts, lambda text: usable(recipeInstructions=[LEAD, f"{PLAIN}{text}好"]))
     _, outputs = run(tmp_path, data, test_size=0)
     assert {text for text in answers(outputs).values() if MARKER.search(text)} == set()
 
@@ -144,7 +141,7 @@ def test_an_alternative_added_in_one_place_is_in_force(
 ) -> None:
     word = "飞鸽传书"
     data = numbered(
-        [word], lambda text: recipe(recipeInstructions=[LEAD, f"{PLAIN}，{text}找到店"])
+        [word], lambda text: usable(recipeInstructions=[LEAD, f"{PLAIN}，{text}找到店"])
     )
     path = tmp_path / "raw.jsonl"
     path.write_bytes(data)

@@ -17,10 +17,9 @@ import pytest
 
 from butler.corpus.rules import ingredients
 from butler.corpus.rules.text import spell
-from rule_walk import LEAD, PLAIN, alternatives, among_others, patterns, replaced, spies_of
+from rule_walk import LEAD, PLAIN, alternatives, among_others, patterns, replaced, spies_of, usable
 from test_corpus import raw_lines
 from test_corpus_input import build
-from test_corpus_text import recipe
 
 # What a pattern finds, where no text can be made from it alone.
 TEXTS: dict[str, list[str]] = {}
@@ -98,11 +97,11 @@ def in_recipes(texts: list[str], module: str) -> list[dict[str, Any]]:
         own = {"recipeIngredient": [f"{number}克面粉"], "recipeInstructions": [LEAD, PLAIN]}
         for part in PARTS.get(module, parts):
             if part in ("name", "dish"):
-                made += [recipe(**own | {part: value}) for value in parts[part]]
+                made += [usable(**own | {part: value}) for value in parts[part]]
             else:
-                made.append(recipe(**own | {part: parts[part]}))
+                made.append(usable(**own | {part: parts[part]}))
                 if module == "steps":  # which cut what is told in one paragraph
-                    made += [recipe(**own | {part: [value]}) for value in parts[part]]
+                    made += [usable(**own | {part: [value]}) for value in parts[part]]
     return made
 
 

@@ -8,11 +8,10 @@ import pytest
 
 from butler.corpus.rules import adverts, answers, ingredients, names, sections, steps, talk
 from butler.corpus.rules.text import letters, spell
-from rule_walk import LEAD, PLAIN, alternatives, numbered, patterns, turns
+from rule_walk import LEAD, PLAIN, alternatives, numbered, patterns, turns, usable
 from rule_walk import answers as told_answers
 from test_corpus import json_lines, kept, raw_lines, run
 from test_corpus_input import build
-from test_corpus_text import recipe
 
 MENDED = {name: one for name, one in patterns().items() if one in dict(ingredients.MENDED)}
 MENDED |= {"_CHATTY_AMOUNT": ingredients._CHATTY_AMOUNT}
@@ -23,7 +22,7 @@ CUT |= {"number": steps.NUMBER, "bullet": steps.BULLET}
 @pytest.mark.parametrize("name", list(MENDED))
 def test_an_amount_is_mended_and_its_ingredient_stays(tmp_path: Path, name: str) -> None:
     texts = alternatives(MENDED[name])
-    data = numbered(texts, lambda text: recipe(recipeIngredient=["1根葱", text, f"{text}芝麻"]))
+    data = numbered(texts, lambda text: usable(recipeIngredient=["1根葱", text, f"{text}芝麻"]))
     _, outputs = run(tmp_path, data, test_size=0, max_chars=9000)
     told = told_answers(outputs)
     assert len(told) == len(texts), "the other ingredients stay, and so does the recipe"
@@ -42,7 +41,7 @@ def test_an_amount_is_mended_and_its_ingredient_stays(tmp_path: Path, name: str)
 def test_words_that_go_alone_leave_what_is_to_be_done(tmp_path: Path, name: str) -> None:
     texts = alternatives(CUT[name])
     data = numbered(
-        texts, lambda text: recipe(recipeInstructions=[LEAD, f"{text}{PLAIN}", f"{PLAIN}{text}"])
+        texts, lambda text: usable(recipeInstructions=[LEAD, f"{text}{PLAIN}", f"{PLAIN}{text}"])
     )
     _, outputs = run(tmp_path, data, test_size=0, max_chars=9000)
     told = {texts[n]: text.split("制作:\n")[1] for n, text in told_answers(outputs).items()}
@@ -53,7 +52,7 @@ def test_words_that_go_alone_leave_what_is_to_be_done(tmp_path: Path, name: str)
 
 def test_a_part_that_names_no_dish_goes_from_a_name(tmp_path: Path) -> None:
     texts = [text for text in alternatives(names.SERIES) if len(letters(text)) > 1]
-    data = numbered(texts, lambda text: recipe(name=f"{text}｜土豆炖牛肉"))
+    data = numbered(texts, lambda text: usable(name=f"{text}｜土豆炖牛肉"))
     _, outputs = run(tmp_path, data, test_size=0, forms={"的做法": 1.0})
     asked = {texts[n]: turn["input"] for n, turn in turns(outputs)}
     assert {text: name for text, name in asked.items() if name != "土豆炖牛肉的做法"} == {}
