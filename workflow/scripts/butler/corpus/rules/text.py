@@ -77,7 +77,7 @@ _BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.split
 _BLANKS = re.compile("  +")
 _EDGES = re.compile(" ?\n[ \n]*")  # empty lines, and spaces where a line begins or ends
 _REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
-_DOTS = re.compile(r"……+|\.\.\.\.+|。。+")
+_DOTS = re.compile(r"……+|\.\.\.\.+|。。。+")  # two 。 are one that was struck twice
 _NEVER_LETTERS = re.compile("[，。！？、：；（）“”～…·《》【】° ]+")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
@@ -150,7 +150,7 @@ def _tidy(text: str, chinese: bool) -> str:
         text = _SPACE_IN_QUANTITY.sub("", text)
         text = _SPACE_AT_PUNCTUATION.sub("", text)
     text = _REPEATED.sub(r"\1", text)
-    return _DOTS.sub("……", text) if chinese else text
+    return _DOTS.sub("……", text).replace("。。", "。") if chinese else text
 
 
 def _food_word(match: re.Match[str]) -> str:
