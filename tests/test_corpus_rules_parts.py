@@ -41,7 +41,11 @@ def test_an_amount_is_mended_and_its_ingredient_stays(tmp_path: Path, name: str)
 def test_words_that_go_alone_leave_what_is_to_be_done(tmp_path: Path, name: str) -> None:
     texts = alternatives(CUT[name])
     data = numbered(
-        texts, lambda text: usable(recipeInstructions=[LEAD, f"{text}{PLAIN}", f"{PLAIN}{text}"])
+        texts,
+        lambda text: usable(
+            # The last: where the text breaks off, as 我们把 does, it is joined with what follows.
+            recipeInstructions=[LEAD, f"{text}{PLAIN}", f"{PLAIN}{text}", "（全部）翻炒均匀"]
+        ),
     )
     _, outputs = run(tmp_path, data, test_size=0, max_chars=9000)
     told = {texts[n]: text.split("制作:\n")[1] for n, text in told_answers(outputs).items()}

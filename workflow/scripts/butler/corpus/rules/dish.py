@@ -22,7 +22,7 @@ _TAIL = re.compile(
     rf"(?:{_FORM}|[一-鿿]{{0,3}}版|系列|合集"
     r"|第?[一二三四五六七八九十\d]+(?:弹|期|款)?|之[一二三四五六七八九十\d]+|v\d+)$"
 )
-_SIZE = re.compile(r"\d+(?:\.\d+)?(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
+_SIZE = re.compile(r"\d+(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
 
 
 def dish_key(name: str) -> str:

@@ -79,8 +79,8 @@ LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums without their beginning.
 TORN = either(
     (
-        r"[成至到](?=[，。；！,;!]|$)(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸].)",
-        r"[×=]$(?<=\d.)|^\d{0,4}=\d",
+        r"(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸])[成至到](?=[，。；！,;!]|$)",
+        r"(?<=\d)[×=]$|^\d{0,4}=\d",
     ),
     re.MULTILINE,
 )
