@@ -3,9 +3,11 @@
 import re
 from functools import lru_cache
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import any_sought, sought
+from butler.corpus.rules.prefilter import Prefilter
 from butler.corpus.rules.text import HAN, UNITS, letters
 
+_LINES = Prefilter()  # of single ingredients
 _NUMBER = r"(?:\d+(?:[./~～-]\d+)*|[半一二两三四五六七八九十几数]{1,2})"
 _MEASURE = rf"(?:大|小)?(?:{UNITS}|kg|g|G|ml|ML|mL)"
 _VAGUE = "适量|少许|若干|少量|些许|随意|一点点?|一些"
@@ -91,7 +93,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=[^\s（(])[、，,;；。.~～!！ ]+$"), ""),
 )
 # Whether any of them is found: most lines are as they should be.
-_MENDED = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in MENDED), re.MULTILINE)
+_MENDED = sought("|".join(f"(?:{one.pattern})" for one, _ in MENDED), re.MULTILINE, _LINES)
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
@@ -99,10 +101,10 @@ _ONE = rf"([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))"
 _TWO = re.compile(f"^{_ONE} ?{_ONE}$")
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
-HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
+HEADING = sought(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
-TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:]{0,4}[:：]$")
-_NO_INGREDIENT = either(
+TOOLS = sought("^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE)
+_NO_INGREDIENT = any_sought(
     (
         r"^无$",
         rf"^(?:{UNITS}|g|ml)$",
@@ -112,23 +114,27 @@ _NO_INGREDIENT = either(
         r"(?:[一1]?[个台只张套把卷口块]|\d+寸|若干|适量)?$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
         r"^[^：:]*(?:我承认|偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
-    )
+    ),
+    prefilter=_LINES,
 )
 
 
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
+    lines = [clean for line in text.split("\n") for clean in clean_line(line)]
+    whole = "\n".join(lines)
+    if not TOOLS.search(whole):
+        return whole
     kept: list[str] = []
     of_tools = False
-    for line in text.split("\n"):
-        for clean in clean_line(line):
-            if TOOLS.search(clean):
-                of_tools = True
-            elif HEADING.search(clean):
-                of_tools = False
-                kept.append(clean)
-            elif not of_tools:
-                kept.append(clean)
+    for line in lines:
+        if TOOLS.search(line):
+            of_tools = True
+        elif HEADING.search(line):
+            of_tools = False
+            kept.append(line)
+        elif not of_tools:
+            kept.append(line)
     return "\n".join(kept)
 
 
@@ -181,8 +187,8 @@ def rejoined(ingredients: str, steps: str) -> str:
     return "\n".join(filter(None, (_rejoined(line, steps) for line in ingredients.split("\n"))))
 
 
-_TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
-_COOK = re.compile(
+_TALKED = sought(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
+_COOK = sought(
     "[我你俺]|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")

@@ -4,15 +4,16 @@ import re
 from collections.abc import Sequence
 
 from butler.corpus.rules.ingredients import is_heading
+from butler.corpus.rules.patterns import sought
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
-BULLET = re.compile(
+BULLET = sought(
     r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\]|[-.~～](?!\d)"
     r"|@(?=\s|\w+[.、]|[^，。的]{0,12}[洗切去混刷擦打放加倒])|[ \t])+",
     re.MULTILINE,
 )
-NUMBER = re.compile(
+NUMBER = sought(
     r"^(?:"
     r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
     r"|[（(]\d{1,2}[)）][、.,，:： ]*"
@@ -29,7 +30,7 @@ NUMBER = re.compile(
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
 _POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))[ \t]*")
-_MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
+_MAYBE_NUMBERED = sought(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
 _ALL_STEPS = re.compile(r"^[\W_]*(?:做法|步骤|制作方法|制作步骤|制作过程)(?:如下)?[:：]")
@@ -52,12 +53,12 @@ _NOTHING = (
     r"[^\w\n]",
 )
 # What tells nothing: a whole line, whatever signs are around it.
-PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE | re.MULTILINE)
+PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
 _WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
-_NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
+_NUMBERED_WITHIN = sought(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
 LONG_SENTENCE, LEAST_CLAUSES = 30, 14  # characters of one that is cut, and of what it is cut into
@@ -69,8 +70,7 @@ def clean_steps(text: str) -> str:
         before = text
         text = BULLET.sub("", _split_numbered(text))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
-        text = PLACEHOLDER.sub("", text)
-        lines = text.split("\n")
+        lines = ["" if PLACEHOLDER.search(line) else line for line in text.split("\n")]
         if _glued(lines):
             lines = [line.lstrip("0123456789") for line in lines]
         kept: list[str] = []

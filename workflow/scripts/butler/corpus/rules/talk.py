@@ -7,11 +7,11 @@ cooking is left (COOKING) goes whole.
 
 import re
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import any_sought, either, sought
 
 _SEEN = "(?:图片|图示|图中|图上|图(?![案形钉腾章书])|视频|视屏)"
 # Only these words go, as what is around them tells what to do: 切成如图的条 is 切成条.
-PICTURE_WORDS = either(
+PICTURE_WORDS = any_sought(
     (
         r"[（(【][^（）()【】\n]{0,40}(?:(?<![意贪企])图(?![案形钉腾章书])|视频|视屏|照片|拍照|忘[了记]?拍|补拍)[^（）()【】\n]{0,40}[)）】]",
         rf"(?:就会?|会|是)?(?:[如见看]|参[考照见]|请看|按照?|像|似|同|和|跟)(?:以)?[上下左右]?[面边]?(?:我)?(?:[这那]张)?{_SEEN}"
@@ -61,7 +61,7 @@ _CHATTERS = (
     "这是|这样子|像这样|就这样|是这样|如此|这款|这种(?!状态)|这个(?!时候|状态|程度)|买|原因|道理|据说|听说|传说|推荐|建议|介绍|灵魂|精髓",
 )
 CHATTER = either(_CHATTERS)
-_ANY = either((*_PICTURES, *_PERSONALS, *_CHATTERS))
+_ANY = any_sought((*_PICTURES, *_PERSONALS, *_CHATTERS))
 # What tells to do something to food.
 _ACTIONS = (
     "[切剁煮炒蒸炸煎拌腌炖焯揉擀搅洗泡撒淋卤焖熬捞撈盛刷剪卷裹捏铺抹涂掰浸晾滤沥磨倒放加翻醒剥挤筛淘兑搓揪摊削刨刮戳塞填撕榨煲涮烙煸煨扣折叠拧拌蘸沾裱]"
@@ -84,17 +84,17 @@ COOKING = either(
     )
 )
 # "我会先放生菜" is 先放生菜: the cook goes, the deed stays.
-SELF = re.compile(
+SELF = sought(
     r"(?<![给让帮替])(?:我们|咱们|我|俺|本人|咱)(?:这里|这边|自己|基本|所以|一般|通常|习惯|比较|是|会|都|就|还|也|只|又|再|便|一直|个人)*"
     rf"(?=(?:[先再把将用放加取选开接]|分|(?:{_ACTIONS})))"
 )
-TONE = re.compile(
+TONE = sought(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ]|$)"
     r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
     re.MULTILINE,
 )
 # What cutting leaves: 切块，。
-_DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
+_DANGLING = sought("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _BRACKETS = re.compile(r"[（(【「][^（）()【】「」\n]*[）)】」]")
 _END = "，,。！!？?；;…"
