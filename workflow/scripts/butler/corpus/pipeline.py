@@ -9,6 +9,7 @@ from typing import TypeVar
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
 from butler.corpus.rules import adverts, answers, ingredients, names, steps, talk
+from butler.corpus.rules.prefilter import Prefiltered
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -22,6 +23,7 @@ from butler.settings.corpus_stage import CorpusSettings
 
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
+_MARKER = Prefiltered(MARKER)  # no marker goes over a line feed
 MAX_NAME = 60  # characters
 # Where more of a recipe's steps is talk, and fewer characters are left, what is left is no recipe.
 MOST_TALK, LEAST_TOLD = 0.5, 60
@@ -152,7 +154,7 @@ def mend_what_is_left(recipe: Recipe) -> Recipe:
 
 def reject_markers(recipe: Recipe) -> Recipe | Rejected:
     """Text that a chat template takes for its own; at the end too, as cutting may make one."""
-    return _marker(f"{recipe.name}\n{recipe.ingredients}\n{recipe.steps}") or recipe
+    return _marker(recipe.name, recipe.ingredients, recipe.steps) or recipe
 
 
 def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
@@ -230,8 +232,8 @@ def take_out_contacts(pair: Pair) -> Pair | Rejected:
 
 def _pair_limits(settings: CorpusSettings) -> list[Step[Pair]]:
     def reject_markers(pair: Pair) -> Pair | Rejected:
-        text = f"{pair.question}\n{pair.answer}"
-        return _marker(text) or _contact(adverts.tells_contact(text)) or pair
+        found = adverts.tells_contact(f"{pair.question}\n{pair.answer}")
+        return _marker(pair.question, pair.answer) or _contact(found) or pair
 
     def reject_lengths(pair: Pair) -> Pair | Rejected:
         told = len(pair.answer)
@@ -247,9 +249,9 @@ def _pair_limits(settings: CorpusSettings) -> list[Step[Pair]]:
     return [reject_markers, reject_lengths, reject_language]
 
 
-def _marker(text: str) -> Rejected | None:
+def _marker(*texts: str) -> Rejected | None:
     """What a chat template would take for its own."""
-    marker = MARKER.search(text)
+    marker = next(filter(None, map(_MARKER.search, texts)), None)
     return Rejected("chat_marker", f"the text holds {marker[0]!r}") if marker else None
 
 

@@ -94,13 +94,15 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 # Whether any of them is found: most lines are as they should be.
 _MENDED = sought("|".join(f"(?:{one.pattern})" for one, _ in MENDED), re.MULTILINE, _LINES)
-_LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
+_LIST_HEAD = sought(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])", prefilter=_LINES)
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}) ?(\d+(?:\.\d+)?(?:{UNITS}|g|ml))"
-_TWO = re.compile(f"^{_ONE} ?{_ONE}$")
+_TWO = sought(f"^{_ONE} ?{_ONE}$", prefilter=_LINES)
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
-_ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
+_ANY_LIST = sought(
+    "^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$", prefilter=_LINES
+)
 HEADING = sought(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
 TOOLS = sought("^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE)
@@ -164,8 +166,10 @@ def split_line(line: str) -> list[str]:
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
     parts = [part for part in _PARTS.split(body) if part]
+    if len(parts) < 3:
+        return [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
-    if len(parts) < 3 or 2 * with_amount < len(parts):
+    if 2 * with_amount < len(parts):
         return [line]
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts

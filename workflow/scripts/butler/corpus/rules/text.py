@@ -80,7 +80,9 @@ _BLANKS = sought("  +")
 _EDGES = sought(" \n[ \n]*|\n[ \n]+")  # empty lines, and spaces where a line begins or ends
 _REPEATED = sought(r"([！!？?，,、~～；;])\1+")
 _DOTS = sought(r"……+|\.\.\.\.+|。。+")
-_NEVER_LETTERS = re.compile("[，。！？、：；（）“”～…·《》【】° ]+")
+# The most frequent of what is no letter, nor has one in its compatibility form.
+NEVER_LETTERS = "，。！？、：；（）“”～…·《》【】° "
+_NEVER_LETTERS = re.compile(f"[{NEVER_LETTERS}]+")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
@@ -164,16 +166,15 @@ def _food_word(match: re.Match[str]) -> str:
 
 def letters(text: str) -> str:
     """`text` as compared with another: compatibility forms and case folded, letters and digits."""
-    folded = fold(text)
+    folded = fold(text if text.isalnum() else _NEVER_LETTERS.sub("", text))
     return folded if folded.isalnum() else _NOT_LETTERS.sub("", folded)
 
 
 def fold(text: str) -> str:
-    """`text` in compatibility forms, without case and without the most frequent punctuation."""
-    bare = text if text.isalnum() else _NEVER_LETTERS.sub("", text)
-    if not unicodedata.is_normalized("NFKC", bare):  # which is slow to make, and fast to see
-        bare = unicodedata.normalize("NFKC", bare)
-    return bare.casefold()
+    """`text` in compatibility forms and without case."""
+    if not unicodedata.is_normalized("NFKC", text):  # which is slow to make, and fast to see
+        text = unicodedata.normalize("NFKC", text)
+    return text.casefold()
 
 
 def share_of(text: str, others: re.Pattern[str]) -> float:
