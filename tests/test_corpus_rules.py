@@ -15,7 +15,8 @@ import pytest
 
 from butler.chat_template import MARKER
 from butler.corpus.rules import adverts, ingredients, names, steps, talk
-from butler.corpus.rules.patterns import branches, either
+from butler.corpus.rules.patterns import any_sought, branches
+from butler.corpus.rules.prefilter import Prefiltered
 from butler.corpus.rules.text import spell
 from test_corpus import conversations, json_lines, raw_lines, run
 from test_corpus_input import build
@@ -74,7 +75,7 @@ def _members(items: Any) -> list[str]:
     return found
 
 
-def alternatives(pattern: re.Pattern[str]) -> list[str]:
+def alternatives(pattern: re.Pattern[str] | Prefiltered) -> list[str]:
     """A text for each alternative of a pattern, that the pattern finds in a sentence."""
     found: dict[str, None] = {}
     for part in branches(_bare(pattern.pattern)):
@@ -252,22 +253,23 @@ def test_an_alternative_added_in_one_place_is_in_force(
     path.write_bytes(data)
     _, before = build(path, tmp_path / "before", processes=processes)
     assert word in answers(before)[0]
-    added = either([*branches(_bare(adverts.CONTACT.pattern)), word], re.IGNORECASE)
+    added = any_sought([*branches(_bare(adverts.CONTACT.pattern)), word], re.IGNORECASE)
     monkeypatch.setattr(adverts, "CONTACT", added)
     _, after = build(path, tmp_path / "after", processes=processes)
     assert word not in after.train.read_text("utf-8")
 
 
-def _patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
+def _patterns() -> Iterator[tuple[str, re.Pattern[str] | Prefiltered]]:
     for module in (adverts, ingredients, names, talk):
         for name, value in vars(module).items():
-            if isinstance(value, re.Pattern) and value.pattern.startswith("(?=["):
+            kinds = (re.Pattern, Prefiltered)
+            if isinstance(value, kinds) and value.pattern.startswith("(?=["):
                 yield f"{module.__name__}.{name}", value
 
 
 @pytest.mark.parametrize(("name", "pattern"), list(_patterns()))
 def test_a_pattern_finds_what_its_bare_alternatives_find(
-    name: str, pattern: re.Pattern[str]
+    name: str, pattern: re.Pattern[str] | Prefiltered
 ) -> None:
     bare = re.compile(_bare(pattern.pattern), pattern.flags)
     for part in branches(_bare(pattern.pattern)):

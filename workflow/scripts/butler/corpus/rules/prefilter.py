@@ -22,6 +22,7 @@ _CATEGORIES = {
     codes.CATEGORY_SPACE: r"\p{Z}\x09-\x0d\x1c-\x1f\x{85}",
 }
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
+_ZERO_WIDTH = (codes.AT, codes.ASSERT, codes.ASSERT_NOT)
 _BEGINS = (codes.AT_BEGINNING, codes.AT_BEGINNING_STRING)
 _ENDS = (codes.AT_END, codes.AT_END_STRING)
 # What Python takes for a letter of ASCII where case is ignored: the long s, the Kelvin sign ...
@@ -151,23 +152,12 @@ class _Reader:
         return found
 
     def _of(self, kind: Any, value: Any, first: bool, last: bool) -> Pieces:
-        if kind is codes.LITERAL:
-            return [Piece(f"[{self._literal(value)}]", 1)]
-        if kind is codes.IN:
-            return self._set(value)
-        if kind is codes.AT:  # with and without MULTILINE, as texts begin and end a line, too
-            return [Piece("(?m:^)" * (value in _BEGINS) + "(?m:$)" * (value in _ENDS), 0.5)]
-        if kind is codes.ASSERT:
-            # What stands around a match is looked for, too, where nothing comes between.
-            direction, item = value
-            at_edge = last if direction > 0 else first
-            return self.of_items(item, False, False) if at_edge else [_NOTHING]
-        if kind is codes.ASSERT_NOT:
-            return [_NOTHING]
         if kind in _REPEATS:
             return self._repeated(*value)
         if kind is codes.SUBPATTERN:
-            number, _, _, item = value
+            number, own_flags, _, item = value
+            if own_flags:
+                raise ValueError("flags of a part of a pattern are not known here")
             self._groups[number] = self.of_items(item, first, last)
             return self._groups[number]
         if kind is codes.GROUPREF:  # the same again, so it is of the same kind
@@ -176,9 +166,28 @@ class _Reader:
             return self.of_items(value, first, last)
         if kind is codes.BRANCH:
             return _one_of([self.of_items(item, first, last) for item in value[1]])
+        if kind in _ZERO_WIDTH:
+            return self._zero_width(kind, value, first, last)
+        return self._character(kind, value)
+
+    def _character(self, kind: Any, value: Any) -> Pieces:
+        if kind is codes.LITERAL:
+            return [Piece(f"[{self._literal(value)}]", 1)]
+        if kind is codes.IN:
+            return self._set(value)
         if kind in (codes.ANY, codes.NOT_LITERAL):
             return _ANYTHING
         raise ValueError(f"{kind} is not known here")
+
+    def _zero_width(self, kind: Any, value: Any, first: bool, last: bool) -> Pieces:
+        if kind is codes.AT:  # with and without MULTILINE, as texts begin and end a line, too
+            return [Piece("(?m:^)" * (value in _BEGINS) + "(?m:$)" * (value in _ENDS), 0.5)]
+        if kind is codes.ASSERT:
+            # What stands around a match is looked for, too, where nothing comes between.
+            direction, item = value
+            if last if direction > 0 else first:
+                return self.of_items(item, False, False)
+        return [_NOTHING]
 
     def _repeated(self, least: int, most: Any, item: Any) -> Pieces:
         own = self.of_items(item, False, False)
