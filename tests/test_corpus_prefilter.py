@@ -118,3 +118,11 @@ def test_a_pattern_may_be_added_at_any_time() -> None:
     assert first.search("甲乙") and not first.search("乙")
     second = sought("乙", prefilter=prefilter)
     assert second.search("甲乙") and second.search("乙") and not first.search("乙")
+
+
+def test_talk_that_a_line_holds_is_found_in_the_whole_text() -> None:
+    for part in branches(_bare(talk._ANY.pattern)):
+        for one in examples(parser.parse(part, talk._ANY.flags & ~re.UNICODE)):
+            for line in (one, f"好{one}", f"{one}好"):
+                found = bool(talk._ANY.search(line))
+                assert found == bool(talk._ANY.search(f"切\n{line}\n切")), line

@@ -160,7 +160,7 @@ def reject_markers(recipe: Recipe) -> Recipe | Rejected:
 def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
     """A recipe has an ingredient and a step that is no heading."""
     for text, reason in ((recipe.ingredients, "no_ingredients"), (recipe.steps, "no_steps")):
-        if not text or all(map(ingredients.is_heading, text.split("\n"))):
+        if not text or not ingredients.told_lines(text):
             return Rejected(reason, "no usable line is given")
     return recipe
 
@@ -174,9 +174,8 @@ def reject_talk(recipe: Recipe) -> Recipe | Rejected:
 
 def _limits(settings: CorpusSettings) -> list[Step[Recipe]]:
     def reject_lengths(recipe: Recipe) -> Recipe | Rejected:
-        told = recipe.steps.split("\n")
         body = len(recipe.ingredients) + len(recipe.steps)
-        count = sum(not ingredients.is_heading(line) for line in told)
+        count = len(ingredients.told_lines(recipe.steps))
         if len(recipe.name) > MAX_NAME:
             return Rejected("too_long", f"the name has {len(recipe.name)} characters")
         if body > settings.max_chars:

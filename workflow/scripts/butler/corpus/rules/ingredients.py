@@ -103,7 +103,7 @@ _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _ANY_LIST = sought(
     "^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$", prefilter=_LINES
 )
-HEADING = sought(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
+HEADING = sought(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 # Lines that are none of the dish: tools, remarks, a heading of tools.
 TOOLS = sought("^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE)
 _NO_INGREDIENT = any_sought(
@@ -175,9 +175,10 @@ def split_line(line: str) -> list[str]:
     return heading + parts
 
 
-def is_heading(line: str) -> bool:
-    """Whether a line names a part of the dish ("面团：", "【调料】"), no ingredient or step."""
-    return bool(HEADING.search(line))
+def told_lines(text: str) -> list[str]:
+    """The lines but those that name a part of the dish ("面团：", "【调料】")."""
+    lines = text.split("\n")
+    return [line for line in lines if not HEADING.search(line)] if HEADING.search(text) else lines
 
 
 def rejoined(ingredients: str, steps: str) -> str:

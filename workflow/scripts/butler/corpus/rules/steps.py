@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from butler.corpus.rules.ingredients import is_heading
+from butler.corpus.rules.ingredients import told_lines
 from butler.corpus.rules.patterns import sought
 from butler.corpus.rules.text import HAN, UNITS
 
@@ -132,7 +132,7 @@ def _numbered_parts(line: str) -> list[str]:
 
 def split_paragraph(text: str) -> str:
     """A recipe told in one paragraph, a sentence a line; one told in one sentence, some clauses."""
-    told = [line for line in text.split("\n") if not is_heading(line)]
+    told = told_lines(text)
     if len(told) != 1:
         return text
     parts = _joined(_SENTENCES.split(told[0]), LEAST_SENTENCE)

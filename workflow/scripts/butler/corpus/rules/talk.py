@@ -61,7 +61,8 @@ _CHATTERS = (
     "这是|这样子|像这样|就这样|是这样|如此|这款|这种(?!状态)|这个(?!时候|状态|程度)|买|原因|道理|据说|听说|传说|推荐|建议|介绍|灵魂|精髓",
 )
 CHATTER = either(_CHATTERS)
-_ANY = any_sought((*_PICTURES, *_PERSONALS, *_CHATTERS))
+# Whole texts are searched for it, too: MULTILINE, so that it is found where a line ends.
+_ANY = any_sought((*_PICTURES, *_PERSONALS, *_CHATTERS), re.MULTILINE)
 # What tells to do something to food.
 _ACTIONS = (
     "[切剁煮炒蒸炸煎拌腌炖焯揉擀搅洗泡撒淋卤焖熬捞撈盛刷剪卷裹捏铺抹涂掰浸晾滤沥磨倒放加翻醒剥挤筛淘兑搓揪摊削刨刮戳塞填撕榨煲涮烙煸煨扣折叠拧拌蘸沾裱]"
@@ -110,7 +111,8 @@ def without_talk(text: str) -> str:
     """Steps without talk of pictures, of people, praise and farewells."""
     while (bare := TONE.sub("", PICTURE_WORDS.sub("", SELF.sub("", text)))) != text:
         text = _DANGLING.sub("", bare)
-    return "\n".join(filter(None, map(_told, text.split("\n"))))
+    told = _told if _ANY.search(text) else _cooking
+    return "\n".join(filter(None, map(told, text.split("\n"))))
 
 
 def _told(line: str) -> str:
@@ -118,14 +120,19 @@ def _told(line: str) -> str:
     if not _HAN.search(line):
         return line  # other languages have talk of their own, that is not known here
     if not _ANY.search(line):
-        return line if COOKING.search(line) else ""
+        return _cooking(line)
     line = _BRACKETS.sub(lambda found: "" if _is_talk(found[0]) else found[0], line)
     clauses = [found[0] for found in _CLAUSE.finditer(line)]
     kept = [clause for clause in clauses if not _is_talk(clause)]
     if len(kept) == len(clauses):
-        return line if COOKING.search(line) else ""
+        return _cooking(line)
     told = "".join(kept).strip(" ，,")
     return _told(told) if DOING.search(told) else ""
+
+
+def _cooking(line: str) -> str:
+    """A line without talk, "" if it has no word of cooking."""
+    return line if COOKING.search(line) or not _HAN.search(line) else ""
 
 
 def _is_talk(clause: str) -> bool:
