@@ -11,6 +11,7 @@ from typing import Any
 
 from butler.corpus import rules
 from butler.corpus.rules.patterns import branches
+from butler.corpus.rules.prefilter import Prefiltered
 from test_corpus import conversations, raw_lines
 from test_corpus_text import recipe
 
@@ -24,9 +25,12 @@ def usable(**changes: object) -> dict[str, object]:
     return recipe(**{"name": "拌面", "recipeInstructions": [LEAD, PLAIN]} | changes)
 
 
-def patterns() -> dict[str, re.Pattern[str]]:
+Pattern = re.Pattern[str] | Prefiltered
+
+
+def patterns() -> dict[str, Pattern]:
     """Every compiled pattern of butler.corpus.rules by where it stands, in tables of rules too."""
-    found: dict[str, re.Pattern[str]] = {}
+    found: dict[str, Pattern] = {}
     for module in iter_modules(rules.__path__):
         own = vars(import_module(f"{rules.__name__}.{module.name}"))
         for name, value in own.items():
@@ -38,8 +42,8 @@ def patterns() -> dict[str, re.Pattern[str]]:
     return found
 
 
-def _compiled(value: Any) -> Iterator[re.Pattern[str]]:
-    if isinstance(value, re.Pattern):
+def _compiled(value: Any) -> Iterator[Pattern]:
+    if isinstance(value, (re.Pattern, Prefiltered)):
         yield value
     elif isinstance(value, (tuple, list)):
         for one in value:
@@ -122,7 +126,7 @@ def _all_members(items: Any) -> Iterator[str]:
             yield _CATEGORIES.get(value, "好")
 
 
-def alternatives(pattern: re.Pattern[str]) -> list[str]:
+def alternatives(pattern: Pattern) -> list[str]:
     """A text for each alternative of a pattern, that the pattern finds in a sentence."""
     found: dict[str, None] = {}
     for part in branches(bare(pattern.pattern)):
@@ -175,8 +179,9 @@ def turns(outputs: Any) -> Iterator[tuple[int, dict[str, str]]]:
 class Spy:
     """Stands in for a pattern, and remembers what was found by it."""
 
-    def __init__(self, pattern: re.Pattern[str]) -> None:
+    def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
+        self._whole = re.compile(pattern.pattern, pattern.flags)
         self.found: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
@@ -186,7 +191,7 @@ class Spy:
 
         def called(*given: Any, **named: Any) -> Any:
             text = given[1] if name in ("sub", "subn") else given[0]
-            self.found |= {match[0] for match in self._pattern.finditer(text)}
+            self.found |= {match[0] for match in self._whole.finditer(text)}
             return own(*given, **named)
 
         return called
@@ -194,7 +199,7 @@ class Spy:
 
 def replaced(value: Any, spies: dict[int, Spy]) -> Any:
     """`value` with a spy for each pattern in it; itself where there is none."""
-    if isinstance(value, re.Pattern):
+    if isinstance(value, (re.Pattern, Prefiltered)):
         return spies.get(id(value), value)
     if isinstance(value, tuple) and any(True for _ in _compiled(value)):
         return tuple(replaced(one, spies) for one in value)
@@ -203,6 +208,6 @@ def replaced(value: Any, spies: dict[int, Spy]) -> Any:
     return value
 
 
-def spies_of(found: dict[str, re.Pattern[str]]) -> defaultdict[int, Spy]:
+def spies_of(found: dict[str, Pattern]) -> defaultdict[int, Spy]:
     """A spy for each pattern, by its id."""
     return defaultdict(None, {id(pattern): Spy(pattern) for pattern in found.values()})

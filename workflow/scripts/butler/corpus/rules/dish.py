@@ -7,6 +7,7 @@ but for a form of asking for a recipe at its end.
 """
 
 import re
+from functools import lru_cache
 
 from butler.corpus.rules.text import letters
 
@@ -25,6 +26,7 @@ _TAIL = re.compile(
 _SIZE = re.compile(r"\d+(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
 
 
+@lru_cache(1 << 16)  # a few dishes have most of the recipes
 def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
     whole = letters(name)

@@ -71,7 +71,8 @@ def bare_name(name: str) -> str:
         name = _BULLET.sub("", name).rstrip(_ENDS).strip()
         for pattern in (_ASIDE, _SERIAL, _LEAD_BRACKET, _SHOW, _LATIN, _REMARK, _LEAD, _TAIL):
             shorter = pattern.sub("", name).strip()
-            name = shorter if len(letters(shorter)) > 1 else name
+            if shorter != name and len(letters(shorter)) > 1:
+                name = shorter
         name = _BOOK.sub("", name)
         name = _of_words(_of_parts(name))
         if name == before:

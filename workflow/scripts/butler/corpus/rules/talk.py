@@ -9,11 +9,11 @@ that tells nothing to do at all (DEED), such as the caption of a picture.
 
 import re
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import any_sought, either, sought
 
 _SEEN = "(?:图片|图示|图中|图上|图(?![案形钉腾章书])|视频|视屏)"
 # Only these words go, as what is around them tells what to do: 切成如图的条 is 切成条.
-PICTURE_WORDS = either(
+PICTURE_WORDS = any_sought(
     (
         *(
             rf"{opening}[^（）()【】\n]{{0,40}}(?:(?<![意贪企])图(?![案形钉腾章书])|视频|视屏|照片|拍照"
@@ -86,7 +86,8 @@ _REASONS = (
 )
 REASON = either(_REASONS)
 _TALK = either((*_PICTURES, *_PERSONALS, *_CHATTERS))
-_ANY = either((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS))
+# Whole texts are searched for it, too: MULTILINE, so that it is found where a line ends.
+_ANY = any_sought((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS), re.MULTILINE)
 # What tells to do something to food.
 _ACTIONS = (
     "放(?![心假弃松])|翻(?!车)|[切剁煮炒蒸炸煎拌腌炖焯揉擀搅洗泡撒淋卤焖熬捞撈盛刷剪卷裹捏铺抹涂掰浸晾滤沥磨倒加醒剥挤筛淘兑搓揪摊削刨刮戳塞填撕榨煲涮烙煸煨扣折叠拧拌蘸沾裱]"
@@ -118,17 +119,17 @@ _WEAK = (
 # A line tells something to do if one of these is in it, but for what is said of a thing (烤好的肉).
 DEED = either((*_STEPS, *_WEAK))
 # "我会先放生菜" is 先放生菜: the cook goes, the deed stays.
-SELF = re.compile(
+SELF = sought(
     r"(?<![给让帮替])(?:我们|咱们|我|俺|本人|咱)(?:这里|这边|自己|基本|所以|一般|通常|习惯|比较|会|都|就|还|也|只|又|再|便|一直|个人|来|要|需要|得|可以|现在|开始|直接)*"
     rf"(?=(?:[先再把将放加取选开接]|用(?!的|过|了(?!\d))|分|(?:{_ACTIONS}))(?!的))"
 )
 _PEOPLE = "(?:大家|各位|亲们|亲|小伙伴|朋友|盆友|宝宝|姐妹|同学|童鞋|宝妈|小主|妈妈)们?"
 # Where a thing was bought goes, the thing stays: 超市买的油面筋冲洗一下.
-BOUGHT = re.compile(
+BOUGHT = sought(
     "(?:(?=[从在去超菜市网淘商店]))(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[\u4e00-\u9fff])"
 )
 # Those who are spoken to go, what they are told stays: 大家可以加糖, 喜欢辣的朋友多放.
-SPOKEN_TO = re.compile(
+SPOKEN_TO = sought(
     rf"(?:(?=[所提建也请大各亲小朋盆宝姐同童妈]))(?:(?:所以|提醒|建议|也请|请)?{_PEOPLE}(?=也?(?:最好|可以|可|要|需|记得|一定|请|根据|按|尽量|先|再|不要|别|千万|注意|自行|自由|酌情|如果|多[放加]|少[放加]))"
     rf"|(?<=的){_PEOPLE}(?=，?(?:也?可|也?请|就|自行|多|少|最好|不|要|直接|记得|再)))"
 )
@@ -156,29 +157,27 @@ LIKE_THIS = (
         "",
     ),
 )
-_POINTS = re.compile(
+_POINTS = sought(
     "[成至到就像照按如](?:大概|大致|类似|差不多|上面)?(?:这[样个种般状程形颜]|那样|酱紫)|成.{0,2}图"
 )
-TONE = re.compile(
+TONE = sought(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
     r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
     re.MULTILINE,
 )
-_FACES = re.compile(
+_FACES = sought(
     r"[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
 )
-_WAVE = re.compile(
-    "(?<=[\u4e00-\u9fff])(?<![火一二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])"
-)
+_WAVE = sought("(?<=[\u4e01-\u9fff])(?<![火二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])")
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
 _DONE = "(?:做好|完成|制作完成|制作成功|大功告成|搞定|出锅|出炉|上桌|做成|好|成)"
-TAIL = re.compile(
+TAIL = sought(
     r"(?:(?=[一这美香好超爽可]))(?:(?<=即可)|(?<=装盘)|(?<=出锅)|(?<=均匀))(?:[一这][道份碗盘款个锅]|美味|香喷喷|好吃|超级|爽口|可口)"
     rf"[^，,。！!；;\n]{{0,14}}?(?:就|便)?{_DONE}[了啦](?=[，,。！!；;~～]|$)",
     re.MULTILINE,
 )
 # What cutting leaves: 切块，。
-_DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
+_DANGLING = sought("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _BRACKETS = re.compile(r"[（(【「][^（）()【】「」\n]*[）)】」]")
 _END = "，,。！!？?；;…"
@@ -255,7 +254,8 @@ def without_talk(text: str) -> str:
     if bare != text:  # no word reaches past its line
         lines = zip(text.split("\n"), bare.split("\n"), strict=True)
         text = "\n".join(now if now == was else _settled(now) for was, now in lines)
-    return "\n".join(filter(None, map(_told, text.split("\n"))))
+    told = _told if _ANY.search(text) else _step
+    return "\n".join(filter(None, map(told, text.split("\n"))))
 
 
 def _settled(line: str) -> str:
@@ -273,7 +273,7 @@ def _without_words(text: str) -> str:
             text = pattern.sub(instead, text)
     text = PICTURE_WORDS.sub("", text)
     text = TONE.sub("", TAIL.sub("", _FACES.sub("", text)))
-    return _WAVE.sub("，", text) if "~" in text or "～" in text else text
+    return _WAVE.sub("，", text)
 
 
 def _told(line: str) -> str:
@@ -281,7 +281,7 @@ def _told(line: str) -> str:
     if not _HAN.search(line):
         return line  # other languages have talk of their own, that is not known here
     if not _ANY.search(line):
-        return line if _tells_to_do(line) else ""
+        return _step(line)
     told = line
     while True:  # from the inner brackets to the outer
         bare = _BRACKETS.sub(lambda found: "" if _is_talk(found[0]) else found[0], told)
@@ -293,9 +293,12 @@ def _told(line: str) -> str:
         after_cut = number > 1 and not kept[-1]
         kept.append(_sentence_told(sentence, "。" if number < len(sentences) else "", after_cut))
     told = "".join(kept).strip(" ，,")
-    if told == line:
-        return line if _tells_to_do(line) else ""
     return told if told and _tells_to_do(told) else ""
+
+
+def _step(line: str) -> str:
+    """A line without talk, "" if it tells nothing to do."""
+    return line if not _HAN.search(line) or _tells_to_do(line) else ""
 
 
 def _sentences(line: str) -> list[list[str]]:
