@@ -67,13 +67,11 @@ _WORD_END = (
     "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
-_BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
+_BREAKS_OFF = sought(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
-_IDLE_END = re.compile(
+_IDLE_END = sought(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
-# What one of these ends with: most texts have no line that does.
-_LAST = sought(r"[至将把被约約概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums without their beginning.
@@ -110,9 +108,8 @@ def clean_steps(text: str) -> str:
 def _joined_lines(text: str) -> str:
     """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
     text = _IDLE_START.sub("", text)
-    if _LAST.search(text):
-        text = _IDLE_END.sub("", text)
-    if _LAST.search(text) and _BREAKS_OFF.search(text):
+    text = _IDLE_END.sub("", text)
+    if _BREAKS_OFF.search(text):
         kept: list[str] = []
         for line in text.split("\n"):
             if (
@@ -254,5 +251,5 @@ def _open(text: str) -> bool:
 
 def torn(text: str) -> str:
     """The end of a line that breaks off and could not be mended; "" if there is none."""
-    found = (_LAST.search(text) and _BREAKS_OFF.search(text)) or TORN.search(text)
+    found = _BREAKS_OFF.search(text) or TORN.search(text)
     return text[: found.end()].rsplit("\n", 1)[-1][-20:] if found else ""

@@ -137,28 +137,25 @@ _THIS = "(?:这样|这个样子|这种样子|这[个种]?(?:状态|程度|形状
 # What pointed at a picture, within something to do: 揉成这样就可以 is 揉好就可以.
 LIKE_THIS = (
     (
-        re.compile(
+        sought(
             r"(?<=[切剪揉擀捏卷做包打摊压])成(?:如|像)?(?:上|下|左|右)?图(?:片|中|示)*(?:所示|那样|这样|一样|的)*(?:状|样子|形状|大小|样)?(?=[，,。.！]|$)",
             re.MULTILINE,
         ),
         "好",
     ),
-    (re.compile(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
+    (sought(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
     (
-        re.compile(
+        sought(
             rf"((?:{_ACTIONS})[拌发煮炸制匀揉软碎化]?)(?:的?差不多)?[成至到](?:大概|大致|类似|差不多)?{_THIS}子?(?:的(?:样子|状态|程度)?)?(?![做切包])"
         ),
         r"\1好",
     ),
     (
-        re.compile(
+        sought(
             rf"(?:就|先|然后)?(?:就|像|照|按照?|如)(?:上面)?{_THIS}[子地的]?(?=(?:一[点次个层]|依次|慢慢|稍微|直接|反复)?(?:{_ACTIONS}))"
         ),
         "",
     ),
-)
-_POINTS = sought(
-    "[成至到就像照按如](?:大概|大致|类似|差不多|上面)?(?:这[样个种般状程形颜]|那样|酱紫)|成.{0,2}图"
 )
 TONE = sought(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
@@ -268,9 +265,8 @@ def _settled(line: str) -> str:
 def _without_words(text: str) -> str:
     """`text` without the words that go alone."""
     text = BOUGHT.sub("", SPOKEN_TO.sub("", SELF.sub("", text)))
-    if _POINTS.search(text):
-        for pattern, instead in LIKE_THIS:
-            text = pattern.sub(instead, text)
+    for pattern, instead in LIKE_THIS:
+        text = pattern.sub(instead, text)
     text = PICTURE_WORDS.sub("", text)
     text = TONE.sub("", TAIL.sub("", _FACES.sub("", text)))
     return _WAVE.sub("，", text)
