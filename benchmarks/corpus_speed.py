@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Time the corpus stage beside what a user would take instead, on the same file.
+"""Time the corpus stage beside what reads and writes the same file and does no more than filter it.
 
     python benchmarks/corpus_speed.py --input CORPUS.jsonl [--sizes 100000 1520327] --work DIR \
-        --out FILE.json [--runs ours ours_near bare loop pandas datasets datajuicer] \
-        [--python polars=PYTHON duckdb=PYTHON datasets=PYTHON datajuicer=PYTHON]
+        --out FILE.json [--python duckdb=PYTHON polars=PYTHON] [--runs ours ours_near bare ...]
 
-Each run is a process of its own; its time is wall clock, its memory the peak of the resident set of
-it and its children together (psutil, every 50 ms; pages that they share count once for each).
+An input that is not there is made (corpus_generator.py), of the largest size. Each run is a process
+of its own; its time is wall clock, its memory the peak of the resident set of it and its children
+together (psutil, every 50 ms; pages that they share count once for each). DuckDB, Polars and the
+other tools are no part of the workflow: --python names an interpreter that has them.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,13 +25,16 @@ from typing import Any
 
 import psutil
 from common import SCRIPTS, publish, record
+from corpus_generator import generate
 
 from butler.errors import ButlerError, run_cli
 
 HERE = Path(__file__).resolve().parent
 RIVALS = HERE / "corpus_rivals.py"
 SETTINGS = {"test_size": 500, "max_chars": 1500, "recipes": {"min_steps": 1}}
-RUNS = ("ours", "ours_near", "bare", "loop", "pandas", "polars", "duckdb", "datasets", "datajuicer")
+LIKE_FROM = {"ours": 0, "ours_near": 0.5}  # near_duplicates.threshold
+FILTERS = ("bare", "duckdb_filter", "polars_filter", "json_filter")
+CLEANERS = ("loop", "pandas", "polars", "duckdb", "datasets", "datajuicer")
 
 
 def command(run: str, source: Path, options: argparse.Namespace) -> list[str]:
@@ -37,13 +42,14 @@ def command(run: str, source: Path, options: argparse.Namespace) -> list[str]:
     out = options.work / "out"
     if run.startswith("ours"):
         files = [f"--{name}={out / name}" for name in ("train", "test", "rejected", "stats")]
-        near = {"near_duplicates": {"threshold": 0.7}} if run == "ours_near" else {}
+        near = {"near_duplicates": {"threshold": LIKE_FROM[run]}}
         return [
             sys.executable, str(SCRIPTS / "corpus.py"), f"--input={source}", *files, "--seed=0",
             f"--settings={json.dumps(SETTINGS | near)}", f"--processes={options.processes}",
             "--protected", str(options.benchmark),
         ]  # fmt: skip
-    chosen = dict(word.split("=", 1) for word in options.python).get(run, sys.executable)
+    tool = run.removesuffix("_filter")
+    chosen = dict(word.split("=", 1) for word in options.python).get(tool, sys.executable)
     return [str(chosen), str(RIVALS), run, str(source), str(out), str(options.processes)]
 
 
@@ -96,7 +102,10 @@ def _resident(process: psutil.Process) -> int:
 
 
 def cut(source: Path, size: int, folder: Path) -> Path:
-    """The first `size` lines of the corpus as a file."""
+    """The first `size` lines of the corpus as a file; the corpus itself if it has no more."""
+    with source.open("rb") as stream:
+        if not any(True for _ in islice(stream, size, size + 1)):
+            return source
     path = folder / f"corpus_{size}.jsonl"
     with source.open("rb") as stream, path.open("wb") as target:
         target.writelines(islice(stream, size))
@@ -106,8 +115,8 @@ def cut(source: Path, size: int, folder: Path) -> Path:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The figures as a table; the ratio is to the median of bare on the same file."""
     lines = [
-        "| Run | Records | s | records/s | µs of processor a record | × bare | peak MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| Run | Records | s | records/s | µs of processor a record | × bare | peak MiB | load |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     bare: dict[int, list[float]] = {}
     for row in rows:
@@ -120,7 +129,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             f"| {row['run']} | {row['records']:,} | {row['seconds']:.1f} "
             f"| {row['records'] / row['seconds']:,.0f} "
             f"| {row['processor_seconds'] / row['records'] * 1e6:.1f} "
-            f"| {'' if ratio is None else f'{ratio:.1f}'} | {row['peak_mib']:,.0f} |"
+            f"| {'' if ratio is None else f'{ratio:.1f}'} | {row['peak_mib']:,.0f} "
+            f"| {row['load']:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -131,7 +141,8 @@ def main() -> None:
     add = parser.add_argument
     add("--input", type=Path, required=True)
     add("--sizes", type=int, nargs="+", default=[100_000])
-    add("--runs", nargs="+", choices=RUNS, default=["ours", "ours_near", "bare", "loop", "pandas"])
+    runs = (*LIKE_FROM, *FILTERS)
+    add("--runs", nargs="+", choices=(*runs, *CLEANERS), default=runs)
     add("--processes", type=int, default=2)
     add("--work", type=Path, required=True)
     add(
@@ -143,15 +154,21 @@ def main() -> None:
     add("--python", nargs="*", default=[], help="RUN=INTERPRETER, where a run needs its own")
     add("--out", type=Path)
     options = parser.parse_args()
-    (options.work / "out").mkdir(parents=True, exist_ok=True)
+    out = options.work / "out"
+    out.mkdir(parents=True, exist_ok=True)
+    if not options.input.exists():
+        generate(options.input, max(options.sizes), 0, options.processes)
     rows = []
     for size in options.sizes:
         source = cut(options.input, size, options.work)
         for run in options.runs:
             found = measured(command(run, source, options), options.work / f"{run}.log")
-            rows.append({"run": run, "records": size, **found})
+            rows.append({"run": run, "records": size, **found, "load": os.getloadavg()[0]})
             print(rows[-1], flush=True)
-        source.unlink()
+            shutil.rmtree(out)
+            out.mkdir()
+        if source != options.input:
+            source.unlink()
     publish(record(processes=options.processes, rows=rows), options.out, markdown(rows))
 
 

@@ -218,7 +218,8 @@ class ChatParser:
 
 def corpus_seeds() -> list[bytes]:
     """A valid file of each format."""
-    from test_corpus_input import MARKDOWN, gz, table_bytes, zst
+    from test_corpus_formats import MARKDOWN, table_bytes
+    from test_corpus_input import gz, zst
 
     lines = (ROOT / "data" / "demo" / "recipes.jsonl").read_bytes().splitlines(keepends=True)
     recipes = b"".join(lines[:6])

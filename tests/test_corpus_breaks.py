@@ -13,7 +13,8 @@ from butler.corpus.formats import FORMATS
 from butler.corpus.reading import Source
 from butler.errors import ButlerError
 from test_corpus import distinct, kept, raw_lines
-from test_corpus_input import GOOD, PAIR, build, gz, reasons, zst
+from test_corpus_formats import PAIR
+from test_corpus_input import GOOD, build, gz, reasons, zst
 
 HEADINGS = ("问题", "答案")
 MARK = b"\xef\xbb\xbf"

@@ -12,7 +12,8 @@ import pytest
 from butler.corpus.format_check import check_format
 from butler.corpus.formats import FORMATS
 from butler.errors import ButlerError
-from test_corpus_input import ENTRIES, GOOD, MARKDOWN, PAIR, build, gz, table_bytes, zst
+from test_corpus_formats import ENTRIES, MARKDOWN, PAIR, table_bytes
+from test_corpus_input import GOOD, build, gz, zst
 from workflow_state import ROOT
 
 FILES = {

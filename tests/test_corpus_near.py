@@ -117,7 +117,7 @@ def proposed_pairs(texts: list[str], rule: NearRule) -> set[tuple[int, int]]:
 LETTERS = st.lists(st.text("甲乙丙", max_size=12), min_size=1, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)  # the first call compiles
+@settings(max_examples=300, deadline=None)
 @given(LETTERS, LETTERS, st.integers(1, 9), st.sampled_from([0.1, 0.5, 0.6, 1.0]))
 def test_protected_texts_are_found_as_by_comparing_each_with_each(
     texts: list[str], records: list[str], ngram: int, share: float
@@ -167,8 +167,11 @@ def test_recall_and_precision_against_brute_force_on_real_records(
 ) -> None:
     exact, ours = exact_pairs(texts, rule), proposed_pairs(texts, rule)
     assert len(exact) > 500
-    assert len(exact & ours) / len(exact) >= 0.97
-    assert len(exact & ours) / len(ours) >= 0.99
+    both = len(exact & ours)
+    recall, precision = both / len(exact), both / len(ours)
+    print(f"{rule}: {len(exact):,} pairs, recall {recall:.4f}, precision {precision:.4f}")
+    assert recall >= 0.97
+    assert precision >= 0.99
 
 
 def test_what_stands_in_a_test_recipe_is_not_trained_on(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from butler.corpus import worker
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, stage_options
-from test_corpus_input import GOOD, PAIR, build, reasons
+from test_corpus_formats import PAIR
+from test_corpus_input import GOOD, build, reasons
 
 
 def killed(*_: object) -> None:

@@ -17,7 +17,8 @@ from openpyxl import Workbook
 from butler.errors import ButlerError
 from corpus_settings import SCRIPT, stage_options
 from test_corpus import conversations, distinct, raw_lines
-from test_corpus_input import ANSWER, GOOD, build, gz, reasons, zst
+from test_corpus_formats import ANSWER
+from test_corpus_input import GOOD, build, gz, reasons, zst
 
 PAIRS = [(f"{name}菜怎么做？", f"{name}菜洗净，{ANSWER}") for name in "甲乙丙丁戊己庚"]
 

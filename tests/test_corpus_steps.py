@@ -138,12 +138,32 @@ def test_torn_amounts_are_joined_and_what_is_none_goes(raw: str, clean: list[str
         ("两根不要也行蒜苔", "两根蒜苔"),
         ("可以放也可以不放盐", "适量盐"),
         ("2个，约100克鸡蛋", "2个鸡蛋"),
-        ("随意年糕，肉丝，新鲜荠菜", "随意年糕，肉丝，新鲜荠菜"),
+        ("随意年糕，肉丝，新鲜荠菜", "适量年糕，肉丝，新鲜荠菜"),
         ("15克水（先加5克，再看情况）", "15克水（先加5克，再看情况）"),
     ],
 )
 def test_amounts_that_go_on_in_talk_end_where_the_name_begins(raw: str, clean: str) -> None:
     assert rejoined(raw, "蒜苔切段，鸡蛋打散，加盐和水") == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("淡奶油 450毫升 超市即有售", "淡奶油 450毫升"),
+        ("超市买的全麦卷饼", "全麦卷饼"),
+        ("辣椒段一个，家里宝宝可以不放", "辣椒段一个"),
+        ("200g或者根据自己喜好藕", "200g藕"),
+        ("适量自己喜欢的水果", "适量水果"),
+        ("5个好想你红枣", "5个好想你红枣"),
+        ("盐就OK了！", ""),
+        ("下面是食材，就不按多少量了，喜欢的多放", ""),
+        # A list is none of talk, though its amount stands before its first name only.
+        ("少许食用油，花椒，白糖和老抽", "少许食用油，花椒，白糖和老抽"),
+        ("2小个土豆，西红柿", "2小个土豆，西红柿"),
+    ],
+)
+def test_a_remark_goes_and_the_ingredient_stays(raw: str, clean: str) -> None:
+    assert rejoined(raw, "西红柿、辣椒段切块，下食用油和老抽翻炒，放水果，最后撒盐就OK了") == clean
 
 
 @pytest.mark.parametrize(

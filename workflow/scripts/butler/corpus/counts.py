@@ -79,7 +79,7 @@ def _detail(record: int, drops: Drops, kept: str) -> str:
         return drops.details[record]
     if reason == "not_sampled":
         return f"not among the {drops.sample} drawn"
-    same = "same ingredients and steps as" if reason == "duplicate" else "hardly differs from"
+    same = "says the same as" if reason == "duplicate" else "hardly differs from"
     return f"{same} {kept}"
 
 

@@ -1,13 +1,13 @@
 """Letters of many texts, and hashes of every run of some of them, side by side in NumPy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from butler.corpus.rules.text import fold
+from butler.corpus.rules.text import NEVER_LETTERS, fold
 
 Array = np.ndarray[Any, Any]
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
@@ -15,23 +15,30 @@ WINDOW = 8  # runs side by side of which one is kept by Grams.sampled
 
 
 @cache
-def _is_letter() -> Array:
-    """Whether each code point is a letter or a digit; a line feed counts."""
-    found = np.fromiter((chr(code).isalnum() for code in range(0x110000)), bool, 0x110000)
-    found[10] = True
-    return found
+def _letters() -> tuple[Array, Array]:
+    """Whether each code point may be a letter or a digit once it is folded; whether it is one.
+
+    Line feeds and what parts the texts count.
+    """
+    are = np.fromiter((chr(code).isalnum() for code in range(0x110000)), bool, 0x110000)
+    are[[0, 10]] = True
+    may_be = np.ones_like(are)
+    may_be[list(map(ord, NEVER_LETTERS))] = False
+    return may_be, are
 
 
 def letters_of(texts: Sequence[str]) -> list[str]:
     """rules.text.letters() of each line of the texts, the lines as they stand."""
-    if not texts:
-        return []
-    folded = "\0\n".join(map(fold, texts))
-    codes = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), np.uint32)
-    letters = _is_letter().take(codes)
-    np.logical_or(letters, codes == 0, out=letters)  # which parts the texts
-    kept = codes[letters].tobytes().decode("utf-32-le", "surrogatepass")
-    return kept.split("\0\n")
+    may_be, are = _letters()
+    return _kept(map(fold, _kept(texts, may_be)), are) if texts else []
+
+
+def _kept(texts: Iterable[str], kept: Array) -> list[str]:
+    """The texts with those characters that are kept, by their code."""
+    joined = "\0\n".join(text.replace("\0", "") for text in texts)
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+    left = codes[kept.take(codes)].tobytes().decode("utf-32-le", "surrogatepass")
+    return left.split("\0\n")
 
 
 @dataclass(frozen=True)

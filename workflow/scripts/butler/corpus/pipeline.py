@@ -9,6 +9,7 @@ from typing import TypeVar
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
 from butler.corpus.rules import adverts, answers, foods, ingredients, names, steps, talk
+from butler.corpus.rules.prefilter import Prefiltered
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -22,6 +23,7 @@ from butler.settings.corpus_stage import CorpusSettings
 
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
+_MARKER = Prefiltered(MARKER)  # no marker goes over a line feed
 MAX_NAME = 60  # characters
 # Of a recipe's steps: where more of it is talk, what is left is no recipe; what may be a story.
 MOST_TALK, SOME_TALK = 0.5, 0.2
@@ -158,13 +160,13 @@ def mend_what_is_left(recipe: Recipe) -> Recipe:
 
 def reject_markers(recipe: Recipe) -> Recipe | Rejected:
     """Text that a chat template takes for its own; at the end too, as cutting may make one."""
-    return _marker(f"{recipe.name}\n{recipe.ingredients}\n{recipe.steps}") or recipe
+    return _marker(recipe.name, recipe.ingredients, recipe.steps) or recipe
 
 
 def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
     """A recipe has an ingredient and a step that is no heading."""
     for text, reason in ((recipe.ingredients, "no_ingredients"), (recipe.steps, "no_steps")):
-        if not text or all(map(ingredients.is_heading, text.split("\n"))):
+        if not text or not ingredients.told_lines(text):
             return Rejected(reason, "no usable line is given")
     return recipe
 
@@ -196,9 +198,8 @@ def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
 
 def _limits(settings: CorpusSettings) -> list[Step[Recipe]]:
     def reject_lengths(recipe: Recipe) -> Recipe | Rejected:
-        told = recipe.steps.split("\n")
         body = len(recipe.ingredients) + len(recipe.steps)
-        count = sum(not ingredients.is_heading(line) for line in told)
+        count = len(ingredients.told_lines(recipe.steps))
         if len(recipe.name) > MAX_NAME:
             return Rejected("too_long", f"the name has {len(recipe.name)} characters")
         if body > settings.max_chars:
@@ -254,8 +255,8 @@ def take_out_contacts(pair: Pair) -> Pair | Rejected:
 
 def _pair_limits(settings: CorpusSettings) -> list[Step[Pair]]:
     def reject_markers(pair: Pair) -> Pair | Rejected:
-        text = f"{pair.question}\n{pair.answer}"
-        return _marker(text) or _contact(adverts.tells_contact(text)) or pair
+        found = adverts.tells_contact(f"{pair.question}\n{pair.answer}")
+        return _marker(pair.question, pair.answer) or _contact(found) or pair
 
     def reject_lengths(pair: Pair) -> Pair | Rejected:
         told = len(pair.answer)
@@ -271,9 +272,9 @@ def _pair_limits(settings: CorpusSettings) -> list[Step[Pair]]:
     return [reject_markers, reject_lengths, reject_language]
 
 
-def _marker(text: str) -> Rejected | None:
+def _marker(*texts: str) -> Rejected | None:
     """What a chat template would take for its own."""
-    marker = MARKER.search(text)
+    marker = next(filter(None, map(_MARKER.search, texts)), None)
     return Rejected("chat_marker", f"the text holds {marker[0]!r}") if marker else None
 
 

@@ -67,8 +67,8 @@ class Questions:
 
     def ask(self, name: str, keywords: str) -> str:
         """The question for a recipe with this name and these keywords, one a line."""
-        words = tuple(keywords.replace(" ", "").split("\n"))
-        own = [form for form in self._forms if any(word.endswith(form[0]) for word in words)]
+        words = keywords.replace(" ", "") + "\n"
+        own = [form for form in self._forms if f"{form[0]}\n" in words]
         endings, weights = zip(*(own or self._forms), strict=True)
         bounds = list(accumulate(weights))
         drawn = stable_hash(self._seed, "question", name) / 2.0**64 * bounds[-1]

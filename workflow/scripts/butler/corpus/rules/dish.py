@@ -7,6 +7,7 @@ but for a form of asking for a recipe at its end.
 """
 
 import re
+from functools import lru_cache
 
 from butler.corpus.rules.text import letters
 
@@ -22,9 +23,10 @@ _TAIL = re.compile(
     rf"(?:{_FORM}|[一-鿿]{{0,3}}版|系列|合集"
     r"|第?[一二三四五六七八九十\d]+(?:弹|期|款)?|之[一二三四五六七八九十\d]+|v\d+)$"
 )
-_SIZE = re.compile(r"\d+(?:\.\d+)?(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
+_SIZE = re.compile(r"\d+(?:寸|人份|人|克|g|ml|个|分钟|连模|cm)")
 
 
+@lru_cache(1 << 16)  # a few dishes have most of the recipes
 def dish_key(name: str) -> str:
     """The bare dish in a name: 自制腌菜（超简单） → 腌菜. The whole name where nothing is left."""
     whole = letters(name)

@@ -18,7 +18,7 @@ _KINDS = (
     "桂皮 香叶 干辣椒 豆瓣酱 生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 "
     "淀粉|生粉 芝麻 胡椒 酵母 蜂蜜"
 )
-_EACH_KIND = [re.compile(kind) for kind in _KINDS.split(" ")]
+_EACH_KIND = tuple(re.compile(kind) for kind in _KINDS.split(" "))
 _ANY_FOOD = either(_KINDS.split(" "))
 _SEVERAL = re.compile("[，,、；;。 ]|调料|佐料|配料")
 _SEASONING = " 葱 "  # and those after it
@@ -30,6 +30,11 @@ MOST_LINES = 4  # of a list that may lack what the steps use
 def _kind_of(word: str) -> re.Pattern[str]:
     """What finds the food that a word names, by all its names."""
     return next(kind for kind in _EACH_KIND if kind.match(word + "。"))
+
+
+def named_in(text: str) -> bool:
+    """Whether `text` names a food."""
+    return bool(_ANY_FOOD.search(text))
 
 
 def unlisted(name: str, ingredients: str, steps: str) -> str:

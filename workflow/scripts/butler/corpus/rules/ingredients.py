@@ -3,9 +3,13 @@
 import re
 from functools import lru_cache
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules import foods
+from butler.corpus.rules.patterns import any_sought, sought
+from butler.corpus.rules.prefilter import Prefilter
+from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
+_LINES = Prefilter()  # of single ingredients
 _NUMBER = r"(?:\d+(?:[./~～-]\d+)*|[半一二两三四五六七八九十几数]{1,2})"
 _MEASURE = rf"(?:大|小)?(?:{UNITS}|节|听|罐|瓶|份|kg|g|G|ml|ML|mL)"
 _VAGUE = "适量|少许|若干|少量|些许|随意|一点点?|一些"
@@ -40,10 +44,12 @@ _CHATTY = (
     r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
     r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
     r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
-    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）])"
+    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
     rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
 )
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
+# The same behind what it is of: 盐（你懂的）, 葱花看喜欢.
+_CHATTY_ASIDE = re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
     "|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
@@ -66,7 +72,8 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     # 个（350克）茄子3, 1/4个#肉末腌制
     (
         re.compile(
-            rf"^{_UNIT}([（(][^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*(\d+(?:[./~～-]\d+)*)$"
+            rf"^{_UNIT}([（(][^（）()\d]*\d[^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*"
+            r"(\d+(?:[./~～-]\d+)*)$"
         ),
         r"\4\1\3\2",
     ),
@@ -86,12 +93,12 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\1克",
     ),
     # 200g或者根据自己喜好藕
-    (re.compile(rf"^({_QUANTITY})(?:或者?|，)?(?:{_CHATTY})(?=[{HAN}]{{1,6}}$)"), r"\1"),
+    (re.compile(rf"^({_QUANTITY})(?:或者?|，)?(?:{_CHATTY})的?(?=[{HAN}]{{1,6}}$)"), r"\1"),
     # 适量，腌排骨一小时腌料：生抽
     (re.compile(rf"^{_QUANTITY}，[^，：:]*?([{HAN}]{{1,2}}料[:：].*)$"), r"\1"),
     (re.compile(rf"^({_QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
-    (re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$"), ""),
+    (_CHATTY_ASIDE, ""),
     (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
     (re.compile(rf"^({_VAGUE})[，,到 ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
@@ -118,22 +125,28 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
 # Whether any of them is found: most lines are as they should be. What begins a line is looked for
 # there only.
 _FOUND = [pattern.pattern for pattern, _ in MENDED]
-_BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")))
-_HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
-_LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
+_BEGINS = sought(
+    "|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")), prefilter=_LINES
+)
+_HOLDS = sought(
+    "|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")), prefilter=_LINES
+)
+_LIST_HEAD = sought(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])", prefilter=_LINES)
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
-_TWO = re.compile(f"^{_ONE} ?{_ONE}$")
+_TWO = sought(f"^{_ONE} ?(?![到至或]){_ONE}$", prefilter=_LINES)  # 250g 到 500g is one amount
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
-_ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
-HEADING = re.compile(r"[:：]$|^【[^】]*】$|^[（(][^）)]*[)）]$")
+_ANY_LIST = sought(
+    "^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$", prefilter=_LINES
+)
+HEADING = sought(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 _HEADING_ENDS = frozenset(":：】）)")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
-TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:]{0,4}[:：]$")
-_NO_INGREDIENT = either(
+TOOLS = sought("^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE)
+_BESIDE = "构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|主料|辅料|用量|总量|适量|少许|若干"
+_NO_INGREDIENT = any_sought(
     (
-        r"^无$",
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
@@ -144,48 +157,58 @@ _NO_INGREDIENT = either(
         r"(?:左右|以上)?[ ，,]?)+$",
         rf"^(?:烤箱|上下火|[上下]火|[上中下]{{1,2}}层|预热)[{HAN}]{{0,2}}(?:\d[^，]*)?$|^(?:适量)?(?:室温|常温|冷藏|冷冻)$",
         rf"^(?:[蒸煮烤炸腌煎炒炖焖烘]|发酵|预热|浸泡)[制]?(?:约|大约)?[{HAN}]{{0,3}}\d[\d~～-]*(?:分钟|小时|度|℃|秒)[^，]*$",
-        r"^(?:请|见|看|参[考见看]|详见|都在|在)?[^：:，]{0,4}(?:[见看]步骤|步骤[里中]|看做法|[见看][上下]?图|图[片中上]|视频|参考步骤|按步骤)[^：:，]{0,4}$",
+        r"^(?:请|见|参[考见]|详见|都在|在)?[^：:，]{0,4}(?:[见看]步骤|步骤[里中]|[见看][上下]?图|图[片中上]|视频|参考步骤|按步骤)[^：:，]{0,4}$",
         r"^(?:适量|满满的?|一?颗|许多|很多|一份|一点|各种|\d+[个份颗])*(?:爱心?|耐心|细心|用心|心情|时间|好心情|热爱|想象力|满满爱心|满满耐心|心意|巧手|双手|[^，]{0,6}的热爱)$",
-        r"分钟[^，]*℃|^\d+个成品$|^[^，：:]{0,6}见(?:下|正文|步骤)[^，：:]{0,4}$",
-        r"^(?:构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|可选|主料|辅料|用量|比例|总量|适量|少许|若干)+[，、]?(?:摆拍|分享)?[，、]?(?:分享)?$",
+        r"分钟[^，]*℃|^\d+个成品$|^[^，：:]{0,6}见(?:下|步骤)[^，：:]{0,4}$",
+        rf"^(?:{_BESIDE})(?:[，、]?(?:{_BESIDE}))*$",
         r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|[^：:]*可做[\d一二三四五六七八九十两][^：:]*$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
-        r"^[^：:]*(?:我承认|偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
-    )
+        r"^[^：:]*(?:偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
+    ),
+    prefilter=_LINES,
 )
 
 
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
+    lines = [clean for line in text.split("\n") for clean in clean_line(line)]
+    whole = "\n".join(lines)
+    if not TOOLS.search(whole):
+        return whole
     kept: list[str] = []
     of_tools = False
-    for line in text.split("\n"):
-        for clean in clean_line(line):
-            if TOOLS.search(clean):
-                of_tools = True
-            elif is_heading(clean):
-                of_tools = False
-                kept.append(clean)
-            elif not of_tools:
-                kept.append(clean)
+    for line in lines:
+        if TOOLS.search(line):
+            of_tools = True
+        elif is_heading(line):
+            of_tools = False
+            kept.append(line)
+        elif not of_tools:
+            kept.append(line)
     return "\n".join(kept)
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
 def clean_line(line: str) -> tuple[str, ...]:
     """What a line holds of ingredients: none, one, or several that were run together."""
-    while _BEGINS.match(line) or _HOLDS.search(line):
-        before = line
-        for pattern, instead in MENDED:
-            line = pattern.sub(instead, line)
-        if line == before:
-            break
+    line = mended(line)
     if letters(line) in ("", "无") or _NO_INGREDIENT.search(line) or _ANY_LIST.search(line):
         return ()
     parts = split_line(line)
     if len(parts) == 1:
         return (line,)
     return tuple(clean for part in parts for clean in clean_line(part))
+
+
+def mended(line: str) -> str:
+    """`line` with its amount in order, without chat about it."""
+    while _BEGINS.match(line) or _HOLDS.search(line):
+        before = line
+        for pattern, instead in MENDED:
+            line = pattern.sub(instead, line)
+        if line == before:
+            break
+    return line
 
 
 def split_line(line: str) -> list[str]:
@@ -196,12 +219,30 @@ def split_line(line: str) -> list[str]:
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
-    parts = [part for part in _PARTS.split(body) if part]
+    parts = _with_amounts([part for part in _PARTS.split(body) if part])
+    if len(parts) < 3:
+        return [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
-    if len(parts) < 3 or 2 * with_amount < len(parts):
+    if 2 * with_amount < len(parts):
         return [line]
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts
+
+
+_AMOUNT = re.compile(rf"(?:{_QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
+
+
+def _with_amounts(parts: list[str]) -> list[str]:
+    """The parts of a line; an amount that stands alone goes with what is before it."""
+    if parts and _AMOUNT.fullmatch(parts[0]):
+        return parts  # each is before what it is of
+    kept: list[str] = []
+    for part in parts:
+        if kept and _AMOUNT.fullmatch(part):
+            kept[-1] += f" {part}"
+        else:
+            kept.append(part)
+    return kept
 
 
 def is_heading(line: str) -> bool:
@@ -209,47 +250,68 @@ def is_heading(line: str) -> bool:
     return line[-1:] in _HEADING_ENDS and bool(HEADING.search(line))
 
 
-def rejoined(ingredients: str, steps: str) -> str:
-    """Lines in which talk stands before the name: 1个，我用了两个鸡蛋 is 1个鸡蛋.
+def told_lines(text: str) -> list[str]:
+    """The lines but the headings."""
+    lines = text.split("\n")
+    return [line for line in lines if not is_heading(line)] if HEADING.search(text) else lines
 
-    The name is the longest end of the line that the steps name; a line without one goes, if it is
-    the cook who talks.
+
+def rejoined(ingredients: str, steps: str) -> str:
+    """Lines without what the cook says beside the ingredient: 1个，我用了两个鸡蛋 is 1个鸡蛋.
+
+    What stands before the talk stays if it names a food. Else the name is the longest end of the
+    line that the steps name; a line without one goes, if it is the cook who talks.
     """
     if not (_TALKED.search(ingredients) or _COOK.search(ingredients)):
         return ingredients
     return "\n".join(filter(None, (_rejoined(line, steps) for line in ingredients.split("\n"))))
 
 
-_TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
-_COOK = re.compile(
-    "[我你俺]|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
-    "|不[要加放用]也|可要可不要|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
-    "|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|比例|大概|一般|也可(?!可)|临时"
+_TALKED = sought(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
+_COOK = sought(
+    "我(?!厨)|(?<![迷想])你|俺|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
+    "|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
+    r"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{_QUANTITY}")
 _AGAIN = re.compile(rf"^(?:去[{HAN}])?(?:大?约|大概)?{_QUANTITY}(?:左右)?([{HAN}]{{2,6}})$")
 _OF_ONE = "水油盐糖醋酒姜葱蒜面"  # names of one character
-_NO_NAME = re.compile("左右|即可|为准|随意|适量|就行|就好|加$|放$|定$|^[，,。]")
-_LONGEST_NAME = 6  # characters
+_NO_NAME = re.compile(f"左右|即可|为准|随意|适量|就行|就好|啥|[加放定点]$|可以$|^[^{HAN}]")
+_LONGEST_NAME, _TALK_WORD = 6, 2  # characters of a name, and of the word before it
+_SENTENCE = re.compile("[是不就]")
+_REMARK = re.compile("[，,。；; ][^，,。；; ]*$")  # the clause in which the talk begins
 
 
 def _rejoined(line: str, steps: str) -> str:
-    bare = _IN_BRACKETS.sub("", line)
-    chatty = _CHATTY_AMOUNT.match(bare)
-    chatty = chatty or _LEADING.match(bare)
-    talks = bool(_COOK.search(bare, chatty.end() if chatty else 0))
-    found = _TALKED.match(bare)
-    if HEADING.search(bare) or not (talks or (found and found[1])):
+    if _COOK.search(line):
+        line = BOUGHT.sub("", mended(line))
+    elif not _TALKED.search(line):
         return line
-    if not talks and len(_HAS_AMOUNT.findall(bare)) > 2:
-        return line  # a list
+    bare = _IN_BRACKETS.sub("", line)
     leading = _LEADING.match(bare)
+    talk = list(_COOK.finditer(bare, leading.end() if leading else 0))
+    found = _TALKED.match(bare)
+    if HEADING.search(bare) or not (talk or (found and found[1] and bare[found.end(1)] in "，,。")):
+        return line
+    if talk and (remark := _REMARK.search(bare[: talk[0].start()])):
+        before = bare[: remark.start()].rstrip("，,。；; ")
+        if not _SENTENCE.search(before) and _lists(before, steps):
+            return before  # 淡奶油 450毫升 超市即有售
     amount = leading[0] if leading and bare[leading.end() : leading.end() + 1] != "钱" else "适量"
     if found and found[1] and (again := _AGAIN.match(found[2])):
         return amount + again[1]  # 2个，约100克鸡蛋
-    for size in range(min(_LONGEST_NAME, len(bare) - 1), 0, -1):
-        name = bare[-size:]
-        if name in steps and (size > 1 or name in _OF_ONE) and not _NO_NAME.search(name):
+    spoken = min(talk[-1].start() + _TALK_WORD, talk[-1].end()) if talk else 0
+    first = max(spoken, 1, len(bare) - _LONGEST_NAME)
+    for name in (bare[at:] for at in range(first, len(bare))):
+        if name in steps and (len(name) > 1 or name in _OF_ONE) and not _NO_NAME.search(name):
             return amount + name.removeprefix("的")
-    return "" if talks else line
+    return "" if talk else line
+
+
+def _lists(text: str, steps: str) -> bool:
+    """Whether `text` lists a food, or an amount of something that the steps name."""
+    if foods.named_in(text):
+        return True
+    names = _PARTS.split(_AMOUNT.sub(" ", text)) if _HAS_AMOUNT.search(text) else []
+    return any((len(name) > 1 or name in _OF_ONE) and name in steps for name in names if name)

@@ -54,9 +54,10 @@ NO_DISH = either(
         r"^(?:啦+|哈+|哦+|嗯+|早餐|午餐|晚餐|早午餐|下午茶|便当|甜品台?|美食|日常|随便|无题|测试|一日三餐|今日份?.{0,3}|[\d.]+)$",
         r"^(?:记录|分享|翻译|搬运|推荐|盘点|合集)",
         r"^(?:what|how|my|the) ",
-        r"(?:日记|日常|打卡|记录|合集|大全|攻略|测评|食用指南|搭配|摆盘|便当|[Dd]ay ?\d+)[\d①-⑳]*$",
+        r"(?:日记|日常|打卡|记录|合集|大全|攻略|测评|食用指南|搭配|摆盘|便当)\d*$",
         r"第[一二三四五六七八九十\d]+天.{0,4}$",
         r"(?:辅食|早餐|午餐|晚餐)[一二三四五六七八九十\d]+$",
+        r"(?<![a-z])day ?\d*$",
     ),
     re.IGNORECASE,
 )
@@ -70,7 +71,8 @@ def bare_name(name: str) -> str:
         name = _BULLET.sub("", name).rstrip(_ENDS).strip()
         for pattern in (_ASIDE, _SERIAL, _LEAD_BRACKET, _SHOW, _LATIN, _REMARK, _LEAD, _TAIL):
             shorter = pattern.sub("", name).strip()
-            name = shorter if len(letters(shorter)) > 1 else name
+            if shorter != name and len(letters(shorter)) > 1:
+                name = shorter
         name = _BOOK.sub("", name)
         name = _of_words(_of_parts(name))
         if name == before:

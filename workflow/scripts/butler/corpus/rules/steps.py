@@ -3,17 +3,17 @@
 import re
 from collections.abc import Sequence
 
-from butler.corpus.rules.ingredients import is_heading
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.ingredients import is_heading, told_lines
+from butler.corpus.rules.patterns import any_sought, sought
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
-BULLET = re.compile(
+BULLET = sought(
     r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\]|[-.~～](?!\d)"
     r"|@(?=\s|\w+[.、]|[^，。的]{0,12}[洗切去混刷擦打放加倒])|[ \t])+",
     re.MULTILINE,
 )
-NUMBER = re.compile(
+NUMBER = sought(
     r"^(?:"
     r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
     r"|[（(]\d{1,2}[)）][、.,，:： ]*"
@@ -30,7 +30,7 @@ NUMBER = re.compile(
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
 _POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))[ \t]*")
-_MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
+_MAYBE_NUMBERED = sought(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
 _FROM_TWO = re.compile(r"[。；;] ?2[、.。](?!\d).+[。；;] ?3[、.。](?!\d)")
@@ -54,12 +54,12 @@ _NOTHING = (
     r"[^\w\n]",
 )
 # What tells nothing: a whole line, whatever signs are around it.
-PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE | re.MULTILINE)
+PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
 _WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
-_NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
+_NUMBERED_WITHIN = sought(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
@@ -67,20 +67,18 @@ _WORD_END = (
     "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
-_BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
+_BREAKS_OFF = sought(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
-_IDLE_END = re.compile(
+_IDLE_END = sought(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
-# What one of these ends with: most texts have no line that does.
-_LAST = re.compile(r"[至将把被约約概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums without their beginning.
-TORN = either(
+TORN = any_sought(
     (
-        r"[成至到](?=[，。；！,;!]|$)(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸].)",
-        r"[×=]$(?<=\d.)|^\d{0,4}=\d",
+        r"(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸])[成至到](?=[，。；！,;!]|$)",
+        r"(?<=\d)[×=]$|^\d{0,4}=\d",
     ),
     re.MULTILINE,
 )
@@ -94,8 +92,7 @@ def clean_steps(text: str) -> str:
         before = text
         text = BULLET.sub("", _split_numbered(text.replace("丶", "、")))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
-        text = PLACEHOLDER.sub("", text)
-        lines = text.split("\n")
+        lines = ["" if PLACEHOLDER.search(line) else line for line in text.split("\n")]
         if _glued(lines):
             lines = [line.lstrip("0123456789") for line in lines]
         kept: list[str] = []
@@ -111,9 +108,8 @@ def clean_steps(text: str) -> str:
 def _joined_lines(text: str) -> str:
     """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
     text = _IDLE_START.sub("", text)
-    if _LAST.search(text):
-        text = _IDLE_END.sub("", text)
-    if _LAST.search(text) and _BREAKS_OFF.search(text):
+    text = _IDLE_END.sub("", text)
+    if _BREAKS_OFF.search(text):
         kept: list[str] = []
         for line in text.split("\n"):
             if (
@@ -228,7 +224,7 @@ def _numbered_parts(line: str) -> list[str]:
 
 def split_paragraph(text: str) -> str:
     """A recipe told in one paragraph, a sentence a line; one told in one sentence, some clauses."""
-    told = [line for line in text.split("\n") if not is_heading(line)]
+    told = told_lines(text)
     if len(told) != 1:
         return text
     parts = _joined(_SENTENCES.split(told[0]), LEAST_SENTENCE)
@@ -255,5 +251,5 @@ def _open(text: str) -> bool:
 
 def torn(text: str) -> str:
     """The end of a line that breaks off and could not be mended; "" if there is none."""
-    found = (_LAST.search(text) and _BREAKS_OFF.search(text)) or TORN.search(text)
+    found = _BREAKS_OFF.search(text) or TORN.search(text)
     return text[: found.end()].rsplit("\n", 1)[-1][-20:] if found else ""

@@ -9,13 +9,17 @@ that tells nothing to do at all (DEED), such as the caption of a picture.
 
 import re
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import any_sought, either, sought
 
 _SEEN = "(?:图片|图示|图中|图上|图(?![案形钉腾章书])|视频|视屏)"
 # Only these words go, as what is around them tells what to do: 切成如图的条 is 切成条.
-PICTURE_WORDS = either(
+PICTURE_WORDS = any_sought(
     (
-        r"[（(【][^（）()【】\n]{0,40}(?:(?<![意贪企])图(?![案形钉腾章书])|视频|视屏|照片|拍照|忘[了记]?拍|补拍)[^（）()【】\n]{0,40}[)）】]",
+        *(
+            rf"{opening}[^（）()【】\n]{{0,40}}(?:(?<![意贪企])图(?![案形钉腾章书])|视频|视屏|照片|拍照"
+            rf"|忘[了记]?拍|补拍)[^（）()【】\n]{{0,40}}{closing}"
+            for opening, closing in (("[（(]", "[)）]"), ("【", "】"))
+        ),
         rf"(?:就会?|会|是)?(?:[如见看]|参[考照见]|请看|按照?|像|似|同|和|跟)(?:以)?[上下左右]?[面边]?(?:我)?(?:[这那]张)?{_SEEN}"
         r"(?:[一二三四五六七八九\d]+(?!样))?(?:所示|示|显示)?(?:[上中里]?的?(?:一样|这样|那样|那般|样子|状态|形状|大小|程度|感觉|效果|水位|位置|方法|步骤))?[上中里]?的?"
         r"[：:]?",
@@ -62,16 +66,16 @@ PERSONAL = either(_PERSONALS)
 # The words of a clause that is talk if it tells nothing to do.
 _CHATTERS = (
     "好吃|好喝|美味(?!鲜)|可口|香喷喷|香香|诱人|食欲|口水|太[香棒赞美爱满好]|超级?[香赞棒好爱美鲜快软]|真[香棒赞好鲜]|好香|喷香|[很好真]软$",
-    "(?:真|很|特别|非常|超级?|好)(?:很)?[香鲜甜脆嫩糯萌酥Q]|嚼劲|做工|惬意|完美|有滋有味|曼妙|照样|晚膳|挺好|的那种|完美|很棒|真棒|太棒|棒棒|赞|幸福|满足|开心(?!果)|成就|回味|人间|绝了|巴适|杠杠|惊艳|期待|解馋|馋|爱上|百吃不厌|停不下来|过瘾|满意|成功|失败",
-    "一级|下饭|满屋|唇齿|色香味|令人|忘怀|心花|难忘|外酥里[嫩软]|外焦里嫩|小朋友|宝贝|家人|妈妈|爸爸|生活|人生|下午茶",
+    "(?:真|很|特别|非常|超级?|好)(?:很)?[香鲜甜脆嫩糯萌酥Q]|嚼劲|做工|惬意|完美|有滋有味|曼妙|照样|晚膳|挺好|的那种|完美|很棒|真棒|太棒|棒棒|赞|幸福|满足|开心(?!果)|成就|回味|人间|巴适|杠杠|惊艳|期待|解馋|馋|爱上|百吃不厌|停不下来|过瘾|满意|成功|失败",
+    "一级|下饭|满屋|唇齿|色香味|令人|忘怀|心花|难忘|外酥里[嫩软]|外焦里嫩|宝贝|家人|妈妈|爸爸|生活|人生|下午茶",
     "品尝|尝尝|没用|太差|不美观|开吃|开动|开喝|享用|享受|尽情|慢慢吃|大功告成|完工|搞定|搞掂|大功|收工|光盘|吃光|抢光|吃完|齐活|成品|终于|放心",
     "做好[啦了]|好[啦咯喽]|出炉[啦咯喽]|来一[碗块杯口份个]|一口|开饭|吃[吧啦咯]|妥了|妥妥|OK|ok|Ok|[Bb]iu|bingo|[Bb]ingo|咕噜|完毕|结束(?![后前时])|可以吃|即可食用|就完成",
     "试一试|动手|卖相|颜值|美美|可爱|萌|亮[个个]?相|出[场镜]|登场|衣服|排排",
-    "有没有|是不是|对不对|怎么样|为什么|对吧|是吧|吧？|哇|嗷|耶|啦啦|[铛当噔]{2}|么么|[Mm]ua|呜|啊呜|[Tt]ips?|碎碎念|PS|ps|ヾ|hh",
+    "有没有|是不是|对不对|怎么样|为什么|对吧|是吧|哇|嗷|耶|啦啦|[铛当噔]{2}|么么|[Mm]ua|呜|啊呜|[Tt]ips?|碎碎念|PS|ps|ヾ|hh",
     "孩子|小孩|大人|宝宝|老人|家里|自己|全家|一家人|外面[卖买]|外卖|[上下]班|饭店|餐厅|早餐|晚餐|周末|爱吃|喜欢|觉得|认为|推荐|不错|也很|学会|看起来|看上去|漂亮|好看|难看|试试|尝试|健康|营养|养生|极佳|极了|共勉",
     "完成(?![后之时的以])|上桌|就好$|买|开胃|爽口|鲜香(?!菇)",
     "最爱|懒人|减肥|热量|卡路里|便宜|划算|性价比",
-    "(?:^|[，。])这[就都也]?是|这样子|像这样|就这样|是这样|(?:^|[，。])这样的|道理|据说|听说|传说|介绍|灵魂|精髓",
+    "(?:^|[，。])这[就都也]?是|(?:^|[，。])这样的|道理|听说|传说|介绍|灵魂|精髓",
 )
 CHATTER = either(_CHATTERS)
 # What a clause may tell beside something to do, but no sentence alone.
@@ -82,7 +86,8 @@ _REASONS = (
 )
 REASON = either(_REASONS)
 _TALK = either((*_PICTURES, *_PERSONALS, *_CHATTERS))
-_ANY = either((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS))
+# Whole texts are searched for it, too: MULTILINE, so that it is found where a line ends.
+_ANY = any_sought((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS), re.MULTILINE)
 # What tells to do something to food.
 _ACTIONS = (
     "放(?![心假弃松])|翻(?!车)|[切剁煮炒蒸炸煎拌腌炖焯揉擀搅洗泡撒淋卤焖熬捞撈盛刷剪卷裹捏铺抹涂掰浸晾滤沥磨倒加醒剥挤筛淘兑搓揪摊削刨刮戳塞填撕榨煲涮烙煸煨扣折叠拧拌蘸沾裱]"
@@ -114,17 +119,17 @@ _WEAK = (
 # A line tells something to do if one of these is in it, but for what is said of a thing (烤好的肉).
 DEED = either((*_STEPS, *_WEAK))
 # "我会先放生菜" is 先放生菜: the cook goes, the deed stays.
-SELF = re.compile(
+SELF = sought(
     r"(?<![给让帮替])(?:我们|咱们|我|俺|本人|咱)(?:这里|这边|自己|基本|所以|一般|通常|习惯|比较|会|都|就|还|也|只|又|再|便|一直|个人|来|要|需要|得|可以|现在|开始|直接)*"
     rf"(?=(?:[先再把将放加取选开接]|用(?!的|过|了(?!\d))|分|(?:{_ACTIONS}))(?!的))"
 )
 _PEOPLE = "(?:大家|各位|亲们|亲|小伙伴|朋友|盆友|宝宝|姐妹|同学|童鞋|宝妈|小主|妈妈)们?"
 # Where a thing was bought goes, the thing stays: 超市买的油面筋冲洗一下.
-BOUGHT = re.compile(
+BOUGHT = sought(
     "(?:(?=[从在去超菜市网淘商店]))(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[\u4e00-\u9fff])"
 )
 # Those who are spoken to go, what they are told stays: 大家可以加糖, 喜欢辣的朋友多放.
-SPOKEN_TO = re.compile(
+SPOKEN_TO = sought(
     rf"(?:(?=[所提建也请大各亲小朋盆宝姐同童妈]))(?:(?:所以|提醒|建议|也请|请)?{_PEOPLE}(?=也?(?:最好|可以|可|要|需|记得|一定|请|根据|按|尽量|先|再|不要|别|千万|注意|自行|自由|酌情|如果|多[放加]|少[放加]))"
     rf"|(?<=的){_PEOPLE}(?=，?(?:也?可|也?请|就|自行|多|少|最好|不|要|直接|记得|再)))"
 )
@@ -132,49 +137,44 @@ _THIS = "(?:这样|这个样子|这种样子|这[个种]?(?:状态|程度|形状
 # What pointed at a picture, within something to do: 揉成这样就可以 is 揉好就可以.
 LIKE_THIS = (
     (
-        re.compile(
+        sought(
             r"(?<=[切剪揉擀捏卷做包打摊压])成(?:如|像)?(?:上|下|左|右)?图(?:片|中|示)*(?:所示|那样|这样|一样|的)*(?:状|样子|形状|大小|样)?(?=[，,。.！]|$)",
             re.MULTILINE,
         ),
         "好",
     ),
-    (re.compile(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
+    (sought(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
     (
-        re.compile(
+        sought(
             rf"((?:{_ACTIONS})[拌发煮炸制匀揉软碎化]?)(?:的?差不多)?[成至到](?:大概|大致|类似|差不多)?{_THIS}子?(?:的(?:样子|状态|程度)?)?(?![做切包])"
         ),
         r"\1好",
     ),
     (
-        re.compile(
+        sought(
             rf"(?:就|先|然后)?(?:就|像|照|按照?|如)(?:上面)?{_THIS}[子地的]?(?=(?:一[点次个层]|依次|慢慢|稍微|直接|反复)?(?:{_ACTIONS}))"
         ),
         "",
     ),
 )
-_POINTS = re.compile(
-    "[成至到就像照按如](?:大概|大致|类似|差不多|上面)?(?:这[样个种般]|那样|酱紫)|成.{0,2}图"
-)
-TONE = re.compile(
+TONE = sought(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
     r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
     re.MULTILINE,
 )
-_FACES = re.compile(
+_FACES = sought(
     r"[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
 )
-_WAVE = re.compile(
-    "(?<=[\u4e00-\u9fff])(?<![火一二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])"
-)
+_WAVE = sought("(?<=[\u4e01-\u9fff])(?<![火二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])")
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
 _DONE = "(?:做好|完成|制作完成|制作成功|大功告成|搞定|出锅|出炉|上桌|做成|好|成)"
-TAIL = re.compile(
+TAIL = sought(
     r"(?:(?=[一这美香好超爽可]))(?:(?<=即可)|(?<=装盘)|(?<=出锅)|(?<=均匀))(?:[一这][道份碗盘款个锅]|美味|香喷喷|好吃|超级|爽口|可口)"
     rf"[^，,。！!；;\n]{{0,14}}?(?:就|便)?{_DONE}[了啦](?=[，,。！!；;~～]|$)",
     re.MULTILINE,
 )
 # What cutting leaves: 切块，。
-_DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
+_DANGLING = sought("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _BRACKETS = re.compile(r"[（(【「][^（）()【】「」\n]*[）)】」]")
 _END = "，,。！!？?；;…"
@@ -188,7 +188,7 @@ _STOP = re.compile("[。！!？?；;…]$")
 # A clause that hangs on the one before it; what it tells to do stays without these words.
 DEPENDENT = re.compile(
     "^ ?(?:"
-    "以及|毕竟|当然|加上|就没|后来|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是"
+    "以及|毕竟|当然|加上|就没|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是"
     ")"
 )
 _MERELY = re.compile("^ ?(?:所以|因此|因而|于是|但是|但|不过|可是|然而|而且|并且|那么|结果|那就?)")
@@ -213,21 +213,21 @@ _SAID_OF = either(
 _SHORT, _NAME = 24, 10  # characters of a line that may be a caption, a dish's name
 CAPTION = re.compile(
     "^(?:"
-    r"(?![^\n]*(?:[至到成呈为用把将画]|小时|分钟|好像))[^\n，,]{0,16}(?:样子|模样|状态|效果|近照|特写|细节|全家福|合照|成品|[截切断剖]面|合集|大集合|集合|对比)"
-    rf"|[^\n，,]{{0,9}}?(?:{_ACTIONS}|做|包|打|发|熟|弄|备|调)[制酵发拌煮切]?(?:好|完|熟|成|完成)[了啦]"
-    r")[。！!～~…]*$"
+    r"(?![^\n]*(?:[至到成呈为用把将画]|小时|分钟|好像))[^\n，,]{0,16}(?:样子|模样|状态|效果|近照|细节|成品|[截切断剖]面|合集|大集合|集合|对比)"
+    rf"|[^\n，,]{{0,9}}?(?:{_ACTIONS}|做|包|打|发|熟|弄|备|调)[制酵发拌煮切]?(?:好|完|熟|成|完成)了"
+    r")[。！!…]*$"
 )
-_MARKS, _CAPTION_ENDS = "。！!～~…", "子样态果照写节福品面集合比了啦"  # what a caption ends with
+_MARKS, _CAPTION_ENDS = "。！!…", "子样态果照节品面集合比了"  # what a caption ends with
 _PLAIN_DONE = re.compile(
     "(?:(?:就|便|也|已经?|都|即)(?:可以|算|这样)?(?:做好|好|成|出锅|出炉|上桌|可以)了?|(?:做好|制作完成|完成|大功告成|搞定)了?|(?<!和)(?:好|成|出锅|出炉|上桌)了)"
-    "[。！!～~…，, ]*$"
+    "[。！!…，, ]*$"
 )
 
 
 # Words of one who tells what was done, not what is to be done.
 STORY = either(
     (
-        "其实|实在|居然|后来|以前|最近|只能|只好|干脆|心情|舒服|满意|好像|感觉|果然|竟然|毕竟|好不容易|不想|突然|顺便|就去|就拿",
+        "其实|实在|以前|最近|只能|干脆|心情|舒服|满意|好像|感觉|果然|毕竟|不想|突然|顺便|就去|就拿",
         "[换用做]了|买|了(?=[。，！ ])|所以|这个|就是|已经|还是",
     )
 )
@@ -251,7 +251,8 @@ def without_talk(text: str) -> str:
     if bare != text:  # no word reaches past its line
         lines = zip(text.split("\n"), bare.split("\n"), strict=True)
         text = "\n".join(now if now == was else _settled(now) for was, now in lines)
-    return "\n".join(filter(None, map(_told, text.split("\n"))))
+    told = _told if _ANY.search(text) else _step
+    return "\n".join(filter(None, map(told, text.split("\n"))))
 
 
 def _settled(line: str) -> str:
@@ -264,12 +265,11 @@ def _settled(line: str) -> str:
 def _without_words(text: str) -> str:
     """`text` without the words that go alone."""
     text = BOUGHT.sub("", SPOKEN_TO.sub("", SELF.sub("", text)))
-    if _POINTS.search(text):
-        for pattern, instead in LIKE_THIS:
-            text = pattern.sub(instead, text)
+    for pattern, instead in LIKE_THIS:
+        text = pattern.sub(instead, text)
     text = PICTURE_WORDS.sub("", text)
     text = TONE.sub("", TAIL.sub("", _FACES.sub("", text)))
-    return _WAVE.sub("，", text) if "~" in text or "～" in text else text
+    return _WAVE.sub("，", text)
 
 
 def _told(line: str) -> str:
@@ -277,7 +277,7 @@ def _told(line: str) -> str:
     if not _HAN.search(line):
         return line  # other languages have talk of their own, that is not known here
     if not _ANY.search(line):
-        return line if _tells_to_do(line) else ""
+        return _step(line)
     told = line
     while True:  # from the inner brackets to the outer
         bare = _BRACKETS.sub(lambda found: "" if _is_talk(found[0]) else found[0], told)
@@ -289,9 +289,12 @@ def _told(line: str) -> str:
         after_cut = number > 1 and not kept[-1]
         kept.append(_sentence_told(sentence, "。" if number < len(sentences) else "", after_cut))
     told = "".join(kept).strip(" ，,")
-    if told == line:
-        return line if _tells_to_do(line) else ""
     return told if told and _tells_to_do(told) else ""
+
+
+def _step(line: str) -> str:
+    """A line without talk, "" if it tells nothing to do."""
+    return line if not _HAN.search(line) or _tells_to_do(line) else ""
 
 
 def _sentences(line: str) -> list[list[str]]:

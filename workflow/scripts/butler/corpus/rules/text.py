@@ -8,6 +8,8 @@ in quantities and at full-width punctuation, words for food emoji, no faces made
 import re
 import unicodedata
 
+from butler.corpus.rules.patterns import sought
+
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 NOT_HAN = re.compile(f"[^{HAN}]+")
 _NOT_LATIN = re.compile("[^A-Za-zªº\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+")
@@ -60,9 +62,9 @@ _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 # Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
 _FACES = "\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌"
 _FACE = re.compile(f"[{_FACES}]+")
-_PICTURE = re.compile(f"[{_EMOJI[1:-1]}{_FACES}{_FOOD}]")
-_KEYCAP = re.compile("([0-9])\ufe0f?\u20e3\ufe0f?")
-_MIXED_NUMBER = re.compile(f"(\\d) ?([{''.join(_FRACTIONS)}])")
+_PICTURE = sought(f"[{_EMOJI[1:-1]}{_FACES}{_FOOD}]")
+_KEYCAP = sought("([0-9])\ufe0f?\u20e3\ufe0f?")
+_MIXED_NUMBER = sought(f"(\\d) ?([{''.join(_FRACTIONS)}])")
 
 UNITS = (
     "毫升|公斤|公克|分钟|小时|大勺|小勺|茶匙|汤匙|克|斤|两|升|勺|匙|个|只|根|片|块|瓣|条|颗|粒|杯|把"
@@ -73,12 +75,14 @@ _LATIN_UNITS = r"(?:kg|g|mg|ml|l|cc|cm|mm|oz|lb|tbsp?|tsp|mins?)s?(?![A-Za-z])"
 _SPACE_IN_QUANTITY = re.compile(rf" (?<=\d )(?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
 _PUNCTUATION = "[，。！？；：、（）《》【】“”]"
 _SPACE_AT_PUNCTUATION = re.compile(f" (?:(?<={_PUNCTUATION} )|(?={_PUNCTUATION}))")
-_BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts, too
-_BLANKS = re.compile("  +")
-_EDGES = re.compile(" ?\n[ \n]*")  # empty lines, and spaces where a line begins or ends
-_REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
-_DOTS = re.compile(r"……+|\.\.\.\.+|。。+")
-_NEVER_LETTERS = re.compile("[，。！？、：；（）“”～…·《》【】° ]+")
+_BREAKS = sought("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts, too
+_BLANKS = sought("  +")
+_EDGES = sought(" \n[ \n]*|\n[ \n]+")  # empty lines, and spaces where a line begins or ends
+_REPEATED = sought(r"([！!？?，,、~～；;])\1+")
+_DOTS = sought(r"……+|\.\.\.\.+|。。。+")  # two 。 are one that was struck twice
+# The most frequent of what is no letter, nor has one in its compatibility form.
+NEVER_LETTERS = "，。！？、：；（）“”～…·《》【】° "
+_NEVER_LETTERS = re.compile(f"[{NEVER_LETTERS}]+")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
@@ -106,10 +110,10 @@ def _visible(char: str) -> str:
 
 _SPELLING = _Spelling()
 # All but the characters that each stay as they are, whatever is beside them.
-_UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
+_UNUSUAL = sought("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
 _FACE_MARKS = "∩▽^´｀≧≦﹏ω"
-_FACE_MARK = re.compile(f"[{re.escape(_FACE_MARKS)}]")
+_FACE_MARK = sought(f"[{re.escape(_FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
     rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{_FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
@@ -150,7 +154,7 @@ def _tidy(text: str, chinese: bool) -> str:
         text = _SPACE_IN_QUANTITY.sub("", text)
         text = _SPACE_AT_PUNCTUATION.sub("", text)
     text = _REPEATED.sub(r"\1", text)
-    return _DOTS.sub("……", text) if chinese else text
+    return _DOTS.sub("……", text).replace("。。", "。") if chinese else text
 
 
 def _food_word(match: re.Match[str]) -> str:
@@ -162,16 +166,15 @@ def _food_word(match: re.Match[str]) -> str:
 
 def letters(text: str) -> str:
     """`text` as compared with another: compatibility forms and case folded, letters and digits."""
-    folded = fold(text)
+    folded = fold(text if text.isalnum() else _NEVER_LETTERS.sub("", text))
     return folded if folded.isalnum() else _NOT_LETTERS.sub("", folded)
 
 
 def fold(text: str) -> str:
-    """`text` in compatibility forms, without case and without the most frequent punctuation."""
-    bare = _NEVER_LETTERS.sub("", text)
-    if not unicodedata.is_normalized("NFKC", bare):  # which is slow to make, and fast to see
-        bare = unicodedata.normalize("NFKC", bare)
-    return bare.casefold()
+    """`text` in compatibility forms and without case."""
+    if not unicodedata.is_normalized("NFKC", text):  # which is slow to make, and fast to see
+        text = unicodedata.normalize("NFKC", text)
+    return text.casefold()
 
 
 def share_of(text: str, others: re.Pattern[str]) -> float:

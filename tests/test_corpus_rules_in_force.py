@@ -1,0 +1,220 @@
+"""No rule is forgotten: the stage finds every alternative of every pattern of butler.corpus.rules.
+
+The patterns are found in the modules, and texts for their alternatives are made from them, so a
+pattern that is added is walked with the next run. Where one fails here, the stage does not look for
+it, or only where none of the records below has it (give them a line), or another rule takes all
+that it could find before (then it may go, or stands in TAKEN_BEFORE with the reason); where no text
+can be made from the pattern, write some in TEXTS. What a rule then does with what it found is
+walked in test_corpus_rules*.py.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from butler.corpus.rules import dish, foods, ingredients
+from butler.corpus.rules.text import spell
+from rule_walk import (
+    LEAD,
+    PLAIN,
+    Pattern,
+    alternatives,
+    among_others,
+    patterns,
+    replaced,
+    spies_of,
+    usable,
+)
+from test_corpus import raw_lines
+from test_corpus_input import build
+
+# What a pattern finds, where no text can be made from it alone.
+TEXTS: dict[str, list[str]] = {}
+_LISTS_CHATTY = "another rule of MENDED takes it before"
+_SPELT = "spelling takes a space of it before"
+_WHOLE = "in a clause ^ finds it; these are for _TALK, which looks in whole sentences"
+_PAIRED = "clean_steps leaves no round bracket that another kind opens"
+_ODD = "brackets of two kinds: the line goes, as the cook talks"
+# Alternatives of which other rules leave nothing, and why that is right; each may go.
+TAKEN_BEFORE: dict[str, dict[str, str]] = {
+    "adverts.REACH": {"+77      7": _SPELT},
+    "ingredients.MENDED": {
+        **dict.fromkeys(("随意适量㐀", "随意Aa㐀", "随意，㐀", "随意（好）㐀（"), _LISTS_CHATTY),
+        **dict.fromkeys(("随意，。㐀", "7毫升，，㐀㐀:", "随意，。㐀㐀:"), _LISTS_CHATTY),
+        **dict.fromkeys(("「我)", "〖我)", "（我」", "（我〗"), _ODD),
+        "㐀A  ": _SPELT,
+    },
+    "ingredients._TWO": dict.fromkeys(("㐀7毫升㐀随意", "㐀随意㐀7毫升"), _LISTS_CHATTY),
+    "ingredients._AGAIN": {"随意㐀㐀": _LISTS_CHATTY},
+    "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), "nothing is in it"),
+    "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
+    "names.NO_DISH": {".": "a name without letters goes before"},
+    "steps.PLACEHOLDER": {"_如图": "BULLET takes _ before"},
+    "talk.CHATTER": dict.fromkeys(("。这是", "，这是", "。这样的", "，这样的"), _WHOLE),
+    "talk._TALK": dict.fromkeys(
+        ("。这是", "。这是好，", "。这样的"), "no sentence has 。 before its end"
+    ),
+    "talk._BRACKETS": dict.fromkeys(("【）", "「）"), _PAIRED),
+    "talk._CLAUSE": dict.fromkeys(("“）", "“），", "「）", "「），", "【）", "【），"), _PAIRED),
+}
+
+
+UNIONS = dict.fromkeys(("ingredients._BEGINS", "ingredients._HOLDS"), "ingredients.MENDED")
+# Where the rules of a module look; those of another look everywhere.
+PARTS = {
+    "adverts": ("name", "recipeIngredient", "recipeInstructions"),
+    "names": ("name",),
+    "dish": ("dish",),
+    "ingredients": ("recipeIngredient",),
+    "steps": ("recipeInstructions",),
+    "talk": ("recipeInstructions",),
+    "foods": (),
+}
+
+
+def in_recipes(texts: list[str], module: str) -> list[dict[str, Any]]:
+    """Records that hold each text where the rules of the module look: all, if it has no place."""
+    made: list[dict[str, Any]] = []
+    for number, text in enumerate(texts):
+        line = text.replace("\n", " ")
+        own = {"recipeIngredient": [f"{number}克面粉"], "recipeInstructions": [LEAD, PLAIN]}
+        if module == "ingredients":  # which are told from talk by what the steps name
+            own["recipeInstructions"] = [LEAD, PLAIN, f"葱花{text}葱花"]
+        for part in PARTS.get(module, WHERE):
+            values = [
+                one.replace("TEXT", line if part != "recipeIngredient" else text)
+                for one in WHERE[part]
+            ]
+            if part in ("name", "dish"):
+                made += [usable(**own | {part: value}) for value in values]
+            else:
+                made.append(usable(**own | {part: values}))
+                if module == "steps":  # which cut what is told in one paragraph
+                    made += [usable(**own | {part: [value]}) for value in values]
+        made += [usable(**own | more) for more in beside(text).get(module, [])]
+    return made
+
+
+# Where a text stands in a part of a record.
+WHERE = {
+    "name": ["TEXT", "炖肉 TEXT", "TEXT 炖肉", "炖TEXT肉", "TEXTstew", "炖肉TEXT", "TEXT|炖肉"],
+    "recipeIngredient": [
+        *("TEXT", "TEXT葱花", "葱花TEXT", "1个TEXT", "葱花 TEXT", "7TEXT", "TEXT7克", "TEXT分享"),
+        *("葱花TEXT，我买的", "葱花TEXT我买的", "葱花TEXT，www.a.com"),
+        *("1个，TEXT", "1个，我用TEXT葱花", "1个，我用葱花TEXT"),
+    ],
+    "recipeInstructions": [
+        *("TEXT", f"TEXT{PLAIN}", f"{LEAD}TEXT", "放3 TEXT", f"{LEAD}，TEXT，{PLAIN}。"),
+        *(f"{LEAD}，{PLAIN}，味道好吃TEXT。", f"我们先{PLAIN}TEXT"),
+        f"{LEAD}TEXT，www.a.com，{PLAIN}",
+        *(f"TEXT1、{PLAIN}。2、{LEAD}", f"{LEAD}TEXT{PLAIN}", "味道好吃TEXT装盘"),
+        # Before and after a clause that goes, in brackets.
+        *(f"{LEAD}，我家没有，TEXT{PLAIN}。", f"{LEAD}，我家没有，所以TEXT{PLAIN}。"),
+        *(f"我家没有! TEXT{PLAIN}。", f"好! TEXT{PLAIN}，我家没有，{LEAD}。"),
+        *(f"{LEAD}TEXT我家没有，{PLAIN}。", f"好! TEXT喜欢，{PLAIN}。", f"{LEAD}（好TEXT好）"),
+    ],
+    "dish": ["炖肉TEXT", "TEXT炖肉"],
+}  # fmt: skip
+
+
+def beside(text: str) -> dict[str, list[dict[str, Any]]]:
+    """More records with a text, for the rules of a module that look at several parts together."""
+    listed = ["1个冬瓜", "2根黄豆", "1勺咖喱", "1个番石榴", "3朵茉莉"]
+    return {
+        "foods": [
+            {"name": f"拌{text}", "recipeInstructions": [LEAD, f"{text}{PLAIN}"]},
+            {"recipeInstructions": [LEAD, f"{text}{PLAIN}"]},
+            {"recipeIngredient": [f"葱花{text}海苔{text}松仁", f"{text}{text}蒜末"]},
+            {"recipeIngredient": listed, "recipeInstructions": [f"把{text}切块", "放进去煮熟"]},
+        ],
+        "talk": [{"recipeInstructions": ["我家没有，我下次再说。", LEAD, f"{PLAIN}{text}。"]}],
+    }
+
+
+def in_pairs(texts: list[str]) -> list[dict[str, Any]]:
+    """Questions and answers with each text."""
+    return [
+        {"instruction": f"红烧肉{asked}", "output": said}
+        for text in texts
+        for asked, said in (
+            *((text, "多喝水。"), ("", text), ("", f"多喝水。{text}"), ("", f"好！{text}水。")),
+            *(("", f"{text} is ok. {text} it"), ("", f"一\\n{text}二"), ("", f"['切{text}煮']")),
+            (f"{text}怎么做", "多喝水。"),
+        )
+    ]
+
+
+def in_files(texts: list[str]) -> dict[str, str]:
+    """Markdown recipes with each text as a heading and as a line of each section."""
+    body = (
+        "## TEXT\n\n- 豆腐\n\n## 原料\n\n- 盐\n- TEXT\n- TEXT多一些\n- TEXT豆腐\n\n"
+        "## 计算\n\n- TEXT\n- 用盐水泡过的那一种嫩豆腐两块TEXT\n\n"
+        f"## 操作\n\n- {LEAD}\n- {PLAIN}\n- TEXT\n\n### TEXT\n"
+    )
+    return {
+        f"{number}.md": f"# 汤{number}\n\n{body.replace('TEXT', text)}"
+        for number, text in enumerate(texts)
+    }
+
+
+def run_stage(folder: Path, module: str, texts: list[str]) -> None:
+    """Take what holds each text through the stage, in the formats that the module has rules for."""
+    if module == "sections":
+        (folder / "raw").mkdir()
+        for name, content in in_files(texts).items():
+            (folder / "raw" / name).write_text(content, encoding="utf-8")
+        build(folder / "raw", folder / "out", format="markdown", max_chars=9000)
+    if module not in ("sections", "answers"):
+        (folder / "a.jsonl").write_bytes(raw_lines(in_recipes(texts, module)))
+        build(folder / "a.jsonl", folder / "a", max_chars=9000)
+    if module in ("adverts", "answers", "text", "dish"):
+        (folder / "b.jsonl").write_bytes(raw_lines(in_pairs(texts)))
+        for language in (None, "en"):
+            build(folder / "b.jsonl", folder / "b", format="alpaca", language=language)
+
+
+@pytest.mark.parametrize("module", sorted({name.split(".")[0] for name in patterns()}))
+def test_the_stage_finds_every_alternative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    walked = {name: one for name, one in patterns().items() if name.split(".")[0] == module}
+    spies = spies_of(walked)
+    for name in [name for name in sys.modules if name.startswith("butler.corpus")]:
+        for attribute, value in list(vars(sys.modules[name]).items()):
+            if (spy := replaced(value, spies)) is not value:
+                monkeypatch.setattr(sys.modules[name], attribute, spy)
+    ingredients.clean_line.cache_clear()
+    foods._kind_of.cache_clear()
+    dish.dish_key.cache_clear()
+    texts = {name: TEXTS.get(name) or alternatives(one) for name, one in walked.items()}
+    every = list(dict.fromkeys(text for of_one in texts.values() for text in of_one))
+    run_stage(tmp_path, module, every)
+    ingredients.clean_line.cache_clear()
+    foods._kind_of.cache_clear()
+    dish.dish_key.cache_clear()
+    missed = {}
+    for at, pattern in walked.items():
+        found = spies[id(pattern)].found
+        name = at.split("[")[0]
+        excused = TAKEN_BEFORE.get(UNIONS.get(name, name), {})
+        lost = [text for text in texts[at] if not _was_found(pattern, text, found)]
+        if module != "text":  # what spelling leaves of it
+            lost = [one for one in lost if any(pattern.search(spell(x)) for x in among_others(one))]
+        if lost := sorted(set(lost) - set(excused)):
+            missed[at] = lost
+    assert not missed
+
+
+def _was_found(pattern: Pattern, text: str, found: set[str]) -> bool:
+    """Whether what a pattern finds in this text is among what it found in the stage."""
+    finds = [
+        match[0]
+        for one in among_others(text)
+        for spelt in (one, spell(one))
+        for match in pattern.finditer(spelt)
+    ]
+    return not found.isdisjoint(finds) or any(
+        part in one for part in (spell(text), finds[0]) for one in found if part
+    )
