@@ -78,6 +78,8 @@ for stage in workflow.rules:
 onstart:
     handle_in_thread(signal.SIGTERM)
     if not workflow.non_local_exec:
+        if workflow.is_main_process and not workflow.touch:
+            told(check_no_orphans, Path())
         if any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
             told(check_device, settings, gpu_present())
         if not workflow.touch:

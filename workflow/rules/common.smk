@@ -17,6 +17,7 @@ from butler.errors import ButlerError
 from butler.failures import explain
 from butler.imports import code_of
 from butler.lmdeploy.release import RELEASES
+from butler.orphans import FOLDER, check_no_orphans
 from butler.plan.fit import check_fit, of_waiting, peaks
 from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
 from butler.plan.machine import host_memory, this_machine
@@ -64,7 +65,8 @@ RELEASE = RELEASES[settings.lmdeploy]
 TOOLS = settings.tools()
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
-shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
+JOB = f"export {TERMINAL}=3 {FOLDER}={quote(str(Path().resolve()))}"
+shell.prefix(f"set -euo pipefail; exec 3>&2; {JOB.replace('{', '{{').replace('}', '}}')}; ")
 
 # What is judged: the variants of this run, and the model that they all come from.
 MODELS = {BASE: BASE_MODEL} | settings.chosen()
