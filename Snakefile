@@ -66,6 +66,15 @@ rule prepare:
         [f"build/benchmarks/{name}.jsonl" for name in BENCHMARKS if not held_out(name)],
 
 
+# Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong. It
+# tells a Snakefile no targets: they are among the words of the command line, and no option's value
+# looks like one.
+MADE = [str(file) for rule in workflow.rules for file in rule.output]
+WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": TOOLS}
+for word in sys.argv[1:]:
+    told(check_target, word, MADE, WORDS)
+
+
 # What a run prints of a job: else all its inputs, each module of ours among them.
 for stage in workflow.rules:
     stage.message = f"{stage.name}: {stage.docstring}"

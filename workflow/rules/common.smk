@@ -31,6 +31,7 @@ from butler.settings.cross_checks import check_clock, check_device, check_run, c
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
+from butler.targets import check_target
 from butler.tools import find_python, put_python_first
 
 from snakemake.exceptions import WorkflowError
