@@ -86,6 +86,8 @@ for stage in workflow.rules:
 
 onstart:
     handle_in_thread(signal.SIGTERM)
+    if workflow.is_main_process:
+        told(check_temporary_folders)
     if not workflow.non_local_exec:
         if workflow.is_main_process and not workflow.touch:
             told(check_no_orphans, Path())

@@ -27,7 +27,13 @@ from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
-from butler.settings.cross_checks import check_clock, check_device, check_run, check_variant
+from butler.settings.cross_checks import (
+    check_clock,
+    check_device,
+    check_run,
+    check_temporary_folders,
+    check_variant,
+)
 from butler.settings.overlays import KEY as OVERLAYS, configuration
 from butler.settings.run import read_settings
 from butler.signals import handle_in_thread
