@@ -24,7 +24,7 @@ pytest.importorskip("torch")
 import chat as chat_script
 from butler.chat_template import trained_system
 from butler.chat_tokenizer import ChatTokenizer
-from butler.errors import run_cli
+from butler.errors import ButlerError, run_cli
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
 
@@ -116,6 +116,25 @@ def test_what_cannot_be_done_is_one_sentence(workspace, tmp_path, folder, option
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert sentence in done.stderr
+
+
+def test_a_folder_that_is_not_made_is_told_alike_by_chat_page_and_server(tmp_path: Path) -> None:
+    import serve
+    import web
+
+    folder = tmp_path / "workspaces" / "w4"
+    sentence = (
+        f"{folder} is no folder; make it with: snakemake {folder} (and your run's own options)"
+    )
+    assert sentence in chat(folder, "").stderr
+    with pytest.raises(ButlerError) as told:
+        web.model_names([folder])
+    assert str(told.value) == sentence
+    with patch("sys.argv", ["serve.py", "--workspace", str(folder)]):
+        args = serve.parse_args()
+    with pytest.raises(ButlerError) as told:
+        serve.open_workspace(args)
+    assert str(told.value) == sentence
 
 
 def test_a_chat_that_grew_too_long_says_so_and_goes_on(workspace: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 from butler.chat_template import ChatTemplate, trained_system
 from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.served_folder import is_workspace
+from butler.lmdeploy.served_folder import check_there, is_workspace
 from butler.manifest import check_unchanged
 from butler.reference.sampling import SamplingParams
 from butler.terminal import KEYS, in_terminal, interruptible, line_reader
@@ -76,6 +76,7 @@ def open_model(args: argparse.Namespace) -> Model:
     Raises:
         ButlerError: if the folder is neither, or an option is not for its kind.
     """
+    check_there(args.folder)
     if is_workspace(args.folder):
         for option in ("bits", "offload_folder"):
             if getattr(args, option):
@@ -209,9 +210,9 @@ def say(text: str) -> None:
 
 def show(answer: Generator[str, None, None], args: argparse.Namespace) -> None:
     """Print an answer as it comes, or whole; Ctrl-C ends it, and pressed again the chat."""
-    print(f"{args.bot_name}: ", end="", flush=True)
     pieces: list[str] = []
     with interruptible() as pressed, closing(answer):
+        print(f"{args.bot_name}: ", end="", flush=True)
         for piece in answer:
             pieces.append(piece)
             if not args.no_streamer:
