@@ -161,7 +161,7 @@ def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> No
     with patch.dict(sys.modules, {"butler.serve.hf_model": None}):
         done = chat(tmp_path, "EXIT\n")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "run in the xtuner environment (.envs/xtuner/bin/python)" in done.stderr
+    assert "run this with .envs/xtuner/bin/python (made by: snakemake environments)" in done.stderr
 
 
 def test_the_trained_system_text_is_that_of_the_run(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
+from butler.interpreter import XTUNER, lacking
+
 from butler.chat_template import ChatTemplate, trained_system
 from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
@@ -107,10 +109,7 @@ def open_model(args: argparse.Namespace) -> Model:
         check_unchanged(args.folder)
         return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
     except ModuleNotFoundError as error:
-        raise ButlerError(
-            f"{args.folder} needs the package {error.name}, which {sys.executable} has not; model "
-            "folders run in the xtuner environment (.envs/xtuner/bin/python)"
-        ) from error
+        raise ButlerError(lacking(error.name, XTUNER)) from error
 
 
 class Chat:

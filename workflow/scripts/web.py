@@ -117,13 +117,7 @@ def main(words: Sequence[str] | None = None) -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
     # So that the servers started here are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        from butler.web.page import build
-    except ModuleNotFoundError as error:
-        raise ButlerError(
-            f"the page needs the package {error.name}, which {sys.executable} has not; run it with "
-            ".envs/lmdeploy/bin/python"
-        ) from error
+    from butler.web.page import build
 
     system = args.system
     if system is None:
