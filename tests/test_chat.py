@@ -208,8 +208,9 @@ class Typed:
 
     def ends(self) -> int:
         """Read to the end; return the exit code."""
+        end = time.monotonic() + 40
         while self._read():
-            pass
+            assert time.monotonic() < end, self.shown.decode(errors="replace")
         return self.process.wait(30)
 
     def _read(self) -> bool:
@@ -275,7 +276,7 @@ def test_what_was_typed_comes_back_and_a_message_may_have_lines(workspace: Path)
         terminal.type("土豆\x1b\r鸡蛋\r")  # Alt-Enter
         terminal.wait_for(f"BOT: {first.splitlines()[0]}", READY)
         terminal.type("\x1b[A\r")  # arrow up
-        shown = terminal.wait_for(f"BOT: {second.splitlines()[0]}")
+        shown = terminal.wait_for(f"BOT: {second.splitlines()[0]}", READY)
         assert "^[[A" not in shown
         terminal.type("\x04")
         assert terminal.ends() == 0
