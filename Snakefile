@@ -72,6 +72,15 @@ if not places.scenario:
     include: "workflow/rules/scenarios.smk"
 
 
+# Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong. It
+# tells a Snakefile no targets: they are among the words of the command line, and no option's value
+# looks like one.
+MADE = [str(file) for rule in workflow.rules for file in rule.output]
+WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": TOOLS}
+for word in sys.argv[1:] if not places.scenario else []:
+    told(check_target, word, MADE, WORDS)
+
+
 # What a run prints of a job: else all its inputs, each module of ours among them.
 for stage in workflow.rules:
     if stage.message is not None or not stage.name.startswith(places.rules):
@@ -88,7 +97,11 @@ onstart:
     waiting = list(workflow.dag.needrun_jobs())
     if runs:
         keep_scenarios(scenarios_found, settings)
+    if workflow.is_main_process:
+        told(check_temporary_folders)
     if not workflow.non_local_exec:
+        if workflow.is_main_process and not workflow.touch:
+            told(check_no_orphans, Path())
         check_start([job for job in waiting if job.rule.name in RULES])
         for run in runs.values():
             run.check_start(waiting)

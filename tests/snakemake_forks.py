@@ -30,6 +30,7 @@ def answer(arguments: list[str], environment: dict[str, str], output: str) -> No
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
+    sys.argv[1:] = arguments
     main(arguments)
     sys.exit()
 

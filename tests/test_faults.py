@@ -20,7 +20,7 @@ import build_environment
 import train
 from butler.errors import ButlerError, run_cli
 from corpus_settings import stage_options
-from workflow_state import ROOT
+from workflow_state import ROOT, snakemake
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 PARENTS = {
@@ -190,11 +190,16 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def fill(disk, free_kib):
+    """Leave so much free on a disk."""
+    state = os.statvfs(disk)
+    with (disk / "ballast").open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, state.f_bavail * state.f_bsize - free_kib * 1024)
+
+
 @pytest.mark.parametrize("free_kib", [8, 200, 800])
 def test_a_full_disk_is_one_sentence_and_no_half_corpus(free_kib, small_disk):
-    state = os.statvfs(small_disk)
-    with (small_disk / "ballast").open("wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, state.f_bavail * state.f_bsize - free_kib * 1024)
+    fill(small_disk, free_kib)
     raw = ROOT / "data/demo/recipes.jsonl"
     command = [sys.executable, "corpus.py", *stage_options(raw, small_disk / "corpus")]
     command += ["--processes", "2"]
@@ -203,6 +208,19 @@ def test_a_full_disk_is_one_sentence_and_no_half_corpus(free_kib, small_disk):
     assert "error: No space left on device" in done.stderr and "Traceback" not in done.stderr
     left = [path for path in small_disk.rglob("*") if path.is_file()]
     assert left == [small_disk / "ballast"]
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TMP"])
+def test_a_full_temporary_folder_is_one_sentence_before_the_first_job(
+    name, small_disk, tmp_path, monkeypatch
+):
+    fill(small_disk, 0)
+    monkeypatch.setenv(name, str(small_disk))
+    said = snakemake(tmp_path, "--", "results/config.yaml", check=False)
+    (sentence,) = [line for line in said.splitlines() if str(small_disk) in line]
+    assert "No space left on device" in sentence and f"another folder with {name}=" in sentence
+    assert "Traceback" not in said and not (tmp_path / "results/config.yaml").exists()
+    assert not any((tmp_path / ".snakemake/locks").glob("*"))
 
 
 @pytest.mark.parametrize(("limit", "whole"), [(10_000, True), (100, False)])

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from butler.orphans import jobs_in
 from workflow_state import ROOT, demo_benchmarks, overlay, plan, snakemake
 
 CORPUS = "build/corpus/train.jsonl"
@@ -60,6 +61,36 @@ def test_a_killed_run_needs_snakemakes_own_unlock_and_nothing_else(tmp_path, rec
     refused = plan(tmp_path, *arguments, check=False)
     assert "--unlock" in refused and not (tmp_path / CORPUS).exists()
     plan(tmp_path, "--unlock", *arguments)
+    snakemake(tmp_path, *arguments)
+    assert (tmp_path / CORPUS).is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_run_beside_a_killed_runs_job_is_refused_in_one_sentence(tmp_path, recipes):
+    arguments = fast(tmp_path, recipes)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--cores", "2"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    first = subprocess.Popen([*command, *arguments], cwd=ROOT, start_new_session=True, **quiet)
+    deadline = time.monotonic() + 60
+    while not (jobs := jobs_in(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    ((orphan, script),) = jobs.items()
+    os.kill(orphan, signal.SIGSTOP)
+    try:
+        first.kill()
+        first.wait()
+        locked = plan(tmp_path, *arguments, check=False)
+        assert "Directory cannot be locked" in locked and "--unlock" in locked
+        plan(tmp_path, "--unlock", *arguments)
+        refused = plan(tmp_path, *arguments, check=False)
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+    (sentence,) = [line for line in refused.splitlines() if "of an earlier run" in line]
+    assert f"{script} (process {orphan}) still runs" in sentence and f"`kill {orphan}`" in sentence
+    assert "Traceback" not in refused and ": corpus: " not in refused
+    while jobs_in(tmp_path):
+        time.sleep(0.01)
     snakemake(tmp_path, *arguments)
     assert (tmp_path / CORPUS).is_file()
 

@@ -1,5 +1,6 @@
 """What the web page asks of the servers, and the HTML it makes of their answers."""
 
+import socket
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,10 +129,20 @@ def test_a_port_that_is_none_is_refused_before_a_server_starts(capsys) -> None:
     assert "argument --port: 99999 is not in 0..65535" in capsys.readouterr().err
 
 
+def test_a_port_in_use_is_told_before_a_model_is_loaded(tmp_path, monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(web, "start", lambda *given: started.append(given))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ButlerError, match=f"cannot listen on 127.0.0.1:{port}: .*--port"):
+            web.main([str(tmp_path), "--port", str(port)])
+    assert not started
+
+
 def test_workspaces_of_one_name_are_refused(tmp_path) -> None:
     for folder in ("a/w4", "b/w4"):
         (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(ButlerError, match="both named w4"):
         web.model_names([tmp_path / "a/w4", tmp_path / "b/w4"])
-    with pytest.raises(ButlerError, match="is no folder"):
+    with pytest.raises(ButlerError, match="is no folder; make it with: snakemake "):
         web.model_names([tmp_path / "c"])

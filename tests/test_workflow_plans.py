@@ -54,6 +54,29 @@ def test_a_variant_waits_for_the_baselines_answers_where_it_is_asked_in_rounds(
     assert ("--first-round 40 --seed 42" in text) == waits
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("results/ceval_w4kv9.csv", "no variant w4kv9, only base, fp16, kv8, kv4, w4, "),
+        ("workspaces/w5", "there is no variant w5, only base, "),
+        ("results/efficiency_w5.csv", "there is no variant w5, only base, "),
+        ("results/cevall_w4.csv", "there is no benchmark cevall, only ceval, recipe"),
+        ("results/checks/evaluation_recipes_w4.json", "no benchmark recipes, only ceval, recipe"),
+        ("results/cevall_base-hf.csv", "there is no benchmark cevall, only ceval, recipe"),
+    ],
+)
+def test_a_word_of_a_target_that_is_none_is_told_with_those_there_are(tmp_path, target, told):
+    text = plan(tmp_path, "--dry-run", target, check=False)
+    (sentence,) = [line for line in text.splitlines() if target in line]
+    assert sentence.startswith(f"{target} cannot be made: ") and told in sentence
+    assert "Exception" not in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("target", ["results/ceval_base.csv", "results/ceval_base-hf.csv", "plan"])
+def test_a_target_that_there_is_is_planned(tmp_path, target):
+    assert "cannot be made" not in plan(tmp_path, "--dry-run", target)
+
+
 def test_variants_are_a_choice_of_schemes(tmp_path):
     chosen = {"variants": ["fp16", "kv4", "w4kv4"]}
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *overlay(tmp_path, **chosen), "all")

@@ -19,6 +19,7 @@ from butler.failures import explain
 from butler.families import TRAINERS
 from butler.imports import code_of
 from butler.lmdeploy.release import RELEASES
+from butler.orphans import RUN_FOLDER, check_no_orphans
 from butler.places import PREFIX, Places, ScenarioPlaces
 from butler.plan.fit import check_fit, of_waiting, peaks
 from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
@@ -35,6 +36,7 @@ from butler.settings.cross_checks import (
     check_device,
     check_run,
     check_scenarios,
+    check_temporary_folders,
     check_variant,
 )
 from butler.settings.overlays import KEY as OVERLAYS, configuration
@@ -47,6 +49,7 @@ from butler.settings.scenarios import (
 )
 from butler.settings.trainer import trainer_of
 from butler.signals import handle_in_thread
+from butler.targets import check_target
 from butler.tools import find_python, put_python_first
 
 from snakemake.exceptions import WorkflowError
@@ -84,7 +87,8 @@ TRAINER = told(trainer_of, settings.base, ROOT)
 TOOLS = told(settings.tools, ROOT)
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
-shell.prefix(f"set -euo pipefail; exec 3>&2; export {TERMINAL}=3; ")
+JOB = f"export {TERMINAL}=3 {RUN_FOLDER}={quote(str(Path().resolve()))}"
+shell.prefix(f"set -euo pipefail; exec 3>&2; {JOB.replace('{', '{{').replace('}', '}}')}; ")
 
 # What is judged: the variants of this run, and the model that they all come from.
 MODELS = {BASE: BASE_MODEL} | settings.chosen()

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.errors import ButlerError, run_cli

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.chat_template import ChatTemplate

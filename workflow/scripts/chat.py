@@ -3,27 +3,33 @@
     .envs/lmdeploy/bin/python workflow/scripts/chat.py workspaces/w4kv8
     .envs/xtuner/bin/python workflow/scripts/chat.py build/merged --bits 4 --trust-remote-code
 
-RESET forgets the chat so far, EXIT ends it. The prompt template is the folder's own, the one that
-the model was trained with, unless --prompt-template names another. For TurboMind on a GPU:
-serve.py --engine turbomind --as chat.
+/help lists the commands, Ctrl-C ends an answer, Ctrl-D the chat. The prompt template is the
+folder's own, the one that the model was trained with, unless --prompt-template names another. For
+TurboMind on a GPU: serve.py --engine turbomind --as chat.
 """
 
 import argparse
-import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
+
+from butler.interpreter import XTUNER, lacking
 
 from butler.chat_template import ChatTemplate, trained_system
 from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.served_folder import is_workspace
+from butler.lmdeploy.served_folder import check_there, is_workspace
 from butler.manifest import check_unchanged
 from butler.reference.sampling import SamplingParams
+from butler.terminal import KEYS, in_terminal, interruptible, line_reader
 
 RECIPE = "recipe"
+COMMANDS = {"reset": "forgets the chat so far", "exit": "ends it", "help": "says this"}
+SAME = {"quit": "exit", "bye": "exit"}
+HINT = "/help lists the commands; Ctrl-C ends an answer, Ctrl-D the chat."
 
 
 class Model(Protocol):
@@ -31,7 +37,7 @@ class Model(Protocol):
 
     def stream(
         self, prompt: Sequence[int], params: SamplingParams, stop_ids: Sequence[int]
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Yield an answer's tokens."""
 
 
@@ -72,6 +78,7 @@ def open_model(args: argparse.Namespace) -> Model:
     Raises:
         ButlerError: if the folder is neither, or an option is not for its kind.
     """
+    check_there(args.folder)
     if is_workspace(args.folder):
         for option in ("bits", "offload_folder"):
             if getattr(args, option):
@@ -102,10 +109,7 @@ def open_model(args: argparse.Namespace) -> Model:
         check_unchanged(args.folder)
         return HfModel(args.folder, args.bits, args.offload_folder, args.trust_remote_code)
     except ModuleNotFoundError as error:
-        raise ButlerError(
-            f"{args.folder} needs the package {error.name}, which {sys.executable} has not; model "
-            "folders run in the xtuner environment (.envs/xtuner/bin/python)"
-        ) from error
+        raise ButlerError(lacking(error.name, XTUNER)) from error
 
 
 class Chat:
@@ -122,8 +126,10 @@ class Chat:
         """Forget the chat; begin the next with this system text."""
         self._turns = [{"role": "system", "content": system}] if system else []
 
-    def answer(self, question: str) -> Iterator[str]:
+    def answer(self, question: str) -> Generator[str, None, None]:
         """Yield the answer's text as it comes; question and answer join the chat.
+
+        Of an answer that is closed before its end, what was yielded joins it.
 
         Raises:
             ButlerError: if the chat has become too long; it is then as before.
@@ -132,49 +138,89 @@ class Chat:
         prompt = self._tokenizer.encode_chat(turns)
         stream = TextStream(self._tokenizer, self._stops)
         text = ""
-        for token in self._model.stream(prompt, self._params, list(self._tokenizer.stop_ids)):
-            piece = stream.push(token)
-            text += piece
-            yield piece
-            if stream.stopped:
-                break
-        rest = stream.flush()
-        yield rest
-        self._turns = [*turns, {"role": "assistant", "content": text + rest}]
+        try:
+            with closing(
+                self._model.stream(prompt, self._params, list(self._tokenizer.stop_ids))
+            ) as tokens:
+                for token in tokens:
+                    piece = stream.push(token)
+                    text += piece
+                    yield piece
+                    if stream.stopped:
+                        break
+            rest = stream.flush()
+            text += rest
+            yield rest
+        except GeneratorExit:
+            if text:
+                self._turns = [*turns, {"role": "assistant", "content": text}]
+            raise
+        self._turns = [*turns, {"role": "assistant", "content": text}]
+
+
+def command_of(message: str) -> str | None:
+    """Return the command that a message is: one of COMMANDS or, after a slash, what there is not.
+
+    Without a slash a command is known, too, as a whole message in whatever case.
+    """
+    word = message.removeprefix("/").lower()
+    known = SAME.get(word, word)
+    one_word = message.startswith("/") and len(message.split()) == 1
+    return known if known in COMMANDS or one_word else None
 
 
 def talk(chat: Chat, args: argparse.Namespace) -> None:
-    """Read questions until EXIT or the end of the input; print the answers."""
+    """Read messages until the chat is ended or the input is; print the answers."""
     system = trained_system(args.folder) if args.system_template else args.system
     chat.reset(system)
-    print("RESET forgets the chat, EXIT ends it.", file=sys.stderr)
+    say(HINT)
+    read = line_reader()
     while True:
         try:
-            question = input("> ").strip()
-            question.encode()
+            message = read().strip()
+            message.encode()
         except EOFError:
             return
         except UnicodeEncodeError:
-            print("error: that line is not UTF-8; let the terminal send UTF-8", file=sys.stderr)
+            say("error: that line is not UTF-8; let the terminal send UTF-8")
             continue
-        if question == "EXIT":
+        command = command_of(message)
+        if command == "exit":
             return
-        if question == "RESET":
+        if command == "reset":
             chat.reset(system)
-            continue
-        if not question:
-            continue
-        try:
-            _print(chat.answer(question), args)
-        except ButlerError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say("The chat so far is forgotten.")
+        elif command == "help":
+            say("\n".join(f"/{name} {what}" for name, what in COMMANDS.items()))
+            say(f"Ctrl-C ends an answer, Ctrl-D the chat. {KEYS if in_terminal() else ''}".strip())
+        elif command is not None:
+            say(f"error: there is no command {message}; /help lists them")
+        elif message:
+            try:
+                show(chat.answer(message), args)
+            except ButlerError as error:
+                say(f"error: {error}")
 
 
-def _print(pieces: Iterator[str], args: argparse.Namespace) -> None:
-    print(f"{args.bot_name}: ", end="", flush=True)
-    for piece in ["".join(pieces)] if args.no_streamer else pieces:
-        print(piece, end="", flush=True)
-    print(flush=True)
+def say(text: str) -> None:
+    """Tell what is no answer."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(answer: Generator[str, None, None], args: argparse.Namespace) -> None:
+    """Print an answer as it comes, or whole; Ctrl-C ends it, and pressed again the chat."""
+    pieces: list[str] = []
+    with interruptible() as pressed, closing(answer):
+        print(f"{args.bot_name}: ", end="", flush=True)
+        for piece in answer:
+            pieces.append(piece)
+            if not args.no_streamer:
+                print(piece, end="", flush=True)
+            if pressed():
+                break
+    print("".join(pieces) if args.no_streamer else "", flush=True)
+    if pressed():
+        say("The answer is ended; what there is of it stays in the chat.")
 
 
 def main() -> None:
@@ -193,8 +239,6 @@ def main() -> None:
     model = open_model(args)
     tokenizer = ChatTokenizer(args.folder, args.trust_remote_code, template)
     stops = [*args.stop_words, *(named.stop_words if named else ())]
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # a bad line must not end the chat
     try:
         talk(Chat(model, tokenizer, params, stops), args)
     except KeyboardInterrupt:

@@ -8,6 +8,8 @@ import math
 import time
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.checks import conclude

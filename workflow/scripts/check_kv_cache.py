@@ -9,6 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.chat_template import ChatTemplate

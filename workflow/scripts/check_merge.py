@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.checks import conclude

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.chat_template import ChatTemplate

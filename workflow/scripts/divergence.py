@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.chat_template import ChatTemplate

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 import yaml
 
 from butler.errors import ButlerError, run_cli

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 import torch
 
 from butler.errors import ButlerError, run_cli

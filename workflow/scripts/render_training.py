@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from butler.chat_template import ChatTemplate

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import numpy as np
 
 from butler.errors import ButlerError, run_cli

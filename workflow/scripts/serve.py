@@ -23,7 +23,7 @@ from butler.files import atomic_write_text
 from butler.lmdeploy import guards
 from butler.lmdeploy.commands import Request, command, environment
 from butler.lmdeploy.release import FACES, check_installed, installed_version
-from butler.lmdeploy.served_folder import is_workspace, read_folder
+from butler.lmdeploy.served_folder import check_there, is_workspace, read_folder
 from butler.manifest import check_unchanged
 from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
@@ -109,6 +109,7 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
         raise ButlerError(f"--as {args.face} is LMDeploy's; our engine serves the API alone")
     if args.tp not in (None, 1):
         raise ButlerError(f"--tp {args.tp} is for --engine turbomind; our engine runs on the CPU")
+    check_there(args.workspace)
     if not is_workspace(args.workspace) and (args.workspace / "config.json").is_file():
         raise ButlerError(
             f"{args.workspace} is a plain model folder, which our engine does not run; serve it "

@@ -15,6 +15,8 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -8,6 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
+import butler.interpreter  # noqa: F401
+
 import yaml
 
 from butler.errors import ButlerError, run_cli

@@ -8,6 +8,7 @@ import argparse
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from butler.chat_template import trained_system
 from butler.errors import ButlerError, run_cli
+from butler.lmdeploy.served_folder import check_there
 from butler.serve.model_server import ServerPlan, port_number, running_server
 from butler.web.ask import Served, served_by
 
@@ -51,8 +53,7 @@ def model_names(workspaces: list[Path]) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for path in workspaces:
         name = path.resolve().name
-        if not path.is_dir():
-            raise ButlerError(f"{path} is no folder; give your run's command with {path} as target")
+        check_there(path)
         if name in names:
             raise ButlerError(f"{path} and {names[name]} are both named {name}; rename one")
         names[name] = path
@@ -89,22 +90,34 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
     return models
 
 
+def check_port(host: str, port: int) -> None:
+    """Check that the page can listen, before models are loaded for it; Gradio asks only then.
+
+    Raises:
+        ButlerError: if it cannot.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError as error:
+        raise ButlerError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
+        ) from error
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Run the page until it is ended."""
     args = parse_args(words)
+    check_port(args.host, args.port)
     # Gradio would otherwise ask its makers for news, and itself through a proxy.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     local = ("127.0.0.1", "localhost", os.environ.get("NO_PROXY", ""))
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
     # So that the servers started here are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        from butler.web.page import build
-    except ModuleNotFoundError as error:
-        raise ButlerError(
-            f"the page needs the package {error.name}, which {sys.executable} has not; run it with "
-            ".envs/lmdeploy/bin/python"
-        ) from error
+    from butler.web.page import build
 
     system = args.system
     if system is None:

@@ -9,6 +9,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import butler.interpreter  # noqa: F401
+
 import yaml
 from pydantic import BaseModel
 from ruamel.yaml import YAML

@@ -14,12 +14,22 @@ from butler.files import atomic_write_json
 from butler.hf_folder import read_sizes
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.release import Release, release_of
-from butler.lmdeploy.workspace_files import CONFIG, weight_bytes
+from butler.lmdeploy.workspace_files import CONFIG, how_to_make, weight_bytes
 from butler.schemes import KVScheme
 from butler.yaml_files import read_yaml
 
 RECORD = "lmdeploy.json"
 TEMPLATE = "chat_template.json"
+
+
+def check_there(path: Path) -> None:
+    """Check that a folder to serve has been made.
+
+    Raises:
+        ButlerError: that says how, if not.
+    """
+    if not path.is_dir():
+        raise ButlerError(f"{path} is no folder; {how_to_make(path)}")
 
 
 @dataclass(frozen=True)
@@ -100,8 +110,7 @@ def read_folder(path: Path) -> ServedFolder:
 
 def _record(path: Path) -> dict[str, Any]:
     file = path / RECORD
-    if not path.is_dir():
-        raise ButlerError(f"{path} is no folder; give your run's command with {path} as target")
+    check_there(path)
     if not file.is_file():
         raise ButlerError(
             f"{file} is missing: it is not on record which LMDeploy {path} was made for, and "

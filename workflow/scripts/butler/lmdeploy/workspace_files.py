@@ -13,3 +13,8 @@ def weight_bytes(workspace: Path) -> int:
         for path in (workspace / WEIGHTS).iterdir()
         if path.is_file() and path.name != CONFIG.name and "past_kv_scale" not in path.name
     )
+
+
+def how_to_make(folder: Path) -> str:
+    """Return what to do where a folder to serve is not there, for an error message."""
+    return f"make it with: snakemake {folder} (and your run's own options)"

@@ -1,7 +1,7 @@
 """The engine: a workspace in memory, ready for logits, likelihoods and generation."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class Engine:
 
     def stream(
         self, prompt: Sequence[int], params: SamplingParams = GREEDY, stop_ids: Sequence[int] = ()
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Yield the answer's tokens as they come, without the stop token."""
         batch = self.new_batch()
         batch.submit(prompt, params, frozenset(stop_ids))

@@ -11,6 +11,7 @@ import torch
 from butler.errors import ButlerError
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.release import CONVERTER
+from butler.lmdeploy.workspace_files import how_to_make
 from butler.schemes import BASELINE, VARIANTS, KVScheme
 from butler.yaml_files import read_yaml
 
@@ -167,7 +168,7 @@ class _Reader:
         if not self._config_file.is_file():
             raise ButlerError(
                 f"{self._config_file} is missing: {self._workspace} is not a TurboMind workspace; "
-                "make one with `lmdeploy convert` of LMDeploy 0.7.3"
+                f"{how_to_make(self._workspace)}"
             )
         raw = read_yaml(self._config_file)
         parts = {"model_config": MODEL_KEYS, "attention_config": ATTENTION_KEYS}

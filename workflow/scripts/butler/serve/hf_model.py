@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class HfModel:
 
     def stream(
         self, prompt: Sequence[int], params: SamplingParams, stop_ids: Sequence[int]
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Yield the answer's tokens as they come, without the stop token.
 
         Raises:

@@ -3,7 +3,9 @@
 All of it before the first job, since what is found after a training is found hours late.
 """
 
+import os
 import re
+import tempfile
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -27,7 +29,9 @@ from butler.schemes import KV_CACHES, Variant
 from butler.settings.run import Settings
 from butler.settings.scenarios import Scenario
 
+SCRATCH_BYTES = 1 << 20  # Snakemake's scheduler alone writes some hundred KiB
 CLOCK_SKEW_S = 10  # that a file server may be ahead of us
+TEMPORARY = ("TMPDIR", "TMP", "TEMP")  # what names their folder, for Python and for the scheduler
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -258,3 +262,22 @@ def check_clock(paths: Iterable[Path]) -> None:
             f"{path} is dated {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M:%S}, in the future; "
             "set the clock right, or touch it if the clock is"
         )
+
+
+def check_temporary_folders() -> None:
+    """Check that there is room for temporary files, of Snakemake's scheduler and of the tools.
+
+    Raises:
+        ButlerError: one sentence that names the folder which is full or cannot be written.
+    """
+    named = {name: Path(os.environ.get(name) or tempfile.gettempdir()) for name in TEMPORARY}
+    for name, folder in named.items():
+        try:
+            if folder.is_dir():  # else the system's own is taken
+                with tempfile.TemporaryFile(dir=folder) as stream:
+                    stream.write(bytes(SCRATCH_BYTES))
+        except OSError as error:
+            raise ButlerError(
+                f"no temporary file of {SCRATCH_BYTES >> 20} MiB can be written in {folder} "
+                f"({error.strerror}); free some space there, or name another folder with {name}="
+            ) from None

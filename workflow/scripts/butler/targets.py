@@ -1,0 +1,50 @@
+"""What a run is asked for by name: a word of it that is none is told by those that there are."""
+
+import re
+from collections.abc import Collection, Mapping
+
+from butler.errors import ButlerError
+
+_WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
+
+
+def check_target(
+    target: str, outputs: Collection[str], known: Mapping[str, Collection[str]]
+) -> None:
+    """Check the words in a file's name: that of the variant, of the benchmark.
+
+    Args:
+        target: the file asked for.
+        outputs: what the rules make, their wildcards in braces.
+        known: the words that a wildcard may stand for.
+
+    Raises:
+        ButlerError: if rules would make it, were it not for one word.
+    """
+    unknown: list[tuple[str, str]] = []
+    for output in outputs:
+        names = set(_WILDCARD.findall(output))
+        if names <= known.keys():
+            if _match(target, output, known):
+                return
+            for name in names:
+                if match := _match(target, output, known, free=name):
+                    unknown.append((match[name], name))
+    if unknown:
+        word, name = min(unknown, key=lambda found: len(found[0]))  # by the output most like it
+        raise ButlerError(
+            f"{target} cannot be made: there is no {name} {word}, only {', '.join(known[name])}"
+        )
+
+
+def _match(
+    target: str, output: str, known: Mapping[str, Collection[str]], free: str = ""
+) -> re.Match[str] | None:
+    """Match a target with an output whose wildcards are known words, but `free` any word."""
+    form, end = "", 0
+    for wildcard in _WILDCARD.finditer(output):
+        name = wildcard[1]
+        words = "[^/.]+" if name == free else "|".join(map(re.escape, known[name]))
+        form += re.escape(output[end : wildcard.start()]) + f"(?P<{name}>{words})"
+        end = wildcard.end()
+    return re.fullmatch(form + re.escape(output[end:]), target)
