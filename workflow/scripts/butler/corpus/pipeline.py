@@ -84,10 +84,10 @@ def name_the_dish(recipe: Recipe) -> Recipe | Rejected:
     recipe.name = names.bare_name(adverts.BRAND.sub("", recipe.name))
     if not letters(recipe.name):
         return Rejected("no_name", "the name is missing or has no letters")
-    if names.NO_DISH.search(recipe.name):
-        return Rejected("no_recipe", f"the name is that of no dish: {recipe.name[:20]}")
     if recipe.dish == "Unknown" or not letters(recipe.dish):
         recipe.dish = ""
+    if names.NO_DISH.search(recipe.name):
+        return Rejected("no_recipe", f"the name is that of no dish: {recipe.name[:20]}")
     return recipe
 
 

@@ -69,6 +69,11 @@ _WORD_END = (
 )
 _BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
+# What the last line waits for in vain: 冷藏一晚后; all of it where it only tells how long.
+_AT_LAST = re.compile(
+    r"(?:(?:^|(?<=[，。；\n]))[\d~～一二两三四五六七八九十几半多大约]+个?(?:分钟|小时|天)(?:左右|以)?)?"
+    r"(?<![最前背先今然随之])后\Z"
+)
 _IDLE_END = re.compile(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
@@ -125,7 +130,7 @@ def _joined_lines(text: str) -> str:
                 kept[-1] += ("，" if _ENDS_CLAUSE.search(kept[-1]) else "") + line
             else:
                 kept.append(line)
-        text = "\n".join(kept)
+        text = _AT_LAST.sub("", "\n".join(kept))
     if _ROUND.search(text) and _ROUND.search(_PAIR.sub("", text)):
         text = _paired(text)
     return text
