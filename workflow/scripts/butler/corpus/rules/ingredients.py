@@ -40,7 +40,7 @@ _CHATTY = (
     r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
     r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
     r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
-    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
+    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|适量安排|安排|量大点|建议少放|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
     rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
 )
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
@@ -54,6 +54,15 @@ _TALK = (
 MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (_HASHED, r"\1："),
     (BULLETS, ""),
+    # 食材：腐竹, 石材胡萝卜, 用料3. 红豆泥: the heading of all is none of one
+    (re.compile(rf"^(?:[食石]材|用料|材料|原料|配料|主料|辅料)\d*[:：.、 ]*(?=[{HAN}\d]+[\d 克])(?!包)"), ""),
+    # 200g克酸奶, 一勺克牛奶, 50m|料酒, 半个柠檬柠檬汁, 2个西瓜的皮西瓜皮, 淡奶油总统牌, 先将1勺生抽
+    (re.compile(rf"^({_NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"), r"\1"),
+    (re.compile(rf"^(\d+)m[|丨l](?=[{HAN}])"), r"\1ml"),
+    (re.compile(rf"^({_NUMBER} ?{_MEASURE})(?P<whose>[{HAN}]{{2,3}})(?:的[{HAN}])?(?=(?P=whose))"), r"\1"),
+    (re.compile(rf"^({_QUANTITY})(?:用料|材料)\d+[.、]? ?(?=[{HAN}])"), r"\1"),
+    (re.compile(rf"(?<=[{HAN}]{{2}})[{HAN}]{{2}}牌$|^(?:先|再|然后)?将(?=\d)"), ""),
+    (re.compile(rf"(?<=[{HAN}])(?:混合|搅拌|拌匀|调匀)[在于]?[^，：:]{{0,8}}(?:备用|待用)$"), ""),
     (re.compile("[①-⑳❶-❿]"), ""),
     # 克面粉 250, 克6抹茶, 克盐
     (
@@ -135,7 +144,10 @@ _HEADING_ENDS = frozenset(":：】）)")
 TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:]{0,4}[:：]$")
 _NO_INGREDIENT = either(
     (
-        r"^无$",
+        r"^(?:无|或者?|以及|另外|[和加])$",
+        rf"^[{HAN}]{{1,3}}[糊液团皮]用{_QUANTITY}$",
+        r"^(?:揉成|擀成|煎熟|搅匀|混合均匀|搅拌均匀)[^：:]*$",
+        rf"^\d?[个只把]?[{HAN}]{{0,4}}(?:模具?|粉筛|锡箔纸)(?:[（(][^）)]*[)）])?$",
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
@@ -170,7 +182,20 @@ def clean_ingredients(text: str) -> str:
                 kept.append(clean)
             elif not of_tools:
                 kept.append(clean)
-    return "\n".join(kept)
+    return "\n".join(_listed_once(kept))
+
+
+def _listed_once(lines: list[str]) -> list[str]:
+    """The lines without bare names that stand there twice, or with an amount: 植物油, 18克植物油."""
+    if any(map(is_heading, lines)):
+        return lines  # of several parts, each has its own
+    measured = {name for line in lines if (name := _LEADING.sub("", line)) != line}
+    kept: list[str] = []
+    for line in lines:
+        bare = not _HAS_AMOUNT.search(line)
+        if not bare or line not in measured and line not in kept:
+            kept.append(line)
+    return kept
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536

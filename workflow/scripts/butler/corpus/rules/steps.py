@@ -29,7 +29,9 @@ NUMBER = re.compile(
 )
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
-_POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))[ \t]*")
+_POSSIBLE_NUMBER = re.compile(
+    r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟)))[ \t]*"
+)
 _MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
@@ -48,6 +50,7 @@ _NOTHING = (
     r"(?:一览|如下|备用|备齐|备好|准备好|集合|全家福)?",
     rf"(?:首先|先)?(?:把|将)?(?:所有|所需|各种|全部|主要|各类)?(?:需要)?的?{_THINGS}(?:都|先)*(?:按量|按配方)?"
     r"(?:准备好|准备齐全?|准备就绪|准备|备好|备齐|齐全|称好|称重|准确称量|全家福|集合|展示)(?:备用|待用)?",
+    r"(?:merry|happy|enjoy|bon)\b[A-Za-z' ]*",
     r"[A-Za-z]+",  # "OK", "dengdengdeng": no step of a Chinese recipe
     rf"(?![切煮炒炸蒸煎烤拌冻晒剪泡焯炖卤揉晾卷包])[{HAN}]",
     r"\d+",
@@ -74,6 +77,10 @@ _AT_LAST = re.compile(
     r"(?:(?:^|(?<=[，。；\n]))[\d~～一二两三四五六七八九十几半多大约]+个?(?:分钟|小时|天)(?:左右|以)?)?"
     r"(?<![最前背先今然随之])后\Z"
 )
+# A line feed within a sentence: before the number of 切5厘米, within 适量.
+_MID_SENTENCE = re.compile(
+    r"\n(?:(?<=[切以约]\n)(?=\d+ ?(?:厘米|毫米|cm|mm|度|℃|分钟))|(?<=[少许和与加]适\n)(?=量))"
+)
 _IDLE_END = re.compile(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
@@ -81,11 +88,12 @@ _IDLE_END = re.compile(
 _LAST = re.compile(r"[至将把被约約概及者为于果且是成和与或到话后候时着来再…*#＃~～\-](?=\n|\Z)")
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
 LONGEST_JOINED = 150  # characters of a line that was put together
-# What cannot be mended: a line that still breaks off, sums without their beginning.
+# What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
 TORN = either(
     (
         r"[成至到](?=[，。；！,;!]|$)(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸].)",
         r"[×=]$(?<=\d.)|^\d{0,4}=\d",
+        "^(?:℃|°C|度(?=[烤左中上下预，]))",
     ),
     re.MULTILINE,
 )
@@ -115,7 +123,7 @@ def clean_steps(text: str) -> str:
 
 def _joined_lines(text: str) -> str:
     """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
-    text = _IDLE_START.sub("", text)
+    text = _MID_SENTENCE.sub("", _IDLE_START.sub("", text))
     if _LAST.search(text):
         text = _IDLE_END.sub("", text)
     if _LAST.search(text) and _BREAKS_OFF.search(text):
