@@ -67,7 +67,7 @@ _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
 _WORD_END = (
-    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊刀]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
 _BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
