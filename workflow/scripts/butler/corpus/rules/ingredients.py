@@ -55,11 +55,26 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (_HASHED, r"\1："),
     (BULLETS, ""),
     # 食材：腐竹, 石材胡萝卜, 用料3. 红豆泥: the heading of all is none of one
-    (re.compile(rf"^(?:[食石]材|用料|材料|原料|配料|主料|辅料)\d*[:：.、 ]*(?=[{HAN}\d]+[\d 克])(?!包)"), ""),
+    (
+        re.compile(
+            rf"^(?:[食石]材|用料|材料|原料|配料|主料|辅料)\d*[:：.、 ]*(?=[{HAN}\d]+[\d 克])(?!包)"
+        ),
+        "",
+    ),
     # 200g克酸奶, 一勺克牛奶, 50m|料酒, 半个柠檬柠檬汁, 2个西瓜的皮西瓜皮, 淡奶油总统牌, 先将1勺生抽
-    (re.compile(rf"^({_NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"), r"\1"),
+    (
+        re.compile(
+            rf"^({_NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"
+        ),
+        r"\1",
+    ),
     (re.compile(rf"^(\d+)m[|丨l](?=[{HAN}])"), r"\1ml"),
-    (re.compile(rf"^({_NUMBER} ?{_MEASURE})(?P<whose>[{HAN}]{{2,3}})(?:的[{HAN}])?(?=(?P=whose))"), r"\1"),
+    (
+        re.compile(
+            rf"^({_NUMBER} ?{_MEASURE})(?P<whose>[{HAN}]{{2,3}})(?:的[{HAN}])?(?=(?P=whose))"
+        ),
+        r"\1",
+    ),
     (re.compile(rf"^用量[：:]({_QUANTITY})食材[：:]"), r"\1"),
     (re.compile(rf"^(?P<much>{_QUANTITY})(?P<of>[{HAN}]{{1,6}})(?P=much)$"), r"\g<much>\g<of>"),
     (re.compile(r"^\d(?=适量|少许)"), ""),
@@ -140,6 +155,7 @@ _BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.starts
 _HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
+_COMMAS = re.compile("[，,、；;。]")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
 _TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
@@ -152,7 +168,7 @@ TOOLS = re.compile("^[^：:]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^
 _NO_INGREDIENT = either(
     (
         r"^(?:无|或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
-        r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满 ?心情",
+        r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满\s?心情",
         rf"^[{HAN}]{{1,3}}[糊液团皮]用{_QUANTITY}$",
         r"^(?:揉成|擀成|煎熟|搅匀|混合均匀|搅拌均匀)[^：:]*$",
         rf"^\d?[个只把]?[{HAN}]{{0,4}}(?:模具?|粉筛|锡箔纸)(?:[（(][^）)]*[)）])?$",
@@ -194,7 +210,7 @@ def clean_ingredients(text: str) -> str:
 
 
 def _listed_once(lines: list[str]) -> list[str]:
-    """The lines without bare names that stand there twice, or with an amount: 植物油, 18克植物油."""
+    """The lines without bare names that stand there again: 植物油 beside 18克植物油."""
     if any(map(is_heading, lines)):
         return lines  # of several parts, each has its own
     measured = {name for line in lines if (name := _LEADING.sub("", line)) != line}
@@ -233,7 +249,8 @@ def split_line(line: str) -> list[str]:
     body = line[head.end() :] if head else line
     parts = _with_amounts([part for part in _PARTS.split(body) if part])
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
-    if len(parts) < 3 or 2 * with_amount < len(parts):
+    of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋
+    if len(parts) < 3 or (2 * with_amount < len(parts) and not (of_words and with_amount > 2)):
         return [line]
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts

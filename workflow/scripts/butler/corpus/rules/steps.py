@@ -30,7 +30,8 @@ NUMBER = re.compile(
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
 _POSSIBLE_NUMBER = re.compile(
-    r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟)))[ \t]*"
+    r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)"
+    r"|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟)))[ \t]*"
 )
 _MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
