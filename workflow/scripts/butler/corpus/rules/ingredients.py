@@ -95,6 +95,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\3\1\2",
     ),
     (re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])"), r"\2\1"),
+    (re.compile(r"^(克|毫升)([A-Za-z]+\d*) (\d+)$"), r"\3\1\2"),
     (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
     # 个（350克）茄子3, 1/4个#肉末腌制
     (

@@ -36,7 +36,7 @@ _POSSIBLE_NUMBER = re.compile(
 _MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
-_FROM_TWO = re.compile(r"[。；;] ?2[、.。](?!\d).+[。；;] ?3[、.。](?!\d)")
+_FROM_TWO = re.compile(r"[。；;）) ] ?2[、.。](?!\d).+[。；;）) ] ?3[、.。](?!\d)")
 _ALL_STEPS = re.compile(r"^[\W_]*(?:做法|步骤|制作方法|制作步骤|制作过程)(?:如下)?[:：]")
 # What tells nothing: the whole line, whatever signs are around it.
 _EDGE, _END = r"(?:[^\w\n]|_)*", r"(?:[^\w\n]|[\d_])*"
@@ -62,7 +62,7 @@ PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNOREC
 _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
-_WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
+_WITHIN = rf"(?:(?<=[。；;，,！!.）)\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
 _NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
