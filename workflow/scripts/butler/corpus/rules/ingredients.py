@@ -76,7 +76,6 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\1",
     ),
     (re.compile(rf"^用量[：:]({_QUANTITY})食材[：:]"), r"\1"),
-    (re.compile(rf"^(?P<much>{_QUANTITY})(?P<of>[{HAN}]{{1,6}})(?P=much)$"), r"\g<much>\g<of>"),
     (re.compile(r"^\d(?=适量|少许)"), ""),
     (re.compile(rf"^(?:n[克个]|\d+(?:块钱|元)的?)(?=[{HAN}])"), "适量"),
     (re.compile(rf"(?<=[{HAN}])l(?=[张块个只根片])"), "1"),
@@ -214,13 +213,18 @@ def _listed_once(lines: list[str]) -> list[str]:
     """The lines without bare names that stand there again: 植物油 beside 18克植物油."""
     if any(map(is_heading, lines)):
         return lines  # of several parts, each has its own
-    measured = {name for line in lines if (name := _LEADING.sub("", line)) != line}
+    names = list(map(_measured, lines))
     kept: list[str] = []
-    for line in lines:
-        bare = not _HAS_AMOUNT.search(line)
-        if not bare or line not in measured and line not in kept:
+    for line, name in zip(lines, names, strict=True):
+        if name or (line not in names and line not in kept):
             kept.append(line)
     return kept
+
+
+@lru_cache(1 << 16)
+def _measured(line: str) -> str:
+    """What an amount is of, "" where none is given."""
+    return _LEADING.sub("", line) if _HAS_AMOUNT.search(line) else ""
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536

@@ -139,7 +139,9 @@ def _joined_lines(text: str) -> str:
                 kept[-1] += ("，" if _ENDS_CLAUSE.search(kept[-1]) else "") + line
             else:
                 kept.append(line)
-        text = _AT_LAST.sub("", "\n".join(kept))
+        text = "\n".join(kept)
+        if text.endswith("后"):
+            text = _AT_LAST.sub("", text)
     if _ROUND.search(text) and _ROUND.search(_PAIR.sub("", text)):
         text = _paired(text)
     return text
