@@ -8,13 +8,14 @@ can be made from the pattern, write some in TEXTS. What a rule then does with wh
 walked in test_corpus_rules*.py.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from butler.corpus.rules import dish, foods, ingredients
+from butler.corpus.rules import dish, foods, ingredients, talk
 from butler.corpus.rules.text import spell
 from rule_walk import (
     LEAD,
@@ -31,7 +32,12 @@ from test_corpus import raw_lines
 from test_corpus_input import build
 
 # What a pattern finds, where no text can be made from it alone.
-TEXTS: dict[str, list[str]] = {}
+TEXTS: dict[str, list[str]] = {
+    # A verdict in which nothing is done is talk before: 美味好好享用, but 美味炒饭享用.
+    "talk.VERDICT": [
+        re.sub("好好(?!的)|一一(?=成品|口味)", "炒饭", one) for one in alternatives(talk.VERDICT)
+    ],
+}
 _LISTS_CHATTY = "another rule of MENDED takes it before"
 _SPELT = "spelling takes a space of it before"
 _WHOLE = "in a clause ^ finds it; these are for _TALK, which looks in whole sentences"
@@ -47,6 +53,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
         "㐀A  ": _SPELT,
     },
     "ingredients._TWO": dict.fromkeys(("㐀7毫升㐀随意", "㐀随意㐀7毫升"), _LISTS_CHATTY),
+    "ingredients._NO_INGREDIENT": {"㐀糊用随意": _LISTS_CHATTY},
     "ingredients._AGAIN": {"随意㐀㐀": _LISTS_CHATTY},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), "nothing is in it"),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
@@ -56,6 +63,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     "talk._TALK": dict.fromkeys(
         ("。这是", "。这是好，", "。这样的"), "no sentence has 。 before its end"
     ),
+    "talk.USED": {"食材：。": "PLACEHOLDER takes it before"},
     "talk._BRACKETS": dict.fromkeys(("【）", "「）"), _PAIRED),
     "talk._CLAUSE": dict.fromkeys(("“）", "“），", "「）", "「），", "【）", "【），"), _PAIRED),
 }
@@ -107,6 +115,7 @@ WHERE = {
     ],
     "recipeInstructions": [
         *("TEXT", f"TEXT{PLAIN}", f"{LEAD}TEXT", "放3 TEXT", f"{LEAD}，TEXT，{PLAIN}。"),
+        "TEXT丁香适量",
         *(f"{LEAD}，{PLAIN}，味道好吃TEXT。", f"我们先{PLAIN}TEXT"),
         f"{LEAD}TEXT，www.a.com，{PLAIN}",
         *(f"TEXT1、{PLAIN}。2、{LEAD}", f"{LEAD}TEXT{PLAIN}", "味道好吃TEXT装盘"),

@@ -4,7 +4,7 @@ import pytest
 
 from butler.corpus.records import Recipe, Rejected
 from butler.corpus.rules.foods import run_together, unlisted, unused
-from butler.corpus.rules.ingredients import clean_line, rejoined
+from butler.corpus.rules.ingredients import clean_ingredients, clean_line, rejoined
 from butler.corpus.rules.names import bare_name
 from butler.corpus.rules.steps import clean_steps, torn
 from butler.corpus.rules.talk import without_talk
@@ -217,4 +217,134 @@ def test_steps_that_speak_of_all_ingredients_lack_none() -> None:
     ],
 )
 def test_a_name_is_without_praise_and_series(raw: str, clean: str) -> None:
+    assert bare_name(raw) == clean
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "已经变软了",
+        "正在烤",
+        "正在发酵中...",
+        "准备开吃！",
+        "拉丝不错",
+        "脱模成功",
+        "饺子煮好！",
+        "用小砂锅煮的",
+        "用了5个蛋，50克糖",
+        "共计烤了20分钟，一点都不糊",
+        "1斤面粉做了10张饼",
+        "一碗香气袭人的炒饭就做好。",
+        "蛋皮的制作过程",
+        "400g高筋面粉",
+        "食材：燕麦片 30克，香蕉 半个，酸奶30克",
+        "Merry Christmas！",
+    ],
+)
+def test_what_tells_how_it_went_or_what_was_used_is_no_step(line: str) -> None:
+    assert without_talk(clean_steps(spell(line))) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "放凉就可以享用了",
+        "90g黄油隔水融化",
+        "2000ml水下锅煮沸",
+        "一勺香油拌匀",
+        "泡好的糯米上蒸锅蒸熟！",
+        "根据自己口味放盐和糖",
+        "全程小火不停搅拌，以免糊锅",
+        "调料：盐、糖拌匀",
+        "出锅装盘",
+    ],
+)
+def test_terse_steps_are_steps(line: str) -> None:
+    assert without_talk(clean_steps(spell(line))) == line
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("梨肉切\n5厘米正方形小丁。", "梨肉切5厘米正方形小丁。"),
+        ("加少许盐和适\n量水淀粉搅匀", "加少许盐和适量水淀粉搅匀"),
+        ("五花肉改刀成\n小丁", "五花肉改刀成小丁"),
+        ("关🔥出锅", "关火出锅"),
+        ("抹上糖浆，冷藏一晚后", "抹上糖浆，冷藏一晚"),
+        ("按湿豆键即可\n十几分钟后", "按湿豆键即可"),
+        ("1.洗净\n2.切块\n3.20分钟后取出", "洗净\n切块\n20分钟后取出"),
+        ("1.洗净\n2.切块\n3.3-4小时后加盐", "洗净\n切块\n3-4小时后加盐"),
+        ("四周抹匀", "四周抹匀"),
+        ("1.5小时后取出", "1.5小时后取出"),
+    ],
+)
+def test_steps_are_whole_without_their_numbers(raw: str, clean: str) -> None:
+    assert clean_steps(spell(raw)) == clean
+
+
+def test_degrees_that_lost_their_number_are_torn() -> None:
+    assert torn("放入烤箱，以\n℃烘烤12分钟") == "℃"
+    assert torn("放入烤箱\n180℃烘烤12分钟") == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("200g克浓稠酸奶", ("200g浓稠酸奶",)),
+        ("一勺克牛奶", ("一勺牛奶",)),
+        ("2勺克力架", ("2勺克力架",)),
+        ("一两勺酱油", ("一两勺酱油",)),
+        ("50m|料酒", ("50ml料酒",)),
+        ("半个柠檬柠檬汁", ("半个柠檬汁",)),
+        ("350菜心", ("350克菜心",)),
+        ("100只虾", ("100只虾",)),
+        ("350克淡奶油总统牌", ("350克淡奶油",)),
+        ("石材胡萝卜1根", ("胡萝卜1根",)),
+        ("100克用料3. 红豆泥", ("100克红豆泥",)),
+        ("先将1勺生抽", ("1勺生抽",)),
+        ("1勺蚝油混合在小碗里备用", ("1勺蚝油",)),
+        ("蛋白糊用50克", ()),
+        ("揉成面团，擀成面片20×40厘米低粉250+盐2", ()),
+        (
+            "食材:腐竹150克 木耳150克 葱小半根 姜两片 盐 生抽 鸡精 醋",
+            ("腐竹150克", "木耳150克", "葱小半根", "姜两片", "盐", "生抽", "鸡精", "醋"),
+        ),
+    ],
+)
+def test_an_ingredient_has_one_amount_and_no_label(raw: str, clean: tuple[str, ...]) -> None:
+    assert clean_line(spell(raw)) == clean
+
+
+def test_a_bare_ingredient_is_not_listed_beside_its_amount() -> None:
+    assert clean_ingredients("植物油\n18克植物油\n盐\n盐") == "18克植物油\n盐"
+    parted = "面团：\n糖\n馅：\n10克糖"
+    assert clean_ingredients(parted) == parted
+    assert clean_ingredients("30克奶油\n30克奶油") == "30克奶油\n30克奶油"
+
+
+def test_a_recipe_stays_where_much_talk_was_cut_and_the_rest_cooks_the_list() -> None:
+    talk = "我家儿子每天都吵着要吃这道菜，我觉得非常好吃，老公也说比外面买的好吃多了。" * 3
+    kept = parse(recipe(recipeInstructions=[*COOKED, talk]))
+    assert isinstance(kept, Recipe) and kept.steps.split("\n") == COOKED
+    gone = parse(
+        recipe(recipeInstructions=["准备好碗，洗净擦干备用。", "盛出来装在碗里面。", talk])
+    )
+    assert isinstance(gone, Rejected) and gone.reason == "talk"
+
+
+def test_seasonings_alone_make_no_list_incomplete() -> None:
+    told = "葱姜蒜切丝，肉片炒熟，加老抽、蚝油、醋、干辣椒，下蘑菇和油菜"
+    assert not unlisted("蘑菇肉片", "猪肉\n平菇\n油菜", told)
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("记录汉堡坯", "汉堡坯"),
+        ("可颂记录", "可颂"),
+        ("炸炸炸炸薯条来咯", "炸薯条"),
+        ("减肥助手紫甘蓝汁", "紫甘蓝汁"),
+    ],
+)
+def test_a_name_is_without_slogans(raw: str, clean: str) -> None:
     assert bare_name(raw) == clean

@@ -86,10 +86,10 @@ def name_the_dish(recipe: Recipe) -> Recipe | Rejected:
     recipe.name = names.bare_name(adverts.BRAND.sub("", recipe.name))
     if not letters(recipe.name):
         return Rejected("no_name", "the name is missing or has no letters")
-    if names.NO_DISH.search(recipe.name):
-        return Rejected("no_recipe", f"the name is that of no dish: {recipe.name[:20]}")
     if recipe.dish == "Unknown" or not letters(recipe.dish):
         recipe.dish = ""
+    if names.NO_DISH.search(recipe.name):
+        return Rejected("no_recipe", f"the name is that of no dish: {recipe.name[:20]}")
     return recipe
 
 
@@ -111,16 +111,15 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
     return recipe if recipe.steps else Rejected("no_steps", "no usable line is given")
 
 
-def take_out_talk(recipe: Recipe) -> Recipe | Rejected:
-    """No talk of pictures and people, no praise; no story of how somebody cooked."""
+def take_out_talk(recipe: Recipe) -> Recipe:
+    """No talk of pictures and people, no praise; notes what may be a story of one meal."""
     told = recipe.steps
     recipe.steps = talk.without_talk(told)
     if "\n" not in recipe.steps and recipe.steps != told:
         recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
     recipe.cut |= recipe.steps != told
-    if recipe.talk > SOME_TALK * recipe.given and talk.tells_story(told, recipe.steps):
-        return Rejected("talk", "the steps tell how somebody cooked once")
+    recipe.story = recipe.talk > SOME_TALK * recipe.given and talk.tells_story(told, recipe.steps)
     return recipe
 
 
@@ -172,10 +171,13 @@ def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
 
 
 def reject_talk(recipe: Recipe) -> Recipe | Rejected:
-    """What was told mostly beside the recipe is none."""
-    if recipe.talk > MOST_TALK * recipe.given:
-        return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
-    return recipe
+    """What was told mostly beside the recipe is none, unless what is left is one by itself."""
+    much = recipe.talk > MOST_TALK * recipe.given
+    if not (much or recipe.story) or foods.cooks_what_is_listed(recipe.ingredients, recipe.steps):
+        return recipe
+    if recipe.story:
+        return Rejected("talk", "the steps tell how somebody cooked once")
+    return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
 
 
 def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:

@@ -25,8 +25,8 @@ class Recipe:
     """A recipe on its way; ingredients, steps and keywords are lines of text.
 
     `dish` is "" where the corpus does not know it; the author is never read. `given` counts the
-    characters of the steps before talk was taken out, `talk` those that it had; `cut` says that
-    something was taken out within a line.
+    characters of the steps before talk was taken out, `talk` those that it had; `story` says that
+    they may tell of one meal, `cut` that something was taken out within a line.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Recipe:
     keywords: str
     given: int = 0
     talk: int = 0
+    story: bool = False
     cut: bool = False
 
 

@@ -49,7 +49,9 @@ def unlisted(name: str, ingredients: str, steps: str) -> str:
         return ""
     kinds = {_kind_of(word): word for word in _ANY_FOOD.findall(steps)}
     lacks = [word for kind, word in kinds.items() if not kind.search(ingredients)]
-    return "、".join(lacks) if len(lacks) >= (2 * lines + 2 if lines > 1 else 2) else ""
+    foods = sum(bool(_FOOD.match(word)) for word in lacks)
+    most = 2 * lines + (2 if foods > 1 else 4) if lines > 1 else 2  # seasonings often go unsaid
+    return "、".join(lacks) if len(lacks) >= most else ""
 
 
 # Characters of amounts and of shapes, that tell no food; words that stand for all of the list.
@@ -58,10 +60,12 @@ _NO_FOOD = frozenset(
     "0123456789./~-～gGmlML（）() ，、：:"
 )
 _ALL_OF_IT = re.compile(
-    "所有|材料|食材|原料|配料|用料|调料|辅料|主料|佐料|作料|香料|馅|酱汁|料汁|混合|全部|各种|其[他它]|[A-E]|以上|上述|大料|味汁|调味|五谷|杂粮|蔬菜|水果|[食药]材"
+    "所有|材料|食材|原料|配料|用料|调料|辅料|主料|佐料|作料|香料|馅|酱汁|料汁|混合|全部|各种|其[他它]|[A-E]|以上|上述|大料|味汁|调味|五谷|杂粮|蔬菜|水果|[食药]材|腌|卤|一起"
 )
-LONGEST_LACKING = 400  # characters of steps that may lack one
+LONGEST_LACKING = 140  # characters of steps that may lack one
 LEAST_LISTED, LEAST_USED = 5, 0.4  # ingredients of a list, and the share of them that steps name
+# Of what is left where talk was taken out: that share, or so many characters where "all" are named.
+LEAST_LEFT, LEAST_TOLD = 0.5, 60
 
 
 def unused(ingredients: str, steps: str) -> str:
@@ -72,11 +76,26 @@ def unused(ingredients: str, steps: str) -> str:
     told = set(steps) - _NO_FOOD
     if sum(not told.isdisjoint(line) for line in lines) >= LEAST_USED * len(lines):
         return ""
-    listed = [name for line in lines if (name := set(line) - _NO_FOOD)]
-    used = sum(not name.isdisjoint(told) for name in listed)
-    if len(listed) < LEAST_LISTED or used >= LEAST_USED * len(listed) or _ALL_OF_IT.search(steps):
+    used, listed = _used(ingredients, steps)
+    if listed < LEAST_LISTED or used >= LEAST_USED * listed or _ALL_OF_IT.search(steps):
         return ""
-    return f"{used} of {len(listed)}"
+    return f"{used} of {listed}"
+
+
+def cooks_what_is_listed(ingredients: str, steps: str) -> bool:
+    """Whether steps that have lost what was talk still tell how to cook the ingredients."""
+    used, listed = _used(ingredients, steps)
+    if used and used >= LEAST_LEFT * listed:
+        return True
+    return len(steps) >= LEAST_TOLD and bool(_ALL_OF_IT.search(steps))
+
+
+def _used(ingredients: str, steps: str) -> tuple[int, int]:
+    """How many ingredients share a character with the steps that tells a food, and of how many."""
+    told = set(steps) - _NO_FOOD
+    lines = [line for line in ingredients.split("\n") if line[-1] not in "：:】"]
+    listed = [name for line in lines if (name := set(line) - _NO_FOOD)]
+    return sum(not name.isdisjoint(told) for name in listed), len(listed)
 
 
 _SPICES = re.compile("[葱姜蒜椒角桂叶]{2,}")  # 葱姜蒜 is one line by custom

@@ -44,7 +44,7 @@ _CHATTY = (
     r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
     r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
     r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
-    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
+    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|越多越好|加不加(?:均可|都行)|可加可不加|可不加|可多放点?|适量安排|安排|量大点|建议少放|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
     rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
 )
 _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
@@ -52,12 +52,42 @@ _CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
 _CHATTY_ASIDE = re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
-    "|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
+    "|怎么|赶脚|就是|所谓|啦|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
 )
 # Each is (what is found in a line, what stands there instead); gone through until none is found.
 MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (_HASHED, r"\1："),
     (BULLETS, ""),
+    # 食材：腐竹, 石材胡萝卜, 用料3. 红豆泥: the heading of all is none of one
+    (
+        re.compile(
+            rf"^(?:[食石]材|用料|材料|原料|配料|主料|辅料)\d*[:：.、 ]*(?=[{HAN}\d]+[\d 克])(?!包)"
+        ),
+        "",
+    ),
+    # 200g克酸奶, 一勺克牛奶, 50m|料酒, 半个柠檬柠檬汁, 2个西瓜的皮西瓜皮, 淡奶油总统牌, 先将1勺生抽
+    (
+        re.compile(
+            rf"^({_NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"
+        ),
+        r"\1",
+    ),
+    (re.compile(rf"^(\d+)m[|丨](?=[{HAN}])"), r"\1ml"),
+    (
+        re.compile(
+            rf"^({_NUMBER} ?{_MEASURE})(?P<whose>[{HAN}]{{2,3}})(?:的[{HAN}])?(?=(?P=whose))"
+        ),
+        r"\1",
+    ),
+    (re.compile(rf"^用量[：:]({_QUANTITY})食材[：:]"), r"\1"),
+    (re.compile(r"^\d(?=适量|少许)"), ""),
+    (re.compile(rf"^(?:n[克个]|\d+(?:块钱|元)的?)(?=[{HAN}])"), "适量"),
+    (re.compile(rf"(?<=[{HAN}])l(?=[张块个只根片])"), "1"),
+    (re.compile(r"(?<=\d)[oO](?=[克g])"), "0"),
+    (re.compile(rf"^(\d{{3,4}})(?!\d|{UNITS})(?=[{HAN}]{{2,6}}$)"), r"\1克"),
+    (re.compile(rf"^({_QUANTITY})(?:用料|材料)\d+[.、]? ?(?=[{HAN}])"), r"\1"),
+    (re.compile(rf"(?<=[{HAN}]{{2}})[{HAN}]{{2}}牌$|^(?:先|再|然后)?将(?=\d)"), ""),
+    (re.compile(rf"(?<=[{HAN}])(?:混合|搅拌|拌匀|调匀)[在于]?[^，：:]{{0,8}}(?:备用|待用)$"), ""),
     (re.compile("[①-⑳❶-❿]"), ""),
     # 克面粉 250, 克6抹茶, 克盐
     (
@@ -68,6 +98,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\3\1\2",
     ),
     (re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])"), r"\2\1"),
+    (re.compile(r"^(克|毫升)([A-Za-z]+\d+) (\d+)$"), r"\3\1\2"),
     (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
     # 个（350克）茄子3, 1/4个#肉末腌制
     (
@@ -133,6 +164,7 @@ _HOLDS = sought(
 )
 _LIST_HEAD = sought(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])", prefilter=_LINES)
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
+_COMMAS = re.compile("[，,、；;。]")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
 _TWO = sought(f"^{_ONE} ?(?![到至或]){_ONE}$", prefilter=_LINES)  # 250g 到 500g is one amount
@@ -147,6 +179,11 @@ TOOLS = sought("^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^�
 _BESIDE = "构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|主料|辅料|用量|总量|适量|少许|若干"
 _NO_INGREDIENT = any_sought(
     (
+        r"^(?:或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
+        r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满\s?心情",
+        rf"^[{HAN}]{{1,3}}[糊液团皮]用(?:{_QUANTITY})?$",
+        r"^(?:揉成|擀成|煎熟|搅匀|混合均匀|搅拌均匀)[^：:]*$",
+        rf"^\d?[个只把]?[{HAN}]{{0,4}}(?:模具?|粉筛|锡箔纸)(?:[（(][^）)]*[)）])?$",
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
@@ -172,9 +209,8 @@ _NO_INGREDIENT = any_sought(
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
     lines = [clean for line in text.split("\n") for clean in clean_line(line)]
-    whole = "\n".join(lines)
-    if not TOOLS.search(whole):
-        return whole
+    if not TOOLS.search("\n".join(lines)):
+        return "\n".join(_listed_once(lines))
     kept: list[str] = []
     of_tools = False
     for line in lines:
@@ -185,7 +221,25 @@ def clean_ingredients(text: str) -> str:
             kept.append(line)
         elif not of_tools:
             kept.append(line)
-    return "\n".join(kept)
+    return "\n".join(_listed_once(kept))
+
+
+def _listed_once(lines: list[str]) -> list[str]:
+    """The lines without bare names that stand there again: 植物油 beside 18克植物油."""
+    if any(map(is_heading, lines)):
+        return lines  # of several parts, each has its own
+    names = list(map(_measured, lines))
+    kept: list[str] = []
+    for line, name in zip(lines, names, strict=True):
+        if name or (line not in names and line not in kept):
+            kept.append(line)
+    return kept
+
+
+@lru_cache(1 << 16)
+def _measured(line: str) -> str:
+    """What an amount is of, "" where none is given."""
+    return _LEADING.sub("", line) if _HAS_AMOUNT.search(line) else ""
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
@@ -223,7 +277,8 @@ def split_line(line: str) -> list[str]:
     if len(parts) < 3:
         return [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
-    if 2 * with_amount < len(parts):
+    of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋
+    if 2 * with_amount < len(parts) and not (of_words and with_amount > 2):
         return [line]
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts

@@ -29,11 +29,14 @@ NUMBER = sought(
 )
 # "2、3分钟" may be step 2 or two to three minutes, "2 鸡蛋" step 2 or two eggs: only 1 and the
 # number after the previous step's are taken for step numbers.
-_POSSIBLE_NUMBER = re.compile(r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)))[ \t]*")
+_POSSIBLE_NUMBER = re.compile(
+    r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)"
+    r"|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟)))[ \t]*"
+)
 _MAYBE_NUMBERED = sought(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
-_FROM_TWO = re.compile(r"[。；;] ?2[、.。](?!\d).+[。；;] ?3[、.。](?!\d)")
+_FROM_TWO = re.compile(r"[。；;）) ] ?2[、.。](?!\d).+[。；;）) ] ?3[、.。](?!\d)")
 _ALL_STEPS = re.compile(r"^[\W_]*(?:做法|步骤|制作方法|制作步骤|制作过程)(?:如下)?[:：]")
 # What tells nothing: the whole line, whatever signs are around it.
 _EDGE, _END = r"(?:[^\w\n]|_)*", r"(?:[^\w\n]|[\d_])*"
@@ -48,6 +51,7 @@ _NOTHING = (
     r"(?:一览|如下|备用|备齐|备好|准备好|集合|全家福)?",
     rf"(?:首先|先)?(?:把|将)?(?:所有|所需|各种|全部|主要|各类)?(?:需要)?的?{_THINGS}(?:都|先)*(?:按量|按配方)?"
     r"(?:准备好|准备齐全?|准备就绪|准备|备好|备齐|齐全|称好|称重|准确称量|全家福|集合|展示)(?:备用|待用)?",
+    r"(?:merry|happy|enjoy|bon)\b[A-Za-z' ]*",
     r"[A-Za-z]+",  # "OK", "dengdengdeng": no step of a Chinese recipe
     rf"(?![切煮炒炸蒸煎烤拌冻晒剪泡焯炖卤揉晾卷包])[{HAN}]",
     r"\d+",
@@ -58,27 +62,37 @@ PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNOREC
 _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
-_WITHIN = rf"(?:(?<=[。；;，,！!.\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
+_WITHIN = rf"(?:(?<=[。；;，,！!.）)\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
 _NUMBERED_WITHIN = sought(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
 _WORD_END = (
-    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊刀]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
 _BREAKS_OFF = sought(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
+# What the last line waits for in vain: 冷藏一晚后; all of it where it only tells how long.
+_AT_LAST = re.compile(
+    r"(?:(?:^|(?<=[，。；\n]))[\d~～一二两三四五六七八九十几半多大约]+个?(?:分钟|小时|天)(?:左右|以)?)?"
+    r"(?<![最前背先今然随之])后\Z"
+)
+# A line feed within a sentence: before the number of 切5厘米, within 适量.
+_MID_SENTENCE = sought(
+    r"(?<=[切以约])\n(?=\d+ ?(?:厘米|毫米|cm|mm|度|℃|分钟))|(?<=[少许和与加]适)\n(?=量)"
+)
 _IDLE_END = sought(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
 LONGEST_JOINED = 150  # characters of a line that was put together
-# What cannot be mended: a line that still breaks off, sums without their beginning.
+# What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
 TORN = any_sought(
     (
         r"(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸])[成至到](?=[，。；！,;!]|$)",
         r"(?<=\d)[×=]$|^\d{0,4}=\d",
+        "^(?:℃|°C|度(?=[烤左中上下预，]))",
     ),
     re.MULTILINE,
 )
@@ -107,7 +121,7 @@ def clean_steps(text: str) -> str:
 
 def _joined_lines(text: str) -> str:
     """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
-    text = _IDLE_START.sub("", text)
+    text = _MID_SENTENCE.sub("", _IDLE_START.sub("", text))
     text = _IDLE_END.sub("", text)
     if _BREAKS_OFF.search(text):
         kept: list[str] = []
@@ -122,6 +136,8 @@ def _joined_lines(text: str) -> str:
             else:
                 kept.append(line)
         text = "\n".join(kept)
+        if text.endswith("后"):
+            text = _AT_LAST.sub("", text)
     if _ROUND.search(text) and _ROUND.search(_PAIR.sub("", text)):
         text = _paired(text)
     return text

@@ -56,7 +56,7 @@ _FOOD = "".join(FOOD)
 _MEASURE = "0-9半一二两三四五六七八九十几个只克颗粒根勺片块瓣条把杯升滴包匙斤gl"
 # Long sets of characters are slow to search: a range that holds them goes first.
 _FOOD_WORD = re.compile(
-    rf"(?=[☕\U0001f300-\U0001faff])([{_FOOD}])(?<=[{_MEASURE}加放入打切将用和拌配量小大+、，].)\1*"
+    rf"(?=[☕\U0001f300-\U0001faff])([{_FOOD}])(?<=[{_MEASURE}加放入打切将用和拌配量小大关开转中+、，].)\1*"
 )
 _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 # Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
