@@ -11,7 +11,6 @@ from typing import Any
 
 from butler.corpus import rules
 from butler.corpus.rules.patterns import branches
-from butler.corpus.rules.prefilter import Prefiltered
 from test_corpus import conversations, raw_lines
 from test_corpus_text import recipe
 
@@ -25,7 +24,7 @@ def usable(**changes: object) -> dict[str, object]:
     return recipe(**{"name": "拌面", "recipeInstructions": [LEAD, PLAIN]} | changes)
 
 
-Pattern = re.Pattern[str] | Prefiltered
+Pattern = re.Pattern[str]
 
 
 def patterns() -> dict[str, Pattern]:
@@ -43,7 +42,7 @@ def patterns() -> dict[str, Pattern]:
 
 
 def _compiled(value: Any) -> Iterator[Pattern]:
-    if isinstance(value, (re.Pattern, Prefiltered)):
+    if isinstance(value, re.Pattern):
         yield value
     elif isinstance(value, (tuple, list)):
         for one in value:
@@ -199,7 +198,7 @@ class Spy:
 
 def replaced(value: Any, spies: dict[int, Spy]) -> Any:
     """`value` with a spy for each pattern in it; itself where there is none."""
-    if isinstance(value, (re.Pattern, Prefiltered)):
+    if isinstance(value, re.Pattern):
         return spies.get(id(value), value)
     if isinstance(value, tuple) and any(True for _ in _compiled(value)):
         return tuple(replaced(one, spies) for one in value)

@@ -13,8 +13,7 @@ import pytest
 
 from butler.chat_template import MARKER
 from butler.corpus.rules import adverts, ingredients, names, steps, talk
-from butler.corpus.rules.patterns import any_sought, branches
-from butler.corpus.rules.prefilter import Prefiltered
+from butler.corpus.rules.patterns import branches, either
 from butler.corpus.rules.text import spell
 from rule_walk import LEAD, PLAIN, alternatives, answers, bare, examples, numbered, patterns, usable
 from test_corpus import json_lines, run
@@ -148,7 +147,7 @@ def test_an_alternative_added_in_one_place_is_in_force(
     path.write_bytes(data)
     _, before = build(path, tmp_path / "before", processes=processes)
     assert word in answers(before)[0]
-    added = any_sought([*branches(bare(adverts.CONTACT.pattern)), word], re.IGNORECASE)
+    added = either([*branches(bare(adverts.CONTACT.pattern)), word], re.IGNORECASE)
     monkeypatch.setattr(adverts, "CONTACT", added)
     _, after = build(path, tmp_path / "after", processes=processes)
     assert word not in after.train.read_text("utf-8")
@@ -159,7 +158,7 @@ _OF_EITHER = [one for one in patterns().items() if one[1].pattern.startswith("(?
 
 @pytest.mark.parametrize(("name", "pattern"), _OF_EITHER)
 def test_a_pattern_finds_what_its_bare_alternatives_find(
-    name: str, pattern: re.Pattern[str] | Prefiltered
+    name: str, pattern: re.Pattern[str]
 ) -> None:
     whole = re.compile(bare(pattern.pattern), pattern.flags)
     for part in branches(bare(pattern.pattern)):

@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 RULES = SCRIPTS.parent / "rules"
 # Of those that a rule runs, the rule says it.
 LMDEPLOY, XTUNER = "lmdeploy", "xtuner"
+USUAL = {"RELEASE.tool": LMDEPLOY, "TRAINER": XTUNER}  # what a rule's settings choose, if not said
 BY_HAND = dict.fromkeys(("chat.py", "serve.py", "web.py", "check_agreement.py"), LMDEPLOY)
 BY_HAND |= {"hf_answers.py": XTUNER, "train_tiny_base.py": LMDEPLOY}
 
@@ -21,10 +22,10 @@ def tool_of(script: str) -> str | None:
     """Return the tool whose environment a script runs in; None for that of Snakemake."""
     if script in BY_HAND:
         return BY_HAND[script]
-    call = re.compile(rf'tool\(("[\w-]+"|RELEASE\.tool), "{re.escape(script)}"')
+    call = re.compile(rf'tool\(("[\w-]+"|{"|".join(USUAL)}), "{re.escape(script)}"')
     for rules in sorted(RULES.glob("*.smk")):
         if found := call.search(rules.read_text(encoding="utf-8")):
-            return LMDEPLOY if found[1] == "RELEASE.tool" else found[1].strip('"')
+            return USUAL.get(found[1], found[1].strip('"'))
     return None
 
 

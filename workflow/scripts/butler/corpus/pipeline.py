@@ -9,7 +9,6 @@ from typing import TypeVar
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
 from butler.corpus.rules import adverts, answers, foods, ingredients, names, steps, talk
-from butler.corpus.rules.prefilter import Prefiltered
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -23,7 +22,6 @@ from butler.settings.corpus_stage import CorpusSettings
 
 Record = TypeVar("Record", Recipe, Pair)
 Step = Callable[[Record], Record | Rejected]
-_MARKER = Prefiltered(MARKER)  # no marker goes over a line feed
 MAX_NAME = 60  # characters
 # Of a recipe's steps: where more of it is talk, what is left is no recipe; what may be a story.
 MOST_TALK, SOME_TALK = 0.5, 0.2
@@ -276,7 +274,7 @@ def _pair_limits(settings: CorpusSettings) -> list[Step[Pair]]:
 
 def _marker(*texts: str) -> Rejected | None:
     """What a chat template would take for its own."""
-    marker = next(filter(None, map(_MARKER.search, texts)), None)
+    marker = next(filter(None, map(MARKER.search, texts)), None)
     return Rejected("chat_marker", f"the text holds {marker[0]!r}") if marker else None
 
 

@@ -3,5 +3,5 @@
 text: spelling; names, ingredients, steps: the parts of a recipe; talk: what is told beside it;
 adverts: links, contacts, brands; foods: whether a list and its steps go together; dish: which names
 are one dish; sections: headings of Markdown recipes; answers: ready questions and answers.
-patterns and prefilter are how they are looked for.
+patterns is how they are looked for.
 """

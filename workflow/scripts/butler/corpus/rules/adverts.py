@@ -12,10 +12,10 @@ somebody: 版权, 二维码 or 客服 may be what a corpus teaches.
 
 import re
 
-from butler.corpus.rules.patterns import any_sought, either, sought
+from butler.corpus.rules.patterns import either
 
 _URL = r"[A-Za-z0-9\-._~:/?#@!$&*+;=%]"
-LINK = any_sought(
+LINK = either(
     (
         rf"(?:(?:https?|ftp)\s*[:：]\s*//|www\s*[.。])(?:{_URL}|。(?=[A-Za-z0-9]))*",
         r"(?<![A-Za-z0-9.@])[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"
@@ -26,7 +26,7 @@ LINK = any_sought(
 )
 _GAP = "[ .—–-]"  # within a telephone number
 _NEAR = "[^，,。！？!?；;~～（）()\n]"
-CONTACT = any_sought(
+CONTACT = either(
     (
         r"[微薇威徽][ .]?信|加微 ?[a-z0-9:：]|公 ?众 ?号|公号|微博|v ?信|we ?chat|weixin|扣扣",
         r"(?<![a-z])(?:v ?x|w ?x)(?![a-z])|加 ?我 ?[vq](?![a-z])",
@@ -45,7 +45,7 @@ CONTACT = any_sought(
     ),
     re.IGNORECASE,
 )
-_HANDLE = sought(r"[@﹫] ?\w+")
+_HANDLE = re.compile(r"[@﹫] ?\w+")
 _BRAND_OF = (
     "爱他美|海底捞|味好美|李锦记|太太乐|金龙鱼|福临门|鲁花"
     "|欧丽薇兰|海天|厨邦|千禾|六月鲜|东古|欣和|恒顺|王致和"
@@ -61,7 +61,7 @@ _BRAND_OF = (
     "|兰雀(?:优尼特)?|胡姬花|立顿|德芙|特仑苏|安慕希|新东阳|桂格|莫斯利安|君乐宝"
 )
 # A maker's name before what it made: 海底捞麻辣调料 is 麻辣调料. 老干妈 is what it is called.
-BRAND = any_sought(
+BRAND = either(
     (
         rf"(?:{_BRAND_OF})(?:牌的?|家的?|(?=[ ·]?(?:\d|[\u4e00-\u9fff]{{2}})))[ ·]?",
         r"[A-Za-z]{3,}(?: [A-Za-z]+)?(?=铸铁锅|不粘锅|珐琅锅|烤箱|厨师机|面包机|破壁机|料理机"

@@ -4,12 +4,10 @@ import re
 from functools import lru_cache
 
 from butler.corpus.rules import foods
-from butler.corpus.rules.patterns import any_sought, sought
-from butler.corpus.rules.prefilter import Prefilter
+from butler.corpus.rules.patterns import either
 from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
-_LINES = Prefilter()  # of single ingredients
 _NUMBER = r"(?:\d+(?:[./~～-]\d+)*|[半一二两三四五六七八九十几数]{1,2})"
 _MEASURE = rf"(?:大|小)?(?:{UNITS}|节|听|罐|瓶|份|kg|g|G|ml|ML|mL)"
 _VAGUE = "适量|少许|若干|少量|些许|随意|一点点?|一些"
@@ -156,28 +154,24 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
 # Whether any of them is found: most lines are as they should be. What begins a line is looked for
 # there only.
 _FOUND = [pattern.pattern for pattern, _ in MENDED]
-_BEGINS = sought(
-    "|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")), prefilter=_LINES
-)
-_HOLDS = sought(
-    "|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")), prefilter=_LINES
-)
-_LIST_HEAD = sought(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])", prefilter=_LINES)
+_BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")))
+_HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
+_LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _COMMAS = re.compile("[，,、；;。]")
 _HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
 _ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
-_TWO = sought(f"^{_ONE} ?(?![到至或]){_ONE}$", prefilter=_LINES)  # 250g 到 500g is one amount
+_TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
-_ANY_LIST = sought(
-    "^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$", prefilter=_LINES
-)
-HEADING = sought(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
+_ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
+HEADING = re.compile(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 _HEADING_ENDS = frozenset(":：】）)")
 # Lines that are none of the dish: tools, remarks, a heading of tools.
-TOOLS = sought("^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE)
+TOOLS = re.compile(
+    "^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE
+)
 _BESIDE = "构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|主料|辅料|用量|总量|适量|少许|若干"
-_NO_INGREDIENT = any_sought(
+_NO_INGREDIENT = either(
     (
         r"^(?:或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
         r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满\s?心情",
@@ -201,8 +195,7 @@ _NO_INGREDIENT = any_sought(
         r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|[^：:]*可做[\d一二三四五六七八九十两][^：:]*$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
         r"^[^：:]*(?:偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
-    ),
-    prefilter=_LINES,
+    )
 )
 
 
@@ -322,8 +315,8 @@ def rejoined(ingredients: str, steps: str) -> str:
     return "\n".join(filter(None, (_rejoined(line, steps) for line in ingredients.split("\n"))))
 
 
-_TALKED = sought(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
-_COOK = sought(
+_TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
+_COOK = re.compile(
     "我(?!厨)|(?<![迷想])你|俺|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
     "|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
     r"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"

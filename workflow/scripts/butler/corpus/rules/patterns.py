@@ -11,8 +11,6 @@ from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from butler.corpus.rules.prefilter import TEXTS, Prefilter, Prefiltered
-
 _CATEGORIES = {
     codes.CATEGORY_DIGIT: r"\d",
     codes.CATEGORY_WORD: r"\w",
@@ -25,18 +23,6 @@ _ZERO_WIDTH = (codes.ASSERT, codes.ASSERT_NOT, codes.AT)
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 _ANY = r"\s\S"
 _GROUPS = 8
-
-
-def sought(pattern: str, flags: int = 0, prefilter: Prefilter = TEXTS) -> Prefiltered:
-    """A pattern that most texts hold nothing of."""
-    return Prefiltered(re.compile(pattern, flags), prefilter)
-
-
-def any_sought(
-    alternatives: Iterable[str], flags: int = 0, prefilter: Prefilter = TEXTS
-) -> Prefiltered:
-    """One pattern of alternatives that most texts hold none of."""
-    return Prefiltered(either(alternatives, flags), prefilter)
 
 
 def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:

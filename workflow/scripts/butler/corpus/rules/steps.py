@@ -4,16 +4,16 @@ import re
 from collections.abc import Sequence
 
 from butler.corpus.rules.ingredients import is_heading, told_lines
-from butler.corpus.rules.patterns import any_sought, sought
+from butler.corpus.rules.patterns import either
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
-BULLET = sought(
+BULLET = re.compile(
     r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\]|[-.~～](?!\d)"
     r"|@(?=\s|\w+[.、]|[^，。的]{0,12}[洗切去混刷擦打放加倒])|[ \t])+",
     re.MULTILINE,
 )
-NUMBER = sought(
+NUMBER = re.compile(
     r"^(?:"
     r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
     r"|[（(]\d{1,2}[)）][、.,，:： ]*"
@@ -33,7 +33,7 @@ _POSSIBLE_NUMBER = re.compile(
     r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)"
     r"|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟)))[ \t]*"
 )
-_MAYBE_NUMBERED = sought(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
+_MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
 _INLINE = re.compile(r"(\d{1,2})[、.。](?!\d)")
 _FROM_TWO = re.compile(r"[。；;）) ] ?2[、.。](?!\d).+[。；;）) ] ?3[、.。](?!\d)")
@@ -63,7 +63,7 @@ _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
 _WITHIN = rf"(?:(?<=[。；;，,！!.）)\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
-_NUMBERED_WITHIN = sought(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
+_NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
@@ -71,7 +71,7 @@ _WORD_END = (
     "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊刀]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
-_BREAKS_OFF = sought(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
+_BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
 # What the last line waits for in vain: 冷藏一晚后; all of it where it only tells how long.
 _AT_LAST = re.compile(
@@ -79,16 +79,16 @@ _AT_LAST = re.compile(
     r"(?<![最前背先今然随之])后\Z"
 )
 # A line feed within a sentence: before the number of 切5厘米, within 适量.
-_MID_SENTENCE = sought(
+_MID_SENTENCE = re.compile(
     r"(?<=[切以约])\n(?=\d+ ?(?:厘米|毫米|cm|mm|度|℃|分钟))|(?<=[少许和与加]适)\n(?=量)"
 )
-_IDLE_END = sought(
+_IDLE_END = re.compile(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
 _IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
-TORN = any_sought(
+TORN = either(
     (
         r"(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸])[成至到](?=[，。；！,;!]|$)",
         r"(?<=\d)[×=]$|^\d{0,4}=\d",

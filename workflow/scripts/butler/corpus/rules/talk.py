@@ -9,11 +9,11 @@ that tells nothing to do at all (DEED), such as the caption of a picture.
 
 import re
 
-from butler.corpus.rules.patterns import any_sought, either, sought
+from butler.corpus.rules.patterns import either
 
 _SEEN = "(?:图片|图示|图中|图上|图(?![案形钉腾章书])|视频|视屏)"
 # Only these words go, as what is around them tells what to do: 切成如图的条 is 切成条.
-PICTURE_WORDS = any_sought(
+PICTURE_WORDS = either(
     (
         *(
             rf"{opening}[^（）()【】\n]{{0,40}}(?:(?<![意贪企])图(?![案形钉腾章书])|视频|视屏|照片|拍照"
@@ -87,7 +87,7 @@ _REASONS = (
 REASON = either(_REASONS)
 _TALK = either((*_PICTURES, *_PERSONALS, *_CHATTERS))
 # Whole texts are searched for it, too: MULTILINE, so that it is found where a line ends.
-_ANY = any_sought((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS), re.MULTILINE)
+_ANY = either((*_PICTURES, *_PERSONALS, *_CHATTERS, *_REASONS), re.MULTILINE)
 # What tells to do something to food.
 _ACTIONS = (
     "放(?![心假弃松])|翻(?!车)|[切剁煮炒蒸炸煎拌腌炖焯揉擀搅洗泡撒淋卤焖熬捞撈盛刷剪卷裹捏铺抹涂掰浸晾滤沥磨倒加醒剥挤筛淘兑搓揪摊削刨刮戳塞填撕榨煲涮烙煸煨扣折叠拧拌蘸沾裱]"
@@ -119,17 +119,17 @@ _WEAK = (
 # A line tells something to do if one of these is in it, but for what is said of a thing (烤好的肉).
 DEED = either((*_STEPS, *_WEAK))
 # "我会先放生菜" is 先放生菜: the cook goes, the deed stays.
-SELF = sought(
+SELF = re.compile(
     r"(?<![给让帮替])(?:我们|咱们|我|俺|本人|咱)(?:这里|这边|自己|基本|所以|一般|通常|习惯|比较|会|都|就|还|也|只|又|再|便|一直|个人|来|要|需要|得|可以|现在|开始|直接)*"
     rf"(?=(?:[先再把将放加取选开接]|用(?!的|过|了(?!\d))|分|(?:{_ACTIONS}))(?!的))"
 )
 _PEOPLE = "(?:大家|各位|亲们|亲|小伙伴|朋友|盆友|宝宝|姐妹|同学|童鞋|宝妈|小主|妈妈)们?"
 # Where a thing was bought goes, the thing stays: 超市买的油面筋冲洗一下.
-BOUGHT = sought(
+BOUGHT = re.compile(
     "(?:(?=[从在去超菜市网淘商店]))(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[\u4e00-\u9fff])"
 )
 # Those who are spoken to go, what they are told stays: 大家可以加糖, 喜欢辣的朋友多放.
-SPOKEN_TO = sought(
+SPOKEN_TO = re.compile(
     rf"(?:(?=[所提建也请大各亲小朋盆宝姐同童妈]))(?:(?:所以|提醒|建议|也请|请)?{_PEOPLE}(?=也?(?:最好|可以|可|要|需|记得|一定|请|根据|按|尽量|先|再|不要|别|千万|注意|自行|自由|酌情|如果|多[放加]|少[放加]))"
     rf"|(?<=的){_PEOPLE}(?=，?(?:也?可|也?请|就|自行|多|少|最好|不|要|直接|记得|再)))"
 )
@@ -137,45 +137,45 @@ _THIS = "(?:这样|这个样子|这种样子|这[个种]?(?:状态|程度|形状
 # What pointed at a picture, within something to do: 揉成这样就可以 is 揉好就可以.
 LIKE_THIS = (
     (
-        sought(
+        re.compile(
             r"(?<=[切剪揉擀捏卷做包打摊压剁])成(?:如|像)?(?:上|下|左|右)?图(?:片|中|示)*(?:所示|那样|这样|一样|的)*(?:状|样子|形状|大小|样)?(?=[，,。.！]|$)",
             re.MULTILINE,
         ),
         "好",
     ),
-    (sought(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
+    (re.compile(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
     (
-        sought(
+        re.compile(
             rf"((?:{_ACTIONS})[拌发煮炸制匀揉软碎化]?)(?:的?差不多)?[成至到](?:大概|大致|类似|差不多)?{_THIS}子?(?:的(?:样子|状态|程度)?)?(?![做切包])"
         ),
         r"\1好",
     ),
     (
-        sought(
+        re.compile(
             rf"(?:就|先|然后)?(?:就|像|照|按照?|如)(?:上面)?{_THIS}[子地的]?(?=(?:一[点次个层]|依次|慢慢|稍微|直接|反复)?(?:{_ACTIONS}))"
         ),
         "",
     ),
 )
-TONE = sought(
+TONE = re.compile(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
     r"|嗯+(?:[，,。！!…~]+|$)|(?<=[去倒剪切拿]掉)了(?=[，。！]|$)"
     r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
     re.MULTILINE,
 )
-_FACES = sought(
+_FACES = re.compile(
     r"[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
 )
-_WAVE = sought("(?<=[\u4e01-\u9fff])(?<![火二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])")
+_WAVE = re.compile("(?<=[\u4e01-\u9fff])(?<![火二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])")
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
 _DONE = "(?:做好|完成|制作完成|制作成功|大功告成|搞定|出锅|出炉|上桌|做成|好|成)"
-TAIL = sought(
+TAIL = re.compile(
     r"(?:(?=[一这美香好超爽可]))(?:(?<=即可)|(?<=装盘)|(?<=出锅)|(?<=均匀))(?:[一这][道份碗盘款个锅]|美味|香喷喷|好吃|超级|爽口|可口)"
     rf"[^，,。！!；;\n]{{0,14}}?(?:就|便)?{_DONE}[了啦](?=[，,。！!；;~～]|$)",
     re.MULTILINE,
 )
 # What cutting leaves: 切块，。
-_DANGLING = sought("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
+_DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _BRACKETS = re.compile(r"[（(【「][^（）()【】「」\n]*[）)】」]")
 _END = "，,。！!？?；;…"

@@ -8,8 +8,6 @@ in quantities and at full-width punctuation, words for food emoji, no faces made
 import re
 import unicodedata
 
-from butler.corpus.rules.patterns import sought
-
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 NOT_HAN = re.compile(f"[^{HAN}]+")
 _NOT_LATIN = re.compile("[^A-Za-zªº\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+")
@@ -62,9 +60,9 @@ _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 # Faces and hands stand where a sentence ends without a full stop; 草莓🍓酱 is one word.
 _FACES = "\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌"
 _FACE = re.compile(f"[{_FACES}]+")
-_PICTURE = sought(f"[{_EMOJI[1:-1]}{_FACES}{_FOOD}]")
-_KEYCAP = sought("([0-9])\ufe0f?\u20e3\ufe0f?")
-_MIXED_NUMBER = sought(f"(\\d) ?([{''.join(_FRACTIONS)}])")
+_PICTURE = re.compile(f"[{_EMOJI[1:-1]}{_FACES}{_FOOD}]")
+_KEYCAP = re.compile("([0-9])\ufe0f?\u20e3\ufe0f?")
+_MIXED_NUMBER = re.compile(f"(\\d) ?([{''.join(_FRACTIONS)}])")
 
 UNITS = (
     "毫升|公斤|公克|分钟|小时|大勺|小勺|茶匙|汤匙|克|斤|两|升|勺|匙|个|只|根|片|块|瓣|条|颗|粒|杯|把"
@@ -75,11 +73,11 @@ _LATIN_UNITS = r"(?:kg|g|mg|ml|l|cc|cm|mm|oz|lb|tbsp?|tsp|mins?)s?(?![A-Za-z])"
 _SPACE_IN_QUANTITY = re.compile(rf" (?<=\d )(?=(?:{UNITS})|{_LATIN_UNITS})", re.IGNORECASE)
 _PUNCTUATION = "[，。！？；：、（）《》【】“”]"
 _SPACE_AT_PUNCTUATION = re.compile(f" (?:(?<={_PUNCTUATION} )|(?={_PUNCTUATION}))")
-_BREAKS = sought("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts, too
-_BLANKS = sought("  +")
-_EDGES = sought(" \n[ \n]*|\n[ \n]+")  # empty lines, and spaces where a line begins or ends
-_REPEATED = sought(r"([！!？?，,、~～；;])\1+")
-_DOTS = sought(r"……+|\.\.\.\.+|。。。+")  # two 。 are one that was struck twice
+_BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts, too
+_BLANKS = re.compile("  +")
+_EDGES = re.compile(" \n[ \n]*|\n[ \n]+")  # empty lines, and spaces where a line begins or ends
+_REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
+_DOTS = re.compile(r"……+|\.\.\.\.+|。。。+")  # two 。 are one that was struck twice
 # The most frequent of what is no letter, nor has one in its compatibility form.
 NEVER_LETTERS = "，。！？、：；（）“”～…·《》【】° "
 _NEVER_LETTERS = re.compile(f"[{NEVER_LETTERS}]+")
@@ -110,10 +108,10 @@ def _visible(char: str) -> str:
 
 _SPELLING = _Spelling()
 # All but the characters that each stay as they are, whatever is beside them.
-_UNUSUAL = sought("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
+_UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
 _FACE_MARKS = "∩▽^´｀≧≦﹏ω"
-_FACE_MARK = sought(f"[{re.escape(_FACE_MARKS)}]")
+_FACE_MARK = re.compile(f"[{re.escape(_FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
     rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{_FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
