@@ -197,6 +197,10 @@ def test_one_name_for_many_foods_is_no_list() -> None:
     assert unlisted("炖肉", "鸡爪", "鸡爪焯水，加姜片、生抽、冰糖炖煮")
     assert not unlisted("番茄炒蛋", "2个西红柿\n3个鸡蛋", "番茄切块，鸡蛋打散下锅")
     assert not unlisted("鸡爪", "鸡爪，姜，生抽，冰糖", "鸡爪焯水，加姜片、生抽、冰糖炖煮")
+    seasoned = "金针菇撕开，肥牛焯水，爆香葱姜蒜，放番茄，加生抽、老抽、蚝油煮开，撒芝麻"
+    assert not unlisted("番茄肥牛", "肥牛、金针菇、西红柿", seasoned), "three foods in one line"
+    assert not unlisted("泡椒藕", "200克莲菜\n泡椒", "藕切丁焯熟，拌入泡椒")
+    assert not unlisted("香菇馒头", "150克面粉\n78克牛奶", "和成面团，做成香菇的样子，上锅蒸熟")
 
 
 def test_steps_that_speak_of_all_ingredients_lack_none() -> None:

@@ -10,10 +10,10 @@ _KINDS = (
     "鸡蛋|蛋[黄白清液]|皮蛋 面粉|[低高中]筋|[低高]粉 排骨 牛肉|牛腩|肥牛 羊肉|羊排 "
     "五花|猪肉|肉[末丝片丁馅糜]|里脊 鸡[翅腿胸肉爪] 鸭(?!蛋) 虾 蟹 豆腐 土豆|马铃薯|洋芋 "
     "番茄|西红柿|圣女果 茄子 黄瓜 白菜|娃娃菜 萝卜 南瓜 冬瓜 丝瓜 苦瓜 豆角|四季豆 豆芽 "
-    "芹菜|西芹 韭菜 菠菜 生菜 洋葱 [青红彩尖]椒 香菇|冬菇 金针菇 木耳 银耳 莲藕|藕 山药 "
+    "芹菜|西芹 韭菜 菠菜 生菜 洋葱 [青红彩尖]椒 香菇(?!馒头|包)|冬菇 金针菇 木耳 银耳 莲藕|藕|莲菜 山药 "
     "红薯|地瓜 紫薯 玉米(?!油|淀粉) 花生(?!油) 核桃 红枣 莲子 绿豆 红豆 薏米 糯米 "
     "米饭|大米 面条|挂面 粉丝|粉条 年糕 牛奶 奶油 黄油 奶酪|芝士|马苏里拉|起司|乳酪|车达 "
-    "酸奶 可可粉|巧克力 抹茶 苹果 香蕉 草莓 芒果 柠檬 菠萝 火腿 腊肉 香肠 海带|紫菜 "
+    "酸奶 可可粉|巧克力 抹茶 苹果 香蕉 草莓 芒果 柠檬 菠萝 火腿|香肠|腊肠|萨拉米 腊肉 海带|紫菜 "
     "花甲|蛤蜊|花蛤|蚬 鱿鱼 西兰花 花菜 秋葵 百合 枸杞 桂圆 葱 姜(?!黄) 蒜 花椒 八角|大料 "
     "桂皮 香叶 干辣椒 豆瓣酱 生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 "
     "淀粉|生粉 芝麻 胡椒 酵母 蜂蜜"
@@ -23,7 +23,7 @@ _ANY_FOOD = either(_KINDS.split(" "))
 _SEVERAL = re.compile("[，,、；;。 ]|调料|佐料|配料")
 _SEASONING = " 葱 "  # and those after it
 _FOOD = either(_KINDS[: _KINDS.index(_SEASONING)].split(" "))
-MOST_LINES = 4  # of a list that may lack what the steps use
+MOST_LINES = 4  # of a list, and of foods within a line, that may lack what the steps use
 
 
 @lru_cache(1 << 12)
@@ -44,8 +44,8 @@ def unlisted(name: str, ingredients: str, steps: str) -> str:
             continue  # part of the word is enough: 龙骨 for 排骨
         if not _kind_of(found[0]).search(ingredients):
             return found[0]
-    lines = ingredients.count("\n") + 1
-    if lines > MOST_LINES or len(_SEVERAL.findall(ingredients)) > 2:
+    lines = ingredients.count("\n") + 1 + len(_SEVERAL.findall(ingredients))
+    if lines > MOST_LINES:
         return ""
     kinds = {_kind_of(word): word for word in _ANY_FOOD.findall(steps)}
     lacks = [word for kind, word in kinds.items() if not kind.search(ingredients)]
