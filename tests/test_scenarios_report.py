@@ -91,6 +91,17 @@ def test_the_better_run_is_shipped_in_its_smallest_form_that_loses_little(better
     assert found["rule"]["claims"] == 4 and "over all 4 claims together" in found["rule"]["sure"]
 
 
+def test_fp16_ships_where_nothing_that_is_preferred_may(tmp_path):
+    sizes = {"fp16": LARGE, "w4kv8": SMALL}
+    good = make_run(tmp_path / "good", {"base": 0.2, "fp16": 0.9, "w4kv8": 0.5}, sizes)
+    worse = make_run(tmp_path / "worse", {"base": 0.2, "fp16": 0.3, "w4kv8": 0.3}, sizes)
+    done = compare(good, worse)
+    assert done.returncode == 0, done.stderr
+    # worse's w4kv8 is shown to lose little, but its run loses too much.
+    assert "Ship fp16 of good (" in done.stdout
+    assert "no form that is preferred to it may ship" in done.stdout
+
+
 def test_the_table_has_a_row_for_each_form_of_each_run(better_and_worse):
     assert compare(*better_and_worse).returncode == 0
     with (better_and_worse[0].parent / "summary.csv").open(encoding="utf-8") as stream:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from butler.across import Across, Form, Run, RunVerdict
-from butler.comparisons import Change
+from butler.comparisons import Change, interval_of
 from butler.decision_texts import Labels, needed_text, quantity_text, verdict_text
 from butler.report_sections.charts import Charts
 from butler.report_sections.forest import forest_of
@@ -19,9 +19,16 @@ FORMS, RUNS = "forms", "runs"  # the charts
 
 @dataclass(frozen=True)
 class FormCell:
-    """A form's score on a benchmark, 0 to 100; fp16 has neither change nor verdict."""
+    """A form's score on a benchmark, 0 to 100, over `questions`, between its 95 % bounds.
+
+    fp16 has neither change nor verdict. `most` questions were asked of its run's fp16.
+    """
 
     score: float
+    low: float
+    high: float
+    questions: int
+    most: int
     change: Change | None
     verdict: Phrase | None
 
@@ -54,6 +61,12 @@ class AcrossSection:
     def forest(self) -> str | None:
         """Name of the chart of verdicts, None where there is none."""
         return FORMS if FORMS in self.charts else None
+
+    @property
+    def fewer(self) -> bool:
+        """Whether a variant was asked fewer questions than its run's baseline."""
+        cells = [cell for row in self.rows for cell in row.cells if cell]
+        return any(cell.questions < cell.most for cell in cells)
 
     @property
     def fast(self) -> bool:
@@ -144,8 +157,9 @@ def across_sentence(across: Across) -> Phrase:
     values = {"run": form.run, "baseline": BASELINE, "max_loss": across.rule.max_loss}
     kind = "baseline" if form.verdict is None else "within"
     what = phrase(f"across.form.{kind}", **values)
+    leads = "leads" if run.score == max(one.score for one in across.runs) else "leads_of_rest"
     why = phrase(
-        f"across.why.{'leads' if run.leads else 'within'}",
+        f"across.why.{leads if run.leads else 'within'}",
         score=run.score,
         leader=leader.run,
         best=leader.score,
@@ -276,8 +290,12 @@ def _cell(across: Across, run: Run, form: Form, benchmark: str) -> FormCell | No
     if benchmark not in run.findings.labels:
         return None
     found = form.verdict.benchmarks[benchmark] if form.verdict else None
+    evaluation = run.findings.evaluations[benchmark, form.variant]
     return FormCell(
-        run.findings.evaluations[benchmark, form.variant].average,
+        evaluation.average,
+        *interval_of(evaluation.details),
+        evaluation.questions,
+        run.baseline(benchmark).questions,
         form.candidate.changes.get(benchmark),
         verdict_text(found, across.rule.max_loss) if found else None,
     )

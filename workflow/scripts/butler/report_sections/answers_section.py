@@ -155,9 +155,8 @@ def _answer(
     found = Differences([("same", text[:LONGEST])] if text else [], coarse=False)
     if compared:
         found = differences(before[:LONGEST], text[:LONGEST])
-    longest = max(len(text), len(before)) if compared else len(text)
     same = compared and text == before
-    return GivenAnswer(model, record["score"], same, found.parts, longest, found.coarse)
+    return GivenAnswer(model, record["score"], same, found.parts, len(text), found.coarse)
 
 
 def shortened(text: str) -> str:

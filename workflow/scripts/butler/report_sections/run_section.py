@@ -67,6 +67,12 @@ class RunSection:
         return sum(one.seconds for one in self.jobs)
 
     @property
+    def clock_told(self) -> bool:
+        """Whether the logs' times tell when each job ended: a copy may have lost them."""
+        ends = [one.ended for one in self.jobs]
+        return self.seconds < 1 or max(ends) - min(ends) >= 1
+
+    @property
     def clock_seconds(self) -> float:
         """The time in which at least one job ran."""
         total, until = 0.0, float("-inf")
