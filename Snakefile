@@ -71,14 +71,15 @@ if not places.scenario:
     include: "workflow/rules/scenario_runs.smk"
     include: "workflow/rules/scenarios.smk"
 
+    if runs:  # without a target they are what is asked for; an included file cannot say so
+        workflow.default_target = "scenarios"
 
-# Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong. It
-# tells a Snakefile no targets: they are among the words of the command line, and no option's value
-# looks like one.
+
+# Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong.
 MADE = [str(file) for rule in workflow.rules for file in rule.output]
 WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": TOOLS}
-for word in sys.argv[1:] if not places.scenario else []:
-    told(check_target, word, MADE, WORDS)
+for target in asked_targets(sys.argv[1:]) if not places.scenario else []:
+    told(check_target, target, MADE, WORDS)
 
 
 # What a run prints of a job: else all its inputs, each module of ours among them.
@@ -95,7 +96,9 @@ for stage in workflow.rules:
 onstart:
     handle_in_thread(signal.SIGTERM)
     waiting = list(workflow.dag.needrun_jobs())
-    if runs:
+    if workflow.is_main_process and any(
+        job.rule.name not in RULES and job.output for job in waiting
+    ):
         keep_scenarios(scenarios_found, settings)
     if workflow.is_main_process:
         told(check_temporary_folders)

@@ -222,6 +222,10 @@ REFUSED = {
     "no YAML": ("a: {", "is not YAML: line"),
     "a rule of its own": ("a: {decision: {max_loss: 1.0}}", "one rule decides over all scenarios"),
     "environments": ("a: {environments: here}", "environments cannot differ"),
+    "limit of a shared stage": (
+        "a: {checks: {cut_samples: 0.5}}",
+        "checks.cut_samples cannot differ",
+    ),
     "no file of a run": ("a: {corpus: {path: none.jsonl}}", "scenario a: config: corpus.path"),
     "a missing overlay": ("a: {overlays: [none.yaml]}", "overlay none.yaml is no file"),
 }

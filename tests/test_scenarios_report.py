@@ -102,6 +102,22 @@ def test_fp16_ships_where_nothing_that_is_preferred_may(tmp_path):
     assert "no form that is preferred to it may ship" in done.stdout
 
 
+def test_runs_of_one_training_are_one_model_and_cost_no_claim(tmp_path):
+    sizes = {"fp16": LARGE, "w4kv8": SMALL}
+    whole = make_run(tmp_path / "whole", {"base": 0.2, "fp16": 0.9, "w4kv8": 0.88}, sizes)
+    alone = make_run(tmp_path / "alone", {"base": 0.2, "fp16": 0.9}, sizes)
+    for name in ("ceval", "recipe"):  # as scenarios have the answers of a stage that they share
+        own = alone / "evaluate" / f"{name}_fp16" / "details.jsonl"
+        own.unlink()
+        own.symlink_to(whole / "evaluate" / f"{name}_fp16" / "details.jsonl")
+    finish(alone)
+    done = compare(alone, whole)
+    assert done.returncode == 0, done.stderr
+    found = decision_of(tmp_path)
+    assert (found["run"], found["variant"]) == ("whole", "w4kv8")
+    assert found["rule"]["claims"] == 1 and all(one["leads"] for one in found["runs"])
+
+
 def test_the_table_has_a_row_for_each_form_of_each_run(better_and_worse):
     assert compare(*better_and_worse).returncode == 0
     with (better_and_worse[0].parent / "summary.csv").open(encoding="utf-8") as stream:

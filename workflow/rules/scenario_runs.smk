@@ -22,8 +22,10 @@ def scenarios_of_run():
 def treat_alike(stage, plain):
     """Give a scenario's rule what the options of the command line say of the plain rule."""
     asked = workflow.resource_settings
-    names = list(asked.overwrite_resources.get(plain.name, {}))
-    names += ["_cores"] if plain.name in asked.overwrite_threads else []
+    own = asked.overwrite_resources.get(stage.name, {})
+    names = [name for name in asked.overwrite_resources.get(plain.name, {}) if name not in own]
+    if plain.name in asked.overwrite_threads and stage.name not in asked.overwrite_threads:
+        names.append("_cores")
     for name in names:
         stage.resources[name] = plain.resources[name]
     if plain.name in workflow._localrules:

@@ -14,7 +14,7 @@ from butler.report_sections.across_section import across_page, across_sentence
 from butler.report_sections.findings import read_findings
 from butler.report_sections.html_page import render
 from butler.results import check_of, read_check, read_loss
-from butler.schemes import BASE
+from butler.schemes import BASE, BASELINE
 from butler.settings.judging_stage import DecisionSettings
 from butler.settings.run import read_settings
 from butler.texts import say
@@ -62,7 +62,11 @@ def read_run(folder: Path) -> Run:
     )
     loss = float(read_loss(folder / "build" / "train" / "loss.csv")["loss"].iloc[-1])
     measured = read_check(check_of(results, "training")).measured
-    return Run(folder.name, settings, findings, loss, measured.get("nll_merged"))
+    answers = frozenset(
+        (folder / "build" / "evaluate" / f"{name}_{BASELINE}" / "details.jsonl").resolve()
+        for name in labels
+    )
+    return Run(folder.name, settings, findings, loss, measured.get("nll_merged"), answers)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ to lose at most `max_loss` which loses more is at most `error`, over all runs, f
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -28,7 +29,8 @@ class Run:
     """What is known of a run: its settings, what was measured, and what its training came to.
 
     `loss` is the last logged one, `held_out` the mean NLL of the held-out answers through the
-    merged model, in nats a token; None where it was not told.
+    merged model, in nats a token; None where it was not told. `answers` are the files of its fp16's
+    answers: of scenarios that share their training they are the same.
     """
 
     name: str
@@ -36,6 +38,11 @@ class Run:
     findings: Findings
     loss: float
     held_out: float | None = None
+    answers: frozenset[Path] = frozenset()
+
+    def same_model(self, other: "Run") -> bool:
+        """Whether its fp16 is the other run's too, so that there is nothing to compare."""
+        return bool(self.answers & other.answers)
 
     def baseline(self, benchmark: str) -> Evaluation:
         """Return the evaluation of its fp16."""
@@ -70,12 +77,14 @@ class Form:
 class RunVerdict:
     """A run's fp16 beside the other runs': its mean score, and what is shown of its loss.
 
+    It has no score where nothing was asked of all; it leads with its model, which runs may share.
+
     `changes` and the verdict's benchmarks have (other run, benchmark) as keys. `verdict` is None
     where there is nothing to compare with.
     """
 
     run: str
-    score: float
+    score: float | None
     leads: bool
     verdict: VariantVerdict | None
     changes: Mapping[tuple[str, str], Change]
@@ -163,11 +172,12 @@ def decide_across(rule: DecisionSettings, runs: Sequence[Run]) -> Across:
     over = {name for name, one in verdicts.items() if one.outcome is Outcome.OVER}
     ahead = [name for name in scores if name not in over] or list(scores)
     leader = max(ahead, key=lambda name: scores[name], default=None)
+    leads = [run for run in runs if run.name == leader]
     judged = [
         RunVerdict(
             run.name,
-            scores.get(run.name, 0.0),
-            run.name == leader,
+            scores.get(run.name),
+            run in leads or any(map(run.same_model, leads)),
             verdicts.get(run.name),
             {place: change for place, (change, _) in compared[run.name].items()},
         )
@@ -213,7 +223,7 @@ def _against(
     Both were asked all questions, whatever the rounds, so it is one look.
     """
     for other in runs:
-        for name in benchmarks if other is not run else ():
+        for name in benchmarks if other is not run and not run.same_model(other) else ():
             pairs = common(run.baseline(name).details, other.baseline(name).details)
             yield (
                 (other.name, name),

@@ -1,11 +1,23 @@
 """What a run is asked for by name: a word of it that is none is told by those that there are."""
 
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from butler.errors import ButlerError
 
 _WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
+
+
+def asked_targets(words: Sequence[str]) -> list[str]:
+    """Return the files among a command line's targets, by their paths from the current folder.
+
+    Snakemake tells a Snakefile no targets, so its own parser reads the words once more.
+    """
+    from snakemake.cli import get_argument_parser  # only its own process has it
+
+    targets = get_argument_parser().parse_known_args(words)[0].targets
+    return [os.path.relpath(target) if os.sep in target else target for target in targets]
 
 
 def check_target(

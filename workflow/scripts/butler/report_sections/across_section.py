@@ -157,7 +157,8 @@ def across_sentence(across: Across) -> Phrase:
     values = {"run": form.run, "baseline": BASELINE, "max_loss": across.rule.max_loss}
     kind = "baseline" if form.verdict is None else "within"
     what = phrase(f"across.form.{kind}", **values)
-    leads = "leads" if run.score == max(one.score for one in across.runs) else "leads_of_rest"
+    best = max(one.score or 0 for one in across.runs)
+    leads = "leads" if run.score == best else "leads_of_rest"
     why = phrase(
         f"across.why.{leads if run.leads else 'within'}",
         score=run.score,

@@ -83,7 +83,7 @@ class HfModel:
         room = self._session_len - len(prompt)
         if room < 1:
             raise ButlerError(
-                f"the chat has {len(prompt)} tokens, more than the model reads; type RESET to begin anew"
+                f"the chat has {len(prompt)} tokens, more than the model reads; type RESET"
             )
         tokens, ended = _Tokens(), threading.Event()
         limited = replace(params, max_new_tokens=min(params.max_new_tokens or room, room))

@@ -28,6 +28,7 @@ from butler.model_folder import (
 from butler.schemes import KV_CACHES, Variant
 from butler.settings.run import Settings
 from butler.settings.scenarios import Scenario
+from butler.settings.trainer import trainer_of
 
 SCRATCH_BYTES = 1 << 20  # Snakemake's scheduler alone writes some hundred KiB
 CLOCK_SKEW_S = 10  # that a file server may be ahead of us
@@ -194,6 +195,7 @@ def check_base(settings: Settings, repository: Path) -> None:
     ChatTemplate.load(base.chat_template)
     check_consent(base.model, base.remote_code, "base.remote_code lets the Python code")
     check_consent(base.model, base.pickles, "base.pickles lets the pickled weights")
+    trainer_of(base, repository)
     folder = repository / base.model
     if folder.is_dir():
         check_model_folder(folder, base.model, bool(base.pickles))

@@ -71,12 +71,18 @@ def read_scenarios(
             "`fast: {train: {learning_rate: 1.0e-3}}`"
         )
     scenarios = []
+    limit = read_settings(common).checks.cut_samples
     for name, overlay in content.items():
         _check_name(name, str(named), rules)
         where = f"{named}, scenario {name}"
         try:
             values = _values(overlay, found[0].parent, common)
             scenarios.append(Scenario(name, where, values, read_settings(values)))
+            if scenarios[-1].settings.checks.cut_samples != limit:
+                raise ButlerError(
+                    "checks.cut_samples cannot differ, as scenarios share the stage that it stops; "
+                    "set it in the run's own settings"
+                )
         except ButlerError as error:
             raise ButlerError(f"{where}: {error}") from None
     _check_names_apart(scenarios, str(named))
