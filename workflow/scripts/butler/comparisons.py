@@ -75,12 +75,15 @@ def sample_of(pairs: Sequence[Pair]) -> PairedSample:
     Raises:
         ButlerError: if there is none.
     """
+    changes = [one["score"] - other["score"] for one, other in pairs]
+    return _sample(changes, [one for one, _ in pairs])
+
+
+def _sample(values: Sequence[float], records: Sequence[Record]) -> PairedSample:
+    """Return values, −100 to 100, with the data sets and clusters of their records."""
     numbers: dict[str, int] = {}  # a number for each cluster: texts may be long
-    return paired_sample(
-        [one["score"] - other["score"] for one, other in pairs],
-        [one["dataset"] for one, _ in pairs],
-        [numbers.setdefault(cluster_of(one), len(numbers)) for one, _ in pairs],
-    )
+    clusters = [numbers.setdefault(cluster_of(one), len(numbers)) for one in records]
+    return paired_sample(values, [one["dataset"] for one in records], clusters)
 
 
 def change_of(pairs: Sequence[Pair]) -> Change:
@@ -105,12 +108,7 @@ def interval_of(
     Raises:
         ButlerError: if there is no record.
     """
-    numbers: dict[str, int] = {}
-    sample = paired_sample(
-        [min(2 * value(one) - 100, 100.0) for one in records],
-        [one["dataset"] for one in records],
-        [numbers.setdefault(cluster_of(one), len(numbers)) for one in records],
-    )
+    sample = _sample([min(2 * value(one) - 100, 100.0) for one in records], records)
     low, high = ((100 + end) / 2 for end in sample.interval())
     return low, high
 
