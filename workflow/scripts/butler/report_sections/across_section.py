@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from butler.across import Across, Form, Run, RunVerdict
-from butler.comparisons import Change, interval_of
+from butler.comparisons import Change
 from butler.decision_texts import Labels, needed_text, quantity_text, verdict_text
 from butler.report_sections.charts import Charts
+from butler.report_sections.decision_section import ScoreCell, score_cell
 from butler.report_sections.forest import forest_of
 from butler.schemes import BASELINE
 from butler.settings.judging_stage import DecisionSettings
@@ -18,22 +19,6 @@ FORMS, RUNS = "forms", "runs"  # the charts
 
 
 @dataclass(frozen=True)
-class FormCell:
-    """A form's score on a benchmark, 0 to 100, over `questions`, between its 95 % bounds.
-
-    fp16 has neither change nor verdict. `most` questions were asked of its run's fp16.
-    """
-
-    score: float
-    low: float
-    high: float
-    questions: int
-    most: int
-    change: Change | None
-    verdict: Phrase | None
-
-
-@dataclass(frozen=True)
 class FormRow:
     """A form in the table; a benchmark that its run was not asked has no cell."""
 
@@ -41,7 +26,7 @@ class FormRow:
     form: Form
     chosen: bool
     outcome: Phrase
-    cells: Sequence[FormCell | None]
+    cells: Sequence[ScoreCell | None]
 
 
 @dataclass(frozen=True)
@@ -65,8 +50,7 @@ class AcrossSection:
     @property
     def fewer(self) -> bool:
         """Whether a variant was asked fewer questions than its run's baseline."""
-        cells = [cell for row in self.rows for cell in row.cells if cell]
-        return any(cell.questions < cell.most for cell in cells)
+        return any(cell.fewer for row in self.rows for cell in row.cells if cell)
 
     @property
     def fast(self) -> bool:
@@ -287,19 +271,11 @@ def _across(across: Across, runs: Sequence[Run], labels: Labels) -> AcrossSectio
     )
 
 
-def _cell(across: Across, run: Run, form: Form, benchmark: str) -> FormCell | None:
+def _cell(across: Across, run: Run, form: Form, benchmark: str) -> ScoreCell | None:
     if benchmark not in run.findings.labels:
         return None
-    found = form.verdict.benchmarks[benchmark] if form.verdict else None
-    evaluation = run.findings.evaluations[benchmark, form.variant]
-    return FormCell(
-        evaluation.average,
-        *interval_of(evaluation.details),
-        evaluation.questions,
-        run.baseline(benchmark).questions,
-        form.candidate.changes.get(benchmark),
-        verdict_text(found, across.rule.max_loss) if found else None,
-    )
+    changes, rule = form.candidate.changes, across.rule
+    return score_cell(run.findings, form.variant, benchmark, changes, form.verdict, rule)
 
 
 def _beside(across: Across, labels: Labels) -> BesideSection | None:

@@ -26,8 +26,8 @@ class GivenAnswer:
 
     `same`: it is the baseline's word for word. Nothing is marked in the baseline's own answer, nor
     in that of the model before fine-tuning, which is another model. `characters` is the length of
-    the longer of the two, of which `parts` have LONGEST at most; `coarse` says that they were too
-    long and too alike to be compared word by word.
+    the answer; `parts` have LONGEST of each text at most; `coarse` says that they were too long and
+    too alike to be compared word by word.
     """
 
     model: str

@@ -11,7 +11,9 @@ from butler.report_sections.findings import Findings
 from butler.report_sections.forest import forest
 from butler.report_sections.summary import Capacity
 from butler.schemes import BASELINE
+from butler.settings.judging_stage import DecisionSettings
 from butler.texts import Phrase, phrase
+from butler.verdicts import VariantVerdict
 
 FOREST = "forest"
 
@@ -135,7 +137,12 @@ def _row(
         judged=judged,
         chosen=chosen,
         outcome=phrase(f"outcome.{kind}"),
-        scores=[_cell(judged, decision, findings, name) for name in findings.labels],
+        scores=[
+            score_cell(
+                findings, judged.variant, name, judged.changes, judged.verdict, decision.rule
+            )
+            for name in findings.labels
+        ],
         share=judged.memory_bytes / baseline.memory_bytes,
         kv_bytes_per_token=efficiency.values["kv_bytes_per_token"],
         factor=own.over(others).median if own and others else None,
@@ -143,11 +150,17 @@ def _row(
     )
 
 
-def _cell(
-    judged: JudgedVariant, decision: Decision, findings: Findings, benchmark: str
+def score_cell(
+    findings: Findings,
+    variant: str,
+    benchmark: str,
+    changes: Mapping[str, Change],
+    verdict: VariantVerdict | None,
+    rule: DecisionSettings,
 ) -> ScoreCell:
-    evaluation = findings.evaluations[benchmark, judged.variant]
-    found = judged.verdict.benchmarks[benchmark] if judged.verdict else None
+    """Return a variant's score on a benchmark, with what is shown of its change."""
+    evaluation = findings.evaluations[benchmark, variant]
+    found = verdict.benchmarks[benchmark] if verdict else None
     low, high = interval_of(evaluation.details)
     return ScoreCell(
         score=evaluation.average,
@@ -156,6 +169,6 @@ def _cell(
         questions=evaluation.questions,
         fewer=evaluation.questions < findings.evaluations[benchmark, BASELINE].questions,
         cut=evaluation.cut_share(),
-        change=judged.changes.get(benchmark),
-        verdict=verdict_text(found, decision.rule.max_loss) if found else None,
+        change=changes.get(benchmark),
+        verdict=verdict_text(found, rule.max_loss) if found else None,
     )
