@@ -9,7 +9,7 @@ from pathlib import Path
 from butler.across import Run, decide_across
 from butler.across_tables import decision_json, summary_table
 from butler.errors import run_cli
-from butler.files import atomic_write_json, atomic_write_text, spreadsheet_safe
+from butler.report_outputs import add_outputs, write_outputs
 from butler.report_sections.across_section import across_page, across_sentence
 from butler.report_sections.findings import read_findings
 from butler.report_sections.html_page import render
@@ -27,9 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--runs", required=True, nargs="+", type=Path, help="folders of the runs")
     add("--rule", required=True, help="JSON of the configuration's `decision`")
-    add("--summary", required=True, type=Path)
-    add("--decision", required=True, type=Path)
-    add("--report", required=True, type=Path)
+    add_outputs(parser)
     return parser.parse_args()
 
 
@@ -41,10 +39,8 @@ def main() -> None:
     across = decide_across(rule, runs)
     labels = {name: label for run in runs for name, label in run.findings.labels.items()}
     page = render(across_page(across, runs))
-    table = summary_table(across, runs).map(spreadsheet_safe).to_csv(index=False)
-    atomic_write_text(arguments.summary, table)
-    atomic_write_json(arguments.decision, decision_json(across, labels))
-    atomic_write_text(arguments.report, page)
+    decision = decision_json(across, labels)
+    write_outputs(arguments, summary_table(across, runs), decision, page)
     print(say(across_sentence(across), "en"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from butler.decision import Decision, decide
 from butler.errors import ButlerError, run_cli
-from butler.files import atomic_write_json, atomic_write_text, spreadsheet_safe
+from butler.report_outputs import add_outputs, write_outputs
 from butler.report_sections.accuracy_section import accuracy_section
 from butler.report_sections.answers_section import answers_section
 from butler.report_sections.charts import colours
@@ -60,9 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
     add("--logs", type=Path, help="folder of Snakemake's benchmark files")
     add("--hashes", type=Path, help="SHA-256 of the artefacts, as sha256sum writes them")
-    add("--summary", required=True, type=Path)
-    add("--decision", required=True, type=Path)
-    add("--report", required=True, type=Path)
+    add_outputs(parser)
     return parser.parse_args()
 
 
@@ -89,9 +87,7 @@ def main() -> None:
             f"the report would be {len(page.encode()):,} bytes and the limit is 5 MiB: show fewer "
             f"answers (report.answers is {arguments.answers})"
         )
-    atomic_write_text(arguments.summary, table.map(spreadsheet_safe).to_csv(index=False))
-    atomic_write_json(arguments.decision, decision.to_json())
-    atomic_write_text(arguments.report, page)
+    write_outputs(arguments, table, decision.to_json(), page)
     print(say(decision.sentence, "en"))
 
 
