@@ -202,8 +202,11 @@ _NO_INGREDIENT = either(
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
     lines = [clean for line in text.split("\n") for clean in clean_line(line)]
-    if not TOOLS.search("\n".join(lines)):
-        return "\n".join(_listed_once(lines))
+    return "\n".join(_listed_once(_without_tools(lines)))
+
+
+def _without_tools(lines: list[str]) -> list[str]:
+    """The lines but for a list of tools, from its heading to the next."""
     kept: list[str] = []
     of_tools = False
     for line in lines:
@@ -211,10 +214,9 @@ def clean_ingredients(text: str) -> str:
             of_tools = True
         elif is_heading(line):
             of_tools = False
+        if not of_tools:
             kept.append(line)
-        elif not of_tools:
-            kept.append(line)
-    return "\n".join(_listed_once(kept))
+    return kept
 
 
 def _listed_once(lines: list[str]) -> list[str]:
