@@ -78,8 +78,8 @@ if not places.scenario:
 # Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong.
 MADE = [str(file) for rule in workflow.rules for file in rule.output]
 WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": TOOLS}
-for target in asked_targets(sys.argv[1:]) if not places.scenario else []:
-    told(check_target, target, MADE, WORDS)
+if not places.scenario:
+    told(check_targets, sys.argv[1:], MADE, WORDS)
 
 
 # What a run prints of a job: else all its inputs, each module of ours among them.
@@ -96,15 +96,13 @@ for stage in workflow.rules:
 onstart:
     handle_in_thread(signal.SIGTERM)
     waiting = list(workflow.dag.needrun_jobs())
-    if workflow.is_main_process and any(
-        job.rule.name not in RULES and job.output for job in waiting
-    ):
-        keep_scenarios(scenarios_found, settings)
     if workflow.is_main_process:
         told(check_temporary_folders)
-    if not workflow.non_local_exec:
-        if workflow.is_main_process and not workflow.touch:
+        if not workflow.non_local_exec and not workflow.touch:
             told(check_no_orphans, Path())
+        if any(job.rule.name not in RULES and job.output for job in waiting):
+            keep_scenarios(scenarios_found, settings)
+    if not workflow.non_local_exec:
         check_start([job for job in waiting if job.rule.name in RULES])
         for run in runs.values():
             run.check_start(waiting)

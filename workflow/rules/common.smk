@@ -49,7 +49,7 @@ from butler.settings.scenarios import (
 )
 from butler.settings.trainer import trainer_of
 from butler.signals import handle_in_thread
-from butler.targets import asked_targets, check_target
+from butler.targets import check_targets
 from butler.tools import find_python, put_python_first
 
 from snakemake.exceptions import WorkflowError

@@ -9,15 +9,25 @@ from butler.errors import ButlerError
 _WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
 
 
-def asked_targets(words: Sequence[str]) -> list[str]:
-    """Return the files among a command line's targets, by their paths from the current folder.
+def check_targets(
+    words: Sequence[str], outputs: Collection[str], known: Mapping[str, Collection[str]]
+) -> None:
+    """Check the targets of a command line; `outputs` and `known` as check_target has them.
 
-    Snakemake tells a Snakefile no targets, so its own parser reads the words once more.
+    Snakemake tells a Snakefile no targets. Where a word is at fault, its own parser says whether it
+    is one, and no option's value: that takes as long as a short rule file.
+
+    Raises:
+        ButlerError: as check_target.
     """
-    from snakemake.cli import get_argument_parser  # only its own process has it
+    for word in words:
+        try:
+            check_target(os.path.relpath(word) if os.sep in word else word, outputs, known)
+        except ButlerError:
+            from snakemake.cli import get_argument_parser  # only its own process has it
 
-    targets = get_argument_parser().parse_known_args(words)[0].targets
-    return [os.path.relpath(target) if os.sep in target else target for target in targets]
+            if word in get_argument_parser().parse_known_args(words)[0].targets:
+                raise
 
 
 def check_target(
