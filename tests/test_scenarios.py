@@ -10,7 +10,7 @@ import yaml
 
 from butler.rerun import rerun_command
 from butler.scenario_folders import run_of
-from workflow_state import FOLDERS, ROOT, outputs_in, plan
+from workflow_state import ROOT, leave_placeholder, outputs_in, plan
 
 DEMO = "config/scenarios_demo.yaml"
 STAGE = re.compile(r"runs/stages/[^/]+/")
@@ -140,13 +140,7 @@ def finish(folder, *arguments):
     links = [f"runs/{name}/links.txt" for name in ("slow", "fast")]
     plan(folder, *arguments, *links)
     for name in outputs_in(plan(folder, "--dry-run", *arguments, "scenarios")):
-        path = folder / name
-        if STAGE.sub("", name).startswith(FOLDERS) and "." not in path.name:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "placeholder").write_text(name)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(name)
+        leave_placeholder(folder, name, STAGE.sub("", name))
     plan(folder, "--touch", "--forceall", *arguments, "scenarios")
 
 

@@ -80,14 +80,19 @@ def finish(folder: Path, *arguments: str) -> None:
     table = plan(folder, "--detailed-summary", *arguments, "all")
     lines = [line.split("\t")[0] for line in table.splitlines() if "\t" in line]
     for name in lines[1:]:
-        path = folder / name
-        if name.startswith(FOLDERS) and "." not in path.name:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "placeholder").write_text(name)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(name)
+        leave_placeholder(folder, name, name)
     plan(folder, "--touch", "--forceall", *arguments, "all")
+
+
+def leave_placeholder(folder: Path, name: str, plain: str) -> None:
+    """Leave an output in `folder`: a folder if it is one where a plain run has it, else a file."""
+    path = folder / name
+    if plain.startswith(FOLDERS) and "." not in path.name:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "placeholder").write_text(name)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
 
 
 def stale(folder: Path, *arguments: str) -> set[str]:
