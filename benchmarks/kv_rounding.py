@@ -11,14 +11,16 @@ import argparse
 import os
 from pathlib import Path
 
-import common  # noqa: F401  (puts our package on the path)
+import common  # noqa: F401  (puts our package and scripts on the path)
 import torch
 
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import run_cli
-from butler.held_out import conversations, mean_nll
+from butler.held_out import mean_nll
+from butler.lmdeploy.served_folder import read_folder
 from butler.reference import cache, quant
 from butler.reference.generate import Engine
+from check_agreement import render
 
 HALF_STEP = 2.0**-11  # fp16's largest rounding error, of a value
 
@@ -33,10 +35,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
-    chats = conversations(args.held_out, args.texts)
-    sequences = [
-        tokenizer.encode_chat(chat[:-1]) + tokenizer.encode(chat[-1]["content"]) for chat in chats
-    ]
+    session_len = read_folder(args.workspace).settings.session_len
+    sequences, _ = render(tokenizer, args.held_out, args.texts, 0, session_len)
     engine = Engine.load(args.workspace, threads=args.threads)
 
     def nll() -> float:
