@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests")]
 
 import torch
-import transformers.integrations.bitsandbytes as integration
 from mmengine.hooks import Hook
+
+from adapter_check import load
 
 RECORD = "record.pt"
 TOKENS = 200  # of the text whose logits are compared
@@ -70,28 +71,12 @@ def trained_again(run, scratch):
     return torch.load(scratch / "work" / RECORD, weights_only=False)
 
 
-def plain_model(folder, nf4):
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    # bitsandbytes has kernels for a CPU; transformers does not believe it.
-    integration._validate_bnb_multi_backend_availability = lambda raise_exception: True
-    how = {"trust_remote_code": True, "torch_dtype": torch.float32}
-    if nf4:
-        how["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_compute_dtype=torch.float32,
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_quant_type="nf4",
-        )
-    return AutoModelForCausalLM.from_pretrained(str(folder), **how)
-
-
 def rival(run, record):
     """Train PEFT's model on the recorded packs; return the losses and the adapter's distance."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     settings = json.loads((run / "build/adapter/adapter_config.json").read_text(encoding="utf-8"))
-    model = plain_model(run / "build/base", nf4=True)
+    model = load(run / "build/base", nf4=True)
     model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     names = {name.rpartition(".lora_")[0].rpartition(".")[2] for name in record["start"]}
     lora = LoraConfig(
@@ -126,8 +111,8 @@ def logits_apart(run, ids):
     """Return how far the merged model's logits are from PEFT's, and from the base's, relatively."""
     from peft import PeftModel
 
-    base = plain_model(run / "build/base", nf4=False).eval()
-    merged = plain_model(run / "build/merged", nf4=False).eval()
+    base = load(run / "build/base")
+    merged = load(run / "build/merged")
     with torch.inference_mode():
         plain = base(input_ids=ids, use_cache=False).logits
         found = merged(input_ids=ids, use_cache=False).logits
