@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import report
 from butler.benchmarks.opencompass.proof import COLUMNS, to_csv
 from butler.errors import ButlerError
+from butler.files import spreadsheet_safe
 from butler.settings.run import read_settings
 from test_corpus import distinct, raw_lines, recipe
 from test_corpus_input import build, reasons
@@ -147,7 +147,7 @@ def test_no_text_of_a_table_is_a_formula(text: str) -> None:
         "'" + text.replace("\r", " ").replace("\n", " ")
     }
     assert (found["score"], found["questions"]) == ("1.50", "-3")
-    assert report.spreadsheet_safe(-1.5) == -1.5
+    assert spreadsheet_safe(-1.5) == -1.5
 
 
 def test_a_marker_in_any_part_of_a_recipe_rejects_it(tmp_path: Path) -> None:
