@@ -77,7 +77,7 @@ if not places.scenario:
 
 # Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong.
 MADE = [str(file) for rule in workflow.rules for file in rule.output]
-WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": TOOLS}
+WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": LOCKED}
 if not places.scenario:
     told(check_targets, sys.argv[1:], MADE, WORDS)
 

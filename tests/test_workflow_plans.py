@@ -72,7 +72,10 @@ def test_a_word_of_a_target_that_is_none_is_told_with_those_there_are(tmp_path, 
     assert "Exception" not in text and "Traceback" not in text
 
 
-@pytest.mark.parametrize("target", ["results/ceval_base.csv", "results/ceval_base-hf.csv", "plan"])
+@pytest.mark.parametrize(
+    "target",
+    ["results/ceval_base.csv", "results/ceval_base-hf.csv", "plan", ".envs/xtuner-qwen3.json"],
+)
 def test_a_target_that_there_is_is_planned(tmp_path, target):
     assert "cannot be made" not in plan(tmp_path, "--dry-run", target)
 

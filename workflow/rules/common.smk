@@ -96,10 +96,11 @@ BENCHMARKS = {one.name: one for one in settings.benchmarks}
 # What may be asked for by name, chosen for this run or not.
 KNOWN = {BASE: BASE_MODEL} | VARIANTS
 WEIGHT_SCHEMES = {BASE_MODEL.weights.name: BASE_MODEL.weights} | WEIGHTS
+LOCKED = [path.stem for path in sorted((ROOT / "envs").glob("*.in"))]
 
 
 wildcard_constraints:
-    tool="|".join(path.stem for path in (ROOT / "envs").glob("*.in")),
+    tool="|".join(LOCKED),
     weights="|".join(WEIGHT_SCHEMES),
     variant="|".join(KNOWN),
     benchmark="|".join(re.escape(name) for name in BENCHMARKS),
