@@ -44,26 +44,25 @@ rule plan:
     input:
         code=code("plan.py"),
     params:
-        config=settings.to_argument(),
+        config=lambda w: [r.settings.to_argument() for r in runs.values()] or settings.to_argument(),
+        scenarios=lambda w: flag(f"--scenarios {' '.join(runs)}", runs),
         repository=lambda w: str(ROOT),
         elsewhere=flag("--elsewhere", workflow.resource_settings.nodes is not None),
     shell:
-        "python {input.code[0]:q} --config {params.config:q} --repository {params.repository:q} "
-        "{params.elsewhere}"
+        "python {input.code[0]:q} --config {params.config:q} {params.scenarios} "
+        "--repository {params.repository:q} {params.elsewhere}"
 
 
 rule environments:
     """The tools' environments alone, to build them ahead of a run."""
     input:
-        expand(f"{ENVIRONMENTS}/{{tool}}.json", tool=TOOLS),
+        lambda w: of_scenarios(lambda run: run.STAMPS) if runs else STAMPS,
 
 
 rule prepare:
     """All that needs a network, and what can be read of the benchmarks; then `all` needs none."""
     input:
-        rules.environments.input,
-        "build/base",
-        [f"build/benchmarks/{name}.jsonl" for name in BENCHMARKS if not held_out(name)],
+        lambda w: of_scenarios(lambda run: run.PREPARED) if runs else PREPARED,
 
 
 if not places.scenario:
@@ -79,7 +78,8 @@ if not places.scenario:
 MADE = [str(file) for rule in workflow.rules for file in rule.output]
 WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": LOCKED}
 if not places.scenario:
-    told(check_targets, sys.argv[1:], MADE, WORDS)
+    LINKS = {run.places.folder(""): run.places.of for run in runs.values()}
+    told(check_targets, sys.argv[1:], MADE, WORDS, LINKS)
 
 
 # What a run prints of a job: else all its inputs, each module of ours among them.

@@ -182,6 +182,35 @@ def test_a_plain_run_has_the_paths_that_it_has_without_scenarios(tmp_path):
     assert not [name for name in outputs_in(text) if name.startswith("runs/")]
 
 
+def test_what_needs_a_network_is_prepared_for_the_scenarios_and_no_plain_run(tmp_path):
+    hub = {"model": "Qwen/Qwen3-8B", "revision": "0" * 40, "remote_code": False}
+    hub |= {"chat_template": "qwen3_chat", "architecture": "Qwen3ForCausalLM"}
+    scenarios = {"tiny": {}, "hub": {"base": hub}}
+    arguments = given(tmp_path, scenarios, variants=["fp16"], environments="envs")
+    made = outputs_in(plan(tmp_path, "--dry-run", *arguments, "prepare"))
+    found = Counter(STAGE.sub("", name) for name in made)
+    assert found["build/base"] == 2 and found["build/benchmarks/ceval.jsonl"] == 1
+    assert found["envs/xtuner.json"] == found["envs/xtuner-qwen3.json"] == 1
+    assert "build/base" not in made and "build/train/checkpoint" not in found
+
+
+def test_the_plan_is_of_each_scenario(tmp_path):
+    scenarios = {"short": {"train": {"max_steps": 7}}, "more": {"variants": ["fp16", "kv8", "w4"]}}
+    said = plan(tmp_path, *given(tmp_path, scenarios, variants=["fp16"]), "plan")
+    _, short, more = said.split("Scenario ")
+    assert short.startswith("short, as if it were alone") and more.startswith("more, as if")
+    assert "\nawq " in more and "\nawq " not in short
+
+
+def test_a_link_that_is_asked_for_is_told_by_what_it_shows(tmp_path):
+    arguments = given(tmp_path, rates(variants=["fp16"]))
+    target = "runs/slow/results/ceval_fp16.csv"
+    said = plan(tmp_path, "--dry-run", *arguments, target, check=False)
+    shown = re.search(rf"{target} is a link; ask for (runs/stages/evaluate-[^,]+)", said)
+    assert shown and "Traceback" not in said
+    assert "evaluate" in plan(tmp_path, "--dry-run", *arguments, shown[1])
+
+
 def test_the_example_plans_two_scenarios(tmp_path):
     arguments = ["--config", f"scenarios={DEMO}", "--"]
     found = planned(tmp_path, *arguments)

@@ -73,6 +73,7 @@ def run_configuration():
 told(find_python)
 # Where what is made lies; rules/scenarios.smk gives its own.
 places = config.pop("places") if isinstance(config.get("places"), Places) else Places()
+runs = {}  # by scenario, what the rule files have of it; rules/scenario_runs.smk finds them
 settings = told(read_settings, told(run_configuration))
 told(check_run, settings, ROOT, gpu_present())
 ENVIRONMENTS = settings.environments
@@ -85,6 +86,7 @@ ON_REFERENCE = settings.engine == "reference" or (settings.engine == "auto" and 
 RELEASE = RELEASES[settings.lmdeploy]
 TRAINER = told(trainer_of, settings.base, ROOT)
 TOOLS = told(settings.tools, ROOT)
+STAMPS = [f"{ENVIRONMENTS}/{name}.json" for name in TOOLS]
 put_python_first()
 # A stage's output goes to its log; here it also reaches Snakemake's own, for its progress.
 JOB = f"export {TERMINAL}=3 {RUN_FOLDER}={quote(str(Path().resolve()))}"

@@ -51,6 +51,12 @@ WANTED = [
     *CHECKS,
     *expand("workspaces/{variant}", variant=MODELS),
 ]
+# What needs a network, and what can be read of the benchmarks before anything is trained.
+PREPARED = [
+    *STAMPS,
+    "build/base",
+    *(f"build/benchmarks/{name}.jsonl" for name in BENCHMARKS if not held_out(name)),
+]
 
 
 rule run_config:

@@ -5,7 +5,6 @@
 # what is equal in several is made by the rules of the first (butler/places.py).
 
 RULES = {stage.name: stage for stage in workflow.rules}
-runs = {}  # by scenario, what the rule files have of it
 claimed = {}  # the jobs of all scenarios by stage
 
 

@@ -99,23 +99,12 @@ def size_of(settings: Settings, repository: Path, local: bool) -> ModelSize:
     return found
 
 
-def main() -> None:
-    """Print one plan."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument(
-        "--config",
-        type=partial(Settings.from_argument, option="--config"),
-        help="the whole configuration as JSON, or a YAML file of it",
-    )
-    given.add_argument("--overlays", help="as snakemake --config overlays= takes them")
-    parser.add_argument("--repository", type=Path, default=Path(), help="where inputs start")
-    parser.add_argument("--elsewhere", action="store_true", help="the jobs run on other machines")
-    parser.add_argument("--memory-gb", type=float, help="as if this machine had so much")
-    parser.add_argument("--gpu-gb", type=float, help="as if each GPU had so much free")
-    parser.add_argument("--disk-gb", type=float, help="as if so much disk were free")
-    args = parser.parse_args()
-    settings = args.config or read_settings(configuration(args.repository, args.overlays))
+def print_plan(settings: Settings, args: argparse.Namespace) -> None:
+    """Print one run's plan.
+
+    Raises:
+        ButlerError: if the base is not there, or is none that the chain knows.
+    """
     on_gpu = settings.device == "cuda" or (settings.device == "auto" and gpu_present())
     on_gpu = on_gpu or (settings.device == "auto" and args.gpu_gb is not None)
     local = (args.repository / settings.base.model).is_dir()
@@ -154,6 +143,31 @@ def main() -> None:
     print(f"This machine: {of_machine(machine)}.")
     wrong = misfits(rows, task, machine)
     print("\n".join(f"Does not fit: {sentence}" for sentence in wrong) or "All of it fits.")
+
+
+def main() -> None:
+    """Print the plan of one run, or of each scenario as if it were alone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--config",
+        nargs="+",
+        type=partial(Settings.from_argument, option="--config"),
+        help="the whole configuration as JSON, or a YAML file of it; one for each scenario",
+    )
+    given.add_argument("--overlays", help="as snakemake --config overlays= takes them")
+    parser.add_argument("--scenarios", nargs="+", default=[""], help="the scenarios' names")
+    parser.add_argument("--repository", type=Path, default=Path(), help="where inputs start")
+    parser.add_argument("--elsewhere", action="store_true", help="the jobs run on other machines")
+    parser.add_argument("--memory-gb", type=float, help="as if this machine had so much")
+    parser.add_argument("--gpu-gb", type=float, help="as if each GPU had so much free")
+    parser.add_argument("--disk-gb", type=float, help="as if so much disk were free")
+    args = parser.parse_args()
+    runs = args.config or [read_settings(configuration(args.repository, args.overlays))]
+    for name, settings in zip(args.scenarios, runs, strict=True):
+        if name:
+            print(f"\nScenario {name}, as if it were alone; what is equal in several is made once:")
+        print_plan(settings, args)
 
 
 if __name__ == "__main__":

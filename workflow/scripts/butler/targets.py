@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from butler.errors import ButlerError
 
@@ -10,9 +10,12 @@ _WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
 
 
 def check_targets(
-    words: Sequence[str], outputs: Collection[str], known: Mapping[str, Collection[str]]
+    words: Sequence[str],
+    outputs: Collection[str],
+    known: Mapping[str, Collection[str]],
+    links: Mapping[str, Callable[[str], str]],
 ) -> None:
-    """Check the targets of a command line; `outputs` and `known` as check_target has them.
+    """Check the targets of a command line; the other arguments as check_target has them.
 
     Snakemake tells a Snakefile no targets. Where a word is at fault, its own parser says whether it
     is one, and no option's value: that takes as long as a short rule file.
@@ -22,7 +25,8 @@ def check_targets(
     """
     for word in words:
         try:
-            check_target(os.path.relpath(word) if os.sep in word else word, outputs, known)
+            name = os.path.relpath(word) if os.sep in word else word
+            check_target(name, outputs, known, links)
         except ButlerError:
             from snakemake.cli import get_argument_parser  # only its own process has it
 
@@ -31,7 +35,10 @@ def check_targets(
 
 
 def check_target(
-    target: str, outputs: Collection[str], known: Mapping[str, Collection[str]]
+    target: str,
+    outputs: Collection[str],
+    known: Mapping[str, Collection[str]],
+    links: Mapping[str, Callable[[str], str]],
 ) -> None:
     """Check the words in a file's name: that of the variant, of the benchmark.
 
@@ -39,10 +46,15 @@ def check_target(
         target: the file asked for.
         outputs: what the rules make, their wildcards in braces.
         known: the words that a wildcard may stand for.
+        links: folders of links to what rules make, and what says where a name in one leads.
 
     Raises:
-        ButlerError: if rules would make it, were it not for one word.
+        ButlerError: if rules would make it, were it not for one word; if it is a link.
     """
+    for folder, leads in links.items():
+        name = target.removeprefix(folder)
+        if name != target and (made := leads(name)) != name:
+            raise ButlerError(f"{target} is a link; ask for {made}, which it leads to")
     unknown: list[tuple[str, str]] = []
     for output in outputs:
         names = set(_WILDCARD.findall(output))
