@@ -45,7 +45,7 @@ def test_the_shipped_configuration_is_valid():
 
 @pytest.mark.parametrize("name", write_config.FILES)
 def test_the_shipped_files_are_what_the_typed_settings_make(name):
-    shipped = (ROOT / "config" / name).read_text(encoding="utf-8")
+    shipped = (ROOT / name).read_text(encoding="utf-8")
     assert shipped == write_config.FILES[name](), "run workflow/scripts/write_config.py"
 
 

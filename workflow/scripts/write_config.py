@@ -1,7 +1,8 @@
-"""Write config/config.yaml and config/schema.yaml from the typed settings (butler/settings).
+"""Write config/config.yaml, config/schema.yaml and docs/settings.md from the typed settings.
 
-The first is every setting with its default and what it means; the second is the same as JSON
-Schema, for editors. Neither is edited by hand: a test fails when one is not what this makes.
+The first is every setting (butler/settings) with its default and what it means; the second is the
+same as JSON Schema, for editors; the third is made of that, for people. None is edited by hand: a
+test fails when one is not what this makes.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from butler.errors import run_cli
 from butler.files import atomic_open
+from butler.settings.page import settings_page
 from butler.settings.run import Settings
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
+ROOT = Path(__file__).resolve().parents[2]
 COLUMN = 24  # where the comments begin, if the value leaves room
 
 
@@ -85,13 +87,22 @@ def schema_text() -> str:
     return made + yaml.safe_dump(schema, allow_unicode=True, sort_keys=False, width=100)
 
 
-FILES = {"config.yaml": config_text, "schema.yaml": schema_text}
+def page_text() -> str:
+    """Return settings.md: the schema as tables."""
+    return settings_page(Settings.model_json_schema())
+
+
+FILES = {
+    "config/config.yaml": config_text,
+    "config/schema.yaml": schema_text,
+    "docs/settings.md": page_text,
+}
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--into", type=Path, default=CONFIG, help="folder (%(default)s)")
+    parser.add_argument("--into", type=Path, default=ROOT, help="repository (%(default)s)")
     args = parser.parse_args()
     for name, make in FILES.items():
         with atomic_open(args.into / name) as stream:

@@ -56,9 +56,9 @@ def _demo_benchmarks() -> list[BenchmarkSettings]:
 class Settings(Section):
     """Every setting of a run. This file is the demo, complete on a laptop CPU.
 
-    For a real model give overlays, which say what differs:
+    For a real model give overlays, files with what differs:
     snakemake all --config overlays=config/internlm2_chat_7b.yaml,mine.yaml
-    What each key takes stands in config/schema.yaml; relative input paths start at this repository.
+    docs/settings.md has what each key takes; relative input paths start at this repository.
     """
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # what NumPy and torch both take
@@ -82,7 +82,7 @@ class Settings(Section):
     benchmarks: Annotated[list[Entry], Field(min_length=1)] = Field(  # type: ignore[valid-type]
         default_factory=_demo_benchmarks
     )
-    """what to ask: opencompass, qa, recipe, or a kind of your own (docs/extending.md)"""
+    """what to ask: opencompass, qa, recipe, or a kind of your own (docs/your_own.md)"""
     efficiency: EfficiencySettings = Field(default_factory=EfficiencySettings)
     divergence: DivergenceSettings = Field(default_factory=DivergenceSettings)
     decision: DecisionSettings = Field(default_factory=DecisionSettings)
