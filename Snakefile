@@ -1,4 +1,4 @@
-"""Recipe Butler: from a raw corpus to a fine-tuned chat model and the form of it to ship."""
+"""Recipe Butler: from a raw corpus to a fine-tuned chat model and the variant of it to ship."""
 
 
 include: "workflow/rules/common.smk"

@@ -262,7 +262,7 @@ def test_snakemakes_own_report_has_categories_and_captions(state):
                      "Training": 1, "Run": 3}  # fmt: skip
     assert "The variant that the rule in the configuration picks" in page
     assert "Scores of w4kv8 on ceval by data set" in page
-    assert "which quantised form of it to ship" in page
+    assert "which quantised variant of it to ship" in page
 
 
 def test_touching_an_unrelated_file_reruns_nothing(state):

@@ -208,7 +208,7 @@ def check_start(waiting):
 
 
 def check_plan(waiting):
-    """Print what the jobs that wait need of this machine, in a line; told if they do not fit.
+    """Print what the jobs that wait need of this machine, in a line; stop if they do not fit.
 
     `waiting` counts them by rule.
     """
@@ -224,7 +224,7 @@ def check_plan(waiting):
         print(f"plan: not checked, {error}", file=sys.stderr)
         return
     if size is None:
-        return  # build/base is broken, which its jobs tell
+        return  # build/base is broken, which its jobs report
     task, machine = Task(settings, size, GPUS > 0), this_machine(Path(), GPUS > 0)
     rows = needs(task, read_texts(task, ROOT), local, len(TOOLS), machine)
     if rows := of_waiting(rows, waiting):
@@ -255,7 +255,7 @@ def served_from(weights):
 
 
 def wanted(variant):
-    """Return a variant, or the base, that was asked for; told before the first job if it cannot be."""
+    """Return a variant, or the base, that was asked for; stop the run if it cannot be made."""
     told(check_variant, settings, KNOWN[variant], ROOT)
     return KNOWN[variant]
 

@@ -4,15 +4,15 @@
 # from it, build/corpus/test.jsonl.
 # Makes build/benchmarks/{benchmark}.jsonl (the questions, read before the training),
 # results/{benchmark}_{variant}.csv (and the answers behind it in build/evaluate),
-# results/efficiency_{variant}.csv and the checks evaluation_* and efficiency_*. On demand, by name:
+# results/efficiency_{variant}.csv and the checks evaluation_* and efficiency_*. Only if asked for:
 # results/{benchmark}_base-hf.csv, the base through its Hugging Face folder and no engine.
 
 
 rule questions:
     """Read what a benchmark asks; stop the run if it cannot be asked.
 
-    First of all that can run, and with nothing beside it: what cannot be asked is to be told before
-    the training. It waits for the environment of its tool, and where that is built last, a training
+    First of all that can run, and with nothing beside it: what cannot be asked stops the run
+    before the training. It waits for the environment of its tool, and where that is built last, a training
     may have begun; `snakemake prepare` builds them all and reads the questions that it can.
     """
     input:

@@ -59,14 +59,14 @@ for scenario in scenarios_found:
 
 
 def of_scenarios(tables):
-    """Return where what each scenario has of tables lies; told if there is no scenario."""
+    """Return where what each scenario has of tables lies; stop if there is no scenario."""
     if not runs:
         told(no_scenarios)
     return [run.places.of(path) for run in runs.values() for path in tables(run)]
 
 
 def unused():
-    """Return the folders of stages that no scenario has; told if there is no scenario."""
+    """Return the folders of stages that no scenario has; stop if there is no scenario."""
     of_scenarios(lambda run: [])
     folders = sorted(Path(FOLDER).glob(f"{STAGES}/*"))
     return [str(path) for path in folders if path.name not in claimed]

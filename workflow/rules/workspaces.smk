@@ -90,7 +90,7 @@ rule training_prompts:
 
 
 rule check_template:
-    """Stop unless the model is asked with the very bytes it was trained on."""
+    """Stop unless prompts are byte for byte those that the model was trained on."""
     input:
         **tool("lmdeploy", "check_template.py"),
         prompts="build/train/prompts.jsonl",

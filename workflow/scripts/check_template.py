@@ -1,4 +1,4 @@
-"""Check that a model is asked with the very bytes it was trained on.
+"""Check that prompts are byte for byte those that the model was trained on.
 
 Compares, for the same records, the tokens before the answer in training (XTuner's own code) with
 the prompt of the workspace's server (its tokenizer and chat template), and the text of the latter

@@ -35,7 +35,7 @@ class ReferenceSettings(BenchmarkSettings):
     path: FileName | None = None
     """JSON lines or CSV of questions and answers; null: the held-out part of the corpus"""
     questions: Positive | None = None
-    """the first so many; null asks all"""
+    """how many, the first ones; null asks all"""
     max_new_tokens: Positive = 256
     """tokens of an answer"""
 

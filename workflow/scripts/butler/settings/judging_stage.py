@@ -15,7 +15,7 @@ class EfficiencySettings(Section):
     prompt_tokens: Positive = 512
     new_tokens: Annotated[int, Field(ge=2)] = 64
     repeats: Annotated[int, Field(ge=3)] = 3
-    """of each figure of speed, told with its min, median and max"""
+    """measurements of each speed; results have their min, median and max"""
     concurrency: Distinct = Field(default_factory=lambda: [1, 64, 256])
     """requests at a time in TurboMind"""
     cards: Distinct = Field(default_factory=lambda: [24, 48, 80, 141])
@@ -53,7 +53,7 @@ class DivergenceSettings(Section):
     """How each variant's next token is compared with fp16's."""
 
     conversations: Positive = 40
-    """of build/corpus/test.jsonl, the first so many; their answers are what is compared"""
+    """how many held-out records of build/corpus/test.jsonl, whose answers are compared"""
 
 
 class DecisionSettings(Section):
@@ -88,7 +88,7 @@ class CheckSettings(Section):
     cut_samples: Annotated[float, Field(ge=0, le=1)] = 0.1
     """share of the training samples that may be longer than train.max_length, and are cut"""
     training_nll: float | None = 0.0
-    """nats: held-out NLL of merged − base, plus its standard error, is below; null: only told"""
+    """nats: held-out NLL of merged − base, plus its standard error, is below; null: no limit"""
     awq_scales: Limit = 0.55
     """largest weight error in group scales; rounding is 0.5, fp16 adds 0.04 at most"""
     workspace_nll: Limit = 0.002

@@ -16,15 +16,15 @@ from butler.settings.section import Count, FileName, Text
 
 
 class OpenCompassSettings(BenchmarkSettings):
-    """What is asked of a data set; null leaves a thing as OpenCompass has it."""
+    """A data set that OpenCompass configures; null leaves a setting as it has it."""
 
     kind: Literal["opencompass"]
     dataset: Annotated[str, Field(pattern=r"^[\w-]+$")]
     """the name of OpenCompass' configuration, such as ceval_gen, cmmlu_gen or gsm8k_gen"""
     path: FileName
-    """its data, laid out as OpenCompass wants it"""
+    """its data, in OpenCompass' layout"""
     parts: Annotated[list[Text], Field(min_length=1)] | None = None
-    """data sets of the configuration, by OpenCompass' names of them; null asks all"""
+    """some of its data sets, by OpenCompass' names; null asks all"""
     split: Text | None = None
     """the split that is asked, where the data set has several"""
     shots: Count | None = None

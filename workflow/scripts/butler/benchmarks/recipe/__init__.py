@@ -12,7 +12,7 @@ from butler.settings.section import Positive
 
 
 class RecipeSettings(ReferenceSettings):
-    """Dishes, and their recipes."""
+    """Held-out recipes, scored by ingredients and steps."""
 
     kind: Literal["recipe"]
     max_new_tokens: Positive = 320
