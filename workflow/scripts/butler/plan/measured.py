@@ -1,6 +1,6 @@
 """Every constant of the plan that came from a machine, and from which.
 
-CPU: 2 cores of an AMD EPYC, the demo (README.md, logs/*.tsv of 2026-11-28). GPU: one H200
+CPU: 2 cores of an AMD EPYC, the demo (docs/cpu.md, logs/*.tsv of 2026-11-28). GPU: one H200
 (docs/benchmarks.md). Rates are good to an order of magnitude, on another machine less.
 """
 
