@@ -98,9 +98,11 @@ onstart:
     waiting = list(workflow.dag.needrun_jobs())
     if workflow.is_main_process:
         told(check_temporary_folders)
-        if not workflow.non_local_exec and not workflow.touch:
+        written = [job for job in waiting if job.output]
+        # `plan` and `doctor` may be asked while a run of this folder goes on: they write nothing.
+        if written and not workflow.non_local_exec and not workflow.touch:
             told(check_no_orphans, Path())
-        if any(job.rule.name not in RULES and job.output for job in waiting):
+        if any(job.rule.name not in RULES for job in written):
             keep_scenarios(scenarios_found, settings)
     if not workflow.non_local_exec:
         check_start([job for job in waiting if job.rule.name in RULES])
