@@ -96,12 +96,6 @@ def test_charts_say_their_axes_in_both_languages_and_mark_the_chosen() -> None:
     assert "16,384 个 token" in json.dumps(drawn["zh"], ensure_ascii=False)
 
 
-def test_a_long_loss_curve_is_thinned_out() -> None:
-    table = pd.DataFrame({"step": range(1, 10_001), "loss": [2.0] * 10_000})
-    values = charts.loss_curve(table)["en"]["data"]["values"]
-    assert 300 <= len(values) <= charts.MOST_POINTS and values[0]["step"] == 1
-
-
 def test_differences_by_hand() -> None:
     assert differences("2克盐\n炒匀", "12克盐\n炒熟").parts == [
         ("removed", "2"), ("added", "12"), ("same", "克盐\n炒"), ("removed", "匀"), ("added", "熟")

@@ -59,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--config", type=Path, help="YAML of the run's configuration")
     add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
     add("--logs", type=Path, help="folder of Snakemake's benchmark files")
+    add("--plan", type=Path, help="CSV of write_plan.py")
     add("--hashes", type=Path, help="SHA-256 of the artefacts, as sha256sum writes them")
     add_outputs(parser)
     return parser.parse_args()
@@ -125,7 +126,12 @@ def sections(
         answers=answers_section(findings, arguments.answers),
         corpus=corpus(arguments.corpus_stats, arguments.sample_lengths),
         run=run_section(
-            arguments.checks, arguments.logs, arguments.locks, arguments.config, arguments.hashes
+            arguments.checks,
+            arguments.logs,
+            arguments.locks,
+            arguments.config,
+            arguments.hashes,
+            arguments.plan,
         ),
     )
 

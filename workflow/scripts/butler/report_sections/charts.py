@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-import pandas as pd
-
 from butler.decision import JudgedVariant
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
@@ -24,7 +22,6 @@ MIB = 2**20
 BASE_COLOUR = "#8d949e"
 PALETTE = ("#2f5d8a", "#3a9a8b", "#c9822b", "#a8456b", "#7a5195", "#7f8c3a", "#b4451f", "#5b6470")
 INK, LINE, BAR = "#1f242b", "#b9c2cc", "#46617a"
-MOST_POINTS = 600  # of a curve: more is not seen, and costs space
 CONFIG: Spec = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'PingFang SC', 'Microsoft YaHei', "
     "'Noto Sans CJK SC', sans-serif",
@@ -177,29 +174,6 @@ def _intervals(x: Spec, y: Spec, colour: Spec) -> Spec:
     known = [{"filter": "datum.low !== null"}]
     ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
     return layer_of(bar, known, x=x, **ends, color=colour)
-
-
-def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
-    """Training loss by step; the pointer reads off the nearest step."""
-    step = -(-len(table) // MOST_POINTS)
-    columns = [name for name in ("step", "loss", "learning_rate") if name in table]
-    values = table[columns].iloc[::step].round(6).to_dict("records")
-
-    def make(tell: Callable[..., str]) -> Spec:
-        x = {"field": "step", "type": "quantitative", "axis": {"title": tell("chart.step")}}
-        x["scale"] = {"nice": False}
-        y = {"field": "loss", "type": "quantitative", "axis": {"title": tell("chart.loss")}}
-        formats = {"step": ",d", "loss": ".4f", "learning_rate": ".2e"}
-        tooltip = tooltip_of(tell, **{name: formats[name] for name in columns})
-        near = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
-        seen = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
-        dots = layer_of({"type": "circle", "size": 60, "color": BAR}, [], x=x, y=y, opacity=seen)
-        dots["encoding"]["tooltip"] = tooltip
-        dots["params"] = [{"name": "near", "select": near}]
-        line = layer_of({"type": "line", "color": BAR, "strokeWidth": 1.8}, [], x=x, y=y)
-        return {"height": 200, "data": {"values": values}, "layer": [line, dots]}
-
-    return in_languages(make)
 
 
 @dataclass(frozen=True)
