@@ -83,13 +83,13 @@ def test_a_click_sorts_the_answers_by_one_variant(browser: Any, report: Path) ->
     reader.wait("en")
     page = reader.page
     page.locator("[data-sort=w4]").click()
-    texts = page.locator("#answers .item").evaluate_all(
+    texts = page.locator("#answers .items .item").evaluate_all(
         "items => items.map(item => JSON.parse(item.dataset.changes).w4)"
     )
     assert len(texts) == 20 and texts == sorted(texts)
     page.locator("[data-sort=w4kv8]").click()
     assert page.locator("[data-sort=w4kv8]").get_attribute("aria-pressed") == "true"
-    worst = page.locator("#answers .item").first.get_attribute("data-changes")
+    worst = page.locator("#answers .items .item").first.get_attribute("data-changes")
     assert json.loads(worst)["w4kv8"] == -80
     assert reader.troubles == []
 

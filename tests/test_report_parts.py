@@ -190,11 +190,11 @@ def test_right_or_wrong_goes_by_the_scores_and_not_by_the_metric() -> None:
     graded = findings(evaluation("fp16", [100, 0.5], metric="accuracy"))
     # every model counts: one without a half does not make a graded benchmark one of sides
     mixed = findings(evaluation("fp16", [100, 0.5]), evaluation("w4", [0, 0]))
-    assert sides.right_or_wrong("exam") and answers_section(sides, 5) is None
+    assert sides.right_or_wrong("exam") and answers_section(sides, 5, 1e9) is None
     for one in (graded, mixed):
         assert not one.right_or_wrong("exam")
         assert accuracy_section(one, charts.colours(one)).benchmarks[0].flips == []
-        shown = answers_section(one, 5)
+        shown = answers_section(one, 5, 1e9)
         assert shown is not None and shown.benchmarks[0].label == "An exam"
 
 
