@@ -154,6 +154,21 @@ def test_a_phone_shows_every_column_of_the_decision_with_its_name(
     assert reader.overflow() <= 0
 
 
+def test_a_phone_need_not_scroll_sideways_for_any_table(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 390, "zh-CN")
+    reader.wait("zh")
+    reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    folded = "#corpus details .cards"
+    reader.page.wait_for_function(f"document.querySelector({json.dumps(folded)})")
+    wide = reader.page.locator(".scroll").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert wide == []
+    row = reader.page.locator("#accuracy .cards tbody tr").first.inner_text()
+    assert "w4kv8" in row and "题数" in row, "each figure is named"
+    assert reader.overflow() <= 0
+
+
 @pytest.mark.parametrize("width", [1366, 700])
 def test_a_decision_over_many_benchmarks_has_room_on_any_screen(
     browser: Any, tmp_path: Path, width: int

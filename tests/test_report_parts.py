@@ -93,6 +93,16 @@ def test_charts_say_their_axes_in_both_languages_and_mark_the_chosen() -> None:
     assert values["w4"]["chosen"] and not values["fp16"]["chosen"]
     assert (values["w4"]["memory"], values["w4"]["low"], values["w4"]["high"]) == (40, 57.5, 60.5)
     assert "16,384 tokens" in json.dumps(drawn["en"])
+    stairs = [(one["memory"], one["score"]) for one in drawn["en"]["layer"][0]["data"]["values"]]
+    assert stairs == [(40, 56.5), (40, 59.0), (80, 60.0), (80, 60.0)]
+    best = [charts.Point("fp16", 80 * 2**20, 60.0, None, None), found[1]]
+    best[1] = charts.Point("w4", 40 * 2**20, 61.0, 61.0, 61.0)
+    alone = charts.accuracy_against_memory(best, "w4", 1, {"fp16": "#111", "w4": "#222"})
+    corners = [(one["memory"], one["score"]) for one in alone["en"]["layer"][0]["data"]["values"]]
+    assert corners == [(40, 59.0), (40, 61.0), (80, 61.0)], "a single best variant has a line, too"
+    marks = [layer["mark"].get("size") for layer in alone["en"]["layer"] if "size" in layer["mark"]]
+    dot, *ends = marks
+    assert all(end > dot**0.5 for end in ends), "a short interval is not hidden by its dot"
     assert "16,384 个 token" in json.dumps(drawn["zh"], ensure_ascii=False)
 
 

@@ -17,7 +17,7 @@
     for (const body of table.tBodies) {
       for (const row of body.rows) {
         [...row.cells].forEach((cell, place) => {
-          if (!place || row.cells.length !== heads.length || !heads[place].innerText.trim()) return;
+          if (!place || row.cells.length !== heads.length || !heads[place].textContent.trim()) return;
           const said = document.createElement("span");
           said.className = "label";
           said.innerHTML = heads[place].innerHTML;
