@@ -25,6 +25,7 @@ localrules:
     environment,
     links,
     plan,
+    planned,
     static_kv_parameters,
     provenance,
     report,

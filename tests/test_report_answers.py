@@ -10,10 +10,18 @@ from typing import Any
 import pytest
 
 from browser import chromium
-from butler.report_sections.answers_section import LONGEST, differences
+from butler.report_sections.answers_section import LONGEST, differences, examples
 from butler.report_sections.visible_text import visible
 from butler.schemes import VARIANTS
-from test_report import Page, arguments_of, report, write_checks
+from test_report import (
+    Page,
+    arguments_of,
+    make_stages,
+    report,
+    run,
+    write_checks,
+    write_efficiency,
+)
 from test_report_lists import graded, made, make
 
 MEGABYTE = 10**6
@@ -42,6 +50,31 @@ def test_one_answer_of_a_megabyte_takes_seconds_and_the_page_says_what_was_cut(
     assert f"Only the first {LONGEST:,} of 1,000,000 characters are shown and compared" in html
     assert f"只显示并比较了 1,000,000 个字符中的前 {LONGEST:,} 个" in html
     assert "word for word as fp16" not in html.split("Question 0?")[1].split("</details>")[0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "places"),
+    [
+        ([50, 90, 10, 90, 10, 50, 70], {"best": 1, "middle": 0, "worst": 2}),
+        ([0, 0, 0], {"best": 0, "middle": 1}),  # the first is the worst, too
+        ([40], {"best": 0}),
+        ([], {}),
+    ],
+)
+def test_examples_go_by_rule(scores: list[float], places: dict[str, int]) -> None:
+    assert examples(scores) == places
+
+
+@pytest.mark.parametrize(("weight_bytes", "said"), [(14_688_768, True), (250_000_000, False)])
+def test_a_tiny_model_is_called_one(tmp_path: Path, weight_bytes: int, said: bool) -> None:
+    stages = make_stages(tmp_path)
+    write_efficiency(stages, "fp16", (0.8, weight_bytes, 2048, 90.0))
+    assert run(stages).returncode == 0
+    html = (stages / "out" / "report.html").read_text(encoding="utf-8")
+    assert ("This model has only some 7,300,000 weights" in html) is said
+    shown = html.split('<section id="answers">')[1].split("</section>")[0]
+    assert "of all 25 questions the one with fp16&#39;s best, middle and worst" in shown
+    assert [shown.count(f">{place}<") for place in ("best", "middle", "worst")] == [1, 1, 1]
 
 
 def test_long_questions_and_references_are_cut_too(tmp_path: Path) -> None:

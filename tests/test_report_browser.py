@@ -83,13 +83,13 @@ def test_a_click_sorts_the_answers_by_one_variant(browser: Any, report: Path) ->
     reader.wait("en")
     page = reader.page
     page.locator("[data-sort=w4]").click()
-    texts = page.locator("#answers .item").evaluate_all(
+    texts = page.locator("#answers .items .item").evaluate_all(
         "items => items.map(item => JSON.parse(item.dataset.changes).w4)"
     )
     assert len(texts) == 20 and texts == sorted(texts)
     page.locator("[data-sort=w4kv8]").click()
     assert page.locator("[data-sort=w4kv8]").get_attribute("aria-pressed") == "true"
-    worst = page.locator("#answers .item").first.get_attribute("data-changes")
+    worst = page.locator("#answers .items .item").first.get_attribute("data-changes")
     assert json.loads(worst)["w4kv8"] == -80
     assert reader.troubles == []
 
@@ -151,6 +151,21 @@ def test_a_phone_shows_every_column_of_the_decision_with_its_name(
     heads = {"zh": ("权重 + KV", "C-Eval", "结论"), "en": ("Weights + KV", "C-Eval", "Verdict")}
     for head in heads[language]:
         assert all(any(head in cell["text"] for cell in cells) for cells in seen)
+    assert reader.overflow() <= 0
+
+
+def test_a_phone_need_not_scroll_sideways_for_any_table(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, 390, "zh-CN")
+    reader.wait("zh")
+    reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    folded = "#corpus details .cards"
+    reader.page.wait_for_function(f"document.querySelector({json.dumps(folded)})")
+    wide = reader.page.locator(".scroll").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert wide == []
+    row = reader.page.locator("#accuracy .cards tbody tr").first.inner_text()
+    assert "w4kv8" in row and "题数" in row, "each figure is named"
     assert reader.overflow() <= 0
 
 

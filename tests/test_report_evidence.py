@@ -46,8 +46,8 @@ def test_the_page_says_how_often_the_next_word_is_the_same(stages: Path) -> None
     assert done.returncode == 0, done.stderr
     page = (stages / "out/report.html").read_text(encoding="utf-8")
     shown = page.split('<section id="evidence">')[1].split("</section>")[0]
-    assert "w4: its next word is the same as fp16&#39;s in 95.0 % of 200 places." in shown
-    assert "w4：在 200 个位置中，下一个词有 95.0 % 与 fp16 相同。" in shown
+    assert "w4: its next token is the same as fp16&#39;s in 95.0 % of 200 places." in shown
+    assert "w4：在 200 个位置中，下一个 token 有 95.0% 与 fp16 相同。" in shown
     row = re.search(r"<th>w4</th>(.*?)</tr>", shown, re.DOTALL)[1]
     cells = [
         re.sub(r"\s+", " ", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)

@@ -104,7 +104,7 @@ def test_one_graded_benchmark_and_two_variants(tmp_path: Path) -> None:
     assert [row["variant"] for row in rows] == ["fp16", "kv4"]
     assert float(rows[1]["cooking_change"]) == -40 and "cooking_lost" not in rows[1]
     assert "fp16 weights, int4 KV cache" in html and "fp16 权重、int4 KV 缓存" in html
-    assert 'id="answers"' in html and html.count('class="item"') == 20
+    assert 'id="answers"' in html and html.count('class="item"') == 20 + 3
     for text in ("ROUGE-L", "chrF", "repetition (less is better)", "reference answer"):
         assert text in html
     # English questions are not read out as Chinese; one data set has no chart of its own.

@@ -93,13 +93,17 @@ def test_charts_say_their_axes_in_both_languages_and_mark_the_chosen() -> None:
     assert values["w4"]["chosen"] and not values["fp16"]["chosen"]
     assert (values["w4"]["memory"], values["w4"]["low"], values["w4"]["high"]) == (40, 57.5, 60.5)
     assert "16,384 tokens" in json.dumps(drawn["en"])
+    stairs = [(one["memory"], one["score"]) for one in drawn["en"]["layer"][0]["data"]["values"]]
+    assert stairs == [(40, 56.5), (40, 59.0), (80, 60.0), (80, 60.0)]
+    best = [charts.Point("fp16", 80 * 2**20, 60.0, None, None), found[1]]
+    best[1] = charts.Point("w4", 40 * 2**20, 61.0, 61.0, 61.0)
+    alone = charts.accuracy_against_memory(best, "w4", 1, {"fp16": "#111", "w4": "#222"})
+    corners = [(one["memory"], one["score"]) for one in alone["en"]["layer"][0]["data"]["values"]]
+    assert corners == [(40, 59.0), (40, 61.0), (80, 61.0)], "a single best variant has a line, too"
+    marks = [layer["mark"].get("size") for layer in alone["en"]["layer"] if "size" in layer["mark"]]
+    dot, *ends = marks
+    assert all(end > dot**0.5 for end in ends), "a short interval is not hidden by its dot"
     assert "16,384 个 token" in json.dumps(drawn["zh"], ensure_ascii=False)
-
-
-def test_a_long_loss_curve_is_thinned_out() -> None:
-    table = pd.DataFrame({"step": range(1, 10_001), "loss": [2.0] * 10_000})
-    values = charts.loss_curve(table)["en"]["data"]["values"]
-    assert 300 <= len(values) <= charts.MOST_POINTS and values[0]["step"] == 1
 
 
 def test_differences_by_hand() -> None:
@@ -196,11 +200,11 @@ def test_right_or_wrong_goes_by_the_scores_and_not_by_the_metric() -> None:
     graded = findings(evaluation("fp16", [100, 0.5], metric="accuracy"))
     # every model counts: one without a half does not make a graded benchmark one of sides
     mixed = findings(evaluation("fp16", [100, 0.5]), evaluation("w4", [0, 0]))
-    assert sides.right_or_wrong("exam") and answers_section(sides, 5) is None
+    assert sides.right_or_wrong("exam") and answers_section(sides, 5, 1e9) is None
     for one in (graded, mixed):
         assert not one.right_or_wrong("exam")
         assert accuracy_section(one, charts.colours(one)).benchmarks[0].flips == []
-        shown = answers_section(one, 5)
+        shown = answers_section(one, 5, 1e9)
         assert shown is not None and shown.benchmarks[0].label == "An exam"
 
 

@@ -1,8 +1,15 @@
-"""What the report says of the training's check: held-out answers, and what merging changed."""
+"""What the report says of a training: held-out answers, what merging changed, and its curves."""
 
+import pandas as pd
 import pytest
 
 from butler.checks import conclude
+from butler.report_sections.training_charts import (
+    MOST_POINTS,
+    HeldOutLoss,
+    loss_curve,
+    training_charts,
+)
 from test_report import make_stages, run
 
 FOUND = {
@@ -32,3 +39,25 @@ def test_the_nf4_shift_is_shown_and_remarked_beyond_noise(tmp_path, measured, sa
     assert said in page and unsaid not in page
     assert "64 conversations that were not trained on, 9,876 tokens" in page
     assert "NF4 base + adapter, as trained" in page and "2.7318" in page
+
+
+def test_what_was_logged_is_drawn_and_nothing_else():
+    log = pd.DataFrame({
+        "step": [5, 10, 15], "loss": [3.0, 2.5, 2.25], "learning_rate": [1e-7, 2e-3, 1e-3],
+        "tokens_per_second": [None, 800.0, 810.0], "gradient_norm": [None, None, None],
+    })  # fmt: skip
+    drawn = training_charts(log, HeldOutLoss(base=3.2, merged=2.1))
+    assert list(drawn) == ["loss", "learning_rate", "tokens_per_second"]
+    rates = drawn["learning_rate"]["en"]["data"]["values"]
+    assert [one["learning_rate"] for one in rates] == [1e-7, 2e-3, 1e-3]
+    speeds = drawn["tokens_per_second"]["en"]["data"]["values"]
+    assert [one["step"] for one in speeds] == [10, 15], "a point without a value is left out"
+    diamonds = drawn["loss"]["en"]["layer"][-1]["data"]["values"]
+    assert [(one["step"], one["loss"]) for one in diamonds] == [(0, 3.2), (15, 2.1)]
+    assert "data" not in training_charts(log)["loss"]["en"]["layer"][-1]
+
+
+def test_a_long_loss_curve_is_thinned_out():
+    table = pd.DataFrame({"step": range(1, 10_001), "loss": [2.0] * 10_000})
+    values = loss_curve(table)["en"]["data"]["values"]
+    assert 300 <= len(values) <= MOST_POINTS and values[0]["step"] == 1

@@ -58,11 +58,13 @@ def test_before_the_first_step_is_logged_the_phase_is_told(tmp_path):
         assert training_status(tmp_path, accumulation=2) == expected
 
 
-def test_steps_are_updates_and_carry_the_speed(tmp_path):
+def test_steps_are_updates_and_carry_speed_and_gradient_norm(tmp_path):
     path = tmp_path / "a" / "vis_data" / "scalars.json"
     path.parent.mkdir(parents=True)
     rows = [{"lr": 1e-3, "loss": 2.0, "step": step, "time": 0.5} for step in (8, 16, 20)]
+    rows[1]["grad_norm"] = 0.25
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     steps = read_log(tmp_path, accumulation=8, tokens=4096)
     # An epoch may end in the middle of an update, which then is a short one.
     assert [(s.step, s.tokens_per_second) for s in steps] == [(1, 8192), (2, 8192), (3, 8192)]
+    assert [s.gradient_norm for s in steps] == [None, 0.25, None]

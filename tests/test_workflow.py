@@ -31,7 +31,7 @@ REPORT = {
     f"results/{name}"
     for name in ("summary.csv", "decision.json", "report.html", "sha256.txt", "provenance.json")
 }
-CONFIG_COPY = {"results/config.yaml"}
+CONFIG_COPY = {"results/config.yaml", "results/plan.csv"}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 (() => {
   const root = document.documentElement;
   const drawn = new Map();
+  const tables = [...document.querySelectorAll(".scroll > table")].filter((one) => one.tHead);
 
   function draw(element) {
     const spec = CHARTS[element.dataset.chart][root.dataset.language];
@@ -10,9 +11,25 @@
       .then((view) => drawn.set(element, view));
   }
 
+  // Each cell gets what its column's head says, which is seen where there is no room for heads.
+  function label(table) {
+    const heads = [...table.tHead.rows[0].cells];
+    for (const body of table.tBodies) {
+      for (const row of body.rows) {
+        [...row.cells].forEach((cell, place) => {
+          if (!place || row.cells.length !== heads.length || !heads[place].textContent.trim()) return;
+          const said = document.createElement("span");
+          said.className = "label";
+          said.innerHTML = heads[place].innerHTML;
+          cell.prepend(said);
+        });
+      }
+    }
+  }
+
   // A table too wide for the page becomes a card for each row.
   function fit() {
-    for (const table of document.querySelectorAll("table[data-cards]")) {
+    for (const table of tables) {
       table.classList.remove("cards");
       const room = table.parentElement;
       table.classList.toggle("cards", room.scrollWidth > room.clientWidth);
@@ -57,5 +74,7 @@
   });
   addEventListener("afterprint", () => closed.forEach((item) => { item.open = false; }));
   addEventListener("resize", fit);
+  document.addEventListener("toggle", fit, true);  // a table that was folded away has a width now
+  tables.forEach(label);
   show(root.dataset.language);
 })();

@@ -82,6 +82,35 @@ rule run_config:
         "python {input.code[0]:q} --config {params.config:q} --out {output} > {log} 2>&1"
 
 
+rule planned:
+    """Write down what the plan gave each stage, before any of it is made."""
+    input:
+        code=code("write_plan.py"),
+        base="build/base",
+        corpus=corpus_files(),
+    output:
+        report(
+            "results/plan.csv",
+            caption="../report/plan.rst",
+            category="Run",
+            labels={"file": "plan"},
+        ),
+    log:
+        "logs/planned.log",
+    benchmark:
+        "logs/planned.tsv"
+    resources:
+        mem_mb=memory("planned"),
+    params:
+        config=settings.to_argument(),
+        repository=lambda w: str(ROOT),
+        on_gpu=flag("--on-gpu", GPUS),
+        tools=len(TOOLS),
+    shell:
+        "python {input.code[0]:q} --config {params.config:q} --repository {params.repository:q} "
+        "--base {input.base} --tools {params.tools} {params.on_gpu} --out {output} > {log} 2>&1"
+
+
 rule hashes:
     """Write down the SHA-256 of every artefact."""
     input:
@@ -100,6 +129,7 @@ rule hashes:
             "build/train/lengths.json",
             "build/train/loss.csv",
             "results/config.yaml",
+            "results/plan.csv",
         ],
     output:
         report(
@@ -133,6 +163,7 @@ rule report:
         lengths="build/train/lengths.json",
         loss="build/train/loss.csv",
         config="results/config.yaml",
+        plan="results/plan.csv",
         hashes="results/sha256.txt",
         locks=LOCKS,
         links=places.links,
@@ -182,7 +213,7 @@ rule report:
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
         "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "
-        "--logs {params.logs} --hashes {input.hashes} "
+        "--logs {params.logs} --plan {input.plan} --hashes {input.hashes} "
         "--summary {output.summary} --decision {output.decision} --report {output.report} "
         "> {log} 2>&1"
 

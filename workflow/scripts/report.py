@@ -31,7 +31,7 @@ from butler.results import (
     read_json,
     read_loss,
 )
-from butler.schemes import VARIANTS
+from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
 
@@ -59,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--config", type=Path, help="YAML of the run's configuration")
     add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
     add("--logs", type=Path, help="folder of Snakemake's benchmark files")
+    add("--plan", type=Path, help="CSV of write_plan.py")
     add("--hashes", type=Path, help="SHA-256 of the artefacts, as sha256sum writes them")
     add_outputs(parser)
     return parser.parse_args()
@@ -115,6 +116,7 @@ def sections(
 ) -> ReportPage:
     """Return everything that the page shows."""
     colour = colours(findings)
+    weight_bytes = findings.efficiencies[BASELINE].values["weight_bytes"]
     log = read_loss(arguments.training_log) if arguments.training_log else None
     return ReportPage(
         decision=decision_section(decision, findings, capacity, colour),
@@ -122,10 +124,15 @@ def sections(
         evidence=evidence_section(findings, divergences),
         speed=speed_section(decision, findings, colour),
         training=training_section(findings, log, [read_check(path) for path in arguments.checks]),
-        answers=answers_section(findings, arguments.answers),
+        answers=answers_section(findings, arguments.answers, weight_bytes),
         corpus=corpus(arguments.corpus_stats, arguments.sample_lengths),
         run=run_section(
-            arguments.checks, arguments.logs, arguments.locks, arguments.config, arguments.hashes
+            arguments.checks,
+            arguments.logs,
+            arguments.locks,
+            arguments.config,
+            arguments.hashes,
+            arguments.plan,
         ),
     )
 

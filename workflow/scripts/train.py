@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import zipfile
+from dataclasses import astuple, fields
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,7 @@ from butler.imports import code_of
 from butler.manifest import hashes
 from butler.progress import progress
 from butler.tools import run_tool, tool_environment
-from butler.training_log import check_finite, read_log, training_status
+from butler.training_log import LoggedStep, check_finite, read_log, training_status
 from butler.xtuner import FINISHED
 from butler.xtuner.configuration import check_rendered
 from butler.xtuner.launch import launch
@@ -198,8 +199,8 @@ def publish(args: argparse.Namespace, plan: BatchPlan) -> None:
             os.link(checkpoint, target)
     with atomic_open(args.loss) as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["step", "loss", "learning_rate", "tokens_per_second"])
-        writer.writerows([s.step, s.loss, s.learning_rate, s.tokens_per_second] for s in steps)
+        writer.writerow([field.name for field in fields(LoggedStep)])
+        writer.writerows(map(astuple, steps))
 
 
 def main() -> None:

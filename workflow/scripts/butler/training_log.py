@@ -29,13 +29,15 @@ class LoggedStep:
     """Mean loss since the step logged before, in nats per token that carries loss.
 
     A step is an update of the optimiser. Tokens per second count every position of the packs, over
-    all processes; None where the log has no time.
+    all processes; None where the log has no time. The gradient's norm, before it is clipped, is the
+    mean over the same updates; None where XTuner logs none, which is so with DeepSpeed.
     """
 
     step: int
     loss: float
     learning_rate: float
     tokens_per_second: float | None = None
+    gradient_norm: float | None = None
 
 
 def read_log(work: Path, accumulation: int = 1, tokens: int = 0) -> list[LoggedStep]:
@@ -57,7 +59,8 @@ def read_log(work: Path, accumulation: int = 1, tokens: int = 0) -> list[LoggedS
                 step = -(-row["step"] // accumulation)
                 seconds = float(row.get("time", 0))
                 rate = round(tokens / seconds, 1) if seconds and tokens else None
-                steps[step] = LoggedStep(step, float(row["loss"]), float(row["lr"]), rate)
+                norm = float(row["grad_norm"]) if "grad_norm" in row else None
+                steps[step] = LoggedStep(step, float(row["loss"]), float(row["lr"]), rate, norm)
     if not steps:
         raise ButlerError(f"training logged no loss below {work}; lower train.log_interval")
     return [steps[step] for step in sorted(steps)]

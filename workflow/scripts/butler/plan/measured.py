@@ -38,6 +38,7 @@ PROCESS = {
     "evaluate_hugging_face": 1300 * MB,
     "efficiency": 400 * MB,
     "run_config": 100 * MB,
+    "planned": 100 * MB,
     "hashes": 100 * MB,
     "report": 300 * MB,
     "provenance": 100 * MB,

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from os.path import commonprefix
@@ -17,6 +17,10 @@ _WORDS = re.compile(r"\d+(?:\.\d+)?|[A-Za-z]+|\s+|.", re.DOTALL)
 _SENTENCES = re.compile(r"[^\n。！？.!?]*[\n。！？.!?]+|[^\n。！？.!?]+")
 # SequenceMatcher goes through all pairs of equal units, time and again: some 0.05 s for so many.
 MOST_PAIRS = 100_000
+FP16 = 2  # bytes of a weight
+# Weights below which a model shows that the chain works, and little else: the smallest bases that
+# people use have several times as many.
+SMALL = 100_000_000
 LONGEST = 5_000  # characters of a text that are shown and compared; details.jsonl has all
 
 
@@ -76,36 +80,76 @@ class AnsweredQuestion:
 
 @dataclass(frozen=True)
 class BenchmarkAnswers:
-    """The questions of one benchmark that are shown; `metric` is its main one."""
+    """The questions of one benchmark that are shown; `metric` is its main one.
+
+    `examples` are named by their place among the `asked` questions: best, middle or worst.
+    """
 
     label: str
     metric: str
+    asked: int
+    examples: Mapping[str, AnsweredQuestion]
     questions: Sequence[AnsweredQuestion]
 
 
 @dataclass(frozen=True)
 class AnswersSection:
-    """Every benchmark with grades between right and wrong; `compared` are the variants marked."""
+    """Every benchmark with grades between right and wrong; `compared` are the variants marked.
+
+    `small` is how many weights the model has, to two digits, where they are less than SMALL.
+    """
 
     compared: Sequence[str]
     benchmarks: Sequence[BenchmarkAnswers]
+    small: float | None
     longest: int = LONGEST
 
 
-def answers_section(findings: Findings, most: int) -> AnswersSection | None:
+def answers_section(findings: Findings, most: int, weight_bytes: float) -> AnswersSection | None:
     """Return the section with at most `most` questions of each benchmark, None without any.
+
+    `weight_bytes` are those of the baseline, which tell how small it is.
 
     A benchmark whose questions are right or wrong has none: accuracy_section.py lists those that
     changed sides.
     """
     shown = [
-        BenchmarkAnswers(
-            label, findings.evaluations[name, BASELINE].metric, answers(findings, name, most)
-        )
-        for name, label in findings.labels.items()
+        _benchmark(findings, name, most)
+        for name in findings.labels
         if not findings.right_or_wrong(name)
     ]
-    return AnswersSection(findings.compared, shown) if shown else None
+    weights = weight_bytes / FP16
+    small = float(f"{weights:.2g}") if weights < SMALL else None
+    return AnswersSection(findings.compared, shown, small) if shown else None
+
+
+def _benchmark(findings: Findings, name: str, most: int) -> BenchmarkAnswers:
+    scores = [one["score"] for one in findings.shared(name)[BASELINE].details]
+    places = examples(scores)
+    return BenchmarkAnswers(
+        findings.labels[name],
+        findings.evaluations[name, BASELINE].metric,
+        len(scores),
+        dict(zip(places, answered(findings, name, places.values()), strict=True)),
+        answers(findings, name, most),
+    )
+
+
+def examples(scores: Sequence[float]) -> dict[str, int]:
+    """Return the places of the best, the middle and the worst of some scores.
+
+    Of equal ones it is the first; where there are fewer than three, some of them.
+    """
+    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+    if not order:
+        return {}
+    worst = min(order, key=lambda index: (scores[index], index))
+    named_places = {"best": order[0], "middle": order[len(order) // 2], "worst": worst}
+    return {
+        name: place
+        for number, (name, place) in enumerate(named_places.items())
+        if place not in list(named_places.values())[:number]
+    }
 
 
 def answers(findings: Findings, benchmark: str, most: int) -> list[AnsweredQuestion]:
@@ -113,16 +157,24 @@ def answers(findings: Findings, benchmark: str, most: int) -> list[AnsweredQuest
 
     At most `most`: those on which one of the variants lost most, then the first ones.
     """
+    details = findings.shared(benchmark)
+    worst = [
+        min(
+            (details[name].details[index]["score"] - asked["score"] for name in findings.compared),
+            default=0.0,
+        )
+        for index, asked in enumerate(details[BASELINE].details)
+    ]
+    order = sorted(range(len(worst)), key=lambda index: (worst[index], index))
+    return answered(findings, benchmark, order[:most])
+
+
+def answered(findings: Findings, benchmark: str, indices: Iterable[int]) -> list[AnsweredQuestion]:
+    """Return those questions, by their places among the shared ones, with all answers."""
     details = {model: one.details for model, one in findings.shared(benchmark).items()}
     metric = findings.evaluations[benchmark, BASELINE].metric
-    changes = [
-        {name: details[name][index]["score"] - asked["score"] for name in findings.compared}
-        for index, asked in enumerate(details[BASELINE])
-    ]
-    worst = [min(change.values(), default=0.0) for change in changes]
-    order = sorted(range(len(worst)), key=lambda index: (worst[index], index))
     found = []
-    for index in order[:most]:
+    for index in indices:
         own = {model: records[index] for model, records in details.items()}
         asked = own[BASELINE]
         given = [_answer(name, own[name], asked, name in findings.compared) for name in own]
@@ -136,7 +188,7 @@ def answers(findings: Findings, benchmark: str, most: int) -> list[AnsweredQuest
             AnsweredQuestion(
                 shortened(asked["question"]),
                 shortened(asked["reference"]),
-                changes[index],
+                {name: own[name]["score"] - asked["score"] for name in findings.compared},
                 given,
                 [one for one in others if one not in equal],
                 [

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-import pandas as pd
-
 from butler.decision import JudgedVariant
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
@@ -24,7 +22,6 @@ MIB = 2**20
 BASE_COLOUR = "#8d949e"
 PALETTE = ("#2f5d8a", "#3a9a8b", "#c9822b", "#a8456b", "#7a5195", "#7f8c3a", "#b4451f", "#5b6470")
 INK, LINE, BAR = "#1f242b", "#b9c2cc", "#46617a"
-MOST_POINTS = 600  # of a curve: more is not seen, and costs space
 CONFIG: Spec = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'PingFang SC', 'Microsoft YaHei', "
     "'Noto Sans CJK SC', sans-serif",
@@ -120,8 +117,10 @@ def pareto(candidates: Iterable[Point]) -> list[Point]:
 def accuracy_against_memory(
     found: Sequence[Point], chosen: str, tokens: int, colours: Colours
 ) -> dict[str, Spec]:
-    """A dot per variant with its interval; the line joins those that none beats in both."""
-    front = [point.name for point in pareto(found)]
+    """A dot per variant with its interval, and the Pareto front as stairs.
+
+    They go through those that none beats in both, so a single one has them, too.
+    """
     order = sorted(found, key=lambda point: point.memory_bytes)
     values = [
         {
@@ -131,7 +130,6 @@ def accuracy_against_memory(
             "low": point.low,
             "high": point.high,
             "chosen": point.name == chosen,
-            "front": point.name in front,
             "above": order.index(point) % 2 == 0,
         }
         for point in found
@@ -139,6 +137,7 @@ def accuracy_against_memory(
     ends = [end for point in found for end in (point.score, point.low, point.high)]
     known = [end for end in ends if end is not None]
     limits = [max(0, min(known) - 1), min(100, max(known) + 1)]
+    stairs = _stairs(found, limits[0])
     colour = colour_of({point.name: colours[point.name] for point in found}, legend=False)
 
     def make(tell: Callable[..., str]) -> Spec:
@@ -146,60 +145,65 @@ def accuracy_against_memory(
         x["axis"] = {"title": tell("chart.memory", tokens=tokens), "tickCount": 5}
         y = {"field": "score", "type": "quantitative", "scale": {"domain": limits}}
         y["axis"] = {"title": tell("chart.score"), "tickCount": 5}
+        place = {"field": "place", "type": "quantitative"}
         tooltip = tooltip_of(tell, variant="", memory=",.1f", score=".2f", low=".2f", high=".2f")
-        layers = _memory_layers(x, y, colour, tooltip)
+        line: Spec = {
+            "type": "line",
+            "color": LINE,
+            "strokeWidth": 1.5,
+            "interpolate": "step-after",
+        }
+        layers = [{"data": {"values": stairs}, **layer_of(line, [], x=x, y=y, order=place)}]
+        layers += _memory_layers(x, y, colour, tooltip)
         if any(point.low is not None for point in found):
-            layers.insert(1, _intervals(x, y, colour))
+            layers += _intervals(x, y, colour)
         return {"height": 240, "data": {"values": values}, "layer": layers}
 
     return in_languages(make)
 
 
+def _stairs(found: Sequence[Point], floor: float) -> list[dict[str, float]]:
+    """Return the corners: up from the chart's floor to the smallest, and on to the largest."""
+    front = pareto(found)
+    corners = [(point.memory_bytes, point.score) for point in front]
+    corners.insert(0, (front[0].memory_bytes, floor))
+    corners.append((max(point.memory_bytes for point in found), front[-1].score))
+    return [
+        {"memory": round(memory / MIB, 2), "score": score, "place": place}
+        for place, (memory, score) in enumerate(corners)
+    ]
+
+
 def _memory_layers(x: Spec, y: Spec, colour: Spec, tooltip: list[Spec]) -> list[Spec]:
-    """The front's line, the dots, and their names.
+    """The dots and their names.
 
     Neighbours by memory are named above and below, so that their names stay apart.
     """
-    line: Spec = {"type": "line", "color": LINE, "strokeWidth": 1.5}
-    dot: Spec = {"type": "circle", "size": 170, "opacity": 1, "strokeWidth": 2.5}
+    dot: Spec = {"type": "circle", "size": 120, "opacity": 1, "strokeWidth": 2.5}
     ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
     name = {"type": "text", "dy": {"expr": "datum.above ? -16 : 18"}, "fontSize": 12}
     return [
-        layer_of(line, [{"filter": "datum.front"}], x=x, y=y),
         layer_of(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
         layer_of(name, [], x=x, y=y, text={"field": "variant"}, color=colour),
     ]
 
 
-def _intervals(x: Spec, y: Spec, colour: Spec) -> Spec:
-    """A bar from the lower to the upper bound of each score that has them."""
-    bar: Spec = {"type": "rule", "strokeWidth": 2, "opacity": 0.45}
+def _intervals(x: Spec, y: Spec, colour: Spec) -> list[Spec]:
+    """A bar from the lower to the upper bound of each score that has them, and its ends.
+
+    They are wider than a dot, which would hide those of a short bar.
+    """
+    bar: Spec = {"type": "rule", "strokeWidth": 2, "opacity": 0.6}
+    tick: Spec = {"type": "tick", "orient": "horizontal", "size": 20, "thickness": 2}
     known = [{"filter": "datum.low !== null"}]
     ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
-    return layer_of(bar, known, x=x, **ends, color=colour)
-
-
-def loss_curve(table: pd.DataFrame) -> dict[str, Spec]:
-    """Training loss by step; the pointer reads off the nearest step."""
-    step = -(-len(table) // MOST_POINTS)
-    columns = [name for name in ("step", "loss", "learning_rate") if name in table]
-    values = table[columns].iloc[::step].round(6).to_dict("records")
-
-    def make(tell: Callable[..., str]) -> Spec:
-        x = {"field": "step", "type": "quantitative", "axis": {"title": tell("chart.step")}}
-        x["scale"] = {"nice": False}
-        y = {"field": "loss", "type": "quantitative", "axis": {"title": tell("chart.loss")}}
-        formats = {"step": ",d", "loss": ".4f", "learning_rate": ".2e"}
-        tooltip = tooltip_of(tell, **{name: formats[name] for name in columns})
-        near = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
-        seen = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
-        dots = layer_of({"type": "circle", "size": 60, "color": BAR}, [], x=x, y=y, opacity=seen)
-        dots["encoding"]["tooltip"] = tooltip
-        dots["params"] = [{"name": "near", "select": near}]
-        line = layer_of({"type": "line", "color": BAR, "strokeWidth": 1.8}, [], x=x, y=y)
-        return {"height": 200, "data": {"values": values}, "layer": [line, dots]}
-
-    return in_languages(make)
+    return [
+        layer_of(bar, known, x=x, **ends, color=colour),
+        *(
+            layer_of(tick, known, x=x, y={**y, "field": end}, color=colour)
+            for end in ("low", "high")
+        ),
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
 from butler.errors import ButlerError
+from butler.report_sections.job_costs import JobCost, job_costs
+from butler.report_sections.plan_used import StageUse, stage_uses
 from butler.results import CheckOutcome, read_check
 from butler.yaml_files import read_yaml
 
 _TOOLS = ("xtuner", "lmdeploy", "opencompass", "torch", "transformers", "bitsandbytes")
 _MAIN_PACKAGES = ("snakemake", "pandas", "scipy", "vl-convert-python", "jinja2")
 ROOT = Path(__file__).resolve().parents[4]
-MIB = 2**20
-
-
-@dataclass(frozen=True)
-class JobCost:
-    """Wall time in s and peak memory in bytes of a job, None where it was too short to be told.
-
-    `ended` is when its benchmark file was written, in seconds since 1970.
-    """
-
-    job: str
-    seconds: float
-    peak_bytes: float | None
-    ended: float
 
 
 @dataclass(frozen=True)
@@ -52,10 +39,14 @@ class ListedHash:
 
 @dataclass(frozen=True)
 class RunSection:
-    """What the run was; the longest job first, `commit` None outside git."""
+    """What the run was; the longest job first, `commit` None outside git.
+
+    `stages` holds the plan against what was used, in the plan's order; empty without a plan.
+    """
 
     checks: Sequence[CheckOutcome]
     jobs: Sequence[JobCost]
+    stages: Sequence[StageUse]
     versions: Sequence[EnvironmentVersions]
     commit: str | None
     config: str | None
@@ -95,6 +86,7 @@ def run_section(
     locks: Sequence[Path],
     config: Path | None,
     hashes: Path | None,
+    plan: Path | None = None,
 ) -> RunSection:
     """Return the section from the files that there are.
 
@@ -104,13 +96,16 @@ def run_section(
         locks: lock files of the tools.
         config: YAML of the run's configuration.
         hashes: SHA-256 of the artefacts, as sha256sum writes them.
+        plan: what write_plan.py wrote.
 
     Raises:
         ButlerError: if one of them is broken.
     """
+    jobs = job_costs(logs) if logs else []
     return RunSection(
         checks=[read_check(path) for path in sorted(checks)],
-        jobs=job_costs(logs) if logs else [],
+        jobs=jobs,
+        stages=stage_uses(plan, jobs) if plan else [],
         versions=versions(locks),
         commit=commit(),
         config=_block_yaml(config) if config else None,
@@ -149,28 +144,6 @@ def _has(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def job_costs(logs: Path) -> list[JobCost]:
-    """Return what each job took, from Snakemake's benchmarks, the longest first.
-
-    Memory is the sum over the job's processes. The report's own, of an earlier run, is left out.
-
-    Raises:
-        ButlerError: if a benchmark file is not one.
-    """
-    found = []
-    for path in sorted(logs.glob("*.tsv")):
-        # A scenario's folder has links to those of jobs still to come, too.
-        if path.stem == "report" or not path.exists():
-            continue
-        table = pd.read_csv(path, sep="\t", na_values=["-"])
-        if not {"s", "max_rss"} <= set(table.columns):
-            raise ButlerError(f"{path} is not a benchmark file of Snakemake; delete it")
-        seconds, peak = float(table["s"].mean()), float(table["max_rss"].max())
-        memory = None if pd.isna(peak) or peak == 0 else peak * MIB
-        found.append(JobCost(path.stem, seconds, memory, path.stat().st_mtime))
-    return sorted(found, key=lambda job: -job.seconds)
 
 
 def read_hashes(path: Path) -> list[ListedHash]:

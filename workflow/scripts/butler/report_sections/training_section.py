@@ -1,4 +1,4 @@
-"""What fine-tuning did: questions and held-out answers before and after, and the loss."""
+"""What fine-tuning did: questions and held-out answers before and after, and its curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from butler.comparisons import Change, key_of
-from butler.report_sections.charts import Charts, loss_curve
+from butler.report_sections.charts import Charts
 from butler.report_sections.findings import Findings
+from butler.report_sections.training_charts import CURVES, HeldOutLoss, training_charts
 from butler.results import CheckOutcome
 from butler.schemes import BASELINE
 from butler.texts import Phrase, phrase
 
-CHART = "loss"
 CHECK = "training"
 # How many standard errors are noise: within two lie 95 % of what chance alone makes.
 NOISE = 2
@@ -59,11 +59,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """A line for each benchmark (none where the base was not evaluated), NLL, and loss curve."""
+    """A line for each benchmark (none where the base was not evaluated), NLL, and the curves."""
 
     rows: Sequence[TuningRow]
     held_out: HeldOut | None
     charts: Charts
+
+    @property
+    def curves(self) -> list[str]:
+        """The charts beside the loss, each named by its text."""
+        return [name for name in CURVES if name in self.charts]
 
 
 def training_section(
@@ -71,9 +76,10 @@ def training_section(
 ) -> TrainingSection | None:
     """Return the section, or None where neither base nor check nor training log is there."""
     rows = [_row(findings, name, change) for name, change in findings.since_base.items()]
-    charts = {} if log is None else {CHART: loss_curve(log)}
     found = [one.measured for one in checks if one.check == CHECK and "change" in one.measured]
     held_out = _held_out(found[0]) if found else None
+    ends = HeldOutLoss(found[0]["nll_base"], found[0]["nll_merged"]) if found else None
+    charts = {} if log is None else training_charts(log, ends)
     return TrainingSection(rows, held_out, charts) if rows or held_out or charts else None
 
 
