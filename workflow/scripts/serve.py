@@ -61,8 +61,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model-name", help="name served; default: the workspace's folder name")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument("--threads", type=int, help="of the CPU; default: what is fastest")
-    parser.add_argument("--max-batch", type=int, default=32, help="most chats that run at once")
-    parser.add_argument("--queue", type=int, default=256, help="most that run or wait; then 429")
+    parser.add_argument("--max-batch", type=int, default=32, help="most answers that run at once")
+    parser.add_argument(
+        "--queue", type=int, default=256, help="most answers that run or wait; then 429"
+    )
     parser.add_argument("--timeout", type=float, default=600, help="seconds of an answer")
     parser.add_argument(
         "--api-key",
