@@ -16,7 +16,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.reference.generate import Engine
 from butler.serve.server import create_app
 from hostile import CHAT, MIB, Server, post, quietly, raw, readable, served
-from test_server import body
+from test_server import body, wait_until_idle
 from tiny_workspace import Tiny
 
 
@@ -146,6 +146,26 @@ def test_a_prompt_over_the_context_is_a_400_however_long(server: Server) -> None
         answer = httpx.post(server.url + CHAT, json=body(text), timeout=60)
         assert answer.status_code == 400, answer.text
         assert time.monotonic() - began < 20
+        asked = {"model": "tiny", "prompt": text, "n": 8}
+        answer = httpx.post(f"{server.url}/v1/completions", json=asked, timeout=60)
+        assert answer.status_code == 400, answer.text
+        assert time.monotonic() - began < 40
+    server.serves()
+
+
+def test_one_client_takes_no_more_answers_than_there_are_places(server: Server) -> None:
+    """The places are the server's: prompts times n count, and cut streams give them back."""
+    url = f"{server.url}/v1/completions"
+    asked = {"model": "tiny", "prompt": ["x"] * 8, "n": 2, "max_tokens": 4}
+    assert httpx.post(url, json=asked, timeout=60).status_code == 400
+    asked |= {"n": 1, "max_tokens": 15000, "stream": True}
+    for _ in range(3):
+        with httpx.stream("POST", url, json=asked, timeout=60) as stream:
+            lines = stream.iter_lines()  # kept, else httpx closes the stream
+            next(lines)
+            again = httpx.post(url, json=asked, timeout=60)
+            assert again.status_code == 429
+        wait_until_idle(server.url, 30)
     server.serves()
 
 
