@@ -124,7 +124,7 @@ def test_a_folder_that_is_not_made_is_told_alike_by_chat_page_and_server(tmp_pat
 
     folder = tmp_path / "workspaces" / "w4"
     sentence = (
-        f"{folder} is no folder; make it with: snakemake {folder} (and your run's own options)"
+        f"{folder} is no folder; make it with: snakemake workspaces/w4 (and your run's own options)"
     )
     assert sentence in chat(folder, "").stderr
     with pytest.raises(ButlerError) as told:

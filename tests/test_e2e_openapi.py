@@ -37,10 +37,13 @@ def hurried(body: object) -> None:
     """Ask for the model that is there, else hardly a chat is answered, and for a few tokens."""
     if isinstance(body, dict) and isinstance(body.get("model"), str):
         body["model"] = "tiny"
-        for name in ("max_tokens", "max_completion_tokens"):
-            most = body.get(name)
-            if most is None or (type(most) in (int, float) and most > 8):
-                body[name] = 8
+        limits = {"max_tokens": 8, "n": 2}
+        if "messages" in body:
+            limits["max_completion_tokens"] = 8
+        for name, limit in limits.items():
+            asked = body.get(name)
+            if asked is None or (type(asked) in (int, float) and asked > limit):
+                body[name] = limit
 
 
 def within_64_bits(body: object) -> None:

@@ -16,7 +16,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.reference.generate import Engine
 from butler.serve.server import create_app
 from hostile import CHAT, MIB, Server, post, quietly, raw, readable, served
-from test_server import body
+from test_server import body, wait_until_idle
 from tiny_workspace import Tiny
 
 
@@ -75,7 +75,14 @@ WRONG = {
     "max_tokens": ["0", "-5", "1.5", '"10"', "NaN", "false"],
     "max_completion_tokens": ["0", '"10"'],
     "seed": ["9223372036854775808", "1.5", '"1"'],
-    "n": ["2", "0", "true", '"1"', "NaN"],
+    "n": ["0", "-1", "129", "1.5", "true", '"1"', "NaN"],
+    "presence_penalty": ["2.01", "-2.01", "NaN", '"1"', "true"],
+    "frequency_penalty": ["2.01", "1e999", "[]"],
+    "logprobs": ["1", '"yes"', "[1]"],
+    "top_logprobs": ["1", "21", "-1", "1.5", "true"],
+    "metadata": ["1", '{"a": 1}', '["a"]'],
+    "service_tier": ["1"],
+    "parallel_tool_calls": ['"yes"', "1"],
     "stop": ["1", "[1]", "[null]", json.dumps(["x"] * 17)],
     "stream": ['"yes"', "1"],
     "stream_options": ["[]", '{"include_usage": "yes"}'],
@@ -139,6 +146,26 @@ def test_a_prompt_over_the_context_is_a_400_however_long(server: Server) -> None
         answer = httpx.post(server.url + CHAT, json=body(text), timeout=60)
         assert answer.status_code == 400, answer.text
         assert time.monotonic() - began < 20
+        asked = {"model": "tiny", "prompt": text, "n": 8}
+        answer = httpx.post(f"{server.url}/v1/completions", json=asked, timeout=60)
+        assert answer.status_code == 400, answer.text
+        assert time.monotonic() - began < 40
+    server.serves()
+
+
+def test_one_client_takes_no_more_answers_than_there_are_places(server: Server) -> None:
+    """The places are the server's: prompts times n count, and cut streams give them back."""
+    url = f"{server.url}/v1/completions"
+    asked = {"model": "tiny", "prompt": ["x"] * 8, "n": 2, "max_tokens": 4}
+    assert httpx.post(url, json=asked, timeout=60).status_code == 400
+    asked |= {"n": 1, "max_tokens": 15000, "stream": True}
+    for _ in range(3):
+        with httpx.stream("POST", url, json=asked, timeout=60) as stream:
+            lines = stream.iter_lines()  # kept, else httpx closes the stream
+            next(lines)
+            again = httpx.post(url, json=asked, timeout=60)
+            assert again.status_code == 429
+        wait_until_idle(server.url, 30)
     server.serves()
 
 

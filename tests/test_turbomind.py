@@ -208,6 +208,15 @@ def test_a_model_folder_takes_its_template_from_the_tokenizer(model: Path) -> No
     assert environment("api") == {}
 
 
+def test_only_pages_that_are_named_may_ask_lmdeploys_api(model: Path) -> None:
+    """Its own default is every page of every site."""
+    for origins in ((), ("https://a.example", "https://b.example")):
+        words = command(read_folder(model), replace(REQUEST, allow_origins=origins))
+        at = words.index("--allow-origins") + 1
+        assert tuple(words[at:]) == (origins or ("http://127.0.0.1:9",))
+    assert "--allow-origins" not in command(read_folder(model), replace(REQUEST, face="chat"))
+
+
 def test_serving_without_a_gpu_is_one_sentence(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +279,7 @@ import json, sys
 from lmdeploy.cli.entrypoint import CLI, SubCliServe
 CLI.add_parsers(); SubCliServe.add_parsers()
 parsed = vars(CLI.parser.parse_args(json.loads(sys.argv[1])))
-print(json.dumps({k: v for k, v in parsed.items() if isinstance(v, (str, int, float))}))
+print(json.dumps({k: v for k, v in parsed.items() if isinstance(v, (str, int, float, list))}))
 """
 
 
@@ -292,6 +301,7 @@ def test_lmdeploy_understands_its_command_line(workspace: Path, face: str, polic
         wanted |= {"server_name": "127.0.0.1", "server_port": 9, "max_batch_size": 16}
     if face == "api":
         wanted["model_name"] = "recipes"
+        wanted["allow_origins"] = ["http://127.0.0.1:9"]
     assert wanted.items() <= parsed.items()
     assert str(workspace) in (parsed.get("model_path"), parsed.get("model_path_or_server"))
 

@@ -44,13 +44,17 @@ def main() -> None:
     if resolve_engine(args.engine) == "turbomind":
         run_turbomind(args, name)
     else:
-        serve_reference(args, open_workspace(args), name)
+        # First, since all that follows may take minutes.
+        with listen(args.host, args.port) as sock:
+            serve_reference(args, open_workspace(args), name, sock)
 
 
 def parse_args() -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("folder", type=Path, nargs="?", help="to serve, e.g. workspaces/w4kv8")
+    # As the scripts of the workflow's stages name theirs.
+    parser.add_argument("--workspace", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
     parser.add_argument("--as", dest="face", choices=FACES, default="api")
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
@@ -61,8 +65,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model-name", help="name served; default: the workspace's folder name")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument("--threads", type=int, help="of the CPU; default: what is fastest")
-    parser.add_argument("--max-batch", type=int, default=32, help="most chats that run at once")
-    parser.add_argument("--queue", type=int, default=256, help="most that run or wait; then 429")
+    parser.add_argument("--max-batch", type=int, default=32, help="most answers that run at once")
+    parser.add_argument(
+        "--queue", type=int, default=256, help="most answers that run or wait; then 429"
+    )
     parser.add_argument("--timeout", type=float, default=600, help="seconds of an answer")
     parser.add_argument(
         "--api-key",
@@ -70,11 +76,22 @@ def parse_args() -> argparse.Namespace:
         help=f"key that requests must bring; default: ${KEY_VARIABLE}, else none is asked for",
     )
     parser.add_argument(
+        "--allow-origins",
+        nargs="+",
+        default=[],
+        metavar="ORIGIN",
+        help="web pages that may ask from a browser, e.g. https://shop.example; * for all; "
+        "default: none",
+    )
+    parser.add_argument(
         "--trust-remote-code",
         action="store_true",
         help="run the tokenizer code in the workspace folder, if it needs any",
     )
     args = parser.parse_args()
+    args.workspace = args.folder or args.workspace
+    if args.workspace is None:
+        parser.error("name the folder to serve, e.g. workspaces/w4kv8")
     if not 0 < args.timeout < float("inf"):
         parser.error("--timeout takes a number of seconds, more than 0")
     if args.threads and args.threads > MAX_THREADS:
@@ -95,7 +112,9 @@ def listen(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise ButlerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise ButlerError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
+        ) from error
     return sock
 
 
@@ -127,8 +146,10 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
     return workspace
 
 
-def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -> None:
-    """Serve with our engine until SIGTERM or SIGINT."""
+def serve_reference(
+    args: argparse.Namespace, workspace: Workspace, name: str, sock: socket.socket
+) -> None:
+    """Serve with our engine on a bound socket until SIGTERM or SIGINT."""
     import torch
     import uvicorn
 
@@ -147,7 +168,6 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
             if args.port_file and not self.should_exit:
                 atomic_write_text(args.port_file, f"{port}\n")
 
-    sock = listen(args.host, args.port)
     port = sock.getsockname()[1]
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
     files = allow_files(ServerLimits.connections)
@@ -157,7 +177,7 @@ def serve_reference(args: argparse.Namespace, workspace: Workspace, name: str) -
         torch.set_num_threads(args.threads)
     else:
         set_fastest_threads(engine, os.cpu_count() or 1)
-    app = create_app(engine, tokenizer, name, limits)
+    app = create_app(engine, tokenizer, name, limits, args.allow_origins)
     # The loop that sends answers must not make the engine's thread wait for the default 5 ms.
     sys.setswitchinterval(0.0005)
     config = uvicorn.Config(app, log_level="warning", **server_options(limits))
@@ -194,6 +214,7 @@ def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[st
         max_batch=args.max_batch,
         trust_remote_code=args.trust_remote_code,
         api_key=args.api_key,
+        allow_origins=tuple(args.allow_origins),
     )
     words = command(folder, request)
     guards.check_machine(folder, tp, session_len)

@@ -7,6 +7,7 @@ A workspace with a tokenizer.json needs `tokenizers` only. One that has just a S
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ class Backend(Protocol):
 
     def encode(self, text: str, plain: bool) -> list[int]:
         """Return ids without BOS or EOS; `plain` takes special tokens as ordinary text."""
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return ids with what the tokenizer itself adds: BOS, if the model knows one."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of `tokens`, special ones left out."""
@@ -59,6 +63,9 @@ class FastBackend:
     def encode(self, text: str, plain: bool) -> list[int]:
         tokenizer = self._plain if plain else self._tokenizer
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
@@ -88,6 +95,9 @@ class TransformersBackend:
 
     def encode(self, text: str, plain: bool) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=plain)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=True)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
@@ -201,9 +211,33 @@ class ChatTokenizer:
         """Return the ids of `text`; special tokens count as such, BOS is not added."""
         return self._backend.encode(text, plain=False)
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the ids of a prompt that is written out, without the chat template.
+
+        Special tokens count as such. BOS stands before it once, where the tokenizer adds one.
+        """
+        ids = self._backend.encode_prompt(text)
+        bos = self._reserved.get(self._names.get("bos_token", ""))
+        return ids[1:] if ids[:2] == [bos, bos] else ids
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of `tokens`, special ones left out."""
         return self._backend.decode(tokens)
+
+    def text_of(self, token: int) -> str:
+        """Return what `token` adds to a text, or how it is spelt where it adds nothing.
+
+        A part of a character is U+FFFD. It is decoded after a letter, since at the beginning of a
+        text tokenizers leave out a space.
+        """
+        tokens, letter = self._letter
+        text = self._backend.decode([*tokens, token])
+        return text.removeprefix(letter) or self._backend.spelling(token)
+
+    @cached_property
+    def _letter(self) -> tuple[list[int], str]:
+        tokens = self._backend.encode("a", plain=True)
+        return tokens, self._backend.decode(tokens)
 
     def _encode_plain(self, spelling: str) -> list[int]:
         """Encode the spelling of a reserved token as ordinary text."""

@@ -12,7 +12,10 @@ TRUST = "--trust-remote-code"
 
 @dataclass(frozen=True)
 class Request:
-    """What the user chose: `face` is api, chat or gradio; `tp` GPUs, `session_len` in tokens."""
+    """What the user chose: `face` is api, chat or gradio; `tp` GPUs, `session_len` in tokens.
+
+    Pages of `allow_origins` may ask the API from a browser.
+    """
 
     face: str
     name: str
@@ -23,6 +26,7 @@ class Request:
     max_batch: int
     trust_remote_code: bool = False
     api_key: str | None = None
+    allow_origins: tuple[str, ...] = ()
 
 
 def engine_options(folder: ServedFolder, tp: int, session_len: int) -> dict[str, object]:
@@ -61,12 +65,17 @@ def command(folder: ServedFolder, request: Request) -> list[str]:
         options["--model-name"] = request.name
         if request.api_key:
             options["--api-keys"] = request.api_key
+    origins: list[str] = []
+    if request.face == "api":
+        # Unless told, LMDeploy lets the pages of all sites ask; its own page needs no leave.
+        own = f"http://{request.host}:{request.port}"
+        origins = ["--allow-origins", *(request.allow_origins or (own,))]
     trust = [TRUST] if request.trust_remote_code and not release.workspaces else []
     words = {"api": ["serve", "api_server"], "chat": ["chat"], "gradio": ["serve", "gradio"]}
     flags = [str(word) for option in options.items() for word in option]
     # -P: what lies in the working directory is no module of LMDeploy's.
     program = [sys.executable, "-P", "-m", "lmdeploy"]
-    return [*program, *words[request.face], str(folder.path), *flags, *trust]
+    return [*program, *words[request.face], str(folder.path), *flags, *origins, *trust]
 
 
 def environment(face: str) -> dict[str, str]:

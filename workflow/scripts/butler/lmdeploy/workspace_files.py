@@ -16,5 +16,9 @@ def weight_bytes(workspace: Path) -> int:
 
 
 def how_to_make(folder: Path) -> str:
-    """Return what to do where a folder to serve is not there, for an error message."""
-    return f"make it with: snakemake {folder} (and your run's own options)"
+    """Return what to do where a folder to serve is not there, for an error message.
+
+    Snakemake knows it by its path in the run, wherever it was looked for from.
+    """
+    name = folder.name if folder.parent.name == "workspaces" else "VARIANT"
+    return f"make it with: snakemake workspaces/{name} (and your run's own options)"

@@ -16,7 +16,7 @@ from butler.reference.prefixes import (
     PrefixStore,
     shared_chunks,
 )
-from butler.reference.sampling import SamplingParams, choose
+from butler.reference.sampling import Likelihood, SamplingParams, choose, likelihood
 
 PREFILL_PER_STEP = 2048
 
@@ -41,11 +41,13 @@ class Generation:
 
 @dataclass(frozen=True)
 class Step:
-    """One new token of an answer; `finish` is None, "stop" (a stop token) or "length"."""
+    """One new token of an answer; `finish` is None, "stop" (a stop token) or "length", and
+    `likelihood` told where SamplingParams.alternatives asks for it."""
 
     answer: Generation
     token: int
     finish: str | None
+    likelihood: Likelihood | None = None
 
 
 class RunningBatch:
@@ -151,29 +153,35 @@ class RunningBatch:
             self._cache.fill(row, known.parts)
         rest = answer.prompt[len(known.tokens) :]
         hidden = prefill(self._decoder, self._cache, row, rest)
-        logits = self._decoder.logits(hidden[-1:])
-        [token] = choose(logits, [answer.params], [answer.prompt], [answer.generator])
-        return self._accept(answer, token)
+        [step] = self._choose(self._decoder.logits(hidden[-1:]), [answer])
+        return step
 
     def _decode(self) -> list[Step]:
         last = torch.tensor([[answer.tokens[-1]] for answer in self._running])
-        logits = self._decoder.logits(self._decoder.forward(last, self._cache, 0)[:, 0])
+        hidden = self._decoder.forward(last, self._cache, 0)[:, 0]
+        return self._choose(self._decoder.logits(hidden), self._running)
+
+    def _choose(self, logits: torch.Tensor, answers: Sequence[Generation]) -> list[Step]:
+        """Give each answer a token by its row of fp32 `logits` [answers, vocab]."""
         tokens = choose(
             logits,
-            [answer.params for answer in self._running],
-            [answer.prompt + answer.tokens for answer in self._running],
-            [answer.generator for answer in self._running],
+            [answer.params for answer in answers],
+            [answer.prompt for answer in answers],
+            [answer.tokens for answer in answers],
+            [answer.generator for answer in answers],
         )
-        return [self._accept(a, token) for a, token in zip(self._running, tokens, strict=True)]
+        return [self._accept(*row) for row in zip(answers, tokens, logits, strict=True)]
 
-    def _accept(self, answer: Generation, token: int) -> Step:
+    def _accept(self, answer: Generation, token: int, logits: torch.Tensor) -> Step:
         answer.tokens.append(token)
         finish = None
         if token in answer.stop_ids:
             finish = "stop"
         elif len(answer.tokens) >= answer.limit:
             finish = "length"
-        return Step(answer, token, finish)
+        count = answer.params.alternatives
+        told = None if count is None else likelihood(logits, token, count)
+        return Step(answer, token, finish, told)
 
     def _leave(self, row: int) -> None:
         prompt = self._running[row].prompt

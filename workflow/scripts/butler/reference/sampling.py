@@ -13,6 +13,8 @@ MIN_TEMPERATURE = 1e-6  # below it, fp32 quotients are no numbers any more; it i
 MIN_TOP_P = 1e-30  # below it, fp32 has no number and not even the likeliest token would be left
 MAX_TEMPERATURE = 2.0
 MAX_PENALTY = 100.0
+MAX_ADDED_PENALTY = 2.0
+MAX_ALTERNATIVES = 20
 SEEDS = range(-(2**63), 2**63)
 
 
@@ -26,7 +28,11 @@ class SamplingParams:
         top_k: keep the k likeliest tokens; 0 keeps all.
         top_p: in (0, 1], keep the smallest set of tokens with this probability together.
         repetition_penalty: in [0.01, 100], so that no logit overflows; 1 does nothing.
+        presence_penalty: in [-2, 2], taken off the logits of the tokens that the answer has.
+        frequency_penalty: in [-2, 2], taken off a logit as often as the answer has the token.
         seed: makes sampling repeatable; None draws a fresh one.
+        alternatives: how many of the likeliest tokens are told in each place, with their
+            log-probabilities and the chosen one's, 0 to 20; None tells none, not even the chosen's.
 
     Raises:
         ButlerError: if a value is out of range.
@@ -37,7 +43,10 @@ class SamplingParams:
     top_k: int = 0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int | None = None
+    alternatives: int | None = None
 
     def __post_init__(self) -> None:
         limits = {
@@ -54,6 +63,18 @@ class SamplingParams:
             "repetition_penalty": (
                 1 / MAX_PENALTY <= self.repetition_penalty <= MAX_PENALTY,
                 f"in [{1 / MAX_PENALTY}, {MAX_PENALTY:.0f}]",
+            ),
+            "presence_penalty": (
+                abs(self.presence_penalty) <= MAX_ADDED_PENALTY,
+                f"in [-{MAX_ADDED_PENALTY:.0f}, {MAX_ADDED_PENALTY:.0f}]",
+            ),
+            "frequency_penalty": (
+                abs(self.frequency_penalty) <= MAX_ADDED_PENALTY,
+                f"in [-{MAX_ADDED_PENALTY:.0f}, {MAX_ADDED_PENALTY:.0f}]",
+            ),
+            "alternatives": (
+                self.alternatives is None or 0 <= self.alternatives <= MAX_ALTERNATIVES,
+                f"in 0..{MAX_ALTERNATIVES}",
             ),
             "seed": (self.seed is None or self.seed in SEEDS, "a 64-bit integer"),
         }
@@ -92,6 +113,22 @@ def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float
     return out
 
 
+def penalise_use(
+    logits: torch.Tensor, answer: torch.Tensor, presence: float, frequency: float
+) -> torch.Tensor:
+    """Take `presence` off the logits of tokens in `answer`, and `frequency` for each time.
+
+    Source: OpenAI's API reference, "Frequency and presence penalties": it counts what was sampled,
+    so the prompt does not.
+
+    Args:
+        logits: fp32 [vocab].
+        answer: int64 [n], the tokens of the answer so far.
+    """
+    counts = torch.bincount(answer, minlength=len(logits))
+    return logits - frequency * counts - presence * (counts > 0)
+
+
 def filtered_probabilities(logits: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
     """Return fp32 [rows, vocab] probabilities after temperature, top_k and top_p, in this order.
 
@@ -120,17 +157,15 @@ def filtered_probabilities(logits: torch.Tensor, params: Sequence[SamplingParams
 def choose(
     logits: torch.Tensor,
     params: Sequence[SamplingParams],
-    seen: Sequence[list[int]],
+    prompts: Sequence[list[int]],
+    answers: Sequence[list[int]],
     generators: Sequence[torch.Generator],
 ) -> list[int]:
-    """Return the next token of each row of fp32 `logits` [rows, vocab] after the tokens `seen`."""
-    rows = [
-        penalise_repetition(row, torch.tensor(tokens), p.repetition_penalty)
-        if p.repetition_penalty != 1
-        else row
-        for row, p, tokens in zip(logits, params, seen, strict=True)
-    ]
-    logits = torch.stack(rows)
+    """Return the next token of each row of fp32 `logits` [rows, vocab], which comes after the
+    tokens of its prompt and of its answer so far."""
+    logits = torch.stack(
+        [_penalised(*row) for row in zip(logits, params, prompts, answers, strict=True)]
+    )
     chosen = logits.argmax(-1).tolist()
     sampled = [row for row, p in enumerate(params) if not p.greedy]
     if sampled:
@@ -138,3 +173,32 @@ def choose(
         for row, probabilities in zip(sampled, found, strict=True):
             chosen[row] = int(torch.multinomial(probabilities, 1, generator=generators[row]))
     return chosen
+
+
+def _penalised(
+    logits: torch.Tensor, params: SamplingParams, prompt: list[int], answer: list[int]
+) -> torch.Tensor:
+    if params.repetition_penalty != 1:
+        seen = torch.tensor(prompt + answer)
+        logits = penalise_repetition(logits, seen, params.repetition_penalty)
+    presence, frequency = params.presence_penalty, params.frequency_penalty
+    if answer and (presence or frequency):
+        logits = penalise_use(logits, torch.tensor(answer), presence, frequency)
+    return logits
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The log-probability of a token where it was chosen, in nats, before penalties and
+    temperature; `likeliest` has the tokens that the model found likeliest there, with theirs."""
+
+    own: float
+    likeliest: list[tuple[int, float]]
+
+
+def likelihood(logits: torch.Tensor, token: int, alternatives: int) -> Likelihood:
+    """Return that of `token` by fp32 `logits` [vocab]."""
+    found = logits.log_softmax(-1)
+    values, tokens = found.topk(min(alternatives, len(found)))
+    likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
+    return Likelihood(float(found[token]), likeliest)

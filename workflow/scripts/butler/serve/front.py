@@ -18,14 +18,14 @@ from prometheus_client import (
     generate_latest,
 )
 
-from butler.serve.protocol import error_body
+from butler.serve.replies import error_body
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 INVALID = "invalid_request_error"
-ENDPOINTS = {"/health", "/metrics", "/v1/models", "/v1/chat/completions"}
+ENDPOINTS = {"/health", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions"}
 OPEN = {"/health"}  # without the key: whoever watches the server has none
 
 
@@ -195,8 +195,8 @@ def _too_large(limit: int) -> Response:
 
 
 def busy(limits: ServerLimits) -> Response:
-    """Return the answer to one chat too many."""
-    message = f"{limits.chats} chats run or wait already; ask again in a moment"
+    """Return the answer to a request for which there is no room."""
+    message = f"{limits.chats} answers at most run or wait here; ask again in a moment"
     return _refuse(429, message, "rate_limit_exceeded", {"Retry-After": "1"})
 
 

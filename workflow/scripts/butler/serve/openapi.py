@@ -48,7 +48,7 @@ class ModelList(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens of the prompt and of the answer."""
+    """Tokens of the prompts and of the answers."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -62,23 +62,73 @@ class AssistantMessage(BaseModel):
     content: str
 
 
-class Choice(BaseModel):
-    """The one answer."""
+class TokenLogprob(BaseModel):
+    """A token; `bytes` is null for a part of a character."""
 
-    index: Literal[0]
+    token: str
+    bytes: list[int] | None
+    logprob: float
+
+
+class ContentLogprob(TokenLogprob):
+    """A token of the answer, and the likeliest in its place."""
+
+    top_logprobs: list[TokenLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """The tokens of an answer of a chat."""
+
+    content: list[ContentLogprob]
+    refusal: None
+
+
+class ChatChoice(BaseModel):
+    """An answer of a chat."""
+
+    index: int
     message: AssistantMessage
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length"]
 
 
 class ChatCompletion(BaseModel):
-    """A whole answer."""
+    """The whole answers of a chat."""
 
     id: str
     object: Literal["chat.completion"]
     created: int
     model: str
-    choices: list[Choice]
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class TextLogprobs(BaseModel):
+    """The tokens of a text, and the likeliest in the place of each."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class TextChoice(BaseModel):
+    """A text that goes on from a prompt."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class TextCompletion(BaseModel):
+    """The whole texts."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextChoice]
     usage: Usage
 
 
@@ -88,7 +138,7 @@ _REFUSALS = {
     404: "another model is asked for than the one served",
     408: "the body did not come in time",
     413: "the body is too large",
-    429: "as many chats run or wait as the server takes; ask again in a moment",
+    429: "as many answers run or wait as the server takes; ask again in a moment",
     500: "the engine failed",
     503: "too much is asked at once; ask again in a moment",
     504: "the answer was not finished in time",
@@ -103,20 +153,24 @@ _BODY = (408, 413, 503)  # whatever is asked may come with a body
 # Of one event of the stream: data is a chunk as JSON, or [DONE].
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _STREAM = {"text/event-stream": {"schema": _EVENT}}
-CHAT: dict[str, Any] = {
-    "response_model": None,
-    "responses": {
-        200: {
-            "model": ChatCompletion,
-            "content": _STREAM,
-            "description": "the answer, or with `stream` chat.completion.chunk events",
-        },
-        **_refusals(400, 401, 404, 429, 500, 504, *_BODY),
-    },
-}
+
+
+def _answers(whole: type[BaseModel], chunks: str) -> dict[str, Any]:
+    told = f"the answers, or with `stream` {chunks} events"
+    found = {"model": whole, "content": _STREAM, "description": told}
+    refusals = _refusals(400, 401, 404, 429, 500, 504, *_BODY)
+    return {"response_model": None, "responses": {200: found, **refusals}}
+
+
+CHAT = _answers(ChatCompletion, "chat.completion.chunk")
+COMPLETIONS = _answers(TextCompletion, "text_completion")
 MODELS: dict[str, Any] = {
     "response_model": None,
     "responses": {200: {"model": ModelList}, **_refusals(401, *_BODY)},
+}
+MODEL: dict[str, Any] = {
+    "response_model": None,
+    "responses": {200: {"model": ModelCard}, **_refusals(401, 404, *_BODY)},
 }
 HEALTH: dict[str, Any] = {
     "response_model": None,

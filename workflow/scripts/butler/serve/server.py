@@ -2,119 +2,40 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from butler.chat_tokenizer import ChatTokenizer, TextStream
+from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
-from butler.reference.batch import PromptTooLong, Step
+from butler.reference.batch import PromptTooLong
 from butler.reference.generate import Engine
-from butler.reference.sampling import SamplingParams
-from butler.serve.front import INVALID, Front, Metrics, ServerLimits, busy
-from butler.serve.openapi import CHAT, HEALTH, METRICS, MODELS, described
-from butler.serve.protocol import ChatReply, ChatRequest, error_body, first_fault
-from butler.serve.scheduler import Scheduler
+from butler.serve.front import INVALID, Front, ServerLimits, busy
+from butler.serve.openapi import CHAT, COMPLETIONS, HEALTH, METRICS, MODEL, MODELS, described
+from butler.serve.protocol import ChatRequest, CompletionRequest, first_fault
+from butler.serve.replies import Answer, ChatReply, CompletionReply, Piece, Reply, Told, error_body
+from butler.serve.service import Service, TooSlow
 
 DISCONNECT_EVERY = 16
 
 
-class TooSlow(ButlerError):
-    """An answer that was not finished in time."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """New text of an answer; `finish` is set on the last one; `tokens` counts so far."""
-
-    text: str
-    finish: str | None
-    tokens: int
-
-
-class ChatService:
-    """What the endpoints do: from a request to pieces of text."""
-
-    def __init__(
-        self, engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: ServerLimits
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.model_name = model_name
-        self.limits = limits
-        self.scheduler = Scheduler(engine)
-        self.open = 0  # answers that run or wait
-        self.metrics = Metrics(lambda: self.open)
-        # A long prompt takes a while; the loop goes on with the answers of others.
-        self._encoder = ThreadPoolExecutor(1, "tokenizer")
-
-    async def encode(self, request: ChatRequest) -> list[int]:
-        """Return the prompt of a request."""
-        messages = [message.plain() for message in request.messages]
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._encoder, self.tokenizer.encode_chat, messages)
-
-    def close(self) -> None:
-        """End the threads."""
-        self.scheduler.stop()
-        self._encoder.shutdown()
-
-    async def answer(
-        self, prompt: list[int], params: SamplingParams, stops: list[str]
-    ) -> AsyncIterator[Piece]:
-        """Yield the answer piece by piece; leaving early takes it out of the batch.
-
-        It gives back the place among the open answers that was taken for it.
-
-        Raises:
-            ButlerError: before the first piece, if the prompt cannot be run.
-            TooSlow: if the answer takes longer than the limit.
-        """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.limits.answer_seconds
-        steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
-        stream = TextStream(self.tokenizer, stops)
-        count, finish = 0, None
-        cancel: Callable[[], None] | None = None
-        try:
-            cancel = self.scheduler.submit(
-                prompt,
-                params,
-                self.tokenizer.stop_ids,
-                lambda step: loop.call_soon_threadsafe(steps.put_nowait, step),
-            )
-            while not finish:
-                try:
-                    async with asyncio.timeout_at(end):
-                        step = await steps.get()
-                except TimeoutError:
-                    seconds = self.limits.answer_seconds
-                    raise TooSlow(f"the answer took longer than {seconds:g} s") from None
-                if isinstance(step, Exception):
-                    raise step
-                count, finish = count + 1, step.finish
-                text = "" if finish == "stop" else stream.push(step.token)
-                text += stream.flush() if finish else ""
-                finish = "stop" if stream.stopped else finish
-                self.metrics.tokens.inc()
-                yield Piece(text, finish, count)
-        finally:
-            self.open -= 1
-            if cancel:
-                cancel()
-
-
 def create_app(
-    engine: Engine, tokenizer: ChatTokenizer, model_name: str, limits: ServerLimits | None = None
+    engine: Engine,
+    tokenizer: ChatTokenizer,
+    model_name: str,
+    limits: ServerLimits | None = None,
+    allow_origins: Sequence[str] = (),
 ) -> FastAPI:
-    """Return the application that serves `engine` as model `model_name`."""
-    service = ChatService(engine, tokenizer, model_name, limits or ServerLimits())
+    """Return the application that serves `engine` as model `model_name`; pages of `allow_origins`
+    may ask it from a browser, too."""
+    service = Service(engine, tokenizer, model_name, limits or ServerLimits())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -126,6 +47,16 @@ def create_app(
     _add_error_handlers(app)
     app.openapi = lambda: described(app, service.limits)  # type: ignore[method-assign]
     app.add_middleware(Front, limits=service.limits, metrics=service.metrics)
+    if allow_origins:
+        # Outermost: a browser asks without the key whether it may, and shows a page no refusal
+        # that does not name it.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=allow_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+        )
+    card = {"id": model_name, "object": "model", "created": 0, "owned_by": "recipe-butler"}
 
     @app.get("/metrics", **METRICS)
     async def metrics() -> Response:
@@ -139,71 +70,97 @@ def create_app(
 
     @app.get("/v1/models", **MODELS)
     async def models() -> Response:
-        card = {"id": model_name, "object": "model", "created": 0, "owned_by": "recipe-butler"}
         return JSONResponse({"object": "list", "data": [card]})
+
+    @app.get("/v1/models/{model:path}", **MODEL)
+    async def model(model: str) -> Response:
+        return JSONResponse(card) if model == model_name else _no_model(service, model)
 
     @app.post("/v1/chat/completions", **CHAT)
     async def chat(request: ChatRequest, http: Request) -> Response:
-        return await _chat(service, request, http)
+        return await _reply(service, request, http, ChatReply)
+
+    @app.post("/v1/completions", **COMPLETIONS)
+    async def completions(request: CompletionRequest, http: Request) -> Response:
+        return await _reply(service, request, http, CompletionReply)
 
     return app
 
 
-async def _chat(service: ChatService, request: ChatRequest, http: Request) -> Response:
-    """Return the answer to a request, whole or as a stream, or say why there is none."""
-    name = service.model_name
-    if request.model != name:
-        message = f"model '{request.model}' is not served here; use '{name}'"
-        return JSONResponse(error_body(message, INVALID, "model_not_found"), 404)
-    params, stops = request.params(), request.stops()
-    if service.open >= service.limits.chats:
+def _no_model(service: Service, asked: str) -> Response:
+    message = f"model '{asked}' is not served here; use '{service.model_name}'"
+    return JSONResponse(error_body(message, INVALID, "model_not_found"), 404)
+
+
+async def _reply(
+    service: Service,
+    request: ChatRequest | CompletionRequest,
+    http: Request,
+    kind: type[Reply],
+) -> Response:
+    """Return the answers to a request, whole or as a stream, or say why there are none."""
+    if request.model != service.model_name:
+        return _no_model(service, request.model)
+    params = request.params()
+    count, most = request.prompt_count() * len(params), service.limits.chats
+    if count > most:
+        raise ButlerError(f"{count} answers are asked for at once; this server takes {most}")
+    if service.open + count > most:
         return busy(service.limits)
-    service.open += 1
+    service.open += count
     try:
-        prompt = await service.encode(request)
+        prompts = await service.encode(request)
     except BaseException:
-        service.open -= 1
+        service.open -= count
         raise
-    reply = ChatReply(name, len(prompt))
-    pieces = service.answer(prompt, params, stops)
+    reply = kind(service.model_name, sum(map(len, prompts)), service.tokenizer.text_of)
+    asked = [(prompt, one) for prompt in prompts for one in params]
+    pieces = service.answers(asked, request.stops())
     if not request.stream:
-        return await _collect(pieces, reply, http)
+        return await _collect(pieces, count, reply, http)
     # The first piece is awaited here, so that a prompt that cannot be run is still a 4xx.
     first = await anext(pieces)
-    usage = bool(request.stream_options and request.stream_options.include_usage)
-    return StreamingResponse(_events(first, pieces, reply, usage), media_type="text/event-stream")
+    events = _events(first, pieces, count, reply, request.wants_usage())
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
-async def _collect(pieces: AsyncIterator[Piece], reply: ChatReply, http: Request) -> Response:
-    """Return the whole answer, unless the client has gone."""
-    text = ""
+async def _collect(
+    pieces: AsyncIterator[Piece], count: int, reply: Reply, http: Request
+) -> Response:
+    """Return the whole answers, unless the client has gone."""
+    answers, tokens = [Answer() for _ in range(count)], 0
     async for piece in pieces:
-        text += piece.text
-        if piece.finish:
-            return JSONResponse(reply.whole(text, piece.finish, piece.tokens))
-        if piece.tokens % DISCONNECT_EVERY == 0 and await http.is_disconnected():
-            break
-    await pieces.aclose()
-    return Response(status_code=499)
+        answers[piece.index].add(piece)
+        tokens += 1
+        if tokens % DISCONNECT_EVERY == 0 and await http.is_disconnected():
+            await pieces.aclose()
+            return Response(status_code=499)
+    return JSONResponse(reply.whole(answers, tokens))
 
 
 async def _events(
-    first: Piece, pieces: AsyncIterator[Piece], reply: ChatReply, usage: bool
+    first: Piece, pieces: AsyncIterator[Piece], count: int, reply: Reply, usage: bool
 ) -> AsyncIterator[str]:
-    """Yield the server-sent events of an answer."""
-    yield _event(reply.chunk({"role": "assistant", "content": ""}))
+    """Yield the server-sent events of the answers."""
+    told: defaultdict[int, list[Told]] = defaultdict(list)  # of tokens whose text is held back
+    tokens = 0
     piece: Piece | None = first
     try:
+        for index in range(count):
+            for chunk in reply.begin(index):
+                yield _event(chunk)
         while piece:
+            tokens += 1
+            told[piece.index] += [piece.told] if piece.told else []
             if piece.text:
-                yield _event(reply.chunk({"content": piece.text}))
+                yield _event(reply.chunk(piece.index, piece.text, told.pop(piece.index, ())))
             if piece.finish:
-                yield _event(reply.chunk({}, piece.finish))
-                if usage:
-                    yield _event(reply.usage_chunk(piece.tokens))
-                yield "data: [DONE]\n\n"
-                return
-            piece = await anext(pieces)
+                rest = told.pop(piece.index, ())
+                yield _event(reply.chunk(piece.index, None, rest, piece.finish))
+            piece = await anext(pieces, None)
+        if usage:
+            yield _event(reply.usage_chunk(tokens))
+        yield "data: [DONE]\n\n"
     except Exception as error:  # noqa: BLE001 - the status is sent: the stream must tell
         yield _event(error_body(f"{type(error).__name__}: {error}", "server_error"))
     finally:
