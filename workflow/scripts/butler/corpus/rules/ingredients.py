@@ -154,7 +154,17 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
 # Whether any of them is found: most lines are as they should be. What begins a line is looked for
 # there only.
 _FOUND = [pattern.pattern for pattern, _ in MENDED]
-_BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")))
+_AMOUNT_FIRST = f"({_QUANTITY})"  # read once for all that begin with it
+_AT_START = [found.removeprefix("^") for found in _FOUND if found.startswith("^")]
+_AFTER_AMOUNT = [
+    found.removeprefix(_AMOUNT_FIRST)
+    for found in _AT_START
+    if found.startswith(_AMOUNT_FIRST) and not found.startswith(_AMOUNT_FIRST + "?")
+]
+_BEGINS = re.compile(
+    f"(?:{_QUANTITY})(?:{'|'.join(_AFTER_AMOUNT)})|"
+    + "|".join(one for one in _AT_START if one.removeprefix(_AMOUNT_FIRST) not in _AFTER_AMOUNT)
+)
 _HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
@@ -210,10 +220,8 @@ def _without_tools(lines: list[str]) -> list[str]:
     kept: list[str] = []
     of_tools = False
     for line in lines:
-        if TOOLS.search(line):
-            of_tools = True
-        elif is_heading(line):
-            of_tools = False
+        if is_heading(line):
+            of_tools = bool(TOOLS.search(line))
         if not of_tools:
             kept.append(line)
     return kept
@@ -303,7 +311,7 @@ def is_heading(line: str) -> bool:
 def told_lines(text: str) -> list[str]:
     """The lines but the headings."""
     lines = text.split("\n")
-    return [line for line in lines if not is_heading(line)] if HEADING.search(text) else lines
+    return [line for line in lines if not is_heading(line)]
 
 
 def rejoined(ingredients: str, steps: str) -> str:

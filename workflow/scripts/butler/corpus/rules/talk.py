@@ -8,8 +8,9 @@ that tells nothing to do at all (DEED), such as the caption of a picture.
 """
 
 import re
+from functools import lru_cache
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import either, needed
 
 _SEEN = "(?:图片|图示|图中|图上|图(?![案形钉腾章书])|视频|视屏)"
 # Only these words go, as what is around them tells what to do: 切成如图的条 is 切成条.
@@ -174,6 +175,16 @@ TAIL = re.compile(
     rf"[^，,。！!；;\n]{{0,14}}?(?:就|便)?{_DONE}[了啦](?=[，,。！!；;~～]|$)",
     re.MULTILINE,
 )
+# What goes alone, in this order, and what stands there instead; the characters come first.
+_ALONE = tuple(
+    (needed(pattern), pattern, instead)
+    for pattern, instead in (
+        *((pattern, "") for pattern in (SELF, SPOKEN_TO, BOUGHT)),
+        *LIKE_THIS,
+        *((pattern, "") for pattern in (PICTURE_WORDS, _FACES, TAIL, TONE)),
+        (_WAVE, "，"),
+    )
+)
 # What cutting leaves: 切块，。
 _DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
 _HAN = re.compile("[\u4e00-\u9fff]")
@@ -185,7 +196,7 @@ _CLAUSE = re.compile(
     rf"(?:{_HELD}|(?!{_BETWEEN_HAN})[^{_END}~～\n])*(?:[{_END}]|[~～](?!\d)|{_BETWEEN_HAN})+"
     rf"|(?:{_HELD}|[^{_END}~～\n])+"
 )
-_STOP = re.compile("[。！!？?；;…]$")
+_STOPS = frozenset("。！!？?；;…")
 # A clause that hangs on the one before it; what it tells to do stays without these words.
 DEPENDENT = re.compile(
     "^ ?(?:"
@@ -294,20 +305,19 @@ def _settled(line: str) -> str:
 
 def _without_words(text: str) -> str:
     """`text` without the words that go alone."""
-    text = BOUGHT.sub("", SPOKEN_TO.sub("", SELF.sub("", text)))
-    for pattern, instead in LIKE_THIS:
-        text = pattern.sub(instead, text)
-    text = PICTURE_WORDS.sub("", text)
-    text = TONE.sub("", TAIL.sub("", _FACES.sub("", text)))
-    return _WAVE.sub("，", text)
+    for characters, pattern, instead in _ALONE:
+        if characters.search(text):
+            text = pattern.sub(instead, text)
+    return text
 
 
+@lru_cache(1 << 12)
 def _told(line: str) -> str:
     """What a line tells of cooking, "" if nothing."""
     if not _HAN.search(line):
         return line  # other languages have talk of their own, that is not known here
     if not _ANY.search(line):
-        return _step(line)
+        return line if _tells_to_do(line) else ""
     told = line
     while True:  # from the inner brackets to the outer
         bare = _BRACKETS.sub(lambda found: "" if _is_talk(found[0]) else found[0], told)
@@ -332,7 +342,7 @@ def _sentences(line: str) -> list[list[str]]:
     found: list[list[str]] = [[]]
     for clause in _CLAUSE.finditer(line):
         found[-1].append(clause[0])
-        if _STOP.search(clause[0]):
+        if clause[0][-1] in _STOPS:
             found.append([])
     return [clauses for clauses in found if clauses]
 
@@ -357,7 +367,7 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
         if goes[at] and followed and CONDITION.search(clauses[at]):
             goes[at] = bool(PICTURE.search(clauses[at]) or PERSONAL.search(clauses[at]))
     kept = _without_what_hangs(clauses, goes, deeds, cut)
-    if kept and not _STOP.search(kept[-1]) and _STOP.search(clauses[-1]):
+    if kept and kept[-1][-1] not in _STOPS and clauses[-1][-1] in _STOPS:
         kept[-1] = kept[-1].rstrip(" ，,、") + stop
     told = "".join(kept)
     return told if ACT.search(told) else ""
@@ -390,6 +400,7 @@ def _is_talk(clause: str) -> bool:
     return bool(CHATTER.search(clause)) and not DOING.search(_PLAIN_DONE.sub("", clause))
 
 
+@lru_cache(1 << 12)  # lines are asked about again after each cut
 def _tells_to_do(line: str) -> bool:
     """Whether a line is a step: a heading of some, or something to do."""
     if USED.match(line):
