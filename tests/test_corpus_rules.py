@@ -107,8 +107,9 @@ def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
     assert len(answers(outputs)) == len(makers)
     tools = [
         text
-        for text in alternatives(ingredients._NO_INGREDIENT)
-        if ingredients._NO_INGREDIENT.search(text)
+        for pattern in (ingredients._NONE, ingredients._HOLDS_NONE)
+        for text in alternatives(pattern)
+        if pattern.search(text)
     ]
     data = numbered(tools, lambda text: usable(recipeIngredient=[text]))
     _, outputs = run(tmp_path / "b", data, test_size=0)

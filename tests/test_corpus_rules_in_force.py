@@ -53,7 +53,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
         "㐀A  ": _SPELT,
     },
     "ingredients._TWO": dict.fromkeys(("㐀7毫升㐀随意", "㐀随意㐀7毫升"), _LISTS_CHATTY),
-    "ingredients._NO_INGREDIENT": {"㐀糊用随意": _LISTS_CHATTY},
+    "ingredients._NONE": {"㐀糊用随意": _LISTS_CHATTY},
     "ingredients._AGAIN": {"随意㐀㐀": _LISTS_CHATTY},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), "nothing is in it"),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),

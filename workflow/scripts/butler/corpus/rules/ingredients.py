@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from butler.corpus.rules import foods
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import by_place
 from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
@@ -181,7 +181,7 @@ TOOLS = re.compile(
     "^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE
 )
 _BESIDE = "构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|主料|辅料|用量|总量|适量|少许|若干"
-_NO_INGREDIENT = either(
+_NONE, _HOLDS_NONE = by_place(
     (
         r"^(?:或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
         r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满\s?心情",
@@ -202,7 +202,7 @@ _NO_INGREDIENT = either(
         r"^(?:适量|满满的?|一?颗|许多|很多|一份|一点|各种|\d+[个份颗])*(?:爱心?|耐心|细心|用心|心情|时间|好心情|热爱|想象力|满满爱心|满满耐心|心意|巧手|双手|[^，]{0,6}的热爱)$",
         r"分钟[^，]*℃|^\d+个成品$|^[^，：:]{0,6}见(?:下|步骤)[^，：:]{0,4}$",
         rf"^(?:{_BESIDE})(?:[，、]?(?:{_BESIDE}))*$",
-        r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|[^：:]*可做[\d一二三四五六七八九十两][^：:]*$",
+        r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|可做[\d一二三四五六七八九十两][^：:]*$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
         r"^[^：:]*(?:偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
     )
@@ -249,7 +249,9 @@ def _measured(line: str) -> str:
 def clean_line(line: str) -> tuple[str, ...]:
     """What a line holds of ingredients: none, one, or several that were run together."""
     line = mended(line)
-    if letters(line) in ("", "无") or _NO_INGREDIENT.search(line) or _ANY_LIST.search(line):
+    if letters(line) in ("", "无") or _NONE.match(line) or _HOLDS_NONE.search(line):
+        return ()
+    if _ANY_LIST.match(line):
         return ()
     parts = split_line(line)
     if len(parts) == 1:
@@ -276,8 +278,8 @@ def split_line(line: str) -> list[str]:
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
-    parts = _with_amounts([part for part in _PARTS.split(body) if part])
-    if len(parts) < 3:
+    parts = [part for part in _PARTS.split(body) if part]
+    if len(parts) < 3 or len(parts := _with_amounts(parts)) < 3:
         return [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
     of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋

@@ -40,6 +40,13 @@ def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     return re.compile(f"{_look(everything)}(?:{'|'.join(parts)})", flags)
 
 
+def by_place(alternatives: Iterable[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Two patterns of these alternatives: of those that begin with ^, to match, and of the rest."""
+    parts = branches("|".join(alternatives))
+    begins = re.compile("|".join(one for one in parts if one.startswith("^")))
+    return begins, either(one for one in parts if not one.startswith("^"))
+
+
 def _look(group: Iterable[tuple[str, set[str]]]) -> str:
     """A look at what a match of one of these begins with."""
     return f"(?=[{''.join(sorted(set().union(*(starts for _, starts in group))))}])"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from butler.corpus.rules.ingredients import is_heading, told_lines
 from butler.corpus.rules.patterns import either, needed
@@ -110,7 +111,7 @@ def clean_steps(text: str) -> str:
         before = text
         text = BULLET.sub("", _split_numbered(text.replace("丶", "、")))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
-        lines = ["" if PLACEHOLDER.search(line) else line for line in text.split("\n")]
+        lines = ["" if _tells_nothing(line) else line for line in text.split("\n")]
         if _glued(lines):
             lines = [line.lstrip("0123456789") for line in lines]
         kept: list[str] = []
@@ -121,6 +122,11 @@ def clean_steps(text: str) -> str:
         text = _joined_lines("\n".join(kept))
         if text == before:
             return text
+
+
+@lru_cache(1 << 12)  # lines come again after each cut
+def _tells_nothing(line: str) -> bool:
+    return bool(PLACEHOLDER.match(line))
 
 
 def _joined_lines(text: str) -> str:
