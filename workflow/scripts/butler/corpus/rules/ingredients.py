@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from butler.corpus.rules import foods
-from butler.corpus.rules.patterns import by_place
+from butler.corpus.rules.patterns import by_place, either
 from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
@@ -165,7 +165,7 @@ _BEGINS = re.compile(
     f"(?:{_QUANTITY})(?:{'|'.join(_AFTER_AMOUNT)})|"
     + "|".join(one for one in _AT_START if one.removeprefix(_AMOUNT_FIRST) not in _AFTER_AMOUNT)
 )
-_HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
+_HOLDS = either(found for found in _FOUND if not found.startswith("^"))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _COMMAS = re.compile("[，,、；;。]")
@@ -330,8 +330,8 @@ def rejoined(ingredients: str, steps: str) -> str:
 _TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
 _COOK = re.compile(
     "我(?!厨)|(?<![迷想])你|俺|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
-    "|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
-    r"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
+    f"|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[{HAN}])|就(?:好|行|OK|ok)(?:了)?(?=[{HAN}])"
+    rf"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{{0,8}}(?=[{HAN}])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{_QUANTITY}")

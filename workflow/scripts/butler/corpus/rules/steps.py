@@ -90,7 +90,7 @@ _IDLE_END = re.compile(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
 _MAY_END_IDLY = needed(_IDLE_END)
-_IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
+_IDLE_START = re.compile(f"^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[{HAN}]{{2}})")
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
 TORN = either(
