@@ -127,6 +127,18 @@ def test_a_folder_of_markdown_recipes(tmp_path: Path) -> None:
     assert reasons(outputs) == [("说明.md", 1, "no_ingredients")]
 
 
+def test_markdown_tables_list_an_ingredient_a_row(tmp_path: Path) -> None:
+    table = "| 食材 | 用量 |\n| --- | :-: |\n| 豆腐 | 一块 |\n|**青菜**|200g|\n| 盐 | |\n"
+    steps = "1. 豆腐切成小块，青菜洗净切段备用。\n2. 水开后放入，煮五分钟，加盐出锅。\n"
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "汤.md").write_text(
+        f"# 豆腐汤\n\n## 食材\n\n{table}\n## 步骤\n\n{steps}", encoding="utf-8"
+    )
+    _, outputs = build(tmp_path / "raw", tmp_path / "out", format="markdown")
+    (turn,) = kept(outputs)
+    assert turn["output"].split("\n")[1:4] == ["豆腐 一块", "青菜 200g", "盐"]
+
+
 def test_question_answer_sets_keep_short_answers_and_mend_broken_ones(tmp_path: Path) -> None:
     pairs = [
         ("发烧多少度算高烧？", "39度以上"),

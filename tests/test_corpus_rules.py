@@ -13,9 +13,20 @@ import pytest
 
 from butler.chat_template import MARKER
 from butler.corpus.rules import adverts, ingredients, names, steps, talk
-from butler.corpus.rules.patterns import branches, either
+from butler.corpus.rules.patterns import branches, either, needed
 from butler.corpus.rules.text import spell
-from rule_walk import LEAD, PLAIN, alternatives, answers, bare, examples, numbered, patterns, usable
+from rule_walk import (
+    LEAD,
+    PLAIN,
+    alternatives,
+    among_others,
+    answers,
+    bare,
+    examples,
+    numbered,
+    patterns,
+    usable,
+)
 from test_corpus import json_lines, run
 from test_corpus_input import build
 
@@ -96,8 +107,9 @@ def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
     assert len(answers(outputs)) == len(makers)
     tools = [
         text
-        for text in alternatives(ingredients._NO_INGREDIENT)
-        if ingredients._NO_INGREDIENT.search(text)
+        for pattern in (ingredients._NONE, ingredients._HOLDS_NONE)
+        for text in alternatives(pattern)
+        if pattern.search(text)
     ]
     data = numbered(tools, lambda text: usable(recipeIngredient=[text]))
     _, outputs = run(tmp_path / "b", data, test_size=0)
@@ -151,6 +163,25 @@ def test_an_alternative_added_in_one_place_is_in_force(
     monkeypatch.setattr(adverts, "CONTACT", added)
     _, after = build(path, tmp_path / "after", processes=processes)
     assert word not in after.train.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("name", "pattern"), patterns().items())
+def test_what_a_match_needs_is_in_every_text_that_a_pattern_finds(
+    name: str, pattern: re.Pattern[str]
+) -> None:
+    try:
+        characters = needed(pattern)
+    except ValueError:
+        return  # it may match without any
+    for part in branches(bare(pattern.pattern)):
+        for text in examples(parser.parse(part, pattern.flags)):
+            for told in among_others(text):
+                assert characters.search(told) or not pattern.search(told), (name, told)
+
+
+def test_a_pattern_that_needs_no_character_has_none_to_be_looked_for() -> None:
+    with pytest.raises(ValueError, match="needs no character of its own"):
+        needed(re.compile("[^a]|b"))
 
 
 _OF_EITHER = [one for one in patterns().items() if one[1].pattern.startswith("(?=[")]

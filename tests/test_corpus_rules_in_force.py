@@ -53,7 +53,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
         "㐀A  ": _SPELT,
     },
     "ingredients._TWO": dict.fromkeys(("㐀7毫升㐀随意", "㐀随意㐀7毫升"), _LISTS_CHATTY),
-    "ingredients._NO_INGREDIENT": {"㐀糊用随意": _LISTS_CHATTY},
+    "ingredients._NONE": {"㐀糊用随意": _LISTS_CHATTY},
     "ingredients._AGAIN": {"随意㐀㐀": _LISTS_CHATTY},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), "nothing is in it"),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
@@ -184,6 +184,14 @@ def run_stage(folder: Path, module: str, texts: list[str]) -> None:
             build(folder / "b.jsonl", folder / "b", format="alpaca", language=language)
 
 
+def forget() -> None:
+    """Ask about every line anew, whatever was asked about before."""
+    for module in (dish, foods, ingredients, talk):
+        for function in vars(module).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+
+
 @pytest.mark.parametrize("module", sorted({name.split(".")[0] for name in patterns()}))
 def test_the_stage_finds_every_alternative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
@@ -194,15 +202,11 @@ def test_the_stage_finds_every_alternative(
         for attribute, value in list(vars(sys.modules[name]).items()):
             if (spy := replaced(value, spies)) is not value:
                 monkeypatch.setattr(sys.modules[name], attribute, spy)
-    ingredients.clean_line.cache_clear()
-    foods._kind_of.cache_clear()
-    dish.dish_key.cache_clear()
+    forget()
     texts = {name: TEXTS.get(name) or alternatives(one) for name, one in walked.items()}
     every = list(dict.fromkeys(text for of_one in texts.values() for text in of_one))
     run_stage(tmp_path, module, every)
-    ingredients.clean_line.cache_clear()
-    foods._kind_of.cache_clear()
-    dish.dish_key.cache_clear()
+    forget()
     missed = {}
     for at, pattern in walked.items():
         found = spies[id(pattern)].found

@@ -1,26 +1,29 @@
 """Recipes as Markdown files, one a file: a title, then sections (rules/sections.py tells which).
 
-List marks, emphasis, links and pictures go; what they hold of text stays. Of the section of
+List marks, emphasis, links, pictures and tables go; what they hold of text stays. Of the section of
 amounts, lines that name an ingredient anew stand in for those of the ingredients.
 """
 
 import re
+from collections.abc import Iterator
 
 from butler.corpus.records import Recipe
 from butler.corpus.rules import sections
-from butler.corpus.rules.text import letters
+from butler.corpus.rules.text import HAN, letters
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _ITEM = re.compile(r"^(?:[-*+]|\d{1,3}[.)])\s+")
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_ROW = re.compile(r"^\|(.*?)\|?$")
+_BELOW_HEADINGS = re.compile(r"^\|?(?: *:?-+:? *\|)+(?: *:?-+:?)?$")  # of a table
 _EMPHASIS = re.compile(r"(\*\*|__|`|(?<![*\w])\*(?=\S))(.+?)\1")
 _ENDING = re.compile("(?:的?(?:家常)?做法|怎么做)$")
 _HEADS = re.compile(r"^[^，。]{1,20}[:：]$")
 _LONGEST_HEADING = 8  # characters of a line that names what is listed below it
 _BRACKETS = re.compile(r"[（(][^（()）]*[)）]")
 _AMOUNT = re.compile(r"\d|适量|少许|若干")
-_WORD = re.compile("[\u4e00-\u9fff]|[A-Za-z]{3}")
+_WORD = re.compile(f"[{HAN}]|[A-Za-z]{{3}}")
 _COUNTED = re.compile(
     "(?<=.)[一二两三四五六七八九十半][个根片颗只瓣块条斤把勺包粒头朵]$"
 )  # 八角三个
@@ -33,7 +36,7 @@ def recipe(text: str) -> Recipe:
     name, kind, of_tools = "", None, False
     parts: dict[str, list[str]] = {"ingredients": [], "amounts": [], "steps": []}
     items: set[str] = set()
-    for line in map(str.strip, text.splitlines()):
+    for line in _lines(text):
         if heading := _HEADING.match(line):
             title, depth = _plain(heading[2]), len(heading[1])
             if depth == 1 and not name:
@@ -55,6 +58,16 @@ def recipe(text: str) -> Recipe:
     for listed in ("ingredients", "amounts"):
         parts[listed] = _without_remarks(parts[listed], items)
     return Recipe(name, name, "\n".join(_listed(parts)), "\n".join(parts["steps"]), "")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines, a row of a table as an item of a list; without a table's headings."""
+    lines = list(map(str.strip, text.splitlines()))
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if _BELOW_HEADINGS.match(line) or _BELOW_HEADINGS.match(below):
+            continue
+        row = _ROW.match(line)
+        yield f"- {' '.join(row[1].replace('|', ' ').split())}" if row else line
 
 
 def _told(line: str) -> str:

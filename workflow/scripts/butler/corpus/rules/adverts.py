@@ -13,6 +13,7 @@ somebody: 版权, 二维码 or 客服 may be what a corpus teaches.
 import re
 
 from butler.corpus.rules.patterns import either
+from butler.corpus.rules.text import HAN
 
 _URL = r"[A-Za-z0-9\-._~:/?#@!$&*+;=%]"
 LINK = either(
@@ -63,7 +64,7 @@ _BRAND_OF = (
 # A maker's name before what it made: 海底捞麻辣调料 is 麻辣调料. 老干妈 is what it is called.
 BRAND = either(
     (
-        rf"(?:{_BRAND_OF})(?:牌的?|家的?|(?=[ ·]?(?:\d|[\u4e00-\u9fff]{{2}})))[ ·]?",
+        rf"(?:{_BRAND_OF})(?:牌的?|家的?|(?=[ ·]?(?:\d|[{HAN}]{{2}})))[ ·]?",
         r"[A-Za-z]{3,}(?: [A-Za-z]+)?(?=铸铁锅|不粘锅|珐琅锅|烤箱|厨师机|面包机|破壁机|料理机"
         r"|电饭煲|模具|吐司盒)",
     )
@@ -122,7 +123,7 @@ REACH = either(
     re.IGNORECASE,
 )
 # A link may have a question mark or a full stop in it.
-_ANY_SENTENCE = re.compile("(?<=[。！？；])|(?<=[.!?;]) |(?<=[!?;])(?=[\u4e00-\u9fff])")
+_ANY_SENTENCE = re.compile(f"(?<=[。！？；])|(?<=[.!?;]) |(?<=[!?;])(?=[{HAN}])")
 
 
 def tells_contact(text: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from butler.corpus.rules import foods
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import by_place, either
 from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
@@ -154,8 +154,18 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
 # Whether any of them is found: most lines are as they should be. What begins a line is looked for
 # there only.
 _FOUND = [pattern.pattern for pattern, _ in MENDED]
-_BEGINS = re.compile("|".join(f"(?:{found})" for found in _FOUND if found.startswith("^")))
-_HOLDS = re.compile("|".join(f"(?:{found})" for found in _FOUND if not found.startswith("^")))
+_AMOUNT_FIRST = f"({_QUANTITY})"  # read once for all that begin with it
+_AT_START = [found.removeprefix("^") for found in _FOUND if found.startswith("^")]
+_AFTER_AMOUNT = [
+    found.removeprefix(_AMOUNT_FIRST)
+    for found in _AT_START
+    if found.startswith(_AMOUNT_FIRST) and not found.startswith(_AMOUNT_FIRST + "?")
+]
+_BEGINS = re.compile(
+    f"(?:{_QUANTITY})(?:{'|'.join(_AFTER_AMOUNT)})|"
+    + "|".join(one for one in _AT_START if one.removeprefix(_AMOUNT_FIRST) not in _AFTER_AMOUNT)
+)
+_HOLDS = either(found for found in _FOUND if not found.startswith("^"))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _COMMAS = re.compile("[，,、；;。]")
@@ -171,7 +181,7 @@ TOOLS = re.compile(
     "^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE
 )
 _BESIDE = "构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|主料|辅料|用量|总量|适量|少许|若干"
-_NO_INGREDIENT = either(
+_NONE, _HOLDS_NONE = by_place(
     (
         r"^(?:或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
         r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满\s?心情",
@@ -192,7 +202,7 @@ _NO_INGREDIENT = either(
         r"^(?:适量|满满的?|一?颗|许多|很多|一份|一点|各种|\d+[个份颗])*(?:爱心?|耐心|细心|用心|心情|时间|好心情|热爱|想象力|满满爱心|满满耐心|心意|巧手|双手|[^，]{0,6}的热爱)$",
         r"分钟[^，]*℃|^\d+个成品$|^[^，：:]{0,6}见(?:下|步骤)[^，：:]{0,4}$",
         rf"^(?:{_BESIDE})(?:[，、]?(?:{_BESIDE}))*$",
-        r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|[^：:]*可做[\d一二三四五六七八九十两][^：:]*$",
+        r"^(?:以[上下]|此|本|这|这个)(?:材料|用料|配方|方子|食材|量|分量|份量)(?!包|[：:]$)[^：:]*$|可做[\d一二三四五六七八九十两][^：:]*$",
         r"^(?:以上|所有)[^：:]*(?:准备|备用|混合)[^：:]*$",
         r"^[^：:]*(?:偷懒|如下|上图|见图|如图|全身都是)[^：:]*$",
     )
@@ -210,10 +220,8 @@ def _without_tools(lines: list[str]) -> list[str]:
     kept: list[str] = []
     of_tools = False
     for line in lines:
-        if TOOLS.search(line):
-            of_tools = True
-        elif is_heading(line):
-            of_tools = False
+        if is_heading(line):
+            of_tools = bool(TOOLS.search(line))
         if not of_tools:
             kept.append(line)
     return kept
@@ -241,7 +249,9 @@ def _measured(line: str) -> str:
 def clean_line(line: str) -> tuple[str, ...]:
     """What a line holds of ingredients: none, one, or several that were run together."""
     line = mended(line)
-    if letters(line) in ("", "无") or _NO_INGREDIENT.search(line) or _ANY_LIST.search(line):
+    if letters(line) in ("", "无") or _NONE.match(line) or _HOLDS_NONE.search(line):
+        return ()
+    if _ANY_LIST.match(line):
         return ()
     parts = split_line(line)
     if len(parts) == 1:
@@ -268,8 +278,8 @@ def split_line(line: str) -> list[str]:
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
-    parts = _with_amounts([part for part in _PARTS.split(body) if part])
-    if len(parts) < 3:
+    parts = [part for part in _PARTS.split(body) if part]
+    if len(parts) < 3 or len(parts := _with_amounts(parts)) < 3:
         return [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
     of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋
@@ -303,7 +313,7 @@ def is_heading(line: str) -> bool:
 def told_lines(text: str) -> list[str]:
     """The lines but the headings."""
     lines = text.split("\n")
-    return [line for line in lines if not is_heading(line)] if HEADING.search(text) else lines
+    return [line for line in lines if not is_heading(line)]
 
 
 def rejoined(ingredients: str, steps: str) -> str:
@@ -320,8 +330,8 @@ def rejoined(ingredients: str, steps: str) -> str:
 _TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
 _COOK = re.compile(
     "我(?!厨)|(?<![迷想])你|俺|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
-    "|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[\u4e00-\u9fff])|就(?:好|行|OK|ok)(?:了)?(?=[\u4e00-\u9fff])"
-    r"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{0,8}(?=[\u4e00-\u9fff])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
+    f"|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[{HAN}])|就(?:好|行|OK|ok)(?:了)?(?=[{HAN}])"
+    rf"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{{0,8}}(?=[{HAN}])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{_QUANTITY}")

@@ -6,7 +6,7 @@ what the bare alternation finds, in a tenth of the time.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -21,6 +21,7 @@ _CATEGORIES = {
 }
 _ZERO_WIDTH = (codes.ASSERT, codes.ASSERT_NOT, codes.AT)
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
+_COMMON = frozenset((*_CATEGORIES.values(), *"的了一成到至大小"))
 _ANY = r"\s\S"
 _GROUPS = 8
 
@@ -39,9 +40,64 @@ def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     return re.compile(f"{_look(everything)}(?:{'|'.join(parts)})", flags)
 
 
+def by_place(alternatives: Iterable[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Two patterns of these alternatives: of those that begin with ^, to match, and of the rest."""
+    parts = branches("|".join(alternatives))
+    begins = re.compile("|".join(one for one in parts if one.startswith("^")))
+    return begins, either(one for one in parts if not one.startswith("^"))
+
+
 def _look(group: Iterable[tuple[str, set[str]]]) -> str:
     """A look at what a match of one of these begins with."""
     return f"(?=[{''.join(sorted(set().union(*(starts for _, starts in group))))}])"
+
+
+def needed(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """A set of characters of which each match of `pattern` needs one, to be looked for before it.
+
+    It is read from the pattern: what it ends with, where it ends with its line, else the smallest
+    set that no match can do without. That is searched for many times as fast as what begins with
+    what is frequent, and most texts hold none of it.
+
+    Raises:
+        ValueError: if no such set is told.
+    """
+    tree = parser.parse(pattern.pattern, pattern.flags)
+    at_end = _is_at_end(tree)
+    found = _edge(tree, -1)[0] if at_end else _needed(tree)
+    if not found or _ANY in found:
+        raise ValueError(f"{pattern.pattern!r} needs no character of its own")
+    return re.compile(f"[{''.join(sorted(found))}]{'$' * at_end}", pattern.flags)
+
+
+def _is_at_end(items: Sequence[Any]) -> bool:
+    """Whether any match ends where a line does."""
+    kind, value = items[-1]
+    if kind is codes.BRANCH:
+        return all(map(_is_at_end, value[1]))
+    return (kind, value) == (codes.AT, codes.AT_END)
+
+
+def _needed(items: Iterable[Any]) -> set[str]:
+    """The smallest set of which any match needs a character; empty if none is told."""
+    sets = [own for kind, value in items if (own := _needed_of(kind, value))]
+    return min(sets, key=_size, default=set())
+
+
+def _needed_of(kind: Any, value: Any) -> set[str]:
+    if kind is codes.BRANCH:
+        parts = [_needed(item) for item in value[1]]
+        return set().union(*parts) if all(parts) else set()
+    if kind in _REPEATS:
+        return _needed(value[2]) if value[0] else set()
+    if kind is codes.ASSERT or kind is codes.SUBPATTERN:
+        return _needed(value[-1])
+    return set() if kind in _ZERO_WIDTH else _edge_of(kind, value, 1)[0]
+
+
+def _size(found: set[str]) -> int:
+    """How much a set holds; ranges, classes and what most texts have count as many."""
+    return sum(1 if len(part.lstrip("\\")) == 1 and part not in _COMMON else 99 for part in found)
 
 
 def branches(pattern: str) -> list[str]:
@@ -66,40 +122,40 @@ def branches(pattern: str) -> list[str]:
 
 def _starts(alternative: str, flags: int) -> set[str]:
     """What a match may begin with, as parts of a set of characters."""
-    found, empty = _first(parser.parse(alternative, flags))
+    found, empty = _edge(parser.parse(alternative, flags), 1)
     if empty:
         raise ValueError(f"{alternative!r} may match nothing")
     return found
 
 
-def _first(items: Iterable[Any]) -> tuple[set[str], bool]:
-    """Parts of a set that any match begins with, and whether one may be empty."""
+def _edge(items: Sequence[Any], step: int) -> tuple[set[str], bool]:
+    """Parts of a set that any match begins with, or ends (step -1); whether one may be empty."""
     found: set[str] = set()
-    for kind, value in items:
+    for kind, value in list(items)[::step]:
         if kind in _ZERO_WIDTH:
             continue
-        own, empty = _first_of(kind, value)
+        own, empty = _edge_of(kind, value, step)
         found |= own
         if not empty:
             return found, False
     return found, True
 
 
-def _first_of(kind: Any, value: Any) -> tuple[set[str], bool]:
+def _edge_of(kind: Any, value: Any, step: int) -> tuple[set[str], bool]:
     if kind is codes.LITERAL:
         return {_escaped(value)}, False
     if kind is codes.IN:
         return _members(value), False
     if kind in _REPEATS:
         least, _, item = value
-        found, empty = _first(item)
+        found, empty = _edge(item, step)
         return found, empty or least == 0
     if kind is codes.SUBPATTERN:
-        return _first(value[-1])
+        return _edge(value[-1], step)
     if kind is codes.ATOMIC_GROUP:
-        return _first(value)
+        return _edge(value, step)
     if kind is codes.BRANCH:
-        parts = [_first(item) for item in value[1]]
+        parts = [_edge(item, step) for item in value[1]]
         return set().union(*(part for part, _ in parts)), any(empty for _, empty in parts)
     return {_ANY}, False  # a dot, "all but", a reference
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from butler.corpus.rules.ingredients import is_heading, told_lines
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import either, needed
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
@@ -63,7 +64,9 @@ _SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
 _WITHIN = rf"(?:(?<=[。；;，,！!.）)\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
-_NUMBERED_WITHIN = re.compile(rf"{_WITHIN}(?=\d{{1,2}}[、.。](?!\d))")
+_NUMBERED_WITHIN = re.compile(
+    rf"\d[、.。](?!\d)(?:(?<=(?={_WITHIN}).{{2}})|(?<=(?={_WITHIN})\d.{{2}}))"
+)
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
@@ -72,6 +75,7 @@ _WORD_END = (
     r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
 )
 _BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
+_MAY_BREAK_OFF = needed(_BREAKS_OFF)
 _ENDS_CLAUSE = re.compile(f"(?:{_CLAUSE_END})$")
 # What the last line waits for in vain: 冷藏一晚后; all of it where it only tells how long.
 _AT_LAST = re.compile(
@@ -80,12 +84,13 @@ _AT_LAST = re.compile(
 )
 # A line feed within a sentence: before the number of 切5厘米, within 适量.
 _MID_SENTENCE = re.compile(
-    r"(?<=[切以约])\n(?=\d+ ?(?:厘米|毫米|cm|mm|度|℃|分钟))|(?<=[少许和与加]适)\n(?=量)"
+    r"\n(?<=[切以约]\n)(?=\d+ ?(?:厘米|毫米|cm|mm|度|℃|分钟))|\n(?<=[少许和与加]适\n)(?=量)"
 )
 _IDLE_END = re.compile(
     "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
 )
-_IDLE_START = re.compile("^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[\u4e00-\u9fff]{2})")
+_MAY_END_IDLY = needed(_IDLE_END)
+_IDLE_START = re.compile(f"^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[{HAN}]{{2}})")
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
 TORN = either(
@@ -106,7 +111,7 @@ def clean_steps(text: str) -> str:
         before = text
         text = BULLET.sub("", _split_numbered(text.replace("丶", "、")))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
-        lines = ["" if PLACEHOLDER.search(line) else line for line in text.split("\n")]
+        lines = ["" if _tells_nothing(line) else line for line in text.split("\n")]
         if _glued(lines):
             lines = [line.lstrip("0123456789") for line in lines]
         kept: list[str] = []
@@ -119,11 +124,17 @@ def clean_steps(text: str) -> str:
             return text
 
 
+@lru_cache(1 << 12)  # lines come again after each cut
+def _tells_nothing(line: str) -> bool:
+    return bool(PLACEHOLDER.match(line))
+
+
 def _joined_lines(text: str) -> str:
     """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
     text = _MID_SENTENCE.sub("", _IDLE_START.sub("", text))
-    text = _IDLE_END.sub("", text)
-    if _BREAKS_OFF.search(text):
+    if _MAY_END_IDLY.search(text):
+        text = _IDLE_END.sub("", text)
+    if _MAY_BREAK_OFF.search(text) and _BREAKS_OFF.search(text):
         kept: list[str] = []
         for line in text.split("\n"):
             if (
@@ -267,5 +278,5 @@ def _open(text: str) -> bool:
 
 def torn(text: str) -> str:
     """The end of a line that breaks off and could not be mended; "" if there is none."""
-    found = _BREAKS_OFF.search(text) or TORN.search(text)
+    found = (_MAY_BREAK_OFF.search(text) and _BREAKS_OFF.search(text)) or TORN.search(text)
     return text[: found.end()].rsplit("\n", 1)[-1][-20:] if found else ""

@@ -8,8 +8,10 @@ that tells nothing to do at all (DEED), such as the caption of a picture.
 """
 
 import re
+from functools import lru_cache
 
-from butler.corpus.rules.patterns import either
+from butler.corpus.rules.patterns import either, needed
+from butler.corpus.rules.text import HAN
 
 _SEEN = "(?:图片|图示|图中|图上|图(?![案形钉腾章书])|视频|视屏)"
 # Only these words go, as what is around them tells what to do: 切成如图的条 is 切成条.
@@ -126,7 +128,7 @@ SELF = re.compile(
 _PEOPLE = "(?:大家|各位|亲们|亲|小伙伴|朋友|盆友|宝宝|姐妹|同学|童鞋|宝妈|小主|妈妈)们?"
 # Where a thing was bought goes, the thing stays: 超市买的油面筋冲洗一下.
 BOUGHT = re.compile(
-    "(?:(?=[从在去超菜市网淘商店]))(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[\u4e00-\u9fff])"
+    f"(?:(?=[从在去超菜市网淘商店]))(?:从|在|去)?(?:超市|菜市?场|网上|淘宝|市场|商场|店里)(?:里|上)?(?:买|购)(?:回来|来|到|入)?的(?:那种|这种)?(?=[{HAN}])"
 )
 # Those who are spoken to go, what they are told stays: 大家可以加糖, 喜欢辣的朋友多放.
 SPOKEN_TO = re.compile(
@@ -166,7 +168,7 @@ TONE = re.compile(
 _FACES = re.compile(
     r"[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
 )
-_WAVE = re.compile("(?<=[\u4e01-\u9fff])(?<![火二三四五六七八九十半两几])[~～]+(?=[\u4e00-\u9fff])")
+_WAVE = re.compile(f"(?<=[{HAN}])(?<![火一二三四五六七八九十半两几])[~～]+(?=[{HAN}])")
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
 _DONE = "(?:做好|完成|制作完成|制作成功|大功告成|搞定|出锅|出炉|上桌|做成|好|成)"
 TAIL = re.compile(
@@ -174,18 +176,28 @@ TAIL = re.compile(
     rf"[^，,。！!；;\n]{{0,14}}?(?:就|便)?{_DONE}[了啦](?=[，,。！!；;~～]|$)",
     re.MULTILINE,
 )
+# What goes alone, in this order, and what stands there instead; the characters come first.
+_ALONE = tuple(
+    (needed(pattern), pattern, instead)
+    for pattern, instead in (
+        *((pattern, "") for pattern in (SELF, SPOKEN_TO, BOUGHT)),
+        *LIKE_THIS,
+        *((pattern, "") for pattern in (PICTURE_WORDS, _FACES, TAIL, TONE)),
+        (_WAVE, "，"),
+    )
+)
 # What cutting leaves: 切块，。
 _DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
-_HAN = re.compile("[\u4e00-\u9fff]")
+_HAN = re.compile(f"[{HAN}]")
 _BRACKETS = re.compile(r"[（(【「][^（）()【】「」\n]*[）)】」]")
 _END = "，,。！!？?；;…"
 _HELD = r"[（(【“「][^（）()【】“”「」\n]*[）)】”」]|[~～](?=\d)"  # what parts no clauses
-_BETWEEN_HAN = "(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])"  # a space that does
+_BETWEEN_HAN = f"(?<=[{HAN}]) (?=[{HAN}])"  # a space that does
 _CLAUSE = re.compile(
     rf"(?:{_HELD}|(?!{_BETWEEN_HAN})[^{_END}~～\n])*(?:[{_END}]|[~～](?!\d)|{_BETWEEN_HAN})+"
     rf"|(?:{_HELD}|[^{_END}~～\n])+"
 )
-_STOP = re.compile("[。！!？?；;…]$")
+_STOPS = frozenset("。！!？?；;…")
 # A clause that hangs on the one before it; what it tells to do stays without these words.
 DEPENDENT = re.compile(
     "^ ?(?:"
@@ -208,7 +220,7 @@ CONDITION = re.compile(
 _SAID_OF = either(
     (
         rf"(?:{_ACTIONS}|做|买|发|熟|调|打|包|备|弄|串|夹|混合|处理|清理|称|过筛|分|剩|选|准备)[制酵发味拌煮泡切烤熟软炸入]?(?:好|完|熟|过|后|出来|成|匀|干净?|碎|软|凉|完成|出|发|化|开|出锅)?[之以]?[了后]?(?<!用)的"
-        "|[\u4e00-\u9fff](?:好|完|后|过|剩|时|出来)的|[花蛋春饭糕寿司菜肉饼]卷|[肉羊鸡牛]串|[炒焖烩拌盖煲炖][饭面粉蛋]|煎[饼蛋]|烤[肉鸡鱼箱盘架网鸭]|炸[鸡酱]|泡[菜芙打]|卤[肉味水]|烧[饼烤卖]|蒸[蛋锅笼]|打蛋[器盆]|[裱]花[袋嘴]|刮刀|筛网|搅拌[机器]|料理机|加工",
+        f"|[{HAN}](?:好|完|后|过|剩|时|出来)的|[花蛋春饭糕寿司菜肉饼]卷|[肉羊鸡牛]串|[炒焖烩拌盖煲炖][饭面粉蛋]|煎[饼蛋]|烤[肉鸡鱼箱盘架网鸭]|炸[鸡酱]|泡[菜芙打]|卤[肉味水]|烧[饼烤卖]|蒸[蛋锅笼]|打蛋[器盆]|[裱]花[袋嘴]|刮刀|筛网|搅拌[机器]|料理机|加工",
     )
 )
 _SHORT, _NAME = 24, 10  # characters of a line that may be a caption, a dish's name
@@ -228,22 +240,22 @@ VERDICT = re.compile(
     "|(?:一[道碗盘份])?(?:香喷喷|美味|好吃|热腾腾|可口|诱人|鲜美)[^，。]{2,20}(?:享用|开吃|出锅|出炉|上桌|可以吃|完成|好)了?"
     r"|用[^，。]{1,8}[煮炒炸烤蒸炖做煎拌]的"
     "|一[碗盘份锅道杯][^，。]{2,16}(?:做好|完成|出锅|搞定|诞生)了?"
-    "|[加放切炒煮蒸炸烤拌][好完了][^，。]{0,5}的|[\u4e00-\u9fff]{1,2}了(?=[…。])"
+    f"|[加放切炒煮蒸炸烤拌][好完了][^，。]{{0,5}}的|[{HAN}]{{1,2}}了(?=[…。])"
     "|(?:共计|一共|总共)[^，。]{0,3}了[^，。]{1,9}"
-    rf"|(?=[\u4e00-\u9fff]{{0,6}}[，, ]?[\d.]+ ?[克g毫m])(?![^\n]*(?:{_ACTIONS}))"
-    rf"(?:[\d.]+ ?(?:克|g|ml|毫升|grams?) ?[\u4e00-\u9fff]{{1,6}}"
-    r"|[\u4e00-\u9fff]{1,6}[，, ]?[\d.]+ ?(?:克|g|ml|毫升))"
+    rf"|(?=[{HAN}]{{0,6}}[，, ]?[\d.]+ ?[克g毫m])(?![^\n]*(?:{_ACTIONS}))"
+    rf"(?:[\d.]+ ?(?:克|g|ml|毫升|grams?) ?[{HAN}]{{1,6}}"
+    rf"|[{HAN}]{{1,6}}[，, ]?[\d.]+ ?(?:克|g|ml|毫升))"
     r"|[^，。]{0,8}(?<![分切])(?:做|装|得|卷)[了到][\d一二两三四五六七八九十几][^，。]{0,10}|分了[\d一二两三四五六七八九十]+[个份块]"
     r"|(?:一?共|总共)[\d一二两三四五六七八九十]+[^，。]{1,5}"
     r"|[^，。]{0,10}(?:进行中|的?制作过程|制作\d)|(?:关于|补充)[^，。]{0,6}|(?:关键步骤|注意|重点)"
-    r"|\d+(?:\.\d+)?(?:厘米|cm)左右|[\u4e00-\u9fff]{2,8}(?:成品\d+[克个g]|口味[\u4e00-\u9fff]{1,2}(?<=[饼豆糕包酥卷]))"
+    rf"|\d+(?:\.\d+)?(?:厘米|cm)左右|[{HAN}]{{2,8}}(?:成品\d+[克个g]|口味[{HAN}]{{1,2}}(?<=[饼豆糕包酥卷]))"
     ")[。！!….：:； ]*$"
 )
 # A line of any length that tells what was used: 食材：蛋1个, 糖 20克、盐 1克、油 5克, 用了5个蛋.
 USED = re.compile(
     rf"^(?:(?:准备)?(?:食材|材料|原料|主料|辅料|配料|用料)：(?![^\n]*(?:{_ACTIONS}))[^。]*"
     rf"|(?:这里)?(?:选择的|选用的|用的)(?![^\n]*(?:{_ACTIONS}))[^。]*|用了[\d一两二三半][^。]*"
-    r"|(?:[\u4e00-\u9fff]{1,6} ?(?:[\d半一两二三]+ ?(?:[克个勺g包根片瓣]|ml|毫升|汤匙|茶匙)"
+    rf"|(?:[{HAN}]{{1,6}} ?(?:[\d半一两二三]+ ?(?:[克个勺g包根片瓣]|ml|毫升|汤匙|茶匙)"
     r"|少许|适量)(?:[、，, ]+|$)){3,}"
     ")[。！!…. ]*$"
 )
@@ -294,20 +306,19 @@ def _settled(line: str) -> str:
 
 def _without_words(text: str) -> str:
     """`text` without the words that go alone."""
-    text = BOUGHT.sub("", SPOKEN_TO.sub("", SELF.sub("", text)))
-    for pattern, instead in LIKE_THIS:
-        text = pattern.sub(instead, text)
-    text = PICTURE_WORDS.sub("", text)
-    text = TONE.sub("", TAIL.sub("", _FACES.sub("", text)))
-    return _WAVE.sub("，", text)
+    for characters, pattern, instead in _ALONE:
+        if characters.search(text):
+            text = pattern.sub(instead, text)
+    return text
 
 
+@lru_cache(1 << 12)
 def _told(line: str) -> str:
     """What a line tells of cooking, "" if nothing."""
     if not _HAN.search(line):
         return line  # other languages have talk of their own, that is not known here
     if not _ANY.search(line):
-        return _step(line)
+        return line if _tells_to_do(line) else ""
     told = line
     while True:  # from the inner brackets to the outer
         bare = _BRACKETS.sub(lambda found: "" if _is_talk(found[0]) else found[0], told)
@@ -332,7 +343,7 @@ def _sentences(line: str) -> list[list[str]]:
     found: list[list[str]] = [[]]
     for clause in _CLAUSE.finditer(line):
         found[-1].append(clause[0])
-        if _STOP.search(clause[0]):
+        if clause[0][-1] in _STOPS:
             found.append([])
     return [clauses for clauses in found if clauses]
 
@@ -357,7 +368,7 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
         if goes[at] and followed and CONDITION.search(clauses[at]):
             goes[at] = bool(PICTURE.search(clauses[at]) or PERSONAL.search(clauses[at]))
     kept = _without_what_hangs(clauses, goes, deeds, cut)
-    if kept and not _STOP.search(kept[-1]) and _STOP.search(clauses[-1]):
+    if kept and kept[-1][-1] not in _STOPS and clauses[-1][-1] in _STOPS:
         kept[-1] = kept[-1].rstrip(" ，,、") + stop
     told = "".join(kept)
     return told if ACT.search(told) else ""
@@ -390,6 +401,7 @@ def _is_talk(clause: str) -> bool:
     return bool(CHATTER.search(clause)) and not DOING.search(_PLAIN_DONE.sub("", clause))
 
 
+@lru_cache(1 << 12)  # lines are asked about again after each cut
 def _tells_to_do(line: str) -> bool:
     """Whether a line is a step: a heading of some, or something to do."""
     if USED.match(line):

@@ -76,8 +76,9 @@ _SPACE_AT_PUNCTUATION = re.compile(f" (?:(?<={_PUNCTUATION} )|(?={_PUNCTUATION})
 _BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts, too
 _BLANKS = re.compile("  +")
 _EDGES = re.compile(" \n[ \n]*|\n[ \n]+")  # empty lines, and spaces where a line begins or ends
-_REPEATED = re.compile(r"([！!？?，,、~～；;])\1+")
-_DOTS = re.compile(r"……+|\.\.\.\.+|。。。+")  # two 。 are one that was struck twice
+# Each mark by itself, as a pattern that asks for the same again is slow to search.
+_REPEATED = re.compile("|".join(f"{re.escape(mark) * 2}+" for mark in "！!？?，,、~～；;"))
+_STRUCK_AGAIN = re.compile(rf"{_REPEATED.pattern}|……+|\.\.\.\.+|。。+")
 # The most frequent of what is no letter, nor has one in its compatibility form.
 NEVER_LETTERS = "，。！？、：；（）“”～…·《》【】° "
 _NEVER_LETTERS = re.compile(f"[{NEVER_LETTERS}]+")
@@ -122,16 +123,18 @@ def spell(text: str, chinese: bool = True) -> str:
 
     It is cut into lines at every kind of break; empty lines are left out.
     """
-    text = _BREAKS.sub("\n", text)
     while (spelt := _tidy(_respell(text, chinese), chinese)) != text:
         text = spelt
     return text
 
 
 def _respell(text: str, chinese: bool) -> str:
+    unusual = _UNUSUAL.search(text)
+    if unusual:
+        text = _BREAKS.sub("\n", text)
     if chinese and _FACE_MARK.search(text):
         text = _LETTER_FACE.sub(" ", text)
-    if not _UNUSUAL.search(text):
+    if not unusual:
         return text
     text = unicodedata.normalize("NFC", text)
     text = _KEYCAP.sub(r"\1. ", text)
@@ -146,13 +149,19 @@ def _respell(text: str, chinese: bool) -> str:
 
 def _tidy(text: str, chinese: bool) -> str:
     """A respelt text with single spaces where they belong, and no repeated punctuation."""
-    text = _BLANKS.sub(" ", text)
-    text = _EDGES.sub("\n", text).strip(" \n")
+    if " " in text or "\n\n" in text:
+        text = _EDGES.sub("\n", _BLANKS.sub(" ", text))
+    text = text.strip(" \n")
     if chinese and " " in text:
         text = _SPACE_IN_QUANTITY.sub("", text)
         text = _SPACE_AT_PUNCTUATION.sub("", text)
-    text = _REPEATED.sub(r"\1", text)
-    return _DOTS.sub("……", text).replace("。。", "。") if chinese else text
+    return (_STRUCK_AGAIN if chinese else _REPEATED).sub(_struck_once, text)
+
+
+def _struck_once(match: re.Match[str]) -> str:
+    """A mark that stands several times, once; dots are an ellipsis, but two 。 are one."""
+    mark = match[0][0]
+    return "……" if mark in "….。" and match[0] != "。。" else mark
 
 
 def _food_word(match: re.Match[str]) -> str:
