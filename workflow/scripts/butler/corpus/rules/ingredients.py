@@ -295,6 +295,15 @@ def _with_amounts(parts: list[str]) -> list[str]:
     return kept
 
 
+def has_usual_form(line: str) -> bool:
+    """Whether a line is a heading, or an amount and a word beside what stands in brackets."""
+    word = _IN_BRACKETS.sub("", _AMOUNT.sub("", line)).strip(" ：:")
+    return is_heading(line) or (word.isalnum() and len(word) <= LONGEST_WORD)
+
+
+LONGEST_WORD = 9  # characters of an ingredient's name: 黑胡椒烤翅腌料 has seven
+
+
 def is_heading(line: str) -> bool:
     """Whether a line names a part of the dish ("面团：", "【调料】"), no ingredient or step."""
     return line[-1:] in _HEADING_ENDS and bool(HEADING.search(line))
