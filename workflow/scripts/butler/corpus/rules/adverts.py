@@ -21,6 +21,7 @@ LINK = either(
         r"(?<![A-Za-z0-9.@])[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"
         r"\.(?:com|cn|net|org|tv|cc|xyz|top|info|io|be|me|app|shop|vip|site|club)\b"
         rf"(?:/{_URL}*)?",
+        r"(?<![a-z])spm=[a-z0-9.]+",
     ),
     re.IGNORECASE,
 )

@@ -59,7 +59,7 @@ _NOTHING = (
 )
 # What tells nothing: a whole line, whatever signs are around it.
 PLACEHOLDER = re.compile(rf"^{_EDGE}(?:{'|'.join(_NOTHING)}){_END}$", re.IGNORECASE)
-_SENTENCES = re.compile(r"(?<=[。！!；;…])(?![。！!；;…）)”])")
+_SENTENCES = re.compile(rf"(?<=[。！!；;…])(?![。！!；;…）)”])|(?<=[{HAN}]\.)(?=[{HAN}])")
 # A number within a line: after a mark, or before a word that a step begins with.
 _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|起锅|热锅|锅)"
 _WITHIN = rf"(?:(?<=[。；;，,！!.）)\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
