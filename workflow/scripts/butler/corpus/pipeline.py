@@ -111,7 +111,7 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
 def take_out_talk(recipe: Recipe) -> Recipe:
     """No talk of pictures and people, no praise; notes what may be a story of one meal."""
     told = recipe.told = recipe.steps
-    recipe.steps = talk.without_talk(told)
+    recipe.steps = talk.without_caption(talk.without_talk(told), recipe.name)
     if "\n" not in recipe.steps and recipe.steps != told:
         recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)

@@ -162,7 +162,7 @@ TONE = re.compile(
     r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
     r"|嗯+(?:[，,。！!…~]+|$)|(?<=[去倒剪切拿]掉)了(?=[，。！]|$)"
     # 炒了7分钟 tells what was done, 炒7分钟 what is to be done
-    r"|(?<=[切煮炒蒸炸煎烤焖炖揉打搅腌泡发冻烧拌热放])了"
+    r"|(?<=[切煮炒蒸炸煎烤焖炖揉打搅腌泡发冻烧拌热放])(?<!共计.)(?<![一总]共.)了"
     r"(?=[\d.~～一二两三四五六七八九十几半]+ ?个?(?:分钟|半?小时|次|遍|秒))"
     r"|^(?:小?贴士|温馨提示|小提示|[Tt]ips?|TIPS?|[Pp][Ss]|PS)[：:] ?"
     r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
@@ -232,7 +232,7 @@ VERDICT = re.compile(
     "|(?:准备|马上|就|便|能)+(?:可以)?[喝吃]了?|可以喝了?"
     "|(?:一[道碗盘份])?(?:香喷喷|美味|好吃|热腾腾|可口|诱人|鲜美)[^，。]{2,20}(?:享用|开吃|出锅|出炉|上桌|可以吃|完成|好)了?"
     r"|用[^，。]{1,8}[煮炒炸烤蒸炖做煎拌]的"
-    "|[^，。！]{0,14}(?:口感|欲罢不能)|(?:早上|晚上|中午|之前|刚刚?)拍的|打算做[^，。]{1,8}"
+    "|好了[，,][^，。]{2,10}(?:做好|完成|出炉|出锅)了?|[^，。！]{0,14}(?:口感|欲罢不能)|(?:早上|晚上|中午|之前|刚刚?)拍的|打算做[^，。]{1,8}"
     "|一[碗盘份锅道杯][^，。]{2,16}(?:做好|完成|出锅|搞定|诞生)了?"
     "|[加放切炒煮蒸炸烤拌][好完了][^，。]{0,5}的|[\u4e00-\u9fff]{1,2}了(?=[…。])"
     "|(?:共计|一共|总共)[^，。]{0,3}了[^，。]{1,9}"
@@ -289,6 +289,13 @@ def without_talk(text: str) -> str:
         text = "\n".join(now if now == was else _settled(now) for was, now in lines)
     told = _told if _ANY.search(text) else _step
     return "\n".join(filter(None, map(told, text.split("\n"))))
+
+
+def without_caption(text: str, name: str) -> str:
+    """Steps without a line that is the dish's name: it stood below a picture of the dish."""
+    if name not in text:
+        return text
+    return "\n".join(line for line in text.split("\n") if line.strip(_MARKS) != name)
 
 
 def _settled(line: str) -> str:
