@@ -6,8 +6,8 @@ from butler.corpus.records import Recipe, Rejected
 from butler.corpus.rules.foods import run_together, unlisted, unused
 from butler.corpus.rules.ingredients import clean_ingredients, clean_line, rejoined
 from butler.corpus.rules.names import bare_name
-from butler.corpus.rules.steps import clean_steps, torn
-from butler.corpus.rules.talk import without_talk
+from butler.corpus.rules.steps import clean_steps, split_paragraph, torn
+from butler.corpus.rules.talk import without_caption, without_talk
 from butler.corpus.rules.text import spell
 from test_corpus_text import parse, recipe
 
@@ -199,6 +199,8 @@ def test_one_name_for_many_foods_is_no_list() -> None:
     assert not unlisted("鸡爪", "鸡爪，姜，生抽，冰糖", "鸡爪焯水，加姜片、生抽、冰糖炖煮")
     seasoned = "金针菇撕开，肥牛焯水，爆香葱姜蒜，放番茄，加生抽、老抽、蚝油煮开，撒芝麻"
     assert not unlisted("番茄肥牛", "肥牛、金针菇、西红柿", seasoned), "three foods in one line"
+    assert unlisted("冷吃兔", "干辣椒\n花椒\n大蒜生姜", "兔肉切块飞水，下锅翻炒")
+    assert not unlisted("豆腐皮卷", "千张\n金针菇", "千张切条，把豆腐皮卷放进烤箱")
     assert not unlisted("泡椒藕", "200克莲菜\n泡椒", "藕切丁焯熟，拌入泡椒")
     assert not unlisted("香菇馒头", "150克面粉\n78克牛奶", "和成面团，做成香菇的样子，上锅蒸熟")
 
@@ -243,6 +245,10 @@ def test_a_name_is_without_praise_and_series(raw: str, clean: str) -> None:
         "400g高筋面粉",
         "食材：燕麦片 30克，香蕉 半个，酸奶30克",
         "Merry Christmas！",
+        "接下来",
+        "早上拍的",
+        "绵密细滑的冰淇淋口感",
+        "好了，素炒河粉做好了",
     ],
 )
 def test_what_tells_how_it_went_or_what_was_used_is_no_step(line: str) -> None:
@@ -352,3 +358,29 @@ def test_seasonings_alone_make_no_list_incomplete() -> None:
 )
 def test_a_name_is_without_slogans(raw: str, clean: str) -> None:
     assert bare_name(raw) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("大火炒了7分钟", "大火炒7分钟"),
+        ("鸡蛋打了两次，过筛", "鸡蛋打两次，过筛"),
+        ("小贴士：枸杞提前用清水泡5分钟", "枸杞提前用清水泡5分钟"),
+        ("煎至你想要的熟度即可", "煎至想要的熟度即可"),
+        ("根据你自己的口味加盐", "根据口味加盐"),
+        ("切成小块，让你的孩子拌匀", "切成小块，让你的孩子拌匀"),
+    ],
+)
+def test_what_was_done_and_who_is_spoken_to_is_told_as_what_to_do(raw: str, clean: str) -> None:
+    assert without_talk(clean_steps(spell(raw))) == clean
+
+
+def test_the_name_of_the_dish_is_no_step() -> None:
+    assert without_caption("切丝\n青椒肉丝！\n炒青椒肉丝", "青椒肉丝") == "切丝\n炒青椒肉丝"
+
+
+def test_sentences_in_one_line_are_parted_at_dots_between_words() -> None:
+    assert (
+        split_paragraph("虫草花焯水.葱切粒放入.加1.5勺醋拌匀")
+        == "虫草花焯水.\n葱切粒放入.\n加1.5勺醋拌匀"
+    )

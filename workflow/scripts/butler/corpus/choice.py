@@ -1,4 +1,4 @@
-"""Which usable records stay, and on which side: duplicates out, sample, split by dish.
+"""Which usable records stay, and on which side: duplicates out, split by dish.
 
 Nothing here depends on the order of the input: every choice is made by content and seed.
 """
@@ -35,7 +35,8 @@ def in_order(table: Table, records: Array, seed: int, purpose: str) -> Array:
 class Drops:
     """Why each usable record goes: `reason` numbers REASONS, 0 for one that stays.
 
-    `instead` is the record kept in its place (-1 for none); `details` says what no number can.
+    `instead` is the record kept in its place (-1 for none); `details` says what no number can;
+    `doubt` is the mean share in doubt of all that a sample was drawn from and of the sample.
     """
 
     def __init__(self, records: int) -> None:
@@ -43,6 +44,7 @@ class Drops:
         self.instead: Array = np.full(records, -1, np.int64)
         self.details: dict[int, str] = {}
         self.sample = 0
+        self.doubt: dict[str, float] = {}
         self._held: dict[str, Counter[str]] = {"benchmark": Counter(), "test": Counter()}
 
     def drop(self, records: Any, reason: str, instead: Any = -1) -> None:
@@ -121,16 +123,6 @@ def drop_benchmark(table: Table, kept: Array, names: Sequence[str], drops: Drops
     for record, (question, share) in table.contaminated.items():
         if not drops.reason[record]:
             drops.contaminated(record, "benchmark", names[question], share)
-    return drops.staying(kept)
-
-
-def draw_sample(table: Table, kept: Array, size: int, seed: int, drops: Drops) -> Array:
-    """Keep `size` records by seed; a larger sample holds the smaller one."""
-    if not size or size >= len(kept):
-        return kept
-    order = in_order(table, kept, seed, "sample")
-    drops.sample = size
-    drops.drop(order[size:], "not_sampled")
     return drops.staying(kept)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from butler.corpus.rules.text import NEVER_LETTERS, fold
 
 Array = np.ndarray[Any, Any]
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
+BASE = np.uint64(0x9E3779B97F4A7C15)  # odd; hashes are taken modulo 2**64
 WINDOW = 8  # runs side by side of which one is kept by Grams.sampled
 
 
@@ -65,7 +65,7 @@ class Grams:
 
         A text with fewer letters has none. Built by doubling: a run of 2k letters from two of k.
         """
-        power, base, done = self.codes.astype(np.uint64) + np.uint64(1), _BASE, 0
+        power, base, done = self.codes.astype(np.uint64) + np.uint64(1), BASE, 0
         whole: Array | None = None
         span = 1
         with np.errstate(over="ignore"):

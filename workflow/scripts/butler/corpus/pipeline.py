@@ -105,19 +105,18 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
     split = steps.split_paragraph(recipe.steps)
     if split != recipe.steps:
         recipe.steps = steps.clean_steps(split)
-    recipe.given = len(recipe.steps)
     return recipe if recipe.steps else Rejected("no_steps", "no usable line is given")
 
 
 def take_out_talk(recipe: Recipe) -> Recipe:
     """No talk of pictures and people, no praise; notes what may be a story of one meal."""
-    told = recipe.steps
-    recipe.steps = talk.without_talk(told)
+    told = recipe.told = recipe.steps
+    recipe.steps = talk.without_caption(talk.without_talk(told), recipe.name)
     if "\n" not in recipe.steps and recipe.steps != told:
         recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
     recipe.cut |= recipe.steps != told
-    recipe.story = recipe.talk > SOME_TALK * recipe.given and talk.tells_story(told, recipe.steps)
+    recipe.story = recipe.talk > SOME_TALK * len(told) and talk.tells_story(told, recipe.steps)
     return recipe
 
 
@@ -170,12 +169,14 @@ def reject_what_lacks_a_part(recipe: Recipe) -> Recipe | Rejected:
 
 def reject_talk(recipe: Recipe) -> Recipe | Rejected:
     """What was told mostly beside the recipe is none, unless what is left is one by itself."""
-    much = recipe.talk > MOST_TALK * recipe.given
-    if not (much or recipe.story) or foods.cooks_what_is_listed(recipe.ingredients, recipe.steps):
+    share = recipe.talk / len(recipe.told)
+    if not (share > MOST_TALK or recipe.story):
+        return recipe
+    if foods.cooks_what_is_listed(recipe.ingredients, recipe.steps):
         return recipe
     if recipe.story:
         return Rejected("talk", "the steps tell how somebody cooked once")
-    return Rejected("talk", f"{recipe.talk / recipe.given:.0%} of the steps are talk")
+    return Rejected("talk", f"{share:.0%} of the steps are talk")
 
 
 def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:

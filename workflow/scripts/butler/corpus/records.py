@@ -24,9 +24,9 @@ class Rejected(Exception):
 class Recipe:
     """A recipe on its way; ingredients, steps and keywords are lines of text.
 
-    `dish` is "" where the corpus does not know it; the author is never read. `given` counts the
-    characters of the steps before talk was taken out, `talk` those that it had; `story` says that
-    they may tell of one meal, `cut` that something was taken out within a line.
+    `dish` is "" where the corpus does not know it; the author is never read. `told` holds the steps
+    before talk was taken out, `talk` counts the characters that it had; `story` says that they may
+    tell of one meal, `cut` that something was taken out within a line.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Recipe:
     ingredients: str
     steps: str
     keywords: str
-    given: int = 0
+    told: str = ""
     talk: int = 0
     story: bool = False
     cut: bool = False

@@ -47,6 +47,13 @@ def body(line: bytes, recipes: bool) -> str:
     return text.removeprefix(f"{INGREDIENTS_HEADER}\n").replace(f"\n{STEPS_HEADER}\n", "\n", 1)
 
 
+def parts(line: bytes) -> tuple[str, str]:
+    """The ingredients and the steps of a recipe's sample."""
+    text: str = orjson.loads(line)["conversation"][0]["output"]
+    ingredients, _, steps = text.partition(f"\n{STEPS_HEADER}\n")
+    return ingredients.removeprefix(f"{INGREDIENTS_HEADER}\n"), steps
+
+
 def content_key(first: str, second: str) -> bytes:
     """16 bytes, equal for records with the same letters: lines of `first` in any order."""
     lines = "\n".join(sorted(first.split("\n")))

@@ -11,7 +11,6 @@ import orjson
 from butler.corpus.choice import (
     Drops,
     Split,
-    draw_sample,
     drop_benchmark,
     drop_exact,
     drop_like,
@@ -25,6 +24,7 @@ from butler.corpus.near import NearRule
 from butler.corpus.processes import outcomes
 from butler.corpus.protected import OverlapRule, Protected
 from butler.corpus.reading import Source
+from butler.corpus.sampling import draw_sample
 from butler.corpus.table import Table
 from butler.corpus.worker import Job
 from butler.errors import ButlerError
@@ -80,6 +80,8 @@ def build_corpus(
         drops = Drops(len(table))
         split = _choose(path, table, drops, job, overlap, [name for name, _ in asked.texts])
         stats = statistics(source, table, split, drops)
+        if drops.doubt:
+            stats["doubt"] = drops.doubt
         if near:
             stats["near_duplicates"] = drops.removed("near_duplicate")
         if overlap:
@@ -150,7 +152,7 @@ def _choose(
     if job.near:
         kept = drop_like(table, kept, job.near, drops)
     kept = drop_benchmark(table, kept, asked, drops)
-    kept = draw_sample(table, kept, settings.sample, job.seed, drops)
+    kept = draw_sample(table, kept, settings, job.seed, drops)
     if not len(kept):
         raise ButlerError(
             f"all records of {root} hold questions of the benchmarks; give another corpus, "

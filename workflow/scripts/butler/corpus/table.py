@@ -13,6 +13,12 @@ from butler.corpus.ngrams import Array
 from butler.corpus.worker import Outcome
 
 _PIECE = 1 << 22  # bytes of samples put together before they are written
+# The column that tells how long each record's part of a spool is, and the bytes of a unit.
+_SIZES = {
+    "samples": ("sizes", 1),
+    "shingles": ("shingle_counts", 4),
+    "taken_out": ("taken_out_sizes", 1),
+}
 
 
 class Table:
@@ -34,8 +40,7 @@ class Table:
         self._begins: dict[str, Array] = {}
         self._open = ExitStack()
         self._spools: dict[str, IO[bytes]] = {
-            kind: self._open.enter_context((folder / kind).open("w+b"))
-            for kind in ("samples", "shingles")
+            kind: self._open.enter_context((folder / kind).open("w+b")) for kind in _SIZES
         }
 
     def __enter__(self) -> "Table":
@@ -62,6 +67,7 @@ class Table:
         files = np.full(len(outcome.names), file, np.int32)
         self._parts.setdefault("files", []).append(files)
         self._spools["samples"].write(outcome.samples)
+        self._spools["taken_out"].write(outcome.taken_out)
         if outcome.shingles is not None:
             self._spools["shingles"].write(outcome.shingles)
         if outcome.runs is not None:
@@ -72,7 +78,7 @@ class Table:
         for name in list(self._parts):
             self.columns[name] = np.concatenate(self._parts.pop(name))
         self.files = self.columns.pop("files", self.files)
-        for kind, sizes, unit in (("samples", "sizes", 1), ("shingles", "shingle_counts", 4)):
+        for kind, (sizes, unit) in _SIZES.items():
             if sizes in self.columns:
                 ends = np.cumsum(self.columns[sizes], dtype=np.int64) * unit
                 self._begins[kind] = ends - self.columns[sizes].astype(np.int64) * unit
@@ -80,8 +86,15 @@ class Table:
 
     def samples(self, records: Array) -> Iterator[bytes]:
         """The finished samples of records, each a line of JSON."""
-        handle = self._spools["samples"].fileno()
-        begins, sizes = self._begins["samples"][records], self.columns["sizes"][records]
+        return self._read("samples", records)
+
+    def taken_out(self, records: Array) -> Iterator[str]:
+        """What was taken out of records, clauses one a line."""
+        return (text.decode("utf-8", "surrogatepass") for text in self._read("taken_out", records))
+
+    def _read(self, kind: str, records: Array) -> Iterator[bytes]:
+        handle = self._spools[kind].fileno()
+        begins, sizes = self._begins[kind][records], self.columns[_SIZES[kind][0]][records]
         for begin, size in zip(begins.tolist(), sizes.tolist(), strict=True):
             yield os.pread(handle, size, begin)
 

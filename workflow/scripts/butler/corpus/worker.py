@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from butler.corpus.doubt import in_doubt, taken_out
 from butler.corpus.formats import FORMATS
 from butler.corpus.near import NearRule, signatures
 from butler.corpus.ngrams import Array, Grams, letters_of, sampled
@@ -40,7 +41,8 @@ class Outcome:
     Columns: lines, named (the corpus names the dish), characters (of the answer), name_sizes,
     sizes (of the sample in bytes), contents (the content key), keys (of name and dish, 0 for
     none), ties (by dish and sample); with near-duplicates bands and shingle_counts, with
-    decontamination run_counts. `contaminated` is {record: (protected text, share)}.
+    decontamination run_counts; where doubt is weighed in_doubt (characters, and of how many) and
+    taken_out_sizes (bytes of `taken_out`). `contaminated` is {record: (protected text, share)}.
     """
 
     block: Block
@@ -48,6 +50,7 @@ class Outcome:
     rejected: list[tuple[int, str, str, str | None]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     samples: bytes = b""
+    taken_out: bytes = b""
     columns: dict[str, Array] = field(default_factory=dict)
     shingles: Array | None = None
     runs: Array | None = None
@@ -114,6 +117,12 @@ class Worker:
             "keys": np.array([one.keys for one in told], np.uint64),
             "ties": np.array([one.tie for one in told], np.uint64),
         }
+        if self.job.settings.weighs_doubt:
+            recipes = [record for record in kept if isinstance(record, Recipe)]
+            gone = [taken_out(recipe).encode("utf-8", "surrogatepass") for recipe in recipes]
+            outcome.taken_out = b"".join(gone)
+            outcome.columns["taken_out_sizes"] = np.fromiter(map(len, gone), np.int32, len(gone))
+            outcome.columns["in_doubt"] = np.array([in_doubt(one) for one in recipes], np.int32)
         grams = Grams.of_letters(
             [f"{a}{b}" for a, b in zip(letters[::2], letters[1::2], strict=True)]
         )

@@ -71,6 +71,8 @@ class CorpusSettings(Section):
     """system prompt of every conversation; may be empty"""
     sample: Count = 0
     """records to keep at most, drawn by seed; 0 keeps all"""
+    sample_from: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """share of the recipes of each length that the sample is drawn among: least in doubt; 1: all"""
     test_size: Positive = 60
     """records held out, all records of a dish or question together"""
     min_chars: Count | None = None
@@ -85,6 +87,11 @@ class CorpusSettings(Section):
     def of_recipes(self) -> bool:
         """Whether the format brings recipes."""
         return FORMATS[self.format].recipes
+
+    @property
+    def weighs_doubt(self) -> bool:
+        """Whether the sample is drawn among the recipes in which least is in doubt."""
+        return self.of_recipes and self.sample > 0 and self.sample_from < 1
 
     @property
     def least_chars(self) -> int:

@@ -22,6 +22,7 @@ LINK = either(
         r"(?<![A-Za-z0-9.@])[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"
         r"\.(?:com|cn|net|org|tv|cc|xyz|top|info|io|be|me|app|shop|vip|site|club)\b"
         rf"(?:/{_URL}*)?",
+        r"(?<![a-z])spm=[a-z0-9.]+",
     ),
     re.IGNORECASE,
 )
@@ -59,7 +60,7 @@ _BRAND_OF = (
     "|cook ?100|COOK ?100|QS|土佬帽|阿胶牌|桃李|双汇|雨润"
     "|金锣|荷美尔|圣农|大喜大|丘比|亨氏|好乐门|味之素"
     "|雪天|中盐|凤球唛|金象|三象|康巴赫|古越龙山|乐葵"
-    "|兰雀(?:优尼特)?|胡姬花|立顿|德芙|特仑苏|安慕希|新东阳|桂格|莫斯利安|君乐宝"
+    "|王守义|川崎|金典|兰雀(?:优尼特)?|胡姬花|立顿|德芙|特仑苏|安慕希|新东阳|桂格|莫斯利安|君乐宝"
 )
 # A maker's name before what it made: 海底捞麻辣调料 is 麻辣调料. 老干妈 is what it is called.
 BRAND = either(

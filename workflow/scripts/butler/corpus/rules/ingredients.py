@@ -180,7 +180,10 @@ _HEADING_ENDS = frozenset(":：】）)")
 TOOLS = re.compile(
     "^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE
 )
-_BESIDE = "构图|摆拍|拍照|分享|其[他它]|等等?|如下|材料|主料|辅料|用量|总量|适量|少许|若干"
+_BESIDE = (
+    "构图|摆拍|拍照|分享|其[他它]|等等?|如下|[材主辅调佐作食原配]料|食材|配菜|用量|总量|适量"
+    "|少许|若干"
+)
 _NONE, _HOLDS_NONE = by_place(
     (
         r"^(?:或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
@@ -303,6 +306,15 @@ def _with_amounts(parts: list[str]) -> list[str]:
         else:
             kept.append(part)
     return kept
+
+
+def has_usual_form(line: str) -> bool:
+    """Whether a line is a heading, or an amount and a word beside what stands in brackets."""
+    word = _IN_BRACKETS.sub("", _AMOUNT.sub("", line)).strip(" ：:")
+    return is_heading(line) or (word.isalnum() and len(word) <= LONGEST_WORD)
+
+
+LONGEST_WORD = 9  # characters of an ingredient's name: 黑胡椒烤翅腌料 has seven
 
 
 def is_heading(line: str) -> bool:
