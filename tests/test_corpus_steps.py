@@ -210,6 +210,7 @@ def test_steps_that_speak_of_all_ingredients_lack_none() -> None:
     assert unused(listed, "揉成团，发酵后入炉") == "1 of 5"
     assert unused(listed, "所有材料揉成团，发酵后入炉") == ""
     assert run_together("葱姜蒜\n鸡蛋\n盐") == ""
+    assert run_together("一个红薯粉丝\n一把地瓜粉条") == "", "vermicelli of sweet potatoes is one"
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def make_stages(tmp_path: Path) -> Path:
              "characters": {"0": 500, "100": 1000}, "group_sizes": {"duplicate": {"2": 300}},
              "examples": {"too_short": [{"name": "<i>汤</i>", "detail": "1 step"}]},
              "contamination": {"test": {"records": 1, "texts": 1, "examples": {"豆腐汤": 1}}},
+             "doubt": {"all": 0.18, "sample": 0.046},
              "damaged": {"b.gz": "breaks off"}}  # fmt: skip
     (tmp_path / "stats.json").write_text(json.dumps(stats))
     lengths = {"records": 1440, "median": 210.0, "p95": 390.0, "longest": 640, "max_length": 512,
@@ -264,6 +265,7 @@ def test_page_tells_how_long_the_training_samples_are(stages: Path) -> None:
     assert run(stages).returncode == 0
     html = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert "7 are longer than 512 tokens and are cut" in html
+    assert "4.6% of a sampled one&#39;s characters" in html, "what of the sample is in doubt"
     assert "Lengths of training samples (tokens)" in html
 
 

@@ -59,12 +59,14 @@ def test_what_the_corpus_stage_tells_beyond_the_counts_is_shown() -> None:
     assert list(plain.charts) == ["funnel"]
     example = {"duplicate": [{"name": "粥", "detail": "same as 白粥"}]}
     more = {"characters": {"0": 30, "10": 30, "20": 10}, "examples": example,
-            "group_sizes": {"duplicate": {"2": 20}, "near_duplicate": {}}}  # fmt: skip
+            "group_sizes": {"duplicate": {"2": 20}, "near_duplicate": {}},
+            "doubt": {"all": 0.2, "sample": 0.05}}  # fmt: skip
     lengths = {"records": 60, "median": 9, "p95": 9, "max_length": 9, "cut": 0,
                "trained_share": 0.5, "tokens": {"0": 30, "20": 40}}  # fmt: skip
     full = corpus.corpus_section(STATS | more, lengths)
     assert full.histograms == ["characters"] and list(full.told) == ["tokens"]
     assert list(full.charts) == ["funnel", "lengths/characters"]
+    assert plain.doubt is None and full.doubt == corpus.InDoubt(all=0.2, sample=0.05)
     assert full.group_sizes == [corpus.GroupSize("duplicate", "2", 20)]
     assert full.examples == [corpus.RejectedExample("duplicate", "粥", "same as 白粥")]
 

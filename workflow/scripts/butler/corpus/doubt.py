@@ -26,6 +26,8 @@ _SCALE = 256.0  # weights are whole numbers, so that no order of adding changes 
 
 def taken_out(recipe: Recipe) -> str:
     """The clauses of the steps that are not in them any more, one a line."""
+    if recipe.told == recipe.steps:
+        return ""
     told, left = (Counter(_CLAUSES.findall(text)) for text in (recipe.told, recipe.steps))
     return "\n".join((told - left).elements())
 

@@ -14,7 +14,7 @@ from butler.report_sections.charts import Charts, FunnelStep
 from butler.texts import Phrase, named, phrase
 
 NEEDED = ("read", "kept", "train", "test", "reasons")
-Fields = TypeVar("Fields", "Removed", "SampleLengths")
+Fields = TypeVar("Fields", "Removed", "SampleLengths", "InDoubt")
 HISTOGRAMS = ("characters", "tokens")
 FEWEST_BARS = 3  # with fewer, a sentence says all that a chart would
 
@@ -68,6 +68,14 @@ class SampleLengths:
 
 
 @dataclass(frozen=True)
+class InDoubt:
+    """The mean share of a recipe's characters that is in doubt: of all, and of the sample."""
+
+    all: float
+    sample: float
+
+
+@dataclass(frozen=True)
 class CorpusSection:
     """From raw to kept; `histograms` are the names of lengths that have a chart.
 
@@ -79,6 +87,7 @@ class CorpusSection:
     histograms: Sequence[str]
     told: Mapping[str, Sequence[Phrase]]
     lengths: SampleLengths | None
+    doubt: InDoubt | None
     duplicates: Mapping[str, Removed]
     group_sizes: Sequence[GroupSize]
     contamination: Sequence[Contamination]
@@ -147,6 +156,7 @@ def corpus_section(stats: Mapping[str, Any], lengths: Mapping[str, Any]) -> Corp
             if name not in shown
         },
         lengths=_fields(SampleLengths, lengths) if lengths else None,
+        doubt=_fields(InDoubt, stats["doubt"]) if stats.get("doubt") else None,
         duplicates={
             name: _fields(Removed, stats[name])
             for name in ("duplicates", "near_duplicates")

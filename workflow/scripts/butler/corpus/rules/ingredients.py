@@ -308,6 +308,7 @@ def _with_amounts(parts: list[str]) -> list[str]:
     return kept
 
 
+@lru_cache(1 << 16)
 def has_usual_form(line: str) -> bool:
     """Whether a line is a heading, or an amount and a word beside what stands in brackets."""
     word = _IN_BRACKETS.sub("", _AMOUNT.sub("", line)).strip(" ：:")
