@@ -105,9 +105,9 @@ def test_the_usual_form_of_an_ingredient(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "洒满！添上！芝士",
-        "龙舌兰35ml、鲜橙汁兑满，最后将红石榴",
-        "盖过木瓜还要再多一点的开水",
+        "满满地撒！奶酪",
+        "朗姆酒30ml、苏打水加满，最后放薄荷",
+        "没过南瓜还要再多一些的清水",
         "葱 姜",
     ],
 )

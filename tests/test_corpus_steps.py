@@ -248,7 +248,7 @@ def test_a_name_is_without_praise_and_series(raw: str, clean: str) -> None:
         "Merry Christmas！",
         "接下来",
         "早上拍的",
-        "绵密细滑的冰淇淋口感",
+        "丝滑香甜的布丁口感",
         "好了，素炒河粉做好了",
     ],
 )
@@ -382,6 +382,6 @@ def test_the_name_of_the_dish_is_no_step() -> None:
 
 def test_sentences_in_one_line_are_parted_at_dots_between_words() -> None:
     assert (
-        split_paragraph("虫草花焯水.葱切粒放入.加1.5勺醋拌匀")
-        == "虫草花焯水.\n葱切粒放入.\n加1.5勺醋拌匀"
+        split_paragraph("海带丝焯水.葱切粒放入.加1.5勺醋拌匀")
+        == "海带丝焯水.\n葱切粒放入.\n加1.5勺醋拌匀"
     )
