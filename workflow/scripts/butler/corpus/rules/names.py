@@ -48,7 +48,7 @@ _TAIL = re.compile(
 _REMARK = re.compile(
     r"[，,！!](?:超|巨|真|零|无需|不用|简单|好吃|美味|甜度|营养|健康|拿走|做法|香|又|懒人|快手|只需|教你|百吃|吃)[^，,]*$"
 )
-_STUTTER = re.compile(rf"([{HAN}])\1{{2,}}")  # 炸炸炸薯条
+_STUTTER = re.compile(rf"([{HAN}])\1\1+")  # 炸炸炸薯条
 # A name of no dish at all.
 NO_DISH = either(
     (
