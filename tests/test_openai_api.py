@@ -265,6 +265,17 @@ HARMLESS: dict[str, Any] = {
 }
 
 
+def test_null_is_the_default(client: "openai.OpenAI") -> None:
+    """And not, as the engine's own default is, greedy."""
+    fields = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "n", "stop", "user")
+    nulls = dict.fromkeys((*fields, "top_k", "repetition_penalty"), None)
+    for seed in range(3):
+        asked = ASKED | {"seed": seed, "max_tokens": 20}
+        plain = client.chat.completions.create(**asked)
+        found = client.chat.completions.create(**asked, extra_body=nulls)
+        assert found.choices == plain.choices
+
+
 def test_what_changes_nothing_is_taken(client: "openai.OpenAI") -> None:
     plain = client.chat.completions.create(**ASKED, temperature=0)
     found = client.chat.completions.create(**ASKED, temperature=0, **HARMLESS)

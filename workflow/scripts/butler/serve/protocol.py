@@ -168,6 +168,16 @@ class Request(Known):
         "skip_special_tokens": (True,),
         "spaces_between_special_tokens": (True,),
     }
+    # Fields that SamplingParams has under the same names, with checks of their bounds.
+    sampling: ClassVar[tuple[str, ...]] = (
+        "temperature",
+        "top_p",
+        "top_k",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+    )
     model: Text
     temperature: Annotated[float | None, _bounds(minimum=0, maximum=MAX_TEMPERATURE)] = 0.7
     top_p: Annotated[float | None, _bounds(exclusiveMinimum=0, maximum=1)] = 1.0
@@ -175,8 +185,8 @@ class Request(Known):
     repetition_penalty: Annotated[
         float | None, _bounds(minimum=1 / MAX_PENALTY, maximum=MAX_PENALTY)
     ] = 1.0
-    presence_penalty: Added = None
-    frequency_penalty: Added = None
+    presence_penalty: Added = 0.0
+    frequency_penalty: Added = 0.0
     seed: Annotated[Whole | None, _bounds(minimum=SEEDS.start, exclusiveMaximum=SEEDS.stop)] = None
     max_tokens: Annotated[Whole | None, _bounds(minimum=1)] = None
     n: Annotated[Whole | None, _bounds(minimum=1, maximum=MAX_CHOICES)] = None
@@ -193,6 +203,11 @@ class Request(Known):
         """Whether a stream is to end with the token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    def _value(self, name: str) -> Any:
+        """Return the value of a field; null is its default, as at OpenAI."""
+        value = getattr(self, name)
+        return type(self).model_fields[name].default if value is None else value
+
     def _params(self, max_tokens: int | None, alternatives: int | None) -> list[SamplingParams]:
         """Return how to sample each of the `n` answers to a prompt.
 
@@ -203,18 +218,8 @@ class Request(Known):
             ButlerError: for a value out of range.
         """
         _within("n", self.n, 1, MAX_CHOICES)
-        given = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": self.top_k,
-            "repetition_penalty": self.repetition_penalty,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "seed": self.seed,
-            "max_new_tokens": max_tokens,
-            "alternatives": alternatives,
-        }
-        params = SamplingParams(**{name: v for name, v in given.items() if v is not None})
+        fields = {name: self._value(name) for name in self.sampling}
+        params = SamplingParams(max_new_tokens=max_tokens, alternatives=alternatives, **fields)
         return [replace(params, seed=_next(params.seed, i)) for i in range(self.n or 1)]
 
 
