@@ -11,7 +11,7 @@ from butler.report_sections.charts import BAR, Charts, Spec, in_languages, layer
 LOSS = "loss"
 # What may be drawn beside the loss, where it was logged: the formats of the pointer and the axis.
 CURVES = {
-    "learning_rate": (".2e", ".0e"),
+    "learning_rate": (".2e", ".1e"),
     "gradient_norm": (".4g", ".3~g"),
     "tokens_per_second": (",.0f", ",~s"),
 }
@@ -90,6 +90,7 @@ def _values(log: pd.DataFrame, name: str) -> list[dict[str, Any]]:
 
 def _axes(tell: Callable[..., str], name: str, title: str | None, ticks: str) -> tuple[Spec, Spec]:
     x = {"field": "step", "type": "quantitative", "axis": {"title": tell("chart.step")}}
+    x["axis"] |= {"format": ",d", "tickMinStep": 1, "tickCount": 8}
     x["scale"] = {"nice": False}
     y = {"field": name, "type": "quantitative"}
     y["axis"] = {"title": title, "tickCount": 5, "format": ticks}
