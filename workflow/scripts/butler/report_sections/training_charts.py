@@ -112,8 +112,9 @@ def _diamonds(x: Spec, y: Spec, marked: Sequence[dict[str, Any]]) -> list[Spec]:
     data = {"values": list(marked)}
     diamond = {"type": "point", "shape": "diamond", "filled": True, "size": 130, "opacity": 1}
     layers = [layer_of(diamond | {"color": HELD_OUT}, [], x=x, y=y)]
-    for first, align in ((True, "left"), (False, "right")):
-        name = {"type": "text", "align": align, "dx": 9 if first else -9, "dy": -9}
+    # One above and one below: side by side on a phone they would cover each other.
+    for first, align, dx, dy in ((True, "left", 9, -10), (False, "right", -9, 14)):
+        name = {"type": "text", "align": align, "dx": dx, "dy": dy}
         name |= {"color": HELD_OUT, "fontSize": 12}
         own = [{"filter": f"datum.first === {str(first).lower()}"}]
         layers.append(layer_of(name, own, x=x, y=y, text={"field": "said"}))
