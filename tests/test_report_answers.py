@@ -73,7 +73,7 @@ def test_a_tiny_model_is_called_one(tmp_path: Path, weight_bytes: int, said: boo
     html = (stages / "out" / "report.html").read_text(encoding="utf-8")
     assert ("This model has only some 7,300,000 weights" in html) is said
     shown = html.split('<section id="answers">')[1].split("</section>")[0]
-    assert "of all 25 questions the one with fp16&#39;s best, middle and worst" in shown
+    assert "of all 25 questions those with fp16&#39;s best, middle and worst" in shown
     assert [shown.count(f">{place}<") for place in ("best", "middle", "worst")] == [1, 1, 1]
 
 

@@ -11,6 +11,7 @@ from butler.answer_form import form_of, repeated_share
 from butler.checks import conclude
 from butler.divergence import AnswerDivergence, figures, unit
 from butler.evaluations import Evaluation
+from butler.report_sections.accuracy_section import ScoreRow, without_twins
 from butler.report_sections.evidence_section import evidence_remarks, evidence_section
 from butler.texts import say
 from test_report import make_stages, run, write_csv
@@ -152,3 +153,19 @@ def test_answers_of_a_letter_have_no_form() -> None:
     found = findings(answers("fp16", ["A"] * 6), answers("w4", ["B"] * 6))
     assert evidence_section(found, {}).forms == []
     assert evidence_section(findings(answers("fp16", ["A"] * 6)), {}) is None
+
+
+def test_a_metric_that_is_another_everywhere_is_told_and_not_listed() -> None:
+    def row(dataset: str, metric: str, *scores: float) -> ScoreRow:
+        return ScoreRow(dataset, metric, [9, 9], scores, [None, None], metric == "f1", [0, 0])
+
+    rows = [
+        row("law", "f1", 50.0, 40.0), row("law", "step_coverage", 50.0, 40.0),
+        row("law", "step_order", 50.0, 40.0), row("tax", "step_coverage", 30.0, 20.0),
+        row("tax", "step_order", 30.0, 20.0),
+    ]  # fmt: skip
+    kept, twins = without_twins(rows, "f1")
+    assert [one.metric for one in kept] == ["f1", "step_coverage", "step_coverage"]
+    assert [say(one, "en") for one in twins] == ["step order (as step coverage)"]
+    rows[-1] = row("tax", "step_order", 30.0, 19.0)
+    assert without_twins(rows, "f1") == (rows, [])

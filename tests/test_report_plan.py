@@ -47,7 +47,8 @@ def test_planned_time_is_for_the_jobs_that_ran_and_memory_the_largest_ones(tmp_p
     ]
     found = stage_uses(plan, jobs)
     assert found == [StageUse("evaluate", 3, 2000.0, 2500.0, 30.0, 21.0)]
-    assert found[0].over
+    assert not found[0].over, "a job asks for more than is planned"
+    assert StageUse("train", 1, 2e9, 3.1e9, 60.0, 60.0).over
     plan.write_text(PLAN.replace("1000", "much"))
     with pytest.raises(ButlerError, match=r"plan\.csv has a figure that is no number"):
         stage_uses(plan, jobs)

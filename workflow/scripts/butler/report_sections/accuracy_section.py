@@ -64,13 +64,15 @@ class Flip:
 class BenchmarkScores:
     """One benchmark in detail; charts and `several` are of those with more than one data set.
 
-    `equal` are metrics beside the main one that tell nothing: each is the same in every model.
+    Metrics beside the main one that tell nothing are not in `rows`: `equal` is the same in every
+    model, `twins` are the same as another metric in every line.
     """
 
     label: str
     several: bool
     rows: Sequence[ScoreRow]
     equal: Sequence[Phrase | str]
+    twins: Sequence[Phrase]
     group_chart: str | None
     dataset_charts: Sequence[DataSetChart]
     flips: Sequence[Flip]
@@ -128,9 +130,11 @@ def _benchmark(
         dataset_charts.append(DataSetChart(group.name, chart))
     flipped = flips(findings, name, compared) if findings.right_or_wrong(name) else []
     rows = score_rows(evaluations)
-    kept, equal = without_equal(rows, evaluations[0].metric)
+    main = evaluations[0].metric
+    rows, equal = without_equal(rows, main)
+    rows, twins = without_twins(rows, main)
     return BenchmarkScores(
-        findings.labels[name], several, kept, equal, group_chart, dataset_charts, flipped
+        findings.labels[name], several, rows, equal, twins, group_chart, dataset_charts, flipped
     )
 
 
@@ -197,6 +201,28 @@ def without_equal(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], 
         for metric, scores in equal.items()
     ]
     return [row for row in rows if row.metric not in equal], told
+
+
+def without_twins(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], list[Phrase]]:
+    """Return the lines without metrics that are another's in every line, and what they are.
+
+    Of the two the first is listed. The main metric has no twin: it is what the decision goes by.
+    """
+    values: dict[str, list[Sequence[float | None]]] = {}
+    for row in rows:
+        values.setdefault(row.metric, []).append(row.scores)
+    found: dict[str, str] = {}
+    for metric, scores in values.items():
+        for other, others in values.items():
+            if other == metric:
+                break
+            if main not in (metric, other) and other not in found and others == scores:
+                found[metric] = other
+    told = [
+        phrase("metric.twin", metric=named("metric", metric), other=named("metric", other))
+        for metric, other in found.items()
+    ]
+    return [row for row in rows if row.metric not in found], told
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def accuracy_against_memory(
     colour = colour_of({point.name: colours[point.name] for point in found}, legend=False)
 
     def make(tell: Callable[..., str]) -> Spec:
-        x = {"field": "memory", "type": "quantitative", "scale": {"zero": False, "padding": 30}}
+        x = {"field": "memory", "type": "quantitative", "scale": {"zero": False, "padding": 45}}
         x["axis"] = {"title": tell("chart.memory", tokens=tokens), "tickCount": 5}
         y = {"field": "score", "type": "quantitative", "scale": {"domain": limits}}
         y["axis"] = {"title": tell("chart.score"), "tickCount": 5}
@@ -177,11 +177,13 @@ def _stairs(found: Sequence[Point], floor: float) -> list[dict[str, float]]:
 def _memory_layers(x: Spec, y: Spec, colour: Spec, tooltip: list[Spec]) -> list[Spec]:
     """The dots and their names.
 
-    Neighbours by memory are named above and below, so that their names stay apart.
+    Names stand right of the dots, clear of the bars; neighbours' above and below, so that they stay
+    apart.
     """
     dot: Spec = {"type": "circle", "size": 120, "opacity": 1, "strokeWidth": 2.5}
     ring = {"condition": {"test": "datum.chosen", "value": INK}, "value": "white"}
-    name = {"type": "text", "dy": {"expr": "datum.above ? -16 : 18"}, "fontSize": 12}
+    name: Spec = {"type": "text", "align": "left", "dx": 13, "fontSize": 12}
+    name["dy"] = {"expr": "datum.above ? -10 : 12"}
     return [
         layer_of(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
         layer_of(name, [], x=x, y=y, text={"field": "variant"}, color=colour),

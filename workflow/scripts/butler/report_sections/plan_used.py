@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
+from butler.plan.host_memory import asked_mb
+from butler.plan.measured import MB
 from butler.report_sections.job_costs import JobCost
 from butler.results import read_table
 from butler.schemes import VARIANTS
@@ -31,8 +33,9 @@ class StageUse:
 
     @property
     def over(self) -> bool:
-        """Whether a job took more memory than was planned."""
-        return self.used_bytes is not None and self.used_bytes > self.planned_bytes
+        """Whether a job took more memory than it asked for by the plan."""
+        asked = MB * asked_mb(self.planned_bytes)
+        return self.used_bytes is not None and self.used_bytes > asked
 
 
 def stage_uses(plan: Path, jobs: Sequence[JobCost]) -> list[StageUse]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from butler.errors import ButlerError
+from butler.plan.measured import LEAST_ASKED, MARGIN, MB
 from butler.report_sections.job_costs import JobCost, job_costs
 from butler.report_sections.plan_used import StageUse, stage_uses
 from butler.results import CheckOutcome, read_check
@@ -51,6 +52,8 @@ class RunSection:
     commit: str | None
     config: str | None
     hashes: Sequence[ListedHash]
+    margin: float = MARGIN
+    least_mb: float = LEAST_ASKED / MB
 
     @property
     def seconds(self) -> float:

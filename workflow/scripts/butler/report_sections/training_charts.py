@@ -11,7 +11,7 @@ from butler.report_sections.charts import BAR, Charts, Spec, in_languages, layer
 LOSS = "loss"
 # What may be drawn beside the loss, where it was logged: the formats of the pointer and the axis.
 CURVES = {
-    "learning_rate": (".2e", ".0e"),
+    "learning_rate": (".2e", ".1e"),
     "gradient_norm": (".4g", ".3~g"),
     "tokens_per_second": (",.0f", ",~s"),
 }
@@ -90,6 +90,7 @@ def _values(log: pd.DataFrame, name: str) -> list[dict[str, Any]]:
 
 def _axes(tell: Callable[..., str], name: str, title: str | None, ticks: str) -> tuple[Spec, Spec]:
     x = {"field": "step", "type": "quantitative", "axis": {"title": tell("chart.step")}}
+    x["axis"] |= {"format": ",d", "tickMinStep": 1, "tickCount": 8}
     x["scale"] = {"nice": False}
     y = {"field": name, "type": "quantitative"}
     y["axis"] = {"title": title, "tickCount": 5, "format": ticks}
@@ -111,8 +112,9 @@ def _diamonds(x: Spec, y: Spec, marked: Sequence[dict[str, Any]]) -> list[Spec]:
     data = {"values": list(marked)}
     diamond = {"type": "point", "shape": "diamond", "filled": True, "size": 130, "opacity": 1}
     layers = [layer_of(diamond | {"color": HELD_OUT}, [], x=x, y=y)]
-    for first, align in ((True, "left"), (False, "right")):
-        name = {"type": "text", "align": align, "dx": 9 if first else -9, "dy": -9}
+    # One above and one below: side by side on a phone they would cover each other.
+    for first, align, dx, dy in ((True, "left", 9, -10), (False, "right", -9, 14)):
+        name = {"type": "text", "align": align, "dx": dx, "dy": dy}
         name |= {"color": HELD_OUT, "fontSize": 12}
         own = [{"filter": f"datum.first === {str(first).lower()}"}]
         layers.append(layer_of(name, own, x=x, y=y, text={"field": "said"}))
