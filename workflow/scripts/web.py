@@ -138,12 +138,12 @@ def main(words: Sequence[str] | None = None) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # So that the servers started here are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    import uvicorn
-
-    from butler.web.page import build
-    from butler.web.site import site
-
     with listening(args.host, args.port) as sock, ExitStack() as stack:
+        import uvicorn
+
+        from butler.web.page import build
+        from butler.web.site import site
+
         models, subject = start(args, stack), subject_of(args)
         app = site(lambda words, other: build(models, subject, words, other, feedback))
         kept = f"; feedback is kept in {feedback}" if feedback else ""

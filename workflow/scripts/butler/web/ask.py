@@ -113,9 +113,10 @@ async def _follow(model: Served, reply: Reply, asked: Messages, options: ChatOpt
     try:
         reply.restarting = model.ended()
         url = await asyncio.to_thread(model.url)
+        client = client_of(url, model.api_key)
         reply.restarting, reply.started = False, time.monotonic()
         async with (
-            client_of(url, model.api_key) as client,
+            client,
             await client.chat.completions.create(
                 model=model.name,
                 stream=True,

@@ -75,7 +75,7 @@ ZH = Words(
     nothing_asked="请先写下问题。",
     markdown="按 Markdown 排版回答",
     in_turn="对比时先后回答，不同时（用时才可比）",
-    same_machine="两个模型在同一台机器上同时回答，互相争用资源，用时比单独回答长；"
+    same_machine="两个模型在同一台机器上同时回答，互相争用资源，用时可能比单独回答长；"
     "要比速度，请在“更多设置”里选先后回答。",
     asked_as="实际提问：{question}",
     restarting="{model} 的服务已退出，正在重新启动……",
@@ -123,7 +123,7 @@ EN = Words(
     nothing_asked="Write a question first.",
     markdown="Lay answers out as Markdown",
     in_turn="Compare one after the other, not at once (only then can times be compared)",
-    same_machine="Both models answered at once on one machine, so each took longer than it does "
+    same_machine="Both models answered at once on one machine, so each may have taken longer than "
     "alone; to compare times, choose “one after the other” under “More settings”.",
     asked_as="Asked as: {question}",
     restarting="The server of {model} has ended; it is being started again…",
