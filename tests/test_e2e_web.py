@@ -48,7 +48,7 @@ def wait_until_up(url: str, process: subprocess.Popen, log: Path) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(url, trust_env=False).status_code == 200:
+            if httpx.get(url, trust_env=False, follow_redirects=True).status_code == 200:
                 return
         except httpx.HTTPError:
             time.sleep(0.3)
@@ -149,7 +149,7 @@ def test_a_streamed_recipe_arrives_letter_by_letter_and_is_copied_so(page: Any, 
     assert "实际提问：西红柿炒鸡蛋的做法" in page.inner_text("#status")
     assert "厨师" in api.requests[-1]["messages"][0]["content"]
     assert "seed" not in api.requests[-1] or api.requests[-1]["seed"] is None
-    page.locator(f"{ANSWER} + .message-buttons button").first.click()
+    page.get_by_role("button", name="Copy message").last.click()
     page.wait_for_function("async () => (await navigator.clipboard.readText()).length > 0")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == f"{MODEL}\n\n{RECIPE}"
