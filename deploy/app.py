@@ -1,7 +1,8 @@
 """The web page on a model-hosting platform such as OpenXLab, which runs `python app.py`.
 
 Environment: MODEL_PATH, a workspace folder, or several with `:` between them (needed); PORT (7860);
-HOST (0.0.0.0: the platform's own proxy stands before it); ENGINE auto, reference or turbomind.
+HOST (0.0.0.0: the platform's own proxy stands before it); ENGINE auto, reference or turbomind;
+FEEDBACK, a file that keeps what visitors think of answers (none: a platform's disk often goes).
 """
 
 import os
@@ -31,7 +32,8 @@ def words() -> list[str]:
     if not folders:
         raise ButlerError("MODEL_PATH is not set; give it the path of a workspace, e.g. w4kv8")
     options = {"--host": "HOST", "--port": "PORT", "--engine": "ENGINE"}
-    defaults = {"HOST": "0.0.0.0", "PORT": "7860", "ENGINE": "auto"}
+    options["--feedback"] = "FEEDBACK"
+    defaults = {"HOST": "0.0.0.0", "PORT": "7860", "ENGINE": "auto", "FEEDBACK": "none"}
     chosen = [(name, os.environ.get(key) or defaults[key]) for name, key in options.items()]
     return [*folders, *(word for pair in chosen for word in pair)]
 

@@ -1,5 +1,6 @@
 """A headless Chromium for the tests of pages, where there is one."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+AXE = "BUTLER_AXE"  # where axe.min.js of the npm package axe-core is
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -27,3 +29,22 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def axe() -> str:
+    """Return the source of axe; skip the test, and say why, where there is none."""
+    path = os.environ.get(AXE)
+    if not path:
+        pytest.skip(f"{AXE} names no axe.min.js: npm pack axe-core, and unpack it")
+    return Path(path).read_text(encoding="utf-8")
+
+
+def serious(page: Any, axe: str) -> list[str]:
+    """Return the serious and critical findings of `axe` on a page."""
+    page.evaluate(axe)
+    return [
+        f"{one['id']}: {node['html'][:200]}"
+        for one in page.evaluate("axe.run()")["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

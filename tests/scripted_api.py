@@ -22,6 +22,7 @@ class Api:
     url: str = ""
     requests: list[dict] = field(default_factory=list)
     refuse: str = ""  # a sentence that is sent as 400 instead of an answer
+    wait: float = 0.0  # seconds before the answer begins
     pause: float = 0.01  # seconds between pieces
     left: threading.Event = field(default_factory=threading.Event)  # a client went away
 
@@ -63,10 +64,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.api.refuse:
             self._json({"error": {"message": self.api.refuse, "type": "invalid"}}, 400)
             return
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
+        time.sleep(self.api.wait)
         try:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
             for start in range(0, len(RECIPE), 2):
                 self._event({"content": RECIPE[start : start + 2]})
                 time.sleep(self.api.pause)

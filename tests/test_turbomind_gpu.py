@@ -273,10 +273,18 @@ def test_our_page_compares_two_variants(served, tmp_path):
     while not answers(url):
         assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
         time.sleep(0.5)
-    # Dish, the two models, system, temperature, top-p, top-k, repetition, most tokens, seed.
-    left, right = ask_page(url, ["西红柿炒鸡蛋", "fp16", "w4kv8", "", 0, 1, 0, 1, 256, ""])
-    for shown in (left, right["value"]):
-        assert "<ol" in shown and "鸡蛋" in shown, shown
+    # Question, models, one after the other, system, temperature, top-p, top-k, repetition, most
+    # tokens, seed.
+    asked = ["西红柿炒鸡蛋", "fp16", "w4kv8", False, "", 0, 1, 0, 1, 256, ""]
+    client = f"gradio_client.Client({url + '/zh/'!r}, verbose=False)"
+    code = f"import gradio_client, json; asked = json.loads({json.dumps(asked)!r}); "
+    code += f"print(json.dumps({client}.predict(*asked, api_name='/chat')))"
+    shown, status = json.loads(
+        subprocess.check_output([python_of("lmdeploy"), "-c", code], text=True, timeout=120)
+    )
+    assert [one["content"].split("\n")[0] for one in shown] == ["fp16", "w4kv8"]
+    assert all("鸡蛋" in one["content"] and "1. " in one["content"] for one in shown), shown
+    assert "fp16：首字" in status and "w4kv8：首字" in status
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + 15
     assert not answers(url)

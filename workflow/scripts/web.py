@@ -1,4 +1,4 @@
-"""Serve the web page for cooks: ask for a dish, compare variants side by side.
+"""Serve the web page: a chat with one variant, or with two side by side.
 
 Starts serve.py for each workspace given, or asks APIs that already run (--api). It runs in the
 lmdeploy environment, where Gradio, OpenAI's client and the engines are.
@@ -15,13 +15,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from butler.chat_template import trained_system
+from butler.chat_template import trained_corpus
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there
-from butler.serve.model_server import ServerPlan, port_number, running_server
-from butler.web.ask import Served, served_by
+from butler.serve.model_server import ServerPlan, port_number
+from butler.web.feedback import check_writable
+from butler.web.models import OwnServer, Served, served_by
+from butler.web.subject import RECIPE_FORMATS, Subject
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
+TINY_MIB = 100  # of a model that only shows how things work
 
 
 def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,6 +41,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--system", help="system text at first; default: the corpus's, from config/config.yaml")
     add("--host", default="127.0.0.1")
     add("--port", type=port_number, default=7860)
+    add("--feedback", default="feedback.jsonl", help="file of visitors' feedback, or none")
     args = parser.parse_args(words)
     if not args.workspaces and not args.api:
         parser.error("name workspaces to serve, or with --api servers that run")
@@ -80,8 +84,10 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
             trust_remote_code=args.trust_remote_code,
             tp=args.tp,
         )
-        server = stack.enter_context(running_server(plan, logs / name))
-        models.append(Served(name, f"{server.url}/v1"))
+        server = OwnServer(plan, logs / name)
+        stack.callback(server.close)
+        server.url()
+        models.append(Served(name, server))
     stack.callback(shutil.rmtree, logs)
     for url in args.api:
         models += served_by(url, args.api_key)
@@ -90,51 +96,61 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
     return models
 
 
-def check_port(host: str, port: int) -> None:
-    """Check that the page can listen, before models are loaded for it; Gradio asks only then.
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that is taken before models are loaded for the page.
 
     Raises:
-        ButlerError: if it cannot.
+        ButlerError: if it cannot listen there.
     """
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
+        taken = socket.socket(family, kind)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        taken.listen()
     except OSError as error:
         raise ButlerError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
         ) from error
+    return taken
+
+
+def subject_of(args: argparse.Namespace) -> Subject:
+    """Return what the first workspace was trained for, by the configuration of its run."""
+    corpus = trained_corpus(args.workspaces[0] if args.workspaces else None)
+    forms = corpus["recipes"]["question_forms"] if corpus["format"] in RECIPE_FORMATS else {}
+    files = [list(path.rglob("*")) for path in args.workspaces]
+    sizes = [sum(file.stat().st_size for file in own) / 2**20 for own in files]
+    return Subject(
+        system=corpus["system"] if args.system is None else args.system,
+        ending=max(forms, key=forms.__getitem__, default=""),
+        tiny=max(sizes) if sizes and max(sizes) < TINY_MIB else None,
+    )
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the page until it is ended."""
     args = parse_args(words)
-    check_port(args.host, args.port)
-    # Gradio would otherwise ask its makers for news, and itself through a proxy.
+    feedback = None if args.feedback == "none" else Path(args.feedback).resolve()
+    if feedback:
+        check_writable(feedback)
+    # Gradio would otherwise ask its makers for news.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    local = ("127.0.0.1", "localhost", os.environ.get("NO_PROXY", ""))
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, local))
     # So that the servers started here are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    from butler.web.page import build
+    with listening(args.host, args.port) as sock, ExitStack() as stack:
+        import uvicorn
 
-    system = args.system
-    if system is None:
-        system = trained_system(args.workspaces[0] if args.workspaces else None)
-    with ExitStack() as stack:
-        page = build(start(args, stack), system)
-        try:
-            page.launch(
-                server_name=args.host,
-                server_port=args.port,
-                show_api=False,
-                prevent_thread_lock=True,
-            )
-        except OSError as error:
-            raise ButlerError(f"cannot listen on {args.host}:{args.port}: {error}") from error
-        stack.callback(page.close)
-        page.block_thread()
+        from butler.web.page import build
+        from butler.web.site import site
+
+        models, subject = start(args, stack), subject_of(args)
+        app = site(lambda words, other: build(models, subject, words, other, feedback))
+        kept = f"; feedback is kept in {feedback}" if feedback else ""
+        print(f"the page is at http://{args.host}:{sock.getsockname()[1]}{kept}", flush=True)
+        # An open page is a connection that never ends.
+        settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        uvicorn.Server(settings).run(sockets=[sock])
 
 
 if __name__ == "__main__":

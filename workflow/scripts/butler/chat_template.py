@@ -145,8 +145,8 @@ class ChatTemplate:
         }
 
 
-def trained_system(folder: Path | None = None) -> str:
-    """Return the system text that recipes are trained with: corpus.system of the configuration.
+def trained_corpus(folder: Path | None = None) -> dict[str, Any]:
+    """Return the configuration's section `corpus`.
 
     It is that of the run in which `folder` was made (build/merged, workspaces/fp16), if it lies in
     one that kept its configuration, else the repository's.
@@ -156,4 +156,10 @@ def trained_system(folder: Path | None = None) -> str:
         # No link is followed: a scenario's folder is links to what its stages made.
         kept = Path(os.path.abspath(folder)).parent.parent / "results" / "config.yaml"
         path = kept if kept.is_file() else CONFIG
-    return str(yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]["system"])
+    corpus: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]
+    return corpus
+
+
+def trained_system(folder: Path | None = None) -> str:
+    """Return the system text that a model was trained with, by `trained_corpus`."""
+    return str(trained_corpus(folder)["system"])

@@ -1,1 +1,1 @@
-"""The web page for cooks: what it asks of the servers, and how it shows their answers."""
+"""The web page: what it asks of the servers, and how it shows their answers."""

@@ -1,35 +1,35 @@
-"""Asking the servers: one question to several models at once, the answers as they grow."""
+"""Asking the servers: one question to several models, the answers as they grow."""
 
-import threading
+import asyncio
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import httpx
 import openai
 
 from butler.errors import ButlerError
+from butler.web.models import Served, client_of, server_sentence
 
 SHOW_EVERY_S = 0.1
-TIMEOUT_S = 600.0
-_ASKING = ("做", "怎", "如何", "教", "?", "？")
+TOO_LONG = "context_length_exceeded"  # OpenAI's code, which our server answers with
+
+Messages = list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Served:
-    """A model and the API that serves it, its address ending in /v1."""
+class Fault(StrEnum):
+    """Why there is no answer, or no whole one."""
 
-    name: str
-    url: str
-    api_key: str | None = None
-
-    def client(self) -> openai.OpenAI:
-        """Return a client; an API on this machine is not asked for through a proxy."""
-        local = "://127.0.0.1" in self.url or "://localhost" in self.url or "://[::1]" in self.url
-        http = httpx.Client(trust_env=not local, timeout=TIMEOUT_S)
-        key = self.api_key or "none"
-        return openai.OpenAI(base_url=self.url, api_key=key, http_client=http, max_retries=2)
+    TOO_LONG = "too_long"
+    ENDED = "ended"  # a server that the page started
+    NOT_STARTED = "not_started"
+    GONE = "gone"  # a server of others
+    SLOW = "slow"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class ChatOptions:
     max_tokens: int = 512
     seed: int | None = None
 
-    def request(self, question: str) -> dict[str, Any]:
-        """Return the arguments of the request for a question."""
+    def request(self, conversation: Messages) -> dict[str, Any]:
+        """Return the arguments of the request for the next answer of a conversation."""
         messages = [{"role": "system", "content": self.system}] if self.system.strip() else []
         return {
-            "messages": [*messages, {"role": "user", "content": question}],
+            "messages": [*messages, *conversation],
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
@@ -67,82 +67,79 @@ class Reply:
     seconds: float = 0.0
     tokens: int = 0
     finish: str = ""
-    error: str = ""
+    fault: Fault | None = None
+    said: str = ""  # the server's own sentence on it
+    restarting: bool = False
     done: bool = False
     started: float = field(default_factory=time.monotonic)
 
 
-def served_by(url: str, api_key: str | None = None) -> list[Served]:
-    """Return the models of a running API; `url` is its address with or without /v1.
+async def ask(
+    models: Sequence[Served],
+    conversations: Sequence[Messages],
+    options: ChatOptions,
+    in_turn: bool = False,
+) -> AsyncIterator[list[Reply]]:
+    """Ask each model for the next answer of its conversation; yield the replies as they grow.
 
-    Raises:
-        ButlerError: if it cannot be asked.
-    """
-    if not url.startswith(("http://", "https://")):
-        raise ButlerError(f"{url} is no address of an API; give one such as http://127.0.0.1:23333")
-    base = url.rstrip("/").removesuffix("/v1") + "/v1"
-    try:
-        models = Served("", base, api_key).client().models.list().data
-    except openai.APIConnectionError as error:
-        raise ButlerError(f"nobody answers at {base}; start that server first") from error
-    except openai.OpenAIError as error:
-        raise ButlerError(f"the API at {base} does not tell its models: {_why(error)}") from error
-    return [Served(model.id, base, api_key) for model in models]
-
-
-def question(dish: str) -> str:
-    """Return the question that is asked: a dish's name alone becomes one, as in training."""
-    dish = dish.strip()
-    return dish if any(word in dish for word in _ASKING) else f"{dish}的做法"
-
-
-def ask(models: Sequence[Served], text: str, settings: ChatOptions) -> Iterator[list[Reply]]:
-    """Ask all models at once; yield their replies so far until all are done.
-
-    Leaving early ends the requests, and with them the work of the servers.
+    They are asked at once, or `in_turn`. Leaving early ends the requests, and with them the work
+    of the servers.
     """
     replies = [Reply(model.name) for model in models]
-    left = threading.Event()
-    threads = [
-        threading.Thread(target=_follow, args=(model, reply, text, settings, left), daemon=True)
-        for model, reply in zip(models, replies, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
+    asked = list(zip(models, replies, conversations, strict=True))
+
+    async def follow_all() -> None:
+        if in_turn:
+            for model, reply, conversation in asked:
+                await _follow(model, reply, conversation, options)
+        else:
+            await asyncio.gather(*(_follow(*one, options) for one in asked))
+
+    task = asyncio.create_task(follow_all())
     try:
-        while not all(reply.done for reply in replies):
+        while not task.done():
             yield replies
-            threads[0].join(SHOW_EVERY_S) if not replies[0].done else time.sleep(SHOW_EVERY_S)
+            await asyncio.wait([task], timeout=SHOW_EVERY_S)
+        await task
         yield replies
     finally:
-        left.set()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
-def _follow(
-    model: Served, reply: Reply, text: str, settings: ChatOptions, left: threading.Event
-) -> None:
+async def _follow(model: Served, reply: Reply, asked: Messages, options: ChatOptions) -> None:
     """Let `reply` grow as the model's answer comes."""
     try:
-        with (
-            model.client() as client,
-            client.chat.completions.create(
+        reply.restarting = model.ended()
+        url = await asyncio.to_thread(model.url)
+        client = client_of(url, model.api_key)
+        reply.restarting, reply.started = False, time.monotonic()
+        async with (
+            client,
+            await client.chat.completions.create(
                 model=model.name,
                 stream=True,
                 stream_options={"include_usage": True},
-                **settings.request(text),
+                **options.request(asked),
             ) as stream,
         ):
-            for chunk in stream:
-                if left.is_set():
-                    return
+            async for chunk in stream:
                 _grow(reply, chunk)
         if not reply.finish:
-            reply.error = "回答中断了，请再问一次"
+            reply.fault = Fault.ENDED if model.ended() else Fault.GONE
+        # So LMDeploy tells a prompt that fills its session.
+        elif reply.finish == "length" and not reply.text:
+            reply.fault = Fault.TOO_LONG
+    except ButlerError as error:
+        # The visitor cannot mend it; whoever started the page can.
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        reply.fault = Fault.NOT_STARTED
     except (openai.OpenAIError, httpx.HTTPError) as error:
-        reply.error = _why(error)
+        reply.fault, reply.said = _fault(error, model), server_sentence(error)
     finally:
         reply.seconds = time.monotonic() - reply.started
-        reply.done = True
+        reply.restarting, reply.done = False, True
 
 
 def _grow(reply: Reply, chunk: Any) -> None:
@@ -157,13 +154,11 @@ def _grow(reply: Reply, chunk: Any) -> None:
     reply.seconds = now
 
 
-def _why(error: Exception) -> str:
-    """Return the server's own sentence where it sent one."""
-    body = getattr(error, "body", None)
-    if isinstance(body, dict) and body.get("message"):
-        return str(body["message"])
-    if isinstance(error, openai.APITimeoutError):
-        return "等得太久了，请稍后再试"
+def _fault(error: Exception, model: Served) -> Fault:
+    if getattr(error, "code", None) == TOO_LONG:
+        return Fault.TOO_LONG
+    if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
+        return Fault.SLOW
     if isinstance(error, openai.APIConnectionError | httpx.HTTPError):
-        return "模型服务没有响应，请稍后再试"
-    return str(error)
+        return Fault.ENDED if model.ended() else Fault.GONE
+    return Fault.REFUSED

@@ -1,96 +1,196 @@
-"""The page itself, in Gradio: Chinese first, one column on a phone."""
+"""The page in one language: Gradio's ChatInterface, with one model or two side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from butler.web.ask import ChatOptions, Served, ask, question
-from butler.web.view import show
+from butler.web.ask import ChatOptions, Reply, ask
+from butler.web.conversation import as_message, conversation
+from butler.web.feedback import keep
+from butler.web.models import Served
+from butler.web.subject import Subject
+from butler.web.words import Words
 
-ALONE = "不对比"
+ALONE = ""  # the value of "compare with nothing"
 DISHES = ("西红柿炒鸡蛋", "土豆烧排骨", "清炒丝瓜", "冬瓜排骨汤", "凉拌豆角", "香菇蒸蛋")
-MAX_DISH = 200
 DEFAULTS = ChatOptions()
+CONCURRENT, WAITING = 8, 64  # questions of all visitors
+HISTORY = "recipe-butler"  # a fixed name and key: what a browser keeps outlives the page's server
+
+Answers = AsyncIterator[tuple[list[dict[str, Any]], str]]
 
 
-def build(models: Sequence[Served], system: str) -> gr.Blocks:
-    """Return the page for these models; `system` is the text that they were trained with."""
-    by_name = {model.name: model for model in models}
-    # Fonts of the reader's own system; the theme's would come from elsewhere.
-    theme = gr.themes.Soft(
+def build(
+    models: Sequence[Served], subject: Subject, words: Words, other: str, feedback: Path | None
+) -> gr.Blocks:
+    """Return the page; `other` is the address of the one in the other language.
+
+    `feedback` is the file that keeps what visitors think of answers; None leaves the buttons out.
+    """
+    names = [model.name for model in models]
+    head = files("butler.web").joinpath("head.html").read_text(encoding="utf-8")
+    with gr.Blocks(
+        title=words.title,
+        theme=_theme(),
+        css=files("butler.web").joinpath("style.css").read_text(encoding="utf-8"),
+        head=head.replace("{language}", words.language),
+        analytics_enabled=False,
+    ) as page:
+        _header(words, other, subject.tiny)
+        with gr.Row(elem_id="models", visible=len(names) > 1):
+            first = gr.Dropdown(names, value=names[0], label=words.model, elem_id="first")
+            choices = [(words.alone, ALONE), *((name, name) for name in names)]
+            second = gr.Dropdown(choices, value=ALONE, label=words.second, elem_id="second")
+        settings, markdown = _settings(subject.system, words)
+        status = gr.Markdown(elem_id="status", render=False)
+        chat = _chat(_answerer(models, subject, words), [first, second, *settings], status, words)
+        status.render()
+        if subject.ending:
+            gr.Examples([*DISHES], chat.textbox, label=words.examples, elem_id="examples")
+        markdown.change(
+            lambda on: gr.Chatbot(type="messages", render_markdown=on), markdown, chat.chatbot
+        )
+        if feedback:
+            _keep_feedback(chat, feedback)
+            gr.Markdown(words.feedback.format(file=feedback.name))
+    return page.queue(max_size=WAITING)
+
+
+def _theme() -> gr.themes.ThemeClass:
+    """Return the theme: the fonts of the reader's own system, and colours of enough contrast."""
+    return gr.themes.Soft(
         primary_hue="orange", font=["system-ui", "sans-serif"], font_mono=["ui-monospace"]
+    ).set(
+        block_title_text_color="*primary_800",
+        block_label_text_color="*primary_800",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
     )
-    style = files("butler.web").joinpath("style.css").read_text(encoding="utf-8")
-    with gr.Blocks(title="菜谱小管家", theme=theme, css=style, analytics_enabled=False) as page:
-        gr.HTML("<h1>菜谱小管家</h1><p>说一道菜，告诉您用什么、怎么做。</p>", elem_id="head")
-        with gr.Row(elem_id="ask"):
-            dish = gr.Textbox(
-                show_label=False,
-                placeholder="想做什么菜？例如：西红柿炒鸡蛋",
-                max_length=MAX_DISH,
-                autofocus=True,
-                scale=5,
-                elem_id="dish",
-            )
-            go = gr.Button("教我做", variant="primary", scale=1, min_width=96, elem_id="go")
-            stop = gr.Button("停", scale=0, min_width=64, elem_id="stop")
-        with gr.Row(elem_id="examples"):
-            chips = [gr.Button(name, size="sm", min_width=80) for name in DISHES]
-        names = list(by_name)
-        with gr.Row(elem_id="models"):
-            first = gr.Dropdown(names, value=names[0], label="模型", elem_id="first")
-            second = gr.Dropdown([ALONE, *names], value=ALONE, label="对比", elem_id="second")
-        choices = _settings(system)
-        with gr.Row(elem_id="answers"):
-            left = gr.HTML(elem_id="left")
-            right = gr.HTML(visible=False, elem_id="right")
-
-        def answer(dish: str, first: str, second: str, *chosen: Any) -> Iterator[tuple[str, Any]]:
-            if not dish.strip():
-                raise gr.Error("先写一道菜名。", print_exception=False)
-            asked = [by_name[name] for name in (first, second) if name != ALONE]
-            for replies in ask(asked, question(dish), _read(*chosen)):
-                shown = [show(reply) for reply in replies]
-                other = shown[1] if len(shown) > 1 else ""
-                yield shown[0], gr.update(value=other, visible=bool(other))
-
-        wired = {"inputs": [dish, first, second, *choices], "outputs": [left, right]}
-        wired |= {"concurrency_limit": 8, "show_progress": "hidden"}
-        running = [go.click(answer, **wired), dish.submit(answer, **wired)]
-        for chip, name in zip(chips, DISHES, strict=True):
-            filled = chip.click(lambda name=name: name, outputs=dish, show_progress="hidden")
-            running.append(filled.then(answer, **wired))
-        stop.click(None, cancels=running)
-    return page.queue(max_size=64)
 
 
-def _settings(system: str) -> list[gr.components.Component]:
-    """Lay out what is folded away; the order is that of `_read`."""
-    with gr.Accordion("更多设置", open=False, elem_id="more"):
-        texts = gr.Textbox(system, label="系统提示词", lines=3, elem_id="system")
+def _header(words: Words, other: str, tiny: float | None) -> None:
+    about = words.greeting if tiny is None else words.greeting + words.tiny.format(mib=tiny)
+    gr.HTML(
+        f'<header><h1>{words.title}</h1><a href="{other}">{words.other}</a></header><p>{about}</p>',
+        elem_id="head",
+    )
+
+
+def _answerer(models: Sequence[Served], subject: Subject, words: Words) -> Callable[..., Answers]:
+    """Return what ChatInterface calls for an answer."""
+    by_name = {model.name: model for model in models}
+
+    async def answer(
+        message: str,
+        history: list[dict[str, Any]],
+        first: str,
+        second: str,
+        in_turn: bool,
+        *sampling: Any,
+    ) -> Answers:
+        asked = [by_name[name] for name in (first, second) if name != ALONE]
+        spoken = [conversation(history, message, one.name, subject.ending) for one in asked]
+        options = _options(words, *sampling)
+        notes = []
+        if (sent := spoken[0][-1]["content"]) != message.strip():
+            notes.append(words.asked_as.format(question=sent))
+        if len(asked) > 1 and not in_turn and len({one.machine() for one in asked}) == 1:
+            notes.append(words.same_machine)
+        async for replies in ask(asked, spoken, options, in_turn):
+            # Nothing is shown of what has not begun: once stopped, it would stay.
+            begun = any(reply.text or reply.done for reply in replies)
+            messages = [as_message(reply, words, len(models) > 1) for reply in replies]
+            said = [_status(reply, words) for reply in replies]
+            yield messages if begun else [], "  \n".join(filter(None, said + notes))
+
+    return answer
+
+
+def _status(reply: Reply, words: Words) -> str:
+    if reply.restarting:
+        return words.restarting.format(model=reply.model)
+    if reply.first is None:
+        return ""
+    text = words.times.format(model=reply.model, first=reply.first, seconds=reply.seconds)
+    if reply.tokens and reply.seconds:
+        text += words.speed.format(tokens=reply.tokens, rate=reply.tokens / reply.seconds)
+    return text
+
+
+def _chat(
+    answer: Callable[..., Answers],
+    inputs: list[gr.components.Component],
+    status: gr.Markdown,
+    words: Words,
+) -> gr.ChatInterface:
+    chat = gr.ChatInterface(
+        answer,
+        type="messages",
+        chatbot=gr.Chatbot(
+            type="messages",
+            label=words.chat,
+            show_label=False,
+            layout="panel",
+            height="max(20rem, 50vh)",
+            render_markdown=False,
+            group_consecutive_messages=False,
+            show_copy_button=True,
+            allow_tags=True,
+            elem_id="chat",
+        ),
+        textbox=gr.Textbox(
+            label=words.placeholder,
+            placeholder=words.placeholder,
+            submit_btn=words.send,
+            stop_btn=words.stop,
+            autofocus=True,
+            max_lines=8,
+            elem_id="box",
+        ),
+        validator=lambda text: gr.validate(bool(text.strip()), words.nothing_asked),
+        additional_inputs=inputs,
+        additional_outputs=[status],
+        save_history=True,
+        concurrency_limit=CONCURRENT,
+        analytics_enabled=False,
+    )
+    # What ChatInterface has no argument for.
+    chat.new_chat_button.value = words.new_chat
+    chat.saved_conversations.storage_key = chat.saved_conversations.secret = HISTORY
+    return chat
+
+
+def _settings(
+    system: str, words: Words
+) -> tuple[list[gr.components.Component], gr.components.Component]:
+    """Lay out what is folded away: what `answer` takes, in its order, and the Markdown switch."""
+    with gr.Accordion(words.settings, open=False, elem_id="more"):
+        in_turn = gr.Checkbox(label=words.in_turn, elem_id="in-turn")
+        markdown = gr.Checkbox(label=words.markdown, elem_id="markdown")
+        text = gr.Textbox(system, label=words.system, lines=3, elem_id="system")
         with gr.Row():
-            heat = gr.Slider(
-                0, 2, DEFAULTS.temperature, step=0.05, label="温度（0 每次都取最可能的字）"
-            )
-            top_p = gr.Slider(0.05, 1, DEFAULTS.top_p, step=0.05, label="top_p")
-            top_k = gr.Slider(0, 100, DEFAULTS.top_k, step=1, label="top_k（0 不限）")
+            heat = gr.Slider(0, 2, DEFAULTS.temperature, step=0.05, label=words.temperature)
+            top_p = gr.Slider(0.05, 1, DEFAULTS.top_p, step=0.05, label=words.top_p)
+            top_k = gr.Slider(0, 100, DEFAULTS.top_k, step=1, label=words.top_k)
         with gr.Row():
             repetition = gr.Slider(
-                0.8, 1.5, DEFAULTS.repetition_penalty, step=0.01, label="重复惩罚（1 不惩罚）"
+                0.8, 1.5, DEFAULTS.repetition_penalty, step=0.01, label=words.repetition
             )
             longest = gr.Slider(
-                16, 2048, DEFAULTS.max_tokens, step=16, label="最多词元", elem_id="longest"
+                16, 2048, DEFAULTS.max_tokens, step=16, label=words.max_tokens, elem_id="longest"
             )
             # A Number without a value shows 0, which is a seed.
             seed = gr.Textbox(
-                label="随机种子", placeholder="留空则每次不同", max_lines=1, elem_id="seed"
+                label=words.seed, placeholder=words.seed_hint, max_lines=1, elem_id="seed"
             )
-    return [texts, heat, top_p, top_k, repetition, longest, seed]
+    return [in_turn, text, heat, top_p, top_k, repetition, longest, seed], markdown
 
 
-def _read(
+def _options(
+    words: Words,
     system: str,
     temperature: float,
     top_p: float,
@@ -101,7 +201,7 @@ def _read(
 ) -> ChatOptions:
     digits = seed.strip()
     if digits and not (digits.isascii() and digits.isdigit()):
-        raise gr.Error("随机种子要是一个整数。", print_exception=False)
+        raise gr.Error(words.bad_seed, print_exception=False)
     return ChatOptions(
         system=system,
         temperature=temperature,
@@ -111,3 +211,10 @@ def _read(
         max_tokens=int(longest),
         seed=int(digits) if digits else None,
     )
+
+
+def _keep_feedback(chat: gr.ChatInterface, file: Path) -> None:
+    def liked(history: list[dict[str, Any]], given: gr.LikeData) -> None:
+        keep(file, history, given.index, given.liked)
+
+    chat.chatbot.like(liked, chat.chatbot, None, show_api=False)
