@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from butler.errors import ButlerError
 from butler.families import FAMILIES
-from butler.lmdeploy.auto_awq import pack
+from butler.lmdeploy.packed_weights import pack
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.lmdeploy.workspace_tensors import compare
 from butler.reference.workspace_reader import Workspace
