@@ -2,8 +2,9 @@
 
 GPTQ (Frantar et al. 2022) rounds a weight matrix column by column; what rounding loses in one is
 made up for in those that are left, by the inverse of the inputs' second moments. LLM Compressor's
-functions do that. Its `oneshot`, which would do all of it, traces a model with torch.fx, which
-InternLM2's own code does not allow, and writes a format that LMDeploy 0.7.3 does not read.
+functions do that. Its `oneshot` would do the rest too, but holds the whole model, in fp32 on a CPU,
+goes on with plain rounding where it finds no inverse, and writes a format that LMDeploy 0.7.3 does
+not read.
 """
 
 from collections.abc import Iterator
