@@ -17,6 +17,7 @@ from butler.hf_folder import ModelTensors
 from butler.layer_walk import Layer, Walk
 from butler.lmdeploy.packed_weights import QuantisedLinear, quantised_layers
 
+LEAST = 1e-30  # of a sum of squares
 HALF_RANGE = 7.5  # steps from 0 to the largest of 16 symmetric codes, as GPTQ's scales have it
 
 
@@ -87,7 +88,8 @@ def _moments(walk: Walk, layer: Layer) -> dict[torch.nn.Linear, torch.Tensor]:
 
 
 def _energy(rows: torch.Tensor, moments: torch.Tensor) -> float:
-    return float(((rows @ moments) * rows).double().sum())
+    # Not below 0 by rounding, nor 0 where a layer does nothing; NaN stays.
+    return max(float(((rows @ moments) * rows).double().sum()), LEAST)
 
 
 def check_plain_tensors(merged: ModelTensors, gptq: ModelTensors) -> None:
