@@ -82,13 +82,15 @@ def _chain(
         times[name] = round(time.perf_counter() - start, 1)
 
     weights = WEIGHTS[kind]
-    model, workspace = work / "models" / weights.format, work / "converted" / kind
+    # Random 4-bit weights are written as AWQ's; a workspace of GPTQ's holds them alike.
+    form = WEIGHTS["w4"].format if weights.quantised else weights.format
+    model, workspace = work / "models" / form, work / "converted" / kind
     awq = ["--awq"] if weights.quantised else []
     make = [xtuner, ROOT / "benchmarks" / "random_model.py", "--out", model, *awq, *shape]
     step(f"random_{kind}", make)
     convert = [sys.executable, SCRIPTS / "workspace.py", "--model", model, "--out", workspace]
     group = ["--group-size", AwqSettings().group_size] if weights.quantised else []
-    step(f"convert_{kind}", [*convert, "--format", weights.format, *group])
+    step(f"convert_{kind}", [*convert, "--format", form, *group])
     if not keep_models:
         _remove(model)
     for name in names:

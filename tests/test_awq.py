@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 import quantise_awq
 from butler.errors import ButlerError, run_cli
 from butler.hf_folder import CARRIED, ModelTensors
-from butler.lmdeploy.auto_awq import STAYS, pack
-from butler.lmdeploy.awq_weights import unpack
+from butler.lmdeploy.auto_awq import STAYS
 from butler.lmdeploy.calibration_memory import Calibration
 from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
+from butler.lmdeploy.packed_weights import pack, unpack
 from butler.manifest import check_unchanged
 from butler.tools import tool_environment
 from real_tools import python_of, script

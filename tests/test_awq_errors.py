@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from butler.lmdeploy.awq_errors import FP16_ROUNDING, HALF, InScales, best_factors
-from butler.lmdeploy.awq_weights import QuantisedLinear
+from butler.lmdeploy.packed_weights import QuantisedLinear
 
 GROUP = 128
 

@@ -47,7 +47,14 @@ def test_every_package_of_a_lock_has_the_hashes_of_its_files(lock):
         (["deploy/requirements.txt"], ["envs/lmdeploy.lock", "envs/lmdeploy.torch.lock"]),
         *(
             ([f"envs/{tool}.in"], [path.relative_to(ROOT) for path in LOCKS_OF[tool]])
-            for tool in ("xtuner", "xtuner-qwen3", "lmdeploy", "lmdeploy-latest", "opencompass")
+            for tool in (
+                "xtuner",
+                "xtuner-qwen3",
+                "lmdeploy",
+                "lmdeploy-latest",
+                "opencompass",
+                "gptq",
+            )
         ),
     ],
     ids=lambda names: str(names[-1]),

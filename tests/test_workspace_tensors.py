@@ -13,11 +13,11 @@ from tiny_workspace import HEAD, Tiny
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from butler.errors import ButlerError
 from butler.families import FAMILIES
-from butler.lmdeploy.auto_awq import pack
+from butler.lmdeploy.packed_weights import gptq_tensors, pack
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.lmdeploy.workspace_tensors import compare
 from butler.reference.workspace_reader import Workspace
@@ -34,8 +34,20 @@ def in_turn(tiny: Tiny, parts: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(grouped, 2).reshape(rows, -1)
 
 
-def as_model(tiny: Tiny, folder: Path, architecture: str, tied: bool = False) -> Path:
-    """Write the Hugging Face or AWQ folder that a tiny workspace would have been made from."""
+def linear(kinds: dict[str, torch.Tensor], gptq: bool) -> dict[str, torch.Tensor]:
+    """Return a layer's tensors as a folder has them, by their names' endings."""
+    if "weight" in kinds:
+        return {".weight": kinds["weight"].t()}
+    codes, zeros, scales = kinds["qweight"], kinds["zeros"], kinds["scales"]
+    if gptq:
+        return gptq_tensors(codes.to(torch.uint8), zeros.to(torch.uint8), scales)
+    return {".qweight": pack(codes), ".qzeros": pack(zeros), ".scales": scales.float()}
+
+
+def as_model(
+    tiny: Tiny, folder: Path, architecture: str, tied: bool = False, gptq: bool = False
+) -> Path:
+    """Write the Hugging Face, AWQ or GPTQ folder that a tiny workspace would be made from."""
     family, names = FAMILIES[architecture], FAMILIES[architecture].layers
     tensors = {
         f"{family.embedding}.weight": tiny.tensors["tok_embeddings"],
@@ -55,15 +67,11 @@ def as_model(tiny: Tiny, folder: Path, architecture: str, tied: bool = False) ->
         for name, one in PROJECTIONS.items():
             modules.setdefault(f"{start}.{getattr(names, one)}", []).append(name)
         for module, parts in modules.items():
+            wholes = {}
             for kind in tiny.stored[f"{i}.{parts[0]}"]:
                 found = [torch.from_numpy(tiny.stored[f"{i}.{name}"][kind]) for name in parts]
-                whole = in_turn(tiny, found) if len(found) > 1 else found[0]
-                if kind == "weight":
-                    tensors[f"{module}.weight"] = whole.t()
-                elif kind == "scales":
-                    tensors[f"{module}.scales"] = whole.float()
-                else:
-                    tensors[f"{module}.{kind.replace('zeros', 'qzeros')}"] = pack(whole)
+                wholes[kind] = in_turn(tiny, found) if len(found) > 1 else found[0]
+            tensors |= {f"{module}{ending}": t for ending, t in linear(wholes, gptq).items()}
             biases = [tiny.tensors.get(f"{i}.{name}_bias") for name in parts]
             if None not in biases:
                 whole = [bias.unsqueeze(0) for bias in biases]
@@ -111,6 +119,19 @@ def test_each_tensor_of_each_family_is_found_in_the_model(tmp_path, architecture
     assert set(compare(Workspace(path), model)) == set(tiny.files)
 
 
+@pytest.mark.parametrize("architecture", ["InternLM2ForCausalLM", "Qwen2ForCausalLM"])
+def test_each_tensor_of_gptqs_format_is_found_and_no_other_is(tmp_path, architecture):
+    tiny, path, _ = made(tmp_path, architecture, w4=True)
+    model = as_model(tiny, tmp_path / "gptq", architecture, gptq=True)
+    assert set(compare(Workspace(path), model)) == set(tiny.files)
+    tensors = load_file(model / "model.safetensors")
+    name = next(name for name in tensors if name.endswith(".qzeros"))
+    tensors[name] += 1
+    save_file(tensors, model / "model.safetensors")
+    with pytest.raises(ButlerError, match=r"zeros is not .*; convert it again"):
+        list(compare(Workspace(path), model))
+
+
 @pytest.mark.parametrize("kind", [{"w4": True}, {"bias": True}])
 def test_a_workspace_split_for_two_gpus_is_put_together(tmp_path, kind):
     tiny, path, model = made(tmp_path, "InternLM2ForCausalLM", inter=512, **kind)
@@ -130,8 +151,6 @@ def test_a_tied_head_is_the_embedding(tmp_path):
 
 def zero_bias(tiny: Tiny, path: Path, model: Path) -> None:
     """Take the bias of the attention's output away, as Qwen2 has none; LMDeploy writes zeros."""
-    from safetensors.torch import load_file
-
     kept = {
         name: tensor
         for name, tensor in load_file(model / "model.safetensors").items()

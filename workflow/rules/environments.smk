@@ -25,6 +25,7 @@ rule environment:
         extra=lambda w: repository("envs/torchvision") if w.tool in TRAINERS else [],
         imports=lambda w: {
             **dict.fromkeys(TRAINERS, "torch bitsandbytes xtuner.dataset xtuner.model deepspeed"),
+            "gptq": "torch transformers llmcompressor",
             "lmdeploy": "torch transformers fastapi uvicorn gradio lmdeploy.version",
             "lmdeploy-latest": "torch transformers fastapi uvicorn lmdeploy.version",
             "opencompass": "torch opencompass jieba rouge_score sacrebleu",

@@ -1,7 +1,8 @@
 # 4-bit weights, calibrated on the training text.
 #
 # Needs build/merged and build/corpus/train.jsonl.
-# Makes build/awq (W4A16) and the check awq. With kv_cache.static_parameters also build/calibration
+# Makes build/awq (W4A16) and the check awq; for variants with w4gptq build/gptq and the check gptq, in
+# an environment of its own. With kv_cache.static_parameters also build/calibration
 # (min-max statistics) and build/static_kv (scale and zero point of each layer's keys and values).
 
 
@@ -65,6 +66,72 @@ rule check_awq:
         "{params.python:q} {input.code[0]:q} --merged {input.merged} --awq {input.awq} "
         "--limit {params.limit} --device {params.device} --threads {threads} --out {output} "
         "> {log} 2>&1"
+
+
+rule gptq:
+    """Quantise the weights to 4 bits by GPTQ."""
+    input:
+        **tool("gptq", "quantise_gptq.py"),
+        model="build/merged",
+        text="build/corpus/train.jsonl",
+    output:
+        directory("build/gptq"),
+    log:
+        "logs/gptq.log",
+    benchmark:
+        "logs/gptq.tsv"
+    priority: 50
+    threads: 2
+    resources:
+        mem_mb=memory("gptq"),
+        gpu=GPUS,
+    params:
+        python=python("gptq"),
+        template=settings.base.chat_template,
+        calibration=settings.calibration.to_argument(),
+        settings=settings.gptq.to_argument(),
+        group_size=settings.awq.group_size,
+        device=settings.device,
+    shell:
+        "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
+        "--chat-template {params.template} --calibration {params.calibration:q} "
+        "--settings {params.settings:q} --group-size {params.group_size} "
+        "--device {params.device} --threads {threads} --out {output} > {log} 2>&1"
+
+
+rule check_gptq:
+    """Stop unless GPTQ's layers give the merged model's outputs, better than plain rounding does."""
+    input:
+        **tool("lmdeploy", "check_gptq.py"),
+        merged="build/merged",
+        gptq="build/gptq",
+        held_out="build/corpus/test.jsonl",
+    output:
+        report(
+            "results/checks/gptq.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "gptq"},
+        ),
+    log:
+        "logs/check_gptq.log",
+    benchmark:
+        "logs/check_gptq.tsv"
+    threads: 2
+    resources:
+        mem_mb=memory("check_gptq"),
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        template=settings.base.chat_template,
+        device=settings.device,
+        error=settings.checks.gptq_error,
+        nll=settings.checks.gptq_nll,
+    shell:
+        "{params.python:q} {input.code[0]:q} --merged {input.merged} --gptq {input.gptq} "
+        "--held-out {input.held_out} --chat-template {params.template} "
+        "--error-limit {params.error} --nll-limit {params.nll} --device {params.device} "
+        "--threads {threads} --out {output} > {log} 2>&1"
 
 
 rule calibrate:

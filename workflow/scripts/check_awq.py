@@ -23,8 +23,8 @@ from butler.lmdeploy.awq_errors import (
     check_plain_tensors,
     layer_errors,
 )
-from butler.lmdeploy.awq_weights import quantised_layers
 from butler.lmdeploy.on_cpu import without_cuda
+from butler.lmdeploy.packed_weights import quantised_layers
 from butler.progress import counted, progress
 
 

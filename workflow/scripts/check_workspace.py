@@ -23,7 +23,7 @@ from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
-from butler.lmdeploy.awq_weights import DequantisedTensors
+from butler.lmdeploy.packed_weights import DequantisedTensors
 from butler.lmdeploy.release import CONVERTER, quant_policy
 from butler.lmdeploy.workspace_tensors import compare
 from butler.manifest import check_unchanged

@@ -19,13 +19,14 @@ import torch
 
 from butler.errors import ButlerError, run_cli
 from butler.families import family_of
-from butler.files import atomic_dir, atomic_write_json
+from butler.files import atomic_dir
 from butler.hf_folder import (
     WRITTEN_AT_ONCE,
     WRITTEN_SHARD,
     ModelTensors,
     carry_over,
     read_config,
+    write_index,
 )
 from butler.lora_adapter import LoraAdapter
 from butler.manifest import write_manifest
@@ -128,10 +129,7 @@ def write_weights(base: Path, adapter: LoraAdapter, folder: Path, threads: int) 
         ThreadPoolExecutor(min(WRITTEN_AT_ONCE, threads), "", torch.set_num_threads, share) as pool,
     ):
         list(pool.map(write, range(len(files))))
-    if several:
-        size = sum((folder / file).stat().st_size for file in set(index.values()))
-        content = {"metadata": {"total_size": size}, "weight_map": dict(sorted(index.items()))}
-        atomic_write_json(folder / "model.safetensors.index.json", content)
+    write_index(folder, index)
     return set(names) - set(old.names())
 
 

@@ -68,6 +68,51 @@ class ModelTensors:
             return tuple(file.get_slice(name).get_shape())
 
 
+INDEX = "model.safetensors.index.json"
+
+
+def is_weights(path: Path) -> bool:
+    """Say whether a file of a folder holds weights, or says which file holds which."""
+    return path.suffix == ".safetensors" or path.name == INDEX
+
+
+def write_index(folder: Path, files: Mapping[str, str]) -> None:
+    """Write which file holds each tensor, where there are several; `files` by tensor."""
+    if len(set(files.values())) > 1:
+        size = sum((folder / file).stat().st_size for file in set(files.values()))
+        content = {"metadata": {"total_size": size}, "weight_map": dict(sorted(files.items()))}
+        atomic_write_json(folder / INDEX, content)
+
+
+class ShardWriter:
+    """Writes tensors that come one after another to files of WRITTEN_SHARD bytes or little more."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waiting: dict[str, torch.Tensor] = {}
+        self._files: dict[str, str] = {}
+
+    def add(self, tensors: "Mapping[str, torch.Tensor]") -> None:
+        """Take tensors that are to stand in one file."""
+        self._waiting |= tensors
+        if sum(one.nbytes for one in self._waiting.values()) >= WRITTEN_SHARD:
+            self._write()
+
+    def close(self) -> None:
+        """Write what is left, and the index."""
+        if self._waiting:
+            self._write()
+        write_index(self._folder, self._files)
+
+    def _write(self) -> None:
+        from safetensors.torch import save_file
+
+        file = f"model-{len(set(self._files.values())) + 1:05}.safetensors"
+        save_file(self._waiting, self._folder / file, metadata={"format": "pt"})
+        self._files |= dict.fromkeys(self._waiting, file)
+        self._waiting = {}
+
+
 # What neither merging nor quantising carries over, or writes anew from a newer library's defaults.
 CARRIED = ("generation_config.json", "tokenizer_config.json", "chat_template.json")
 

@@ -14,9 +14,15 @@ PARAMETER_BYTES = 4  # scale and zero point of a quantised vector, in fp16 each
 class WeightScheme:
     """How weights are held.
 
-    `folder` is the model folder below build/ that a workspace is converted from, `format` its name
-    in LMDeploy's converter, `quantised` says that weights are in groups, and the check of that
-    folder against the merged model has the scheme's `check` as its name.
+    `folder` is the model folder below build/ that a workspace is converted from, or that a release
+    without workspaces serves; `format` is its name in both releases of LMDeploy. `quantised` says
+    that weights are in groups, and the check of that folder against the merged model has the
+    scheme's `check` as its name. `tool` is the environment (envs/TOOL.lock) that quantises, where
+    LMDeploy does not.
+
+    TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with
+    symmetric scales and rows in order (`sym`, not `desc_act`). A workspace holds both alike, so
+    that they run on the same engines and cards.
     """
 
     name: str
@@ -24,6 +30,7 @@ class WeightScheme:
     format: str
     label: Mapping[str, str]
     check: str | None = None
+    tool: str | None = None
 
     @property
     def quantised(self) -> bool:
@@ -87,6 +94,14 @@ WEIGHTS = {
     for one in (
         WeightScheme("fp16", "merged", "hf", {"zh": "fp16 权重", "en": "fp16 weights"}),
         WeightScheme("w4", "awq", "awq", {"zh": "4 位权重", "en": "4-bit weights"}, check="awq"),
+        WeightScheme(
+            "w4gptq",
+            "gptq",
+            "gptq",
+            {"zh": "4 位权重（GPTQ）", "en": "4-bit weights (GPTQ)"},
+            check="gptq",
+            tool="gptq",
+        ),
     )
 }
 KV_CACHES = {

@@ -11,25 +11,9 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-
-PACKED = 8  # 4-bit values in an int32
 STAYS = "stays_on_device"  # beside auto_awq's arguments: see keep_on
-ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # nibble i of an int32 holds column ORDER[i] of its eight
-
-
-def pack(values: "torch.Tensor") -> "torch.Tensor":
-    """Return 4-bit values [rows, columns] as int32 [rows, columns / 8] in AWQ's order."""
-    import torch
-
-    eights = values.to(torch.int32).unflatten(1, (-1, PACKED))
-    packed = torch.zeros(eights.shape[:2], dtype=torch.int32, device=values.device)
-    for nibble, column in enumerate(ORDER):
-        packed |= eights[:, :, column] << (4 * nibble)
-    return packed
 
 
 def packed_linear(cls: Any, linear: Any, quantizer: Any, qparams: Any) -> Any:
@@ -37,6 +21,8 @@ def packed_linear(cls: Any, linear: Any, quantizer: Any, qparams: Any) -> Any:
 
     Takes the place of `WeightOnlyQLinear.from_linear` as `quant_weights` calls it.
     """
+    from butler.lmdeploy.packed_weights import pack
+
     bits, group = quantizer.bits, quantizer.group_size
     rows, columns = linear.in_features, linear.out_features
     layer = cls(rows, columns, linear.bias is not None, bits, quantizer.symmetry, group)

@@ -16,8 +16,8 @@ import torch
 
 from butler.errors import ButlerError
 from butler.hf_folder import ModelTensors, read_config
-from butler.lmdeploy.awq_weights import QuantisedLinear, quantised_layers
 from butler.lmdeploy.lite_maps import complete_maps
+from butler.lmdeploy.packed_weights import QuantisedLinear, quantised_layers
 
 HALF = 0.5  # of a group scale: what rounding to a code leaves
 # A code is at most 15 scales, and the weight and its scale are each rounded to fp16 (2⁻¹¹ of them).

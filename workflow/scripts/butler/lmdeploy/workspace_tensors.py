@@ -17,7 +17,7 @@ import torch
 from butler.errors import ButlerError
 from butler.families import Family, family_of
 from butler.hf_folder import ModelTensors, read_config, sizes_of
-from butler.lmdeploy.awq_weights import unpack
+from butler.lmdeploy.packed_weights import read_codes, read_zeros
 from butler.lmdeploy.workspace_files import CONFIG
 from butler.reference.quant import unpack_u4
 from butler.reference.workspace_config import WEIGHT_TYPES, ModelConfig
@@ -212,7 +212,7 @@ class _Comparison:
                 torch.int32,
                 lambda rows: rows,
                 unpack_u4,
-                lambda name: unpack(tensors[f"{name}.qweight"]),
+                lambda name: read_codes(tensors, name),
             ),
             FileKind(
                 "scales", dtype, groups, same, lambda name: tensors[f"{name}.scales"].to(dtype)
@@ -222,7 +222,7 @@ class _Comparison:
                 dtype,
                 groups,
                 same,
-                lambda name: unpack(tensors[f"{name}.qzeros"]).to(dtype),
+                lambda name: read_zeros(tensors, name).to(dtype),
             ),
         ]
 

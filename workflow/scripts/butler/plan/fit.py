@@ -17,9 +17,11 @@ ENGINE = (
     "turbomind, or a smaller base.model"
 )
 QUANTISE = "lower calibration.length or calibration.samples, or leave w4 out of variants"
+GPTQ = "lower calibration.length or calibration.samples, or leave w4gptq out of variants"
 HOST_KEYS = {
     "train": f"lower train.max_length, or {MACHINE}",
     "awq": QUANTISE,
+    "gptq": GPTQ,
     "calibrate": QUANTISE,
     "evaluate": f"lower workspace.session_len; {ENGINE}",
     "efficiency": ENGINE,
@@ -30,6 +32,8 @@ GPU_KEYS = {
     "efficiency": "lower efficiency.concurrency",
     "check_training": "set device: cpu",
     "check_awq": "set device: cpu",
+    "gptq": "set device: cpu",
+    "check_gptq": "set device: cpu",
 }
 SERVING = "lower workspace.session_len, or raise workspace.tp where there are more GPUs"
 

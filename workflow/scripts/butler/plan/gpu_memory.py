@@ -6,7 +6,7 @@ from butler.efficiency.figures import room_bytes, session_sizes
 from butler.held_out import LONGEST
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import session_bytes
-from butler.plan.host_memory import Task, calibrating, stock_kept, streamed
+from butler.plan.host_memory import Task, calibrating, gptq_layer, stock_kept, streamed
 from butler.plan.measured import AWQ_SLACK
 from butler.plan.model_size import FP16, FP32
 from butler.xtuner.memory import BF16, RESERVE, estimate, fixed_bytes, make_plan, micro_batches
@@ -42,6 +42,10 @@ def _quantising(task: Task) -> float:
     shape = task.size.shape
     weights = FP16 * (2 * task.size.table + 3 * shape.linear_parameters / shape.layers)
     return calibrating(task) + AWQ_SLACK * weights
+
+
+def _gptq(task: Task) -> float:
+    return RESERVE + gptq_layer(task)
 
 
 def _session(task: Task) -> float:
@@ -80,6 +84,8 @@ TOOLS: dict[str, Needed] = {
     "check_training": _streaming,
     "check_awq": _streaming,
     "awq": _quantising,
+    "gptq": _gptq,
+    "check_gptq": _gptq,
     "calibrate": _quantising,
 }
 ENGINE: dict[str, Needed] = {

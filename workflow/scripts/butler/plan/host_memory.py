@@ -11,6 +11,7 @@ from butler.held_out import KEPT_BYTES, LONGEST
 from butler.hf_folder import WRITTEN_AT_ONCE, WRITTEN_SHARD
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.calibration_memory import Calibration
+from butler.model_likelihood import BATCH_BYTES, TOKENS
 from butler.plan.measured import (
     AWQ_SLACK,
     CORPUS_HELD,
@@ -132,6 +133,32 @@ def _quantising(task: Task) -> float:
     return CUDA_HOST + size.fp16
 
 
+def gptq_layer(task: Task) -> float:
+    """Bytes of a layer in fp32, a copy of its largest matrix, the second moments of all its inputs
+    and one's inverse, and what a batch of texts takes, at most BATCH_BYTES.
+    """
+    text, shape = task.settings.calibration, task.size.shape
+    weights = [rows * columns for rows, columns in shape.linears]
+    moments = [rows**2 for rows, _ in shape.linears]
+    tokens = min(TOKENS, text.samples * text.length)
+    widths = 3 * shape.mlp + 8 * shape.hidden + 4 * shape.heads * text.length
+    matrices = sum(weights) + 2 * max(weights) + sum(moments) + 2 * max(moments)
+    return FP32 * matrices + min(BATCH_BYTES, FP32 * tokens * widths)
+
+
+def _gptq(task: Task) -> float:
+    """Bytes of GPTQ's layer, on a CPU, the hidden states of the text and a file that is written."""
+    text, shape = task.settings.calibration, task.size.shape
+    states = FP32 * text.samples * text.length * shape.hidden
+    layer = CUDA_HOST if task.on_gpu else gptq_layer(task)
+    return layer + states + min(WRITTEN_SHARD, task.size.awq(task.settings.awq.group_size))
+
+
+def _check_gptq(task: Task) -> float:
+    """Bytes of a layer of the merged model beside its inputs' moments, or of the likelihoods."""
+    return max(_on_device(task), CUDA_HOST if task.on_gpu else gptq_layer(task))
+
+
 def _on_device(task: Task) -> float:
     """Bytes of a stage that goes tensor by tensor, on a GPU through CUDA."""
     return streamed(task) + (CUDA_HOST if task.on_gpu else 0)
@@ -182,6 +209,8 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
     "check_training": _on_device,
     "awq": _quantising,
     "check_awq": _on_device,
+    "gptq": _gptq,
+    "check_gptq": _check_gptq,
     "calibrate": _quantising,
     "workspace": streamed,
     "check_workspace": _on_device,

@@ -25,6 +25,8 @@ PROCESS = {
     "check_training": 500 * MB,
     "awq": 900 * MB,
     "check_awq": 400 * MB,
+    "gptq": 900 * MB,
+    "check_gptq": 500 * MB,
     "calibrate": 700 * MB,
     "static_kv_parameters": 400 * MB,
     "workspace": 400 * MB,
@@ -72,6 +74,7 @@ class Rates:
     memory: float  # bytes of weights that decoding a token reads
     disk: float  # bytes
     quantise: float  # weights to 4 bits
+    gptq: float  # weights to 4 bits by GPTQ; of a GPU assumed
     environment: float  # seconds to build one
     start: float
 
@@ -79,9 +82,9 @@ class Rates:
 RATES = {
     # 15,487 and 3,798 tokens/s of 32.3 GFLOP; prefill of 550 TFLOP/s, the calibration of a 7B reads
     # at a seventh of that; decoding at 72 % of 4.25 TB/s; 25 s for a 7B's smoothing and packing.
-    "cuda": Rates("one H200", 5e14, 1.2e14, 3e14, 3e12, 1e9, 3e8, 150, 20),
+    "cuda": Rates("one H200", 5e14, 1.2e14, 3e14, 3e12, 1e9, 3e8, 1.5e7, 150, 20),
     # The demo: 320 packs of 512 tokens at 49 MFLOP a token in 200 s; disk of docs/corpus.md.
-    "cpu": Rates("2 cores of an AMD EPYC", 4e10, 4e10, 1e11, 1e10, 4e8, 5e6, 100, 10),
+    "cpu": Rates("2 cores of an AMD EPYC", 4e10, 4e10, 1e11, 1e10, 4e8, 5e6, 2e6, 100, 10),
 }
 CORPUS_RATE = 8e7  # raw bytes of the corpus stage: 1.75 GB in 22 s
 DOWNLOAD = 5e7  # bytes from a hub; assumed

@@ -174,7 +174,7 @@ def needs(
     group, text = settings.awq.group_size, settings.calibration
     chosen, linear = list(settings.chosen().values()), size.shape.linear_parameters
     weights = list({v.weights.name: v.weights for v in task.variants}.values())
-    quantised = int(any(v.weights.quantised for v in chosen))
+    made = {v.weights.check for v in chosen}  # each has a stage of its own
     workspaces = RELEASES[settings.lmdeploy].workspaces
     adapter = size.shape.adapter_parameters(settings.train.lora_r)
     reading = size.fp16 / r.disk
@@ -195,8 +195,20 @@ def needs(
         ("check_merge", 1, 0, 2 * reading),
         ("check_training", 1, 0, 4 * (reading + likelihood)),
         ("calibrate", int(settings.kv_cache.static_parameters), 0, calibration),
-        ("awq", quantised, size.awq(group), calibration + reading + linear / r.quantise),
-        ("check_awq", quantised, 0, reading + linear / r.quantise),
+        (
+            "awq",
+            int("awq" in made),
+            size.awq(group),
+            calibration + reading + linear / r.quantise,
+        ),
+        ("check_awq", int("awq" in made), 0, reading + linear / r.quantise),
+        (
+            "gptq",
+            int("gptq" in made),
+            size.awq(group),
+            2 * calibration + reading + linear / r.gptq,
+        ),
+        ("check_gptq", int("gptq" in made), 0, 4 * (reading + likelihood)),
         (
             "workspace",
             workspaces * len(weights),

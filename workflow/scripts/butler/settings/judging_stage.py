@@ -91,6 +91,10 @@ class CheckSettings(Section):
     """nats: held-out NLL of merged − base, plus its standard error, is below; null: no limit"""
     awq_scales: Limit = 0.55
     """largest weight error in group scales; rounding is 0.5, fp16 adds 0.04 at most"""
+    gptq_error: Limit = 1.0
+    """error of a layer's outputs on held-out text by GPTQ / by plain rounding, at most"""
+    gptq_nll: Limit = 0.5
+    """nats: mean NLL of held-out text with GPTQ − merged; what is broken costs more"""
     workspace_nll: Limit = 0.002
     """|mean NLL of the workspace in the reference engine − of the HF model it came from|"""
     workspace_nll_turbomind: Limit = 0.02

@@ -25,6 +25,7 @@ from butler.settings.section import FileName, Section
 from butler.settings.serving_stage import (
     AwqSettings,
     CalibrationSettings,
+    GptqSettings,
     KVCacheSettings,
     WorkspaceSettings,
 )
@@ -73,6 +74,7 @@ class Settings(Section):
     train: TrainSettings = Field(default_factory=TrainSettings)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     awq: AwqSettings = Field(default_factory=AwqSettings)
+    gptq: GptqSettings = Field(default_factory=GptqSettings)
     workspace: WorkspaceSettings = Field(default_factory=WorkspaceSettings)
     kv_cache: KVCacheSettings = Field(default_factory=KVCacheSettings)
     variants: Annotated[list[Literal[tuple(VARIANTS)]], Field(min_length=1)] = Field(  # type: ignore[valid-type]
@@ -114,7 +116,8 @@ class Settings(Section):
         """
         trainer = trainer_of(self.base, repository)
         serving = RELEASES[self.lmdeploy].tool
-        return list(dict.fromkeys([trainer, CONVERTER.tool, "opencompass", serving]))
+        quantising = [one.weights.tool for one in self.chosen().values() if one.weights.tool]
+        return list(dict.fromkeys([trainer, CONVERTER.tool, "opencompass", serving, *quantising]))
 
     def chosen(self) -> dict[str, Variant]:
         """Return the variants of this run by name."""

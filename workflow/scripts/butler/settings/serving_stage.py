@@ -1,6 +1,8 @@
 """Settings of quantisation and serving."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from butler.settings.section import Positive, Section, Share
 
@@ -21,6 +23,13 @@ class AwqSettings(Section):
     """all that TurboMind 0.7.3 serves"""
     search_scale: bool = False
     """search for the best smoothing of each layer: slower, often more accurate"""
+
+
+class GptqSettings(Section):
+    """The other quantisation of weights to 4 bits, in groups of awq.group_size, for w4gptq."""
+
+    damping: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """of the mean second moment of a layer's inputs, added to each: more where they are few"""
 
 
 class WorkspaceSettings(Section):
