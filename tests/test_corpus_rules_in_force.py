@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from butler.corpus.rules import dish, foods, ingredients, talk
-from butler.corpus.rules.text import spell
+from butler.corpus.rules.text import HAN, spell
 from rule_walk import (
     LEAD,
     PLAIN,
@@ -35,7 +35,8 @@ from test_corpus_input import build
 TEXTS: dict[str, list[str]] = {
     # A verdict in which nothing is done is talk before: 美味好好享用, but 美味炒饭享用.
     "talk.VERDICT": [
-        re.sub("好好(?!的)|一一(?=成品|口味)", "炒饭", one) for one in alternatives(talk.VERDICT)
+        re.sub(f"好好(?!的)|{HAN[0] * 2}(?=成品|口味)", "炒饭", one)
+        for one in alternatives(talk.VERDICT)
     ],
 }
 _LISTS_CHATTY = "another rule of MENDED takes it before"
