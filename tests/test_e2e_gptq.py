@@ -85,7 +85,7 @@ def test_a_planted_fault_stops_the_run(quantised, tmp_path, fault):
     assert done.returncode == 1, done.stderr
     assert "error: check gptq: on held-out text the outputs of 40 layers" in done.stderr
     if fault != "zeros":
-        assert "in model.layers.3.attention.wo (limit 1.0)" in done.stderr
+        assert "in model.layers.3.attention.wo (limit 1.0; " in done.stderr
 
 
 SAMPLES = """

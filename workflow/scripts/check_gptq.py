@@ -88,13 +88,18 @@ def main() -> None:
     worst = max(errors, key=lambda e: e.ratio if math.isfinite(e.ratio) else math.inf)
     mean = math.exp(sum(math.log(e.ratio) for e in errors) / len(errors))
     difference = measured["difference"]
+    advice = (
+        "; where it is little above, calibration.samples or gptq.damping are too small"
+        if worst.ratio > args.error_limit
+        else ""
+    )
     conclude(
         args.out,
         "gptq",
         worst.ratio <= args.error_limit and difference <= args.nll_limit,
         f"on held-out text the outputs of {len(errors)} layers are off by {mean:.3f} times what "
         f"plain rounding costs them, at most {worst.ratio:.3f} times, in {worst.layer} (limit "
-        f"{args.error_limit}); mean NLL {measured['nll_gptq']:.4f}, of the merged model "
+        f"{args.error_limit}{advice}); mean NLL {measured['nll_gptq']:.4f}, of the merged model "
         f"{measured['nll_merged']:.4f} (difference "
         f"{with_error(difference, measured['standard_error'])}, limit {args.nll_limit})",
         measured

@@ -84,7 +84,8 @@ RATES = {
     # at a seventh of that; decoding at 72 % of 4.25 TB/s; 25 s for a 7B's smoothing and packing.
     "cuda": Rates("one H200", 5e14, 1.2e14, 3e14, 3e12, 1e9, 3e8, 1.5e7, 150, 20),
     # The demo: 320 packs of 512 tokens at 49 MFLOP a token in 200 s; disk of docs/corpus.md.
-    "cpu": Rates("2 cores of an AMD EPYC", 4e10, 4e10, 1e11, 1e10, 4e8, 5e6, 2e6, 100, 10),
+    # GPTQ of its base in 17 s of one core.
+    "cpu": Rates("2 cores of an AMD EPYC", 4e10, 4e10, 1e11, 1e10, 4e8, 5e6, 4e5, 100, 10),
 }
 CORPUS_RATE = 8e7  # raw bytes of the corpus stage: 1.75 GB in 22 s
 DOWNLOAD = 5e7  # bytes from a hub; assumed
