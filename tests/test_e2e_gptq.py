@@ -11,7 +11,7 @@ from real_tools import ENVIRONMENTS, SCRIPTS, python_of, read_json, run_chain, s
 from workflow_state import ROOT
 
 pytestmark = [
-    pytest.mark.e2e,
+    pytest.mark.long,  # its environment is one that few runs build
     pytest.mark.skipif(
         not (ENVIRONMENTS / "gptq.json").exists(),
         reason="the environment gptq is not built: snakemake .envs/gptq.json",
