@@ -40,9 +40,9 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return workspaces as workspace.py leaves them, by kind of weights."""
     folder = tmp_path_factory.mktemp("converted")
     made = {}
-    for name in ("fp16", "w4"):
+    for name, weights in {one.weights.name: one.weights for one in QUANTISED.values()}.items():
         shape = {"layers": TINY.layers, "heads": TINY.heads, "kv_heads": TINY.kv_heads}
-        made[name] = Tiny(**shape, w4=name == "w4").build(folder / name)
+        made[name] = Tiny(**shape, w4=weights.quantised).build(folder / name)
         (made[name] / TEMPLATE).write_text("{}")
         write_record(made[name], "0.7.3")
         write_manifest(made[name])

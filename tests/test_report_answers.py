@@ -107,7 +107,7 @@ def test_many_changed_sentences_share_one_bound() -> None:
 
 def test_a_report_too_large_says_what_to_do(tmp_path: Path) -> None:
     def long(variant: str, number: int) -> Mapping[str, Any]:
-        said = "一二三四五六七八"[list(VARIANTS).index(variant)] * LONGEST
+        said = chr(ord("一") + list(VARIANTS).index(variant)) * LONGEST
         return graded(variant, number) | {"prediction": said, "reference": "答" * LONGEST}
 
     names = dict.fromkeys(("cooking", "baking"), ("rougeL", long))

@@ -121,7 +121,9 @@ def test_two_corpora_never_share_a_training(tmp_path):
 def test_each_job_takes_what_its_own_scenario_made(tmp_path):
     arguments = given(tmp_path, rates(variants=["fp16", "w4kv8"]))
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, "scenarios")
-    rendered = dict(re.findall(r'"learning_rate": ([\d.]+).*?--out runs/stages/(\S+?)/', text))
+    rendered = dict(
+        re.findall(r'render_training.*?"learning_rate": ([\d.]+).*?--out runs/stages/(\S+?)/', text)
+    )
     assert set(rendered) == {"0.001", "0.002"}
     trained = dict(
         re.findall(r"train\.py --config runs/stages/([^/]+)/.*?--out runs/stages/([^/]+)/", text)

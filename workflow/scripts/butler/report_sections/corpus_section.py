@@ -69,7 +69,7 @@ class SampleLengths:
 
 @dataclass(frozen=True)
 class InDoubt:
-    """The mean share of a recipe's characters that is in doubt: of all, and of the sample."""
+    """The mean share of a record's characters that is in doubt: of all, and of the sample."""
 
     all: float
     sample: float
