@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from butler.devices import gpu_present
-from butler.errors import ButlerError, run_cli
+from butler.errors import run_cli
 from butler.plan.fit import misfits
 from butler.plan.host_memory import Task
 from butler.plan.machine import Machine, this_machine
@@ -85,17 +85,10 @@ def size_of(settings: Settings, repository: Path, local: bool) -> ModelSize:
     """Return the size of the base: a hub's as the hub has it, since build/base may be another's.
 
     Raises:
-        ButlerError: if it is neither there nor here.
+        ButlerError: if the hub does not tell it.
     """
-    try:
-        found = None if local else hub_size(settings.base)
-    except ButlerError as error:
-        if not Path("build/base/config.json").is_file():
-            raise
-        print(f"{error}\nTaken from build/base instead, which an earlier run fetched.\n")
-        found = None
-    found = found or base_size(settings.base, repository)
-    assert found is not None  # a folder was checked, and build/base is there
+    found = base_size(settings.base, repository) if local else hub_size(settings.base)
+    assert found is not None  # a folder was checked
     return found
 
 

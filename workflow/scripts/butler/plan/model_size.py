@@ -4,7 +4,9 @@ import os
 import tempfile
 import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from urllib.error import HTTPError
 
 from butler.errors import ButlerError
 from butler.hf_folder import read_config
@@ -155,6 +157,11 @@ def hub_size(base: BaseSettings) -> ModelSize:
         except ButlerError as error:
             raise ButlerError(str(error).replace(scratch, base.model)) from None
         except (OSError, ValueError) as error:
+            if isinstance(error, HTTPError) and error.code == HTTPStatus.NOT_FOUND:
+                raise ButlerError(
+                    f"{base.model} has no config.json at base.revision {base.revision} "
+                    f"({address}: {error}); pin a commit that the hub lists for this model"
+                ) from None
             raise ButlerError(
                 f"the size of {base.model} is not known ({address}: {error}); set {variable} to a "
                 "mirror, or give a folder as base.model"

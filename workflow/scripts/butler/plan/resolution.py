@@ -82,6 +82,8 @@ def resolutions(settings: Settings, build: Path) -> list[str]:
     for benchmark in settings.benchmarks:
         found = resolution(settings, benchmark, build)
         if found is None:
+            if len(settings.variants) > 1:
+                lines.append(f"{benchmark.name}: known after snakemake prepare reads its questions")
             continue
         how = "as in earlier results" if found.seen else "assumed"
         lines.append(
