@@ -139,14 +139,14 @@ def answers(page: Any) -> list[str]:
 def test_a_streamed_recipe_arrives_letter_by_letter_and_is_copied_so(page: Any, api: Api) -> None:
     choose(page, "#first", MODEL)
     api.pause = 0.1
-    say(page, "西红柿炒鸡蛋")
+    say(page, "芹菜炒鸡蛋")
     page.wait_for_selector(ANSWER)
     assert "出锅" not in page.inner_text(ANSWER)
     [answer] = answers(page)
     assert answer.replace(JOINER, "") == f"{MODEL}\n\n{RECIPE}"
     assert page.locator("#chat b").count() == 0
-    assert api.requests[-1]["messages"][-1]["content"] == "西红柿炒鸡蛋的做法"
-    assert "实际提问：西红柿炒鸡蛋的做法" in page.inner_text("#status")
+    assert api.requests[-1]["messages"][-1]["content"] == "芹菜炒鸡蛋的做法"
+    assert "实际提问：芹菜炒鸡蛋的做法" in page.inner_text("#status")
     assert "厨师" in api.requests[-1]["messages"][0]["content"]
     assert "seed" not in api.requests[-1] or api.requests[-1]["seed"] is None
     page.get_by_role("button", name="Copy message").last.click()
@@ -342,6 +342,33 @@ def test_an_image_that_an_answer_names_is_not_asked_for(page: Any, site: Site) -
     page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.2:9/'}))")
     page.wait_for_timeout(500)
     assert any("Content Security Policy" in text for text in blocked)
+
+
+def test_on_a_phone_the_title_and_the_languages_are_in_sight_at_first(
+    browser: Any, site: Site
+) -> None:
+    size = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with browser.new_context(**size, locale="zh-CN") as context:
+        page = opened(context, site.url)
+        page.wait_for_timeout(1000)  # a box that takes the focus does so after it is drawn
+        assert page.evaluate("scrollY") == 0
+        assert page.get_by_role("link", name="English").bounding_box()["y"] > 0
+
+
+def test_ctrl_c_ends_the_page_and_it_says_only_where_it_is(api: Api, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    command = [python_of("lmdeploy"), SCRIPTS / "web.py", "--api", api.url, "--port", str(port)]
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [*command, "--feedback", "none"], stdout=stream, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}", process, log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+    assert log.read_text() == f"the page is at http://127.0.0.1:{port}\n"
 
 
 def test_the_hosted_app_starts_by_its_environment(workspace: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from butler.web.conversation import (
 )
 from butler.web.feedback import check_writable, keep
 from butler.web.models import OwnServer, Served, served_by
-from butler.web.subject import RECIPE_FORMATS
+from butler.web.subject import DISHES, RECIPE_FORMATS
 from butler.web.words import EN, LANGUAGES, ZH, language_of
 from scripted_api import MODEL, RECIPE, Api, scripted_api
 
@@ -118,6 +118,34 @@ def test_a_model_is_asked_its_own_conversation() -> None:
 
 def test_recipes_are_those_of_the_corpus_stage() -> None:
     assert set(RECIPE_FORMATS) == {name for name, form in FORMATS.items() if form.recipes}
+
+
+def run_of(folder: Path, **corpus: object) -> Path:
+    """Return a workspace of a run whose corpus was so configured."""
+    (folder / "results").mkdir()
+    (folder / "results/config.yaml").write_text(json.dumps({"corpus": corpus}), encoding="utf-8")
+    workspace = folder / "workspaces/w4"
+    workspace.mkdir(parents=True)
+    return workspace
+
+
+def test_the_page_of_a_model_of_another_domain_speaks_of_no_dishes(tmp_path: Path) -> None:
+    workspace = run_of(tmp_path, format="alpaca", system="你是律师", recipes={"question_forms": {}})
+    subject = web.subject_of(web.parse_args([str(workspace)]))
+    assert subject.system == "你是律师"
+    for words, dish in ((ZH, "菜怎么"), (EN, "dish")):
+        said = words.about(subject) + words.hint(subject)
+        assert dish not in said and not any(one in said for one in DISHES)
+        assert words.tiny.format(mib=0) in said
+
+
+def test_the_page_of_a_model_of_recipes_says_how_to_ask_for_a_dish(tmp_path: Path) -> None:
+    forms = {"的家常做法": 1.0, "的做法": 6.0}
+    workspace = run_of(tmp_path, format="markdown", system="s", recipes={"question_forms": forms})
+    subject = web.subject_of(web.parse_args([str(workspace), "--system", "你是厨师"]))
+    assert (subject.system, subject.ending) == ("你是厨师", "的做法")
+    assert "问一道菜怎么做" in ZH.about(subject) and "how a dish is made" in EN.about(subject)
+    assert ZH.hint(subject).endswith("芹菜炒鸡蛋怎么做") and "芹菜炒鸡蛋" in EN.hint(subject)
 
 
 @pytest.mark.parametrize(

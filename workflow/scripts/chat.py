@@ -54,7 +54,8 @@ def parse_args() -> argparse.Namespace:
     system.add_argument(
         "--system-template",
         choices=[RECIPE],
-        help=f"{RECIPE}: the text that recipes were trained with, corpus.system of config.yaml",
+        help=f"{RECIPE}: the text that the model was trained with, whatever its subject: "
+        "corpus.system in results/config.yaml of the folder's run, else in config/config.yaml",
     )
     add("--bot-name", default="BOT", help="(%(default)s)")
     add("--no-streamer", action="store_true", help="print an answer when it is whole")

@@ -38,7 +38,8 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--tp", type=int, help="GPUs of a workspace; default: what it is split for")
     add("--threads", type=int, help="of a server on the CPU; default: what is fastest")
     add("--trust-remote-code", action="store_true", help="run the workspaces' tokenizer code")
-    add("--system", help="system text at first; default: the corpus's, from config/config.yaml")
+    trained = "corpus.system in results/config.yaml of the first workspace's run"
+    add("--system", help=f"system text at first; default: {trained}, else in config/config.yaml")
     add("--host", default="127.0.0.1")
     add("--port", type=port_number, default=7860)
     add("--feedback", default="feedback.jsonl", help="file of visitors' feedback, or none")
@@ -138,6 +139,8 @@ def main(words: Sequence[str] | None = None) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # So that the servers started here are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # Ctrl-C is how the page is meant to end; uvicorn raises the signal again once it has shut down.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     with listening(args.host, args.port) as sock, ExitStack() as stack:
         import uvicorn
 

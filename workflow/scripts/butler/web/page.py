@@ -11,11 +11,10 @@ from butler.web.ask import ChatOptions, Reply, ask
 from butler.web.conversation import as_message, conversation
 from butler.web.feedback import keep
 from butler.web.models import Served
-from butler.web.subject import Subject
+from butler.web.subject import DISHES, Subject
 from butler.web.words import Words
 
 ALONE = ""  # the value of "compare with nothing"
-DISHES = ("西红柿炒鸡蛋", "土豆烧排骨", "清炒丝瓜", "冬瓜排骨汤", "凉拌豆角", "香菇蒸蛋")
 DEFAULTS = ChatOptions()
 CONCURRENT, WAITING = 8, 64  # questions of all visitors
 HISTORY = "recipe-butler"  # a fixed name and key: what a browser keeps outlives the page's server
@@ -39,14 +38,15 @@ def build(
         head=head.replace("{language}", words.language),
         analytics_enabled=False,
     ) as page:
-        _header(words, other, subject.tiny)
+        _header(words, other, subject)
         with gr.Row(elem_id="models", visible=len(names) > 1):
             first = gr.Dropdown(names, value=names[0], label=words.model, elem_id="first")
             choices = [(words.alone, ALONE), *((name, name) for name in names)]
             second = gr.Dropdown(choices, value=ALONE, label=words.second, elem_id="second")
         settings, markdown = _settings(subject.system, words)
         status = gr.Markdown(elem_id="status", render=False)
-        chat = _chat(_answerer(models, subject, words), [first, second, *settings], status, words)
+        answer, hint = _answerer(models, subject, words), words.hint(subject)
+        chat = _chat(answer, [first, second, *settings], status, words, hint)
         status.render()
         if subject.ending:
             gr.Examples([*DISHES], chat.textbox, label=words.examples, elem_id="examples")
@@ -71,10 +71,10 @@ def _theme() -> gr.themes.ThemeClass:
     )
 
 
-def _header(words: Words, other: str, tiny: float | None) -> None:
-    about = words.greeting if tiny is None else words.greeting + words.tiny.format(mib=tiny)
+def _header(words: Words, other: str, subject: Subject) -> None:
     gr.HTML(
-        f'<header><h1>{words.title}</h1><a href="{other}">{words.other}</a></header><p>{about}</p>',
+        f'<header><h1>{words.title}</h1><a href="{other}">{words.other}</a></header>'
+        f"<p>{words.about(subject)}</p>",
         elem_id="head",
     )
 
@@ -125,6 +125,7 @@ def _chat(
     inputs: list[gr.components.Component],
     status: gr.Markdown,
     words: Words,
+    hint: str,
 ) -> gr.ChatInterface:
     chat = gr.ChatInterface(
         answer,
@@ -142,11 +143,11 @@ def _chat(
             elem_id="chat",
         ),
         textbox=gr.Textbox(
-            label=words.placeholder,
-            placeholder=words.placeholder,
+            label=hint,
+            placeholder=hint,
             submit_btn=words.send,
             stop_btn=words.stop,
-            autofocus=True,
+            # No autofocus: on a phone it scrolls the title and the languages out of sight.
             max_lines=8,
             elem_id="box",
         ),

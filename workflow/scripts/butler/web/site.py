@@ -1,7 +1,9 @@
 """The web application: the page in each language, and nothing that asks for other machines."""
 
+import io
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import gradio as gr
 import jinja2
@@ -62,7 +64,8 @@ def site(page: Callable[[Words, str], gr.Blocks]) -> FastAPI:
 
     for code, words in LANGUAGES.items():
         [other] = LANGUAGES.keys() - {code}
-        app = gr.mount_gradio_app(
-            app, page(words, f"../{other}/"), f"/{code}", show_api=False, show_error=False
-        )
+        blocks = page(words, f"../{other}/")
+        # Gradio prints "new /zh", which tells a user nothing.
+        with redirect_stdout(io.StringIO()):
+            app = gr.mount_gradio_app(app, blocks, f"/{code}", show_api=False, show_error=False)
     return app

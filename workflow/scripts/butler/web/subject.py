@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 # FORMATS of butler/corpus/formats that bring recipes; its packages are not where the page runs.
 RECIPE_FORMATS = ("xiachufang", "markdown")
+DISHES = ("芹菜炒鸡蛋", "土豆烧排骨", "清炒丝瓜", "冬瓜排骨汤", "凉拌豆角", "香菇蒸蛋")  # to try
 
 
 @dataclass(frozen=True)

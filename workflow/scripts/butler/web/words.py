@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from butler.web.ask import Fault
+from butler.web.subject import DISHES, Subject
 
 
 @dataclass(frozen=True)
@@ -13,11 +14,13 @@ class Words:
     other: str  # a link to the page in the other language
     title: str
     greeting: str
+    dish_greeting: str  # of models of recipes
     tiny: str
     model: str
     second: str
     alone: str
     placeholder: str
+    dish_placeholder: str
     send: str
     stop: str
     new_chat: str
@@ -46,17 +49,30 @@ class Words:
     feedback: str
     faults: dict[Fault, str]
 
+    def about(self, subject: Subject) -> str:
+        """Return what the page says of itself and of its models, below its title."""
+        text = self.dish_greeting if subject.ending else self.greeting
+        return text if subject.tiny is None else text + self.tiny.format(mib=subject.tiny)
+
+    def hint(self, subject: Subject) -> str:
+        """Return what stands in the question's box while that is empty."""
+        if subject.ending:
+            return self.dish_placeholder.format(dish=DISHES[0])
+        return self.placeholder
+
 
 ZH = Words(
     language="zh-CN",
     other="English",
     title="菜谱小管家",
-    greeting="问一道菜怎么做；也可以让两个模型并排回答同一个问题。",
+    greeting="有问题就问；也可以让两个模型并排回答同一个问题。",
+    dish_greeting="问一道菜怎么做；也可以让两个模型并排回答同一个问题。",
     tiny="这是演示用的小模型（{mib:.0f} MiB），用来走通流程，回答常常不对。",
     model="模型",
     second="对比",
     alone="不对比",
-    placeholder="想问什么？例如：西红柿炒鸡蛋怎么做",
+    placeholder="想问什么？",
+    dish_placeholder="想问什么？例如：{dish}怎么做",
     send="发送",
     stop="停止",
     new_chat="新对话",
@@ -98,13 +114,15 @@ EN = Words(
     language="en",
     other="中文",
     title="Recipe Butler",
-    greeting="Ask how a dish is made, or let two models answer one question side by side.",
+    greeting="Ask a question, or let two models answer it side by side.",
+    dish_greeting="Ask how a dish is made, or let two models answer one question side by side.",
     tiny=" This is a small demo model ({mib:.0f} MiB): it shows how things work, "
     "and its answers are often wrong.",
     model="Model",
     second="Compare with",
     alone="nothing",
     placeholder="Your question",
+    dish_placeholder="Your question, e.g. {dish}怎么做",
     send="Send",
     stop="Stop",
     new_chat="New chat",
