@@ -1,6 +1,7 @@
 """What a user is told of a run that failed, and while it runs."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -100,6 +101,35 @@ def test_each_failed_stage_is_told_once_and_none_that_was_done_at_last(tmp_path:
     again = failed(tmp_path / "b", "error: b\n", "awq", job=2)
     said = explain(f"{one}{again}{one}[Mon]\nFinished jobid: 2 (Rule: awq)\n")
     assert said.count("Stage ") == 1 and "Stage merge failed" in said
+
+
+CUT = "Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n"
+REQUEST = "Terminating processes on user request, this might take some time.\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "log"),
+    [("", f"step 1\n{CUT}"), ("", f"error: pip's own\n{CUT}"), (REQUEST, ""), (REQUEST, "step 1\n")],
+)
+def test_a_stage_that_the_user_stopped_is_no_failure(tmp_path: Path, before: str, log: str) -> None:
+    said = explain(before + failed(tmp_path / "train.log", log))
+    assert said == (
+        "Stage train was cut: you stopped it; give the same command again: finished stages are "
+        "kept, and the training goes on from its last checkpoint."
+    )
+
+
+def test_what_failed_before_the_user_stopped_the_rest_is_told_as_a_failure(tmp_path: Path) -> None:
+    one = failed(tmp_path / "a", f"{CUT}ValueError: x\n", "merge", job=1)
+    said = explain(one + REQUEST + failed(tmp_path / "b", CUT, "awq", job=2))
+    assert "Stage merge failed.\n  Why:  ValueError: x\n" in said
+    assert "Stage awq was cut: you stopped it" in said
+
+
+def test_a_stage_without_a_log_is_not_said_to_have_an_empty_one(tmp_path: Path) -> None:
+    text = failed(tmp_path / "log", "", "plan")
+    said = explain(re.sub(r"    log: .*\n", "", text))
+    assert said == "Stage plan failed; it keeps no log: what it said stands further up."
 
 
 def test_a_failed_run_ends_with_the_paragraph(tmp_path: Path) -> None:

@@ -32,17 +32,22 @@ _HINTS = (
     (r"TIMEOUT|DUE TO TIME LIMIT", "give the stage more time (set-resources: runtime)"),
 )
 _AGAIN = "mend that and give the same command again: finished stages are kept"
+_STOPPED = "Terminating processes on user request"  # Snakemake's word for Ctrl-C
 _RESUMES = ", and the training goes on from its last checkpoint"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed job: its rule, what Snakemake says of it, its log, and the text around it."""
+    """A failed job: its rule, what Snakemake says of it, its log, and the text around it.
+
+    `stopped` says that the user ended it (Ctrl-C).
+    """
 
     rule: str
     message: str
     log: Path | None
     context: str
+    stopped: bool = False
 
 
 def failures(text: str) -> list[Failure]:
@@ -58,7 +63,8 @@ def failures(text: str) -> list[Failure]:
         said = message[1].strip() if message else "None"
         path = Path(log[1].strip()) if log else None
         context = text[max(0, match.start() - BEFORE) : match.end()]
-        failure = Failure(match["rule"], "" if said == "None" else said, path, context)
+        stopped = _STOPPED in text[: match.start()] or _interrupted(path)
+        failure = Failure(match["rule"], "" if said == "None" else said, path, context, stopped)
         found[failure.rule, path] = failure
     return list(found.values())
 
@@ -86,20 +92,38 @@ def advice(failure: Failure) -> str:
     """Return what to try."""
     seen = _seen(failure)
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, seen)), "")
-    again = _AGAIN + (_RESUMES if failure.rule == "train" else "")
+    again = _again(failure)
     return f"{hint}; then {again.removeprefix('mend that and ')}" if hint else again
 
 
 def explain(text: str) -> str:
     """Return a paragraph for each failed job of a run whose Snakemake log is `text`."""
-    parts = [
+    return "\n".join(map(_paragraph, failures(text)))
+
+
+def _paragraph(failure: Failure) -> str:
+    if failure.stopped:
+        again = _again(failure).removeprefix("mend that and ")
+        return f"Stage {failure.rule} was cut: you stopped it; {again}."
+    if failure.log is None and not failure.message:
+        # Its words went to the terminal, and not to Snakemake's log.
+        return f"Stage {failure.rule} failed; it keeps no log: what it said stands further up."
+    return (
         f"Stage {failure.rule} failed.\n"
         f"  Why:  {reason(failure)}\n"
         f"  Log:  {failure.log or 'none'}\n"
         f"  Try:  {advice(failure)}."
-        for failure in failures(text)
-    ]
-    return "\n".join(parts)
+    )
+
+
+def _again(failure: Failure) -> str:
+    return _AGAIN + (_RESUMES if failure.rule == "train" else "")
+
+
+def _interrupted(log: Path | None) -> bool:
+    """Say whether Ctrl-C is the last that a log tells of."""
+    raised = _EXCEPTION.findall(_end(log))
+    return bool(raised) and raised[-1].startswith("KeyboardInterrupt")
 
 
 def _seen(failure: Failure) -> str:
