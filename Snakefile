@@ -76,11 +76,12 @@ if not places.scenario:
 
 
 # Snakemake says of what it cannot make that there is no rule for it, and not which word is wrong.
-MADE = [str(file) for rule in workflow.rules for file in rule.output]
+ASKED = {stage.name for stage in workflow.rules}
+ASKED |= {str(file) for stage in workflow.rules for file in stage.products()}
 WORDS = {"variant": KNOWN, "benchmark": BENCHMARKS, "weights": WEIGHT_SCHEMES, "tool": LOCKED}
 if not places.scenario:
     LINKS = {run.places.folder(""): run.places.of for run in runs.values()}
-    told(check_targets, sys.argv[1:], MADE, WORDS, LINKS)
+    told(check_targets, sys.argv[1:], ASKED, WORDS, LINKS)
 
 
 # What a run prints of a job: else all its inputs, each module of ours among them.

@@ -43,6 +43,28 @@ def test_the_shipped_configuration_is_valid():
     check_run(read_settings(CONFIG), ROOT, gpu=False)
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("overlay", "did you mean 'overlays'?"),
+        ("scenario", "did you mean 'scenarios'?"),
+        ("vllm", "lmdeploy, overlays, report, scenarios, seed, train"),
+        # In a file that --config names there are no scenarios.
+        ("scenarios", "lmdeploy, overlays, report, seed, train"),
+    ],
+)
+def test_an_unknown_key_is_told_with_those_that_name_files(key, told):
+    with pytest.raises(ButlerError, match=f"unknown key '{key}'") as caught:
+        read_settings(CONFIG | {key: "mine.yaml"}, ("overlays", "scenarios"))
+    assert told in str(caught.value)
+
+
+def test_what_names_files_is_no_key_of_a_section():
+    with pytest.raises(ButlerError, match="known here: ") as caught:
+        read_settings(changed("awq.overlay", 1), ("overlays", "scenarios"))
+    assert "overlays" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", write_config.FILES)
 def test_the_shipped_files_are_what_the_typed_settings_make(name):
     shipped = (ROOT / name).read_text(encoding="utf-8")

@@ -109,7 +109,12 @@ REQUEST = "Terminating processes on user request, this might take some time.\n"
 
 @pytest.mark.parametrize(
     ("before", "log"),
-    [("", f"step 1\n{CUT}"), ("", f"error: pip's own\n{CUT}"), (REQUEST, ""), (REQUEST, "step 1\n")],
+    [
+        ("", f"step 1\n{CUT}"),
+        ("", f"error: pip's own\n{CUT}"),
+        (REQUEST, ""),
+        (REQUEST, "step 1\n"),
+    ],
 )
 def test_a_stage_that_the_user_stopped_is_no_failure(tmp_path: Path, before: str, log: str) -> None:
     said = explain(before + failed(tmp_path / "train.log", log))

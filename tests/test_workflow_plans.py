@@ -72,9 +72,44 @@ def test_a_word_of_a_target_that_is_none_is_told_with_those_there_are(tmp_path, 
     assert "Exception" not in text and "Traceback" not in text
 
 
+def test_two_words_of_a_target_that_are_none_are_both_told(tmp_path):
+    target = "results/cevall_w4kv9.csv"
+    text = plan(tmp_path, "--dry-run", target, check=False)
+    told = f"{target} cannot be made: there is no benchmark cevall, only ceval, recipe, and no "
+    assert f"{told}variant w4kv9, only base, fp16, " in text and "Exception" not in text
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("al", "all"),
+        ("doctr", "doctor"),
+        ("scenario", "scenarios"),
+        ("results/report.htm", "results/report.html"),
+        ("result/report.html", "results/report.html"),
+    ],
+)
+def test_a_slip_in_a_target_is_told_with_the_nearest_that_there_is(tmp_path, target, meant):
+    text = plan(tmp_path, "--dry-run", target, check=False)
+    assert f"there is no target {target}; did you mean {meant}?" in text
+    assert "Exception" not in text and "No rule to produce" not in text
+
+
+def test_a_word_like_a_target_that_is_an_options_value_or_a_file_is_none(tmp_path):
+    assert "did you mean" not in plan(tmp_path, "--dry-run", "--shadow-prefix", "al", "plan")
+    (tmp_path / "al").touch()
+    assert "did you mean" not in plan(tmp_path, "--dry-run", "al", check=False)
+
+
+def test_what_is_like_no_target_is_left_to_snakemake(tmp_path):
+    text = plan(tmp_path, "--dry-run", "cake", check=False)
+    assert "No rule to produce cake" in text and "did you mean" not in text
+
+
 @pytest.mark.parametrize(
     "target",
-    ["results/ceval_base.csv", "results/ceval_base-hf.csv", "plan", ".envs/xtuner-qwen3.json"],
+    ["results/ceval_base.csv", "results/ceval_base-hf.csv", "plan", "logs/corpus.log"]
+    + [".envs/xtuner-qwen3.json"],
 )
 def test_a_target_that_there_is_is_planned(tmp_path, target):
     assert "cannot be made" not in plan(tmp_path, "--dry-run", target)

@@ -74,7 +74,7 @@ told(find_python)
 # Where what is made lies; rules/scenarios.smk gives its own.
 places = config.pop("places") if isinstance(config.get("places"), Places) else Places()
 runs = {}  # by scenario, what the rule files have of it; rules/scenario_runs.smk finds them
-settings = told(read_settings, told(run_configuration))
+settings = told(read_settings, told(run_configuration), (OVERLAYS, SCENARIOS))
 told(check_run, settings, ROOT, gpu_present())
 ENVIRONMENTS = settings.environments
 # On a cluster the GPU is where the jobs run, and `device: cuda` says so.

@@ -1,11 +1,14 @@
 """What a run is asked for by name: a word of it that is none is told by those that there are."""
 
+import difflib
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from butler.errors import ButlerError
 
+LIKE = 0.8  # of 1, how like a target a word must be to be taken for a slip: "al" is, of "all"
 _WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
 
 
@@ -40,45 +43,61 @@ def check_target(
     known: Mapping[str, Collection[str]],
     links: Mapping[str, Callable[[str], str]],
 ) -> None:
-    """Check the words in a file's name: that of the variant, of the benchmark.
+    """Check a target: a rule's name, or a file's with the words in it (variant, benchmark).
 
     Args:
-        target: the file asked for.
-        outputs: what the rules make, their wildcards in braces.
+        target: the rule or the file asked for.
+        outputs: the rules, and the files that they make, their wildcards in braces.
         known: the words that a wildcard may stand for.
         links: folders of links to what rules make, and what says where a name in one leads.
 
     Raises:
-        ButlerError: if rules would make it, were it not for one word; if it is a link.
+        ButlerError: if rules would make it, were it not for its words; if it is a link; if it is
+            nothing that there is, and like something that can be asked for.
     """
     for folder, leads in links.items():
         name = target.removeprefix(folder)
         if name != target and (made := leads(name)) != name:
             raise ButlerError(f"{target} is a link; ask for {made}, which it leads to")
-    unknown: list[tuple[str, str]] = []
-    for output in outputs:
-        names = set(_WILDCARD.findall(output))
-        if names <= known.keys():
-            if _match(target, output, known):
-                return
-            for name in names:
-                if match := _match(target, output, known, free=name):
-                    unknown.append((match[name], name))
-    if unknown:
-        word, name = min(unknown, key=lambda found: len(found[0]))  # by the output most like it
-        raise ButlerError(
-            f"{target} cannot be made: there is no {name} {word}, only {', '.join(known[name])}"
-        )
+    if target in outputs:
+        return
+    fixed = {output: output.partition("{")[0] for output in outputs}
+    like = [one for one in outputs if fixed[one] != one and target.startswith(fixed[one])]
+    if any(_match(target, output, known) for output in like):
+        return
+    if unknown := [words for output in like for words in _unknown(target, output, known)]:
+        # By the output most like it.
+        words = min(unknown, key=lambda found: (len(found), sum(map(len, found.values()))))
+        none = (f"no {name} {word}, only {', '.join(known[name])}" for name, word in words.items())
+        raise ButlerError(f"{target} cannot be made: there is {', and '.join(none)}")
+    plain = [output for output in outputs if fixed[output] == output]
+    close = difflib.get_close_matches(target, plain, n=1, cutoff=LIKE)
+    if close and not Path(target).exists():
+        raise ButlerError(f"there is no target {target}; did you mean {close[0]}?")
+
+
+def _unknown(
+    target: str, output: str, known: Mapping[str, Collection[str]]
+) -> Iterator[dict[str, str]]:
+    """Yield which words keep a target from being this output: one of them, or all."""
+    names = [name for name in _WILDCARD.findall(output) if name in known]
+    for free in [*([name] for name in names), names]:
+        if match := _match(target, output, known, free):
+            yield {name: match[name] for name in free}
 
 
 def _match(
-    target: str, output: str, known: Mapping[str, Collection[str]], free: str = ""
+    target: str, output: str, known: Mapping[str, Collection[str]], free: Collection[str] = ()
 ) -> re.Match[str] | None:
-    """Match a target with an output whose wildcards are known words, but `free` any word."""
+    """Match a target with an output whose wildcards are known words, but those `free` any word.
+
+    A wildcard of which no words are known may be anything.
+    """
     form, end = "", 0
     for wildcard in _WILDCARD.finditer(output):
         name = wildcard[1]
-        words = "[^/.]+" if name == free else "|".join(map(re.escape, known[name]))
+        words = "|".join(map(re.escape, known[name])) if name in known else ".+"
+        words = "[^/.]+" if name in free else words
         form += re.escape(output[end : wildcard.start()]) + f"(?P<{name}>{words})"
         end = wildcard.end()
     return re.fullmatch(form + re.escape(output[end:]), target)

@@ -3,7 +3,7 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -30,15 +30,28 @@ BOUNDS = {
 }
 
 
-def sentence(error: ValidationError, values: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """Return what is wrong with the first wrong key of `values`, without a full stop."""
+def sentence(
+    error: ValidationError,
+    values: Mapping[str, Any],
+    model: type[BaseModel],
+    beside: Collection[str] = (),
+) -> str:
+    """Return what is wrong with the first wrong key of `values`, without a full stop.
+
+    Args:
+        error: what pydantic found.
+        values: what it was found in.
+        model: what the values were to be.
+        beside: keys that may stand beside the model's own, and are no part of it.
+    """
     errors = sorted(error.errors(), key=lambda one: _key(one, values))
     first = errors[0]
     key = _key(first, values)
     # A key that takes one of several types has an error for each of them.
     same = [one for one in errors if _key(one, values) == key]
     if first["type"] in ("extra_forbidden", "invalid_key"):
-        known = sorted({name for one in _models(model, first["loc"]) for name in one.model_fields})
+        own = {name for one in _models(model, first["loc"]) for name in one.model_fields}
+        known = sorted(own | ({*beside} - {key} if len(first["loc"]) == 1 else set()))
         close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
         advice = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
         return f"unknown key '{key[:80]}'; {advice}"

@@ -1,7 +1,7 @@
 """All settings of a run: the configuration file as one typed value."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -124,11 +124,13 @@ class Settings(Section):
         return {name: VARIANTS[name] for name in self.variants}
 
 
-def read_settings(config: Mapping[str, Any]) -> Settings:
+def read_settings(config: Mapping[str, Any], beside: Collection[str] = ()) -> Settings:
     """Return the settings in a configuration; what it leaves out has its default.
+
+    `beside` are keys that may be given beside these, and are taken out before.
 
     Raises:
         ButlerError: one sentence that names the first wrong key and what it takes.
     """
     check_size(config, "config")
-    return Settings.check(config)
+    return Settings.check(config, beside=beside)

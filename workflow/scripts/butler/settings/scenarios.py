@@ -77,7 +77,7 @@ def read_scenarios(
         where = f"{named}, scenario {name}"
         try:
             values = _values(overlay, found[0].parent, common)
-            scenarios.append(Scenario(name, where, values, read_settings(values)))
+            scenarios.append(Scenario(name, where, values, read_settings(values, (OVERLAYS,))))
             if scenarios[-1].settings.checks.cut_samples != limit:
                 raise ButlerError(
                     "checks.cut_samples cannot differ, as scenarios share the stage that it stops; "

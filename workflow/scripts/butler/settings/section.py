@@ -1,7 +1,7 @@
 """What all sections of the configuration have in common."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -39,8 +39,12 @@ class Section(BaseModel):
     )
 
     @classmethod
-    def check(cls, values: Mapping[str, Any], where: str = "config") -> Self:
+    def check(
+        cls, values: Mapping[str, Any], where: str = "config", beside: Collection[str] = ()
+    ) -> Self:
         """Return the settings in `values`; `where` is what an error calls them.
+
+        `beside` are keys that may be given beside these, and are taken out before.
 
         Raises:
             ButlerError: one sentence that names the first wrong key and what it takes.
@@ -48,7 +52,7 @@ class Section(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ButlerError(f"{where}: {sentence(error, values, cls)}") from None
+            raise ButlerError(f"{where}: {sentence(error, values, cls, beside)}") from None
 
     @classmethod
     def from_argument(cls, text: str, option: str = "--settings") -> Self:
