@@ -112,5 +112,11 @@ onstart:
             run.check_start(waiting)
 
 
+onsuccess:
+    if not workflow.touch:  # which leaves what lies there
+        if said := outcome({str(file) for job in workflow.dag.finished_jobs for file in job.output}):
+            print("", said, "", sep="\n")
+
+
 onerror:
     print("", *(explain(Path(path).read_text(encoding="utf-8")) for path in log), sep="\n")

@@ -20,6 +20,7 @@ from butler.families import TRAINERS
 from butler.imports import code_of
 from butler.lmdeploy.release import RELEASES
 from butler.orphans import RUN_FOLDER, check_no_orphans
+from butler.outcome import outcome
 from butler.places import PREFIX, Places, ScenarioPlaces
 from butler.plan.fit import check_fit, of_waiting, peaks
 from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
