@@ -114,7 +114,8 @@ onstart:
 
 onsuccess:
     if not workflow.touch:  # which leaves what lies there
-        if said := outcome({str(file) for job in workflow.dag.finished_jobs for file in job.output}):
+        made = {str(file) for job in workflow.dag.finished_jobs for file in job.output}
+        if said := outcome(made):
             print("", said, "", sep="\n")
 
 
