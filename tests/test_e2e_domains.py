@@ -74,7 +74,7 @@ def test_a_domain_of_questions_goes_from_corpus_to_decision(
     benchmark = other(tmp_path / "data")
     chosen = yaml.safe_load((ROOT / "config" / overlay).read_text(encoding="utf-8"))
     variants = ["fp16", "kv4", "w4kv4"]
-    run_chain(
+    text = run_chain(
         tmp_path,
         "all",
         overlays=f"config/{overlay}",
@@ -90,6 +90,7 @@ def test_a_domain_of_questions_goes_from_corpus_to_decision(
     assert summary[f"{benchmark['name']}_questions"].tolist() == [questions] * 4
     decision = read_json(tmp_path / "results/decision.json")
     assert decision["variant"] in variants
+    assert f"\n{decision['sentence']}\nWhy: results/report.html\n" in text
     # What was trained is what is asked: the fine-tuned model answers as the corpus does.
     kitchen = f"{names[0]}_score"
     assert summary[kitchen]["fp16"] > summary[kitchen]["base"] + gain
