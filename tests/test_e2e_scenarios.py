@@ -31,9 +31,10 @@ def run(folder, scenarios):
     file = folder / "scenarios.yaml"
     file.write_text(yaml.safe_dump(scenarios, sort_keys=False), encoding="utf-8")
     text = run_chain(folder, "scenarios", scenarios=str(file), **SHORT)
+    jobs = Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", text, re.MULTILINE))
     sentence = read_json(folder / "runs" / "decision.json")["sentence"]
-    assert f"\n{sentence}\nWhy: runs/report.html\n" in text
-    return Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", text, re.MULTILINE))
+    assert (f"\n{sentence}\nWhy: runs/report.html\n" in text) == ("comparison" in jobs)
+    return jobs
 
 
 @pytest.fixture(scope="module")
