@@ -42,6 +42,15 @@ def test_a_benchmark_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     assert len(list(read_questions(tmp_path / "law_val.csv"))) == 5
 
 
+def test_questions_in_alpacas_form_are_told_what_to_write(tmp_path: Path) -> None:
+    line = '{"instruction": "Which gear?", "input": "", "output": "The first."}\n'
+    (tmp_path / "bikes.jsonl").write_text(line, encoding="utf-8")
+    with pytest.raises(
+        ButlerError, match=r"line 1 is no question .* Alpaca's .* write \{.question"
+    ):
+        list(read_questions(tmp_path / "bikes.jsonl"))
+
+
 @pytest.mark.parametrize(
     "line",
     [b"\xff\xfe", b"[" * 100_000, b'{"conversation": [{"input": 1, "output": []}]}', b"null"],

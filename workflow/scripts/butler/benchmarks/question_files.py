@@ -74,6 +74,8 @@ def _of_line(line: str, where: str) -> tuple[str, str, str]:
         record: Any = json.loads(line)
         if "conversation" in record:
             record = record["conversation"][0]
+        if "instruction" in record:  # whose input, if any, is half of a question
+            raise LookupError("an instruction, as Alpaca's files have it")
         names = ("question", "answer") if "question" in record else ("input", "output")
         texts = (record.get("system") or "", *(record[name] for name in names))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
