@@ -209,6 +209,7 @@ def test_a_stopped_answer_leaves_no_sign_of_work_and_the_chat_goes_on(
     assert page.locator(ANSWER).count() == begun
     api.wait, api.pause = 0.0, 0.01
     say(page, "肉怎么做")
+    page.wait_for_selector(f"{ANSWER} >> nth={int(begun)}")  # after the one that was stopped
     assert answers(page)[-1].endswith("加盐出锅。")
 
 
