@@ -1,6 +1,6 @@
 """GPTQ's format, its check by outputs of layers, and where it is made and where not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +91,8 @@ class OneLayer:
         module = torch.nn.ModuleDict({"up_proj": self.linear})
         yield Layer("model.layers.0.mlp.", module)
 
-    def run(self, _: Layer) -> None:
-        self.linear(self.inputs)
+    def observe(self, _: Layer, see: Callable[[torch.nn.Linear, torch.Tensor], None]) -> None:
+        see(self.linear, self.inputs)
 
 
 def compensated(weight: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,15 +15,13 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
-from butler.chat_template import ChatTemplate
+from butler.calibration_text import add_arguments, training_texts
 from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_dir
-from butler.held_out import rendered
 from butler.hf_folder import keep_old_cache
 from butler.lmdeploy.lite_maps import complete_maps
 from butler.lmdeploy.on_cpu import (
-    CALIBRATION_TEXTS,
     enough_text,
     fp32_view,
     without_cuda,
@@ -112,22 +110,11 @@ def calibrate(
 def main() -> None:
     """Calibrate one model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="merged model")
-    parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
-    parser.add_argument("--chat-template", required=True)
-    parser.add_argument(
-        "--settings",
-        type=CalibrationSettings.from_argument,
-        required=True,
-        help="JSON of the config's section calibration, or a file of it",
-    )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, required=True)
+    add_arguments(parser, "--settings")
     args = parser.parse_args()
     settings, device = args.settings, resolve_device(args.device)
     torch.set_num_threads(args.threads)
-    texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
+    texts = training_texts(args)
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:
         os.environ["HF_HOME"] = cache
         without_cuda()

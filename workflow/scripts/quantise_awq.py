@@ -4,23 +4,21 @@ import argparse
 import json
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
-from butler.chat_template import ChatTemplate
+from butler.calibration_text import add_arguments, training_texts
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.gpu import GpuMemory
-from butler.held_out import rendered
 from butler.hf_folder import carry_over, read_config
 from butler.lmdeploy import auto_awq as lmdeploy_awq
 from butler.lmdeploy.calibration_memory import Calibration
-from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, fp32_view, write_calibration_text
+from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
 from butler.manifest import write_manifest
 from butler.model_folder import check_group_size
 from butler.progress import progress
-from butler.settings.serving_stage import AwqSettings, CalibrationSettings
+from butler.settings.serving_stage import AwqSettings
 from butler.tools import run_tool, tool_environment
 
 
@@ -59,15 +57,7 @@ def plan(model: Path, samples: int, length: int, device: str) -> tuple[bool, int
 def main() -> None:
     """Quantise one model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="merged model")
-    parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
-    parser.add_argument("--chat-template", required=True)
-    parser.add_argument(
-        "--calibration",
-        type=partial(CalibrationSettings.from_argument, option="--calibration"),
-        required=True,
-        help="JSON of the config's section calibration, or a file of it",
-    )
+    add_arguments(parser)
     parser.add_argument(
         "--settings",
         type=AwqSettings.from_argument,
@@ -75,15 +65,12 @@ def main() -> None:
         help="JSON of the config's section awq, or a file of it",
     )
     parser.add_argument("--batch-size", type=int, help="samples at a time; default: by memory")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     text, awq = args.calibration, args.settings
     check_group_size(read_config(args.model), awq.group_size, str(args.model))
     device = resolve_device(args.device)
     stays, at_a_time = plan(args.model, text.samples, text.length, device)
-    texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
+    texts = training_texts(args)
     with tempfile.TemporaryDirectory() as scratch, atomic_dir(args.out) as folder:
         work = Path(scratch)
         write_calibration_text(texts, work)

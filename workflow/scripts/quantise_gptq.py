@@ -6,23 +6,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import butler.interpreter  # noqa: F401
 
 import torch
 
-from butler.calibration_text import samples_of
-from butler.chat_template import ChatTemplate
+from butler.calibration_text import add_arguments, samples_of, training_texts
 from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.gptq import quantisation_config, quantised_layers
-from butler.held_out import rendered
 from butler.hf_folder import ModelTensors, ShardWriter, is_weights, read_config
 from butler.layer_walk import Walk
-from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import write_manifest
 from butler.model_folder import check_group_size
@@ -53,15 +49,7 @@ def texts_of(
 def main() -> None:
     """Quantise one model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="merged model")
-    parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
-    parser.add_argument("--chat-template", required=True)
-    parser.add_argument(
-        "--calibration",
-        type=partial(CalibrationSettings.from_argument, option="--calibration"),
-        required=True,
-        help="JSON of the config's section calibration, or a file of it",
-    )
+    add_arguments(parser)
     parser.add_argument(
         "--settings",
         type=GptqSettings.from_argument,
@@ -69,14 +57,11 @@ def main() -> None:
         help="JSON of the config's section gptq, or a file of it",
     )
     parser.add_argument("--group-size", type=int, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     config, group = read_config(args.model), args.group_size
     check_group_size(config, group, str(args.model))
-    texts = rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
+    texts = training_texts(args)
     done: list[str] = []
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache, atomic_dir(args.out) as folder:

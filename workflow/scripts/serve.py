@@ -28,7 +28,7 @@ from butler.manifest import check_unchanged
 from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
 from butler.reference.workspace_reader import Workspace
-from butler.serve.model_server import port_number
+from butler.serve.address import listen, port_number
 
 KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
@@ -101,21 +101,6 @@ def parse_args() -> argparse.Namespace:
         if value is not None and value < 1:
             parser.error(f"--{option.replace('_', '-')} must be 1 or more")
     return args
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket bound to `host`; port 0 takes a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise ButlerError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
-        ) from error
-    return sock
 
 
 def open_workspace(args: argparse.Namespace) -> Workspace:

@@ -8,7 +8,6 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from pathlib import Path
 from butler.chat_template import trained_corpus
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there
-from butler.serve.model_server import ServerPlan, port_number
+from butler.serve.address import listen, port_number
+from butler.serve.model_server import ServerPlan
 from butler.web.feedback import check_writable
 from butler.web.models import OwnServer, Served, served_by
 from butler.web.subject import RECIPE_FORMATS, Subject
@@ -97,25 +97,6 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
     return models
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that is taken before models are loaded for the page.
-
-    Raises:
-        ButlerError: if it cannot listen there.
-    """
-    try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        taken = socket.socket(family, kind)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen()
-    except OSError as error:
-        raise ButlerError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
-        ) from error
-    return taken
-
-
 def subject_of(args: argparse.Namespace) -> Subject:
     """Return what the first workspace was trained for, by the configuration of its run."""
     corpus = trained_corpus(args.workspaces[0] if args.workspaces else None)
@@ -141,7 +122,8 @@ def main(words: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     # Ctrl-C is how the page is meant to end; uvicorn raises the signal again once it has shut down.
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-    with listening(args.host, args.port) as sock, ExitStack() as stack:
+    # Taken before models are loaded for the page.
+    with listen(args.host, args.port, at_once=True) as sock, ExitStack() as stack:
         import uvicorn
 
         from butler.web.page import build

@@ -1,12 +1,39 @@
 """The texts that quantisation of weights measures activations on, as LMDeploy draws them."""
 
+import argparse
 import random
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from butler.lmdeploy.on_cpu import enough_text
+from butler.chat_template import ChatTemplate
+from butler.held_out import rendered
+from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, enough_text
+from butler.settings.serving_stage import CalibrationSettings
 
 if TYPE_CHECKING:
     import torch
+
+
+def add_arguments(parser: argparse.ArgumentParser, section: str = "--calibration") -> None:
+    """Add what every script that calibrates takes; `section` is the option of its settings."""
+    parser.add_argument("--model", type=Path, required=True, help="merged model")
+    parser.add_argument("--text", type=Path, required=True, help="train.jsonl")
+    parser.add_argument("--chat-template", required=True)
+    parser.add_argument(
+        section,
+        type=partial(CalibrationSettings.from_argument, option=section),
+        required=True,
+        help="JSON of the config's section calibration, or a file of it",
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def training_texts(args: argparse.Namespace) -> list[str]:
+    """Return the texts that `args`, by add_arguments, name, as the model was trained on them."""
+    return rendered(args.text, CALIBRATION_TEXTS, ChatTemplate.load(args.chat_template))
 
 
 def samples_of(tokenizer: Any, texts: list[str], count: int, length: int) -> "torch.Tensor":

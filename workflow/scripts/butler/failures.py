@@ -31,7 +31,7 @@ _HINTS = (
     ),
     (r"TIMEOUT|DUE TO TIME LIMIT", "give the stage more time (set-resources: runtime)"),
 )
-_AGAIN = "mend that and give the same command again: finished stages are kept"
+_AGAIN = "give the same command again: finished stages are kept"
 _STOPPED = "Terminating processes on user request"  # Snakemake's word for Ctrl-C
 _RESUMES = ", and the training goes on from its last checkpoint"
 
@@ -93,7 +93,7 @@ def advice(failure: Failure) -> str:
     seen = _seen(failure)
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, seen)), "")
     again = _again(failure)
-    return f"{hint}; then {again.removeprefix('mend that and ')}" if hint else again
+    return f"{hint}; then {again}" if hint else f"mend that and {again}"
 
 
 def explain(text: str) -> str:
@@ -103,8 +103,7 @@ def explain(text: str) -> str:
 
 def _paragraph(failure: Failure) -> str:
     if failure.stopped:
-        again = _again(failure).removeprefix("mend that and ")
-        return f"Stage {failure.rule} was cut: you stopped it; {again}."
+        return f"Stage {failure.rule} was cut: you stopped it; {_again(failure)}."
     if failure.log is None and not failure.message:
         # Its words went to the terminal, and not to Snakemake's log.
         return f"Stage {failure.rule} failed; it keeps no log: what it said stands further up."

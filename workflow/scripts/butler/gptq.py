@@ -78,15 +78,12 @@ def _moments(
     found = {one: make_empty_hessian(one) for one in linears.values()}
     seen = dict.fromkeys(found, 0)
 
-    def observe(linear: torch.nn.Linear, inputs: tuple[Any, ...], _: Any) -> None:
+    def add(linear: torch.nn.Linear, inputs: torch.Tensor) -> None:
         found[linear], seen[linear] = accumulate_hessian(
-            inputs[0], linear, found[linear], seen[linear]
+            inputs, linear, found[linear], seen[linear]
         )
 
-    handles = [one.register_forward_hook(observe) for one in found]
-    walk.run(layer)
-    for handle in handles:
-        handle.remove()
+    walk.observe(layer, add)
     return found
 
 

@@ -8,7 +8,6 @@ those of the merged model on held-out text, which GPTQ has not seen.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -76,14 +75,11 @@ def _moments(walk: Walk, layer: Layer) -> dict[torch.nn.Linear, torch.Tensor]:
     """Return the second moments of each linear's inputs over all texts, fp32 [in, in]."""
     found: dict[torch.nn.Linear, torch.Tensor] = {}
 
-    def observe(linear: torch.nn.Linear, inputs: tuple[Any, ...], _: Any) -> None:
-        rows = inputs[0].flatten(0, -2)
+    def add(linear: torch.nn.Linear, inputs: torch.Tensor) -> None:
+        rows = inputs.flatten(0, -2)
         found[linear] = found.get(linear, 0) + rows.t() @ rows
 
-    handles = [one.register_forward_hook(observe) for one in layer.linears().values()]
-    walk.run(layer)
-    for handle in handles:
-        handle.remove()
+    walk.observe(layer, add)
     return found
 
 

@@ -4,7 +4,7 @@ The model is built without its weights; a layer has its own, in fp32, while it i
 go through. So memory holds one layer, and the hidden states of all texts on the host.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +89,16 @@ class Walk:
                 for batch, hidden in zip(self._batches, self._run(layer), strict=True):
                     batch.hidden = hidden
 
-    def run(self, layer: Layer) -> None:
-        """Put the texts through a layer, for what is hooked to it; they stay where they are."""
+    def observe(self, layer: Layer, see: Callable[[torch.nn.Linear, torch.Tensor], None]) -> None:
+        """Put the texts through a layer, and show the inputs of its linears; they stay there."""
+        handles = [
+            one.register_forward_hook(lambda linear, inputs, _: see(linear, inputs[0]))
+            for one in layer.linears().values()
+        ]
         for _ in self._run(layer):
             pass
+        for handle in handles:
+            handle.remove()
 
     def _run(self, layer: Layer) -> Iterator[torch.Tensor]:
         """Yield what comes out of a layer for each batch, on the host."""

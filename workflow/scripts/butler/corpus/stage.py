@@ -171,8 +171,7 @@ def _choose(
             "corpus.test_size"
         )
     if overlap and len(split.test):
-        recipes = FORMATS[settings.format].recipes
-        split = drop_test_records(table, split, overlap, recipes, drops)
+        split = drop_test_records(table, split, overlap, settings.of_recipes, drops)
     if not len(split.train):
         raise ButlerError(
             f"all records of {root} hold some of the test side's, so nothing is left to "

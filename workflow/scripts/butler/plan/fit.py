@@ -16,8 +16,8 @@ ENGINE = (
     "the reference engine holds the weights in fp32: take a machine with a GPU and engine: "
     "turbomind, or a smaller base.model"
 )
-QUANTISE = "lower calibration.length or calibration.samples, or leave w4 out of variants"
-GPTQ = "lower calibration.length or calibration.samples, or leave w4gptq out of variants"
+_CALIBRATING = "lower calibration.length or calibration.samples, or leave {} out of variants"
+QUANTISE, GPTQ = _CALIBRATING.format("w4"), _CALIBRATING.format("w4gptq")
 HOST_KEYS = {
     "train": f"lower train.max_length, or {MACHINE}",
     "awq": QUANTISE,

@@ -5,7 +5,6 @@ import os
 import subprocess
 import time
 import urllib.request
-from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +20,6 @@ ANSWER_SECONDS = 86_400  # an evaluation waits for its answers; a 7B on a CPU is
 OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
 # A workspace on this machine must not be asked for through a proxy.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def port_number(text: str) -> int:
-    """Read a command line's port.
-
-    Raises:
-        ArgumentTypeError: if it is none.
-    """
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise ArgumentTypeError(f"{text} is not in 0..65535")
-    return int(text)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,40 @@
+"""Where a server listens, from its command line."""
+
+import socket
+from argparse import ArgumentTypeError
+
+from butler.errors import ButlerError
+
+
+def port_number(text: str) -> int:
+    """Read a command line's port.
+
+    Raises:
+        ArgumentTypeError: if it is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text} is not in 0..65535")
+    return int(text)
+
+
+def listen(host: str, port: int, at_once: bool = False) -> socket.socket:
+    """Return a socket bound to `host`; port 0 takes a free one.
+
+    With `at_once` whoever connects waits until the server takes it; else that is refused till then.
+
+    Raises:
+        ButlerError: if it cannot listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        if at_once:
+            sock.listen()
+    except OSError as error:
+        sock.close()
+        raise ButlerError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
+        ) from error
+    return sock
