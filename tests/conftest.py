@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import workflow_state
+from butler.plan.machine import host_memory
 
+MEMORY_OF_A_RUN = 10 * 2**30
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -28,8 +30,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One for the marked tests, else as many as there are cores."""
-    return 0 if runs_real_tools(config) else None
+    """As many as there are cores; for the real tools as many as the memory holds, two at most.
+
+    Most of a tool's time is its start, on one core: beside another's the two cores are used.
+    """
+    if not runs_real_tools(config):
+        return None
+    if config.option.markexpr == "gpu":
+        return 0
+    workers = min(os.cpu_count() or 1, host_memory() // MEMORY_OF_A_RUN, 2)
+    return workers if workers > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker, and those of all files that read the one demo run."""
+    of_demo = {item.path for item in items if "demo" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "demo" if item.path in of_demo else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_unconfigure() -> None:

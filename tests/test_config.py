@@ -11,7 +11,7 @@ import write_config
 from butler.errors import ButlerError
 from butler.settings.corpus_stage import CorpusSettings
 from butler.settings.cross_checks import check_device, check_run
-from butler.settings.overlays import joined, read_overlays
+from butler.settings.overlays import configuration, joined, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.settings.training_stage import TrainSettings
 from workflow_state import BASE_OVERLAYS, ROOT
@@ -393,3 +393,24 @@ def test_a_rule_that_goes_by_speed_needs_the_engine_that_shows_it(engine, key, v
 )
 def test_a_target_that_nothing_is_measured_for_is_one_sentence(target, sentence):
     assert sentence in refused(changed("decision.target", target), gpu=True)
+
+
+def test_a_wrong_key_is_told_with_the_file_that_has_it(tmp_path):
+    for name, text in {
+        "base": "train: {lora_r: 8}\nvariants: [fp16, w5]",
+        "mine": "overlays: base.yaml\ntrain: {lora_rr: 8}",
+        "last": "variants: [fp16]\ntrain: {lora_r: 9}",
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+
+    def said(*names, **more):
+        files = ",".join(str(tmp_path / f"{name}.yaml") for name in names)
+        with pytest.raises(ButlerError) as caught:
+            read_settings(configuration(ROOT, files, more))
+        return str(caught.value).removeprefix(f"{tmp_path}/")
+
+    assert said("base").startswith("base.yaml: key 'variants[1]' takes one of fp16")
+    assert said("mine", "last").startswith("mine.yaml: unknown key 'train.lora_rr'")
+    assert said("last", variants=["w5"]).startswith("--config: key 'variants[0]'")
+    twice = {"variants": ["fp16", "w4", "w4"]}
+    assert said(**twice).startswith("config: variants has w4 twice")

@@ -58,7 +58,18 @@ from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFou
 
 
 def told(function, *arguments):
-    """Return what a function of ours returns; what it finds wrong ends Snakemake as one sentence."""
+    """Return what a function of ours returns; what it finds wrong ends Snakemake as one sentence.
+
+    To raise it would have Snakemake put our own files and lines around it.
+    """
+    try:
+        return function(*arguments)
+    except (ButlerError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def raised(function, *arguments):
+    """Return what a function returns to one that Snakemake calls, which knows its own errors only."""
     try:
         return function(*arguments)
     except (ButlerError, OSError) as error:
@@ -189,7 +200,7 @@ def memory(stage):
 
     def asked(wildcards):
         base = Path(places.of("build/base"))
-        size = told(base_size, settings.base, ROOT, base.parent)
+        size = raised(base_size, settings.base, ROOT, base.parent)
         if size is not None:
             return asked_mb(host_bytes(stage, Task(settings, size, GPUS > 0)))
         if stage == "base_model":
@@ -257,7 +268,7 @@ def served_from(weights):
 
 def wanted(variant):
     """Return a variant, or the base, that was asked for; stop the run if it cannot be made."""
-    told(check_variant, settings, KNOWN[variant], ROOT)
+    raised(check_variant, settings, KNOWN[variant], ROOT)
     return KNOWN[variant]
 
 

@@ -30,13 +30,13 @@ BOUNDS = {
 }
 
 
-def sentence(
+def first_wrong(
     error: ValidationError,
     values: Mapping[str, Any],
     model: type[BaseModel],
     beside: Collection[str] = (),
-) -> str:
-    """Return what is wrong with the first wrong key of `values`, without a full stop.
+) -> tuple[str, str]:
+    """Return the first wrong key of `values`, and what is wrong with it, without a full stop.
 
     Args:
         error: what pydantic found.
@@ -45,8 +45,18 @@ def sentence(
         beside: keys that may stand beside the model's own, and are no part of it.
     """
     errors = sorted(error.errors(), key=lambda one: _key(one, values))
+    key = _key(errors[0], values)
+    return key, _sentence(key, errors, values, model, beside)
+
+
+def _sentence(
+    key: str,
+    errors: Sequence[ErrorDetails],
+    values: Mapping[str, Any],
+    model: type[BaseModel],
+    beside: Collection[str],
+) -> str:
     first = errors[0]
-    key = _key(first, values)
     # A key that takes one of several types has an error for each of them.
     same = [one for one in errors if _key(one, values) == key]
     if first["type"] in ("extra_forbidden", "invalid_key"):

@@ -12,6 +12,35 @@ from butler.errors import ButlerError
 from butler.yaml_files import read_yaml
 
 KEY = "overlays"
+DEFAULTS = "config/config.yaml"
+ABSENT = object()
+
+
+class Layers(dict[str, Any]):
+    """Mappings joined, later values first; it knows which of them has a key.
+
+    Args:
+        layers: each mapping with its file's name.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        super().__init__(joined(*(values for _, values in layers)))
+        self.layers = layers
+
+    def file_of(self, key: str) -> str:
+        """Return the file whose value of a key counts, such as `train.lora_r` or `variants[1]`.
+
+        It is "config" where no file has the key, or several have a part of its value.
+        """
+        found = []
+        for name, values in self.layers:
+            value: Any = values
+            for part in key.partition("[")[0].split("."):
+                value = value.get(part, ABSENT) if isinstance(value, Mapping) else ABSENT
+            if value is not ABSENT:
+                found.append((name, value))
+        whole = found and not isinstance(found[-1][1], Mapping)
+        return found[-1][0] if whole or len(found) == 1 else "config"
 
 
 def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +55,7 @@ def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def configuration(
     repository: Path, named: Any = None, more: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+) -> Layers:
     """Return the repository's configuration with overlays and single keys; later values count.
 
     Args:
@@ -36,13 +65,12 @@ def configuration(
     Raises:
         ButlerError: one sentence that names the file, and its line if it is no YAML.
     """
+    defaults = read_yaml(repository / DEFAULTS)
     overlays = read_overlays(named, [Path(), repository])
-    return joined(read_yaml(repository / "config" / "config.yaml"), overlays, more or {})
+    return Layers([(DEFAULTS, defaults), *overlays.layers, ("--config", more or {})])
 
 
-def read_overlays(
-    named: Any, folders: Sequence[Path], above: tuple[Path, ...] = ()
-) -> dict[str, Any]:
+def read_overlays(named: Any, folders: Sequence[Path], above: tuple[Path, ...] = ()) -> Layers:
     """Return the overlays that `--config overlays=A,B` names, joined in that order.
 
     An overlay may itself name others that it builds on, relative to its own folder.
@@ -58,10 +86,14 @@ def read_overlays(
     names = named.split(",") if isinstance(named, str) else named or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ButlerError(f"{KEY} takes names of YAML files with commas between, found {named!r}")
-    return joined(*(_overlay(name.strip(), folders, above) for name in names if name.strip()))
+    wanted = [name.strip() for name in names if name.strip()]
+    return Layers([one for name in wanted for one in _overlay(name, folders, above)])
 
 
-def _overlay(name: str, folders: Sequence[Path], above: tuple[Path, ...]) -> dict[str, Any]:
+def _overlay(
+    name: str, folders: Sequence[Path], above: tuple[Path, ...]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return an overlay, and before it those that it builds on, each with its name."""
     found = [folder / name for folder in folders if (folder / name).is_file()]
     if not found:
         raise ButlerError(
@@ -75,4 +107,4 @@ def _overlay(name: str, folders: Sequence[Path], above: tuple[Path, ...]) -> dic
     if path in above:
         raise ButlerError(f"overlay {name} builds on itself; take it out of its own {KEY}")
     below = read_overlays(values.pop(KEY, None), [path.parent], (*above, path))
-    return joined(below, values)
+    return [*below.layers, (name, values)]

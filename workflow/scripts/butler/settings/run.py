@@ -21,6 +21,7 @@ from butler.settings.judging_stage import (
     EfficiencySettings,
     ReportSettings,
 )
+from butler.settings.overlays import Layers
 from butler.settings.section import FileName, Section
 from butler.settings.serving_stage import (
     AwqSettings,
@@ -133,4 +134,5 @@ def read_settings(config: Mapping[str, Any], beside: Collection[str] = ()) -> Se
         ButlerError: one sentence that names the first wrong key and what it takes.
     """
     check_size(config, "config")
-    return Settings.check(config, beside=beside)
+    where = config.file_of if isinstance(config, Layers) else "config"
+    return Settings.check(config, where, beside)

@@ -1,14 +1,14 @@
 """What all sections of the configuration have in common."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from butler.errors import ButlerError
-from butler.settings.messages import sentence
+from butler.settings.messages import first_wrong
 from butler.yaml_files import read_yaml
 
 Count = Annotated[int, Field(ge=0)]
@@ -40,11 +40,15 @@ class Section(BaseModel):
 
     @classmethod
     def check(
-        cls, values: Mapping[str, Any], where: str = "config", beside: Collection[str] = ()
+        cls,
+        values: Mapping[str, Any],
+        where: str | Callable[[str], str] = "config",
+        beside: Collection[str] = (),
     ) -> Self:
-        """Return the settings in `values`; `where` is what an error calls them.
+        """Return the settings in `values`.
 
-        `beside` are keys that may be given beside these, and are taken out before.
+        `where` is what an error calls them, or says where a key of them stands. `beside` are
+        keys that may be given beside these, and are taken out before.
 
         Raises:
             ButlerError: one sentence that names the first wrong key and what it takes.
@@ -52,7 +56,9 @@ class Section(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ButlerError(f"{where}: {sentence(error, values, cls, beside)}") from None
+            key, said = first_wrong(error, values, cls, beside)
+            place = where if isinstance(where, str) else where(key)
+            raise ButlerError(f"{place}: {said}") from None
 
     @classmethod
     def from_argument(cls, text: str, option: str = "--settings") -> Self:
