@@ -92,6 +92,14 @@ def test_a_small_loss_on_few_questions_does_not_ship() -> None:
     assert verdict is not None and verdict.benchmarks["ceval"].low < -6
 
 
+def test_no_number_of_questions_is_asked_for_where_the_baseline_scores_nothing() -> None:
+    two = candidate("w4", {"ceval": 0, "recipe": 0}, 200, None, questions=40)
+    said = english(decision.decide(RULE, [FP16, two], LABELS, zero=["recipe"]).sentence)
+    assert said.endswith(
+        "ask about 310 questions of C-Eval, others than those of recipes (on which fp16 scores 0)."
+    )
+
+
 def test_a_loss_below_the_limit_that_may_be_above_it_does_not_ship() -> None:
     """1.5 points of 400 questions: the old rule, which went by the point, shipped it."""
     found = decide([FP16, candidate("w4", 6, 200, questions=400)])

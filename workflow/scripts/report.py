@@ -76,7 +76,7 @@ def main() -> None:
     candidates = findings.candidates(rule)
     divergences = {name: read_divergence(arguments.results, name) for name in arguments.diverged}
     known = [*remarks(findings, rule), *evidence_remarks(findings, divergences)]
-    decision = decide(rule, candidates, labels, known)
+    decision = decide(rule, candidates, labels, known, findings.zero)
     if arguments.hashes:
         listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
         check_same_folders(arguments.checks, listed)

@@ -1,6 +1,6 @@
 """Which variant to ship: a stated rule, a stated error, and the reasons in numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,6 +116,7 @@ def decide(
     candidates: Sequence[Candidate],
     labels: Labels,
     known: Sequence[Phrase] = (),
+    zero: Collection[str] = (),
 ) -> Decision:
     """Apply the rule: of the variants that are shown to lose at most `max_loss` points against the
     baseline on every benchmark, and the baseline, the one with the least memory, or the fastest
@@ -124,7 +125,7 @@ def decide(
 
     The chance that one ships which loses more is at most `error` (verdicts.py). Ties go to the
     other quantity, then to the smaller loss, then to the order given. `known` are remarks to put
-    first, `labels` the benchmarks' display names.
+    first, `labels` the benchmarks' display names, `zero` those where the baseline scores nothing.
 
     Raises:
         ButlerError: if the baseline is missing, a name comes twice, a candidate lacks a benchmark
@@ -153,11 +154,11 @@ def decide(
     if not baseline.serves:
         remarks.append(target_remark(baseline.target, other=winner is not baseline))
     if unsettled and (winner is not baseline or not baseline.serves):
-        remarks.append(settling_remark(rule, unsettled, quantities, labels))
+        remarks.append(settling_remark(rule, unsettled, quantities, labels, zero))
     return Decision(
         variant=winner.name,
         sentence=sentence(
-            rule, winner.name, winner.serves, verdicts, unsettled, quantities, labels
+            rule, winner.name, winner.serves, verdicts, unsettled, quantities, labels, zero
         ),
         remarks=remarks,
         rule=rule,

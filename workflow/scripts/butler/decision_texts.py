@@ -1,7 +1,7 @@
 """What a decision says, in words that need no statistics."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from butler.comparisons import Change
@@ -62,12 +62,14 @@ def sentence(
     unsettled: Verdicts,
     quantities: Mapping[str, Quantities],
     labels: Labels,
+    zero: Collection[str],
 ) -> Phrase:
     """Return what to ship, and if that is the baseline, why and what would change it.
 
     Args:
         serves: whether what ships keeps the service target.
         unsettled: undecided variants that would be preferred, the most preferred first.
+        zero: benchmarks on which the baseline scores nothing, so that no question settles anything.
     """
     also = "" if rule.target is None else phrase("target.also")
     values = {"variant": winner, "baseline": BASELINE, "max_loss": rule.max_loss, "also": also}
@@ -83,7 +85,7 @@ def sentence(
             f"sentence.unsettled.{rule.prefer}",
             first=name,
             gains=_gains(name, quantities),
-            needs=_needs(verdict, labels),
+            needs=_needs(verdict, labels, zero),
             **values,
         )
     if all(one.outcome is Outcome.OVER for one in verdicts.values()):
@@ -96,11 +98,13 @@ def settling_remark(
     unsettled: Verdicts,
     quantities: Mapping[str, Quantities],
     labels: Labels,
+    zero: Collection[str],
 ) -> Phrase:
     """Return which variant would be preferred to the one that ships if it were settled."""
     name, verdict = _to_settle(unsettled)
     values = {"baseline": BASELINE, "gains": _gains(name, quantities), "max_loss": rule.max_loss}
-    return phrase("remark.to_settle", variant=name, needs=_needs(verdict, labels), **values)
+    needs = _needs(verdict, labels, zero)
+    return phrase("remark.to_settle", variant=name, needs=needs, **values)
 
 
 def target_remark(outcome: TargetOutcome, other: bool) -> Phrase:
@@ -185,10 +189,12 @@ def _to_settle(unsettled: Verdicts) -> tuple[str, VariantVerdict]:
     return next(iter(unsettled.items()))
 
 
-def _needs(verdict: VariantVerdict, labels: Labels) -> list[Phrase]:
-    """Return how many questions would settle each benchmark that is not."""
+def _needs(verdict: VariantVerdict, labels: Labels, zero: Collection[str]) -> list[Phrase]:
+    """Return what would settle each benchmark that is not: more questions, or another benchmark."""
     return [
-        phrase("need.of", need=needed_text(one), benchmark=labels[name])
+        phrase("need.other", benchmark=labels[name], baseline=BASELINE)
+        if name in zero
+        else phrase("need.of", need=needed_text(one), benchmark=labels[name])
         for name, one in verdict.benchmarks.items()
         if one.outcome is Outcome.UNDECIDED
     ]

@@ -72,6 +72,11 @@ class Findings:
             return {}
         return {name: change_of(self.pairs(name, BASELINE, self.base)) for name in self.labels}
 
+    @property
+    def zero(self) -> list[str]:
+        """The benchmarks on which the baseline scores nothing."""
+        return [name for name in self.labels if self.evaluations[name, BASELINE].average == 0]
+
     def candidates(self, rule: DecisionSettings) -> list[Candidate]:
         """Return what the decision needs of each variant, as far as the rule goes by it."""
         found = []

@@ -49,7 +49,7 @@ def remarks(findings: Findings, rule: DecisionSettings) -> list[Phrase]:
 def _of_baseline(findings: Findings, benchmark: str) -> Phrase | None:
     own = findings.evaluations[benchmark, BASELINE]
     values = {"baseline": BASELINE, "benchmark": findings.labels[benchmark]}
-    if own.average == 0:
+    if benchmark in findings.zero:
         return phrase("remark.baseline_zero", **values)
     guessed = chance(own.details)
     if guessed is None or better_than(own.details, guessed):
