@@ -272,6 +272,14 @@ def test_the_plan_is_a_table_with_peaks_and_what_does_not_fit(printed):
     assert printed("--disk-gb", "1000", "--memory-gb", "1000")[-1] == "All of it fits."
 
 
+def test_a_gpu_that_is_asked_for_and_not_here_does_not_fit(printed, monkeypatch):
+    monkeypatch.setattr(plan_script, "gpu_present", lambda: False)
+    Path("mine.yaml").write_text("device: cuda")
+    roomy = ("--disk-gb", "1000", "--memory-gb", "1000")
+    assert [line for line in printed(*roomy) if line.startswith("Does not fit: device is cuda")]
+    assert printed(*roomy, "--gpu-gb", "24")[-1] == "All of it fits."
+
+
 def test_what_runs_on_a_cluster_is_not_held_against_this_machine(printed):
     lines = printed("--disk-gb", "0.001", "--elsewhere")
     assert lines[-1] == "The jobs run on other machines, which this one cannot see."

@@ -199,6 +199,10 @@ def test_body_that_is_not_json_and_unknown_path(client: TestClient) -> None:
     response = client.post(CHAT, content="{", headers=headers)
     assert response.status_code == 400
     assert "error" in response.json()
+    typeless = client.post(CHAT, content=json.dumps(body()))
+    assert typeless.status_code == 400
+    said = typeless.json()["error"]["message"]
+    assert said.endswith("add the header Content-Type: application/json")
     assert client.get("/v1/nothing").json()["error"]["message"] == "Not Found"
 
 

@@ -19,7 +19,7 @@ from butler.plan.measured import GB, MB, RATES
 from butler.plan.model_size import ModelSize, base_size, hub_size
 from butler.plan.resolution import resolutions
 from butler.plan.stage_needs import StageNeed, needs, read_texts
-from butler.settings.cross_checks import check_base
+from butler.settings.cross_checks import check_base, missing_gpu
 from butler.settings.overlays import configuration
 from butler.settings.run import Settings, read_settings
 
@@ -135,6 +135,8 @@ def print_plan(settings: Settings, args: argparse.Namespace) -> None:
         return
     print(f"This machine: {of_machine(machine)}.")
     wrong = misfits(rows, task, machine)
+    if args.gpu_gb is None and (missing := missing_gpu(settings, gpu_present())):
+        wrong.insert(0, missing)
     print("\n".join(f"Does not fit: {sentence}" for sentence in wrong) or "All of it fits.")
 
 

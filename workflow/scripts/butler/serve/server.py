@@ -173,8 +173,12 @@ def _event(value: dict[str, Any]) -> str:
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return JSONResponse(error_body(first_fault(error.errors()), INVALID), 400)
+    async def invalid(http: Request, error: RequestValidationError) -> Response:
+        sent_as = http.headers.get("Content-Type", "nothing")
+        message = first_fault(error.errors())
+        if "json" not in sent_as:  # as curl sends it by itself: it was not even read as JSON
+            message = f"the body is {sent_as}; add the header Content-Type: application/json"
+        return JSONResponse(error_body(message, INVALID), 400)
 
     @app.exception_handler(ButlerError)
     async def refused(_: Request, error: ButlerError) -> Response:

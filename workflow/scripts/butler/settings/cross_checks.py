@@ -178,11 +178,18 @@ def check_device(settings: Settings, gpu: bool) -> None:
     Raises:
         ButlerError: if there is none.
     """
-    if settings.device == "cuda" and not gpu:
-        raise ButlerError(
-            "config: device is cuda and there is no CUDA GPU here; set device: auto or cpu, or "
-            "give a profile that sends the jobs to a machine that has one"
-        )
+    if missing := missing_gpu(settings, gpu):
+        raise ButlerError(f"config: {missing}")
+
+
+def missing_gpu(settings: Settings, gpu: bool) -> str | None:
+    """Return what to do about the GPU that the settings name, if this machine has none."""
+    if settings.device != "cuda" or gpu:
+        return None
+    return (
+        "device is cuda and there is no CUDA GPU here; set device: auto or cpu, or give a profile "
+        "that sends the jobs to a machine that has one"
+    )
 
 
 def check_base(settings: Settings, repository: Path) -> None:
