@@ -338,10 +338,18 @@ serve.run_cli(serve.main)
 """
 
 
-def driver(code, tmp_path, ready=60):
+def driver(code, tmp_path, *more, ready=60):
     program = DRIVER.format(code=code, ready=ready)
     command = [sys.executable, "-c", program, "--workspace", str(tmp_path)]
-    command += ["--engine", "turbomind", "--port", "0", "--port-file", str(tmp_path / "port")]
+    command += [
+        "--engine",
+        "turbomind",
+        "--port",
+        "0",
+        "--port-file",
+        str(tmp_path / "port"),
+        *more,
+    ]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -364,9 +372,12 @@ def test_lmdeploy_gets_no_open_file_of_ours_and_ends_with_us(tmp_path):
 
 
 def test_lmdeploys_failure_is_ours(tmp_path):
-    process = driver("import sys; sys.exit(3)", tmp_path)
-    assert process.wait(20) == 3
+    process = driver("import sys; sys.exit(3)", tmp_path, "--queue", "4")
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 3
     assert not (tmp_path / "port").exists()
+    assert "note: LMDeploy has no --queue and serves without\n" in said
+    assert "--timeout" not in said, "which was not given"
 
 
 def test_a_server_that_never_answers_is_ended_with_one_sentence(tmp_path):

@@ -66,10 +66,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument("--threads", type=int, help="of the CPU; default: what is fastest")
     parser.add_argument("--max-batch", type=int, default=32, help="most answers that run at once")
-    parser.add_argument(
-        "--queue", type=int, default=256, help="most answers that run or wait; then 429"
-    )
-    parser.add_argument("--timeout", type=float, default=600, help="seconds of an answer")
+    parser.add_argument("--queue", type=int, help="most answers that run or wait; then 429")
+    parser.add_argument("--timeout", type=float, help="seconds of an answer, at most")
     parser.add_argument(
         "--api-key",
         default=os.environ.get(KEY_VARIABLE),
@@ -92,7 +90,7 @@ def parse_args() -> argparse.Namespace:
     args.workspace = args.folder or args.workspace
     if args.workspace is None:
         parser.error("name the folder to serve, e.g. workspaces/w4kv8")
-    if not 0 < args.timeout < float("inf"):
+    if args.timeout is not None and not 0 < args.timeout < float("inf"):
         parser.error("--timeout takes a number of seconds, more than 0")
     if args.threads and args.threads > MAX_THREADS:
         parser.error(f"--threads takes at most {MAX_THREADS}")
@@ -156,7 +154,9 @@ def serve_reference(
     port = sock.getsockname()[1]
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
     files = allow_files(ServerLimits.connections)
-    limits = ServerLimits(args.queue, args.timeout, api_key=args.api_key or None, connections=files)
+    given = {"chats": args.queue, "answer_seconds": args.timeout, "api_key": args.api_key or None}
+    given = {name: value for name, value in given.items() if value is not None}
+    limits = ServerLimits(**given, connections=files)
     engine = Engine(workspace, args.kv, args.max_batch)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -213,6 +213,9 @@ def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
     It is a process of its own, and gets none of our open files: we have asked CUDA's driver for
     GPUs and memory, and in a process that goes on from there (by exec) CUDA fails to start.
     """
+    for option in ("queue", "timeout", "threads"):
+        if getattr(args, option) is not None:
+            print(f"note: LMDeploy has no --{option} and serves without", file=sys.stderr)
     port = args.port
     if args.face != "chat":
         with listen(args.host, port) as sock:
