@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from butler.corpus.rules import dish, foods, ingredients, talk
+from butler.corpus.rules import deeds, dish, foods, ingredients, talk
 from butler.corpus.rules.text import HAN, spell
 from rule_walk import (
     LEAD,
@@ -34,14 +34,14 @@ from test_corpus_input import build
 # What a pattern finds, where no text can be made from it alone.
 TEXTS: dict[str, list[str]] = {
     # A verdict in which nothing is done is talk before: 美味好好享用, but 美味炒饭享用.
-    "talk.VERDICT": [
+    "deeds.VERDICT": [
         re.sub(f"好好(?!的)|{HAN[0] * 2}(?=成品|口味)", "炒饭", one)
-        for one in alternatives(talk.VERDICT)
+        for one in alternatives(deeds.VERDICT)
     ],
 }
 _LISTS_CHATTY = "another rule of MENDED takes it before"
 _SPELT = "spelling takes a space of it before"
-_WHOLE = "in a clause ^ finds it; these are for _TALK, which looks in whole sentences"
+_WHOLE = "in a clause ^ finds it; these are for TALK, which looks in whole sentences"
 _PAIRED = "clean_steps leaves no round bracket that another kind opens"
 _ODD = "brackets of two kinds: the line goes, as the cook talks"
 # Alternatives of which other rules leave nothing, and why that is right; each may go.
@@ -61,10 +61,10 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     "names.NO_DISH": {".": "a name without letters goes before"},
     "steps.PLACEHOLDER": {"_如图": "BULLET takes _ before"},
     "talk.CHATTER": dict.fromkeys(("。这是", "，这是", "。这样的", "，这样的"), _WHOLE),
-    "talk._TALK": dict.fromkeys(
+    "talk.TALK": dict.fromkeys(
         ("。这是", "。这是好，", "。这样的"), "no sentence has 。 before its end"
     ),
-    "talk.USED": {"食材：。": "PLACEHOLDER takes it before"},
+    "deeds.USED": {"食材：。": "PLACEHOLDER takes it before"},
     "talk._BRACKETS": dict.fromkeys(("【）", "「）"), _PAIRED),
     "talk._CLAUSE": dict.fromkeys(("“）", "“），", "「）", "「），", "【）", "【），"), _PAIRED),
 }
@@ -78,6 +78,7 @@ PARTS = {
     "dish": ("dish",),
     "ingredients": ("recipeIngredient",),
     "steps": ("recipeInstructions",),
+    "deeds": ("recipeInstructions",),
     "talk": ("recipeInstructions",),
     "foods": (),
 }
@@ -187,7 +188,7 @@ def run_stage(folder: Path, module: str, texts: list[str]) -> None:
 
 def forget() -> None:
     """Ask about every line anew, whatever was asked about before."""
-    for module in (dish, foods, ingredients, talk):
+    for module in (deeds, dish, foods, ingredients, talk):
         for function in vars(module).values():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()

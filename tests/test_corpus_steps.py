@@ -3,11 +3,12 @@
 import pytest
 
 from butler.corpus.records import Recipe, Rejected
+from butler.corpus.rules.deeds import without_caption
 from butler.corpus.rules.foods import run_together, unlisted, unused
 from butler.corpus.rules.ingredients import clean_ingredients, clean_line, rejoined
 from butler.corpus.rules.names import bare_name
 from butler.corpus.rules.steps import clean_steps, split_paragraph, torn
-from butler.corpus.rules.talk import without_caption, without_talk
+from butler.corpus.rules.talk import without_talk
 from butler.corpus.rules.text import spell
 from test_corpus_text import parse, recipe
 

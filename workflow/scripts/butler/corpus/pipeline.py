@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
-from butler.corpus.rules import adverts, answers, foods, ingredients, names, steps, talk
+from butler.corpus.rules import adverts, answers, deeds, foods, ingredients, names, steps, talk
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -111,7 +111,7 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
 def take_out_talk(recipe: Recipe) -> Recipe:
     """No talk of pictures and people, no praise; notes what may be a story of one meal."""
     told = recipe.told = recipe.steps
-    recipe.steps = talk.without_caption(talk.without_talk(told), recipe.name)
+    recipe.steps = deeds.without_caption(talk.without_talk(told), recipe.name)
     if "\n" not in recipe.steps and recipe.steps != told:
         recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
