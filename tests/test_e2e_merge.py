@@ -29,7 +29,9 @@ def adapter_check(*arguments):
     return xtuner(ROOT / "tests" / "adapter_check.py", *arguments)
 
 
-@pytest.fixture(scope="module", params=["internlm2", "qwen2", "llama3_2"])
+@pytest.fixture(
+    scope="module", params=["internlm2", "qwen2", pytest.param("llama3_2", marks=pytest.mark.long)]
+)
 def base(request, tmp_path_factory):
     """A base as its stage leaves it.
 

@@ -48,10 +48,11 @@ def hurried(body: object) -> None:
 
 def within_64_bits(body: object) -> None:
     """Mend a seed that is valid to the generator alone: it holds bounds against a double's value,
-    and to a double the 1,024 numbers from 2^63 on are the same as the bound."""
+    and to a double the numbers just outside 64 bits are the same as the bound."""
     seed = body.get("seed") if isinstance(body, dict) else None
-    if type(seed) is int and seed not in SEEDS and float(seed) == float(SEEDS[-1]):
-        body["seed"] = SEEDS[-1]
+    if type(seed) is int and seed not in SEEDS:
+        nearest = SEEDS[-1] if seed > 0 else SEEDS[0]
+        body["seed"] = nearest if float(seed) == float(nearest) else seed
 
 
 @pytest.mark.parametrize("mode", ["positive", "negative"])

@@ -24,6 +24,11 @@ needs_xtuner = pytest.mark.skipif(
 pytestmark = [pytest.mark.e2e, needs_xtuner]
 
 
+def long(name: str) -> object:
+    """A case that is left to `pytest -m long`, as another of the same test runs before."""
+    return pytest.param(name, marks=pytest.mark.long)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "base"
@@ -123,7 +128,7 @@ def kill_after_a_checkpoint(folder, base, data, **changed):
     assert not (folder / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("deepspeed", [None, "deepspeed_zero2"])
+@pytest.mark.parametrize("deepspeed", [None, long("deepspeed_zero2")])
 def test_a_killed_training_resumes_to_the_same_adapter(base, data, deepspeed, request, tmp_path):
     if deepspeed is None:
         undisturbed = request.getfixturevalue("undisturbed")
@@ -240,7 +245,7 @@ def contents(checkpoint):
     return b"".join(found)
 
 
-@pytest.mark.parametrize("stage", ["deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"])
+@pytest.mark.parametrize("stage", [long("deepspeed_zero1"), "deepspeed_zero2", "deepspeed_zero3"])
 def test_deepspeed_trains_and_its_checkpoint_becomes_an_adapter(base, data, stage, tmp_path):
     done = train(tmp_path / "run", base, data, deepspeed=stage)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -261,7 +266,7 @@ def zero3(trainer, base, form, processes):
     return json.loads(next(text for text in done.stdout.splitlines() if text.startswith("{")))
 
 
-@pytest.mark.parametrize("name", ["internlm2", "qwen3"])
+@pytest.mark.parametrize("name", ["internlm2", long("qwen3")])
 def test_the_fast_path_trains_the_same_on_sharded_weights(name, tmp_path):
     toy = TOYS[name]
     base = toy.base(tmp_path)
