@@ -29,6 +29,7 @@ def recipes(tmp_path_factory):
     return path
 
 
+@pytest.mark.workflow
 def test_a_second_run_in_the_same_folder_is_told_in_one_sentence(tmp_path, recipes):
     arguments = fast(tmp_path, recipes)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
@@ -66,6 +67,7 @@ def test_a_killed_run_needs_snakemakes_own_unlock_and_nothing_else(tmp_path, rec
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.workflow
 def test_a_run_beside_a_killed_runs_job_is_refused_in_one_sentence(tmp_path, recipes):
     arguments = fast(tmp_path, recipes)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
@@ -98,6 +100,7 @@ def test_a_run_beside_a_killed_runs_job_is_refused_in_one_sentence(tmp_path, rec
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["given", "made"])
+@pytest.mark.workflow
 def test_a_file_dated_in_the_future_stops_the_run_before_its_first_job(made, tmp_path, recipes):
     arguments = fast(tmp_path, recipes)
     path = recipes
@@ -112,6 +115,7 @@ def test_a_file_dated_in_the_future_stops_the_run_before_its_first_job(made, tmp
     assert ": corpus: " not in text and not (tmp_path / CORPUS).exists()
 
 
+@pytest.mark.workflow
 def test_an_edited_lock_rebuilds_its_environment(tmp_path, monkeypatch, recipes):
     # Its date is newer than the stamp's: what an editor leaves.
     stamps = tmp_path / "environments"
@@ -171,6 +175,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.workflow
 def test_a_run_that_is_terminated_while_it_takes_in_a_job_ends(tmp_path):
     command = [sys.executable, "-c", TERMINATED, "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(tmp_path), "--cores", "1", "results/config.yaml"]

@@ -10,6 +10,8 @@ from butler.outcome import outcome
 from butler.settings.judging_stage import DecisionSettings
 from workflow_state import finish, plan, snakemake
 
+pytestmark = pytest.mark.workflow
+
 
 @pytest.mark.parametrize("folder", ["results", "runs"])
 def test_a_run_ends_with_what_it_decided_and_where_the_report_is(tmp_path: Path, folder: str):

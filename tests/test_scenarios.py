@@ -12,6 +12,8 @@ from butler.rerun import rerun_command
 from butler.scenario_folders import run_of
 from workflow_state import ROOT, leave_placeholder, outputs_in, plan
 
+pytestmark = pytest.mark.workflow
+
 DEMO = "config/scenarios_demo.yaml"
 STAGE = re.compile(r"runs/stages/[^/]+/")
 

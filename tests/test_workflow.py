@@ -25,6 +25,8 @@ from workflow_state import (
     stale,
 )
 
+pytestmark = pytest.mark.workflow
+
 VARIANTS = tuple(CONFIG["variants"])
 BENCHMARKS = CONFIG["benchmarks"]
 REPORT = {

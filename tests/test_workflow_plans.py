@@ -25,6 +25,8 @@ from workflow_state import (
     stale,
 )
 
+pytestmark = pytest.mark.workflow
+
 OVERLAYS = [path.name for path in BASE_OVERLAYS]
 VARIANTS = tuple(CONFIG["variants"])
 
