@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.remote import Producer
@@ -12,6 +13,9 @@ from xdist.scheduler import LoadFileScheduling
 
 import workflow_state
 from butler.plan.machine import host_memory
+
+if TYPE_CHECKING:
+    from butler.reference.generate import Engine
 
 DEMO = "test_e2e_demo"
 MEMORY_OF_A_RUN = 10 * 2**30
@@ -71,6 +75,22 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(given).resolve() if given else tmp_path_factory.mktemp("demo")
     run_chain(folder, "all")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of a tiny model that the reference engine serves; no test changes it."""
+    from tiny_workspace import Tiny
+
+    return Tiny().build(tmp_path_factory.mktemp("tiny") / "ws")
+
+
+@pytest.fixture(scope="session")
+def engine(tiny: Path) -> "Engine":
+    """The reference engine on `tiny`."""
+    from butler.reference.generate import Engine
+
+    return Engine.load(tiny, threads=1, max_batch=4)
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import uvicorn
 import serve
 from butler.serve.connections import allow_files, server_options
 from butler.serve.front import ServerLimits
-from hostile import CHAT, MIB, Server, quietly, readable, served
-from test_server import body, wait_until_idle
+from hostile import MIB, Server, quietly, readable, served
+from live_server import CHAT, body, wait_until_idle
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from butler.chat_tokenizer import ChatTokenizer
 from butler.reference.generate import Engine
 from butler.serve.server import create_app
-from hostile import CHAT, MIB, Server, post, quietly, raw, readable, served
-from test_server import body, wait_until_idle
+from hostile import MIB, Server, post, quietly, raw, readable, served
+from live_server import CHAT, body, wait_until_idle
 from tiny_workspace import Tiny
 
 
