@@ -137,7 +137,7 @@ def test_model_folders_of_the_newest_lmdeploy_are_reported(stages: Path) -> None
     of_torch = stages / "lmdeploy-latest.torch.lock"
     of_torch.write_text("torch==2.12.1\n")
     checks = [str(stages / f"{name}.json") for name in names]
-    done = run(stages, more=["--checks", *checks, "--locks", str(latest), str(of_torch)])
+    done = run(stages, checks=checks, locks=[str(latest), str(of_torch)])
     assert done.returncode == 0, done.stderr
     page = page_of(stages)
     assert all(f"{name} holds" in page for name in names)

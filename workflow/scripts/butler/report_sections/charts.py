@@ -12,7 +12,7 @@ from typing import Any
 from butler.decision import JudgedVariant
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
-from butler.schemes import BASELINE
+from butler.schemes import BASE, BASELINE
 from butler.texts import LANGUAGES, Phrase, phrase, say
 
 Spec = dict[str, Any]
@@ -77,7 +77,7 @@ def library() -> str:
 def colours(findings: Findings) -> dict[str, str]:
     """Return a colour for each model: the palette's by the variant's place, grey before tuning."""
     own = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(findings.variants)}
-    return ({findings.base: BASE_COLOUR} if findings.base else {}) | own
+    return {BASE: BASE_COLOUR} | own
 
 
 def in_languages(make: Callable[[Callable[..., str]], Spec]) -> dict[str, Spec]:

@@ -53,9 +53,9 @@ class ReportPage:
     accuracy: AccuracySection
     evidence: EvidenceSection | None
     speed: SpeedSection
-    training: TrainingSection | None
+    training: TrainingSection
     answers: AnswersSection | None
-    corpus: CorpusSection | None
+    corpus: CorpusSection
     run: RunSection
 
     @property
@@ -73,7 +73,7 @@ class ReportPage:
         """The charts of all sections."""
         found: Charts = {}
         for section in (self.decision, self.accuracy, self.speed, self.training, self.corpus):
-            found |= section.charts if section else {}
+            found |= section.charts
         return found
 
 
