@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from butler.plan.machine import host_memory
 
 if TYPE_CHECKING:
     from butler.reference.generate import Engine
+    from hostile import Server
 
 DEMO = "test_e2e_demo"
 MEMORY_OF_A_RUN = 10 * 2**30
@@ -91,6 +92,15 @@ def engine(tiny: Path) -> "Engine":
     from butler.reference.generate import Engine
 
     return Engine.load(tiny, threads=1, max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """A real server, for tests that mean it harm."""
+    from hostile import served
+
+    with served(tmp_path_factory.mktemp("hostile")) as made:
+        yield made
 
 
 @pytest.fixture

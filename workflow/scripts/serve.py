@@ -28,9 +28,8 @@ from butler.manifest import check_unchanged
 from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
 from butler.reference.workspace_reader import Workspace
-from butler.serve.address import listen, port_number
+from butler.serve.address import KEY_VARIABLE, listen, port_number
 
-KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
 STOP_TIMEOUT_S = 10.0
 MAX_THREADS = 1024  # more than any machine here serves well

@@ -1,9 +1,12 @@
-"""Where a server listens, from its command line."""
+"""Where a server listens, and by which names it and its clients know each other."""
 
 import socket
 from argparse import ArgumentTypeError
 
 from butler.errors import ButlerError
+
+KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
+OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
 
 
 def port_number(text: str) -> int:

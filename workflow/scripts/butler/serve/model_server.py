@@ -12,12 +12,12 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 from butler.process import last_lines, running_process
+from butler.serve.address import OUR_SERVER
 from butler.tools import OFFLINE
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
 HOST = "127.0.0.1"
 ANSWER_SECONDS = 86_400  # an evaluation waits for its answers; a 7B on a CPU is slow
-OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
 # A workspace on this machine must not be asked for through a proxy.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
