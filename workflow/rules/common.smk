@@ -80,7 +80,7 @@ settings = told(read_settings, told(run_configuration), (OVERLAYS, SCENARIOS))
 told(check_run, settings, ROOT, gpu_present())
 ENVIRONMENTS = settings.environments
 # On a cluster the GPU is where the jobs run, and `device: cuda` says so.
-GPUS = int(settings.device == "cuda" or (settings.device == "auto" and gpu_present()))
+GPUS = int(settings.on_gpu(gpu_present()))
 # Whether all that is served here is served without a GPU, so that no speed is measured.
 ON_REFERENCE = settings.engine == "reference" or (settings.engine == "auto" and not gpu_present())
 # What serves and evaluates; it also names the environment that does. The converter's always
