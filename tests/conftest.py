@@ -104,6 +104,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
 
 
 @pytest.fixture
+def stages(tmp_path: Path) -> Path:
+    """A folder with what all stages leave for the report, the numbers made up."""
+    from report_stages import make_stages
+
+    return make_stages(tmp_path)
+
+
+@pytest.fixture
 def server_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `python` that runs tests/scripted_server.py in place of serve.py."""
     wrapper = tmp_path / "python"

@@ -5,7 +5,6 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 import write_config
 from butler.errors import ButlerError
@@ -14,9 +13,8 @@ from butler.settings.cross_checks import check_device, check_run
 from butler.settings.overlays import joined
 from butler.settings.run import Settings, read_settings
 from butler.settings.training_stage import TrainSettings
-from workflow_state import ROOT
+from workflow_state import CONFIG, ROOT
 
-CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 KITCHEN = {"name": "kitchen", "kind": "qa", "max_new_tokens": 32}
 
 

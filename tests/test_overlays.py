@@ -6,8 +6,7 @@ from butler.errors import ButlerError
 from butler.settings.cross_checks import check_run
 from butler.settings.overlays import configuration, joined, read_overlays
 from butler.settings.run import read_settings
-from test_config import CONFIG
-from workflow_state import BASE_OVERLAYS, ROOT
+from workflow_state import BASE_OVERLAYS, CONFIG, ROOT
 
 PINNED = {"base": {"revision": "0" * 40}}
 

@@ -9,7 +9,7 @@ import pytest
 
 from browser import chromium
 from butler.schemes import VARIANTS
-from test_report import make_stages, run
+from report_stages import make_stages, run
 from test_report_lists import HOSTILE, exam, graded, made, make
 
 WIDTHS = {"desktop": 1280, "phone": 360}

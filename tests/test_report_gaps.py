@@ -5,12 +5,7 @@ from pathlib import Path
 import pytest
 
 from butler.checks import conclude
-from test_report import make_stages, run
-
-
-@pytest.fixture
-def stages(tmp_path: Path) -> Path:
-    return make_stages(tmp_path)
+from report_stages import run
 
 
 @pytest.mark.parametrize(

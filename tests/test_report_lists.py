@@ -11,7 +11,7 @@ import pytest
 
 from butler.report_sections import charts
 from butler.schemes import VARIANTS
-from test_report import (
+from report_stages import (
     Page,
     arguments_of,
     options_of,

@@ -27,7 +27,7 @@ from butler.report_sections.answers_section import answers, answers_section, dif
 from butler.report_sections.findings import Findings
 from butler.report_sections.html_page import both, check_name, render
 from butler.texts import phrase, say
-from test_report import write_rest
+from report_stages import write_rest
 
 STATS: dict[str, Any] = {"read": 100, "kept": 70, "train": 60, "test": 10,
                          "reasons": {"duplicate": 20, "too_short": 10}}  # fmt: skip

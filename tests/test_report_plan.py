@@ -10,7 +10,7 @@ import write_plan
 from butler.errors import ButlerError
 from butler.report_sections.job_costs import JobCost
 from butler.report_sections.plan_used import StageUse, stage_of, stage_uses
-from test_report import make_stages, run
+from report_stages import make_stages, run
 from workflow_state import CONFIG, ROOT
 
 MIB = 2**20

@@ -12,7 +12,7 @@ from butler.report_sections.accuracy_section import score_rows
 from butler.report_sections.remarks import remarks
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
-from test_report import make_stages, run
+from report_stages import make_stages, run
 from test_report_parts import evaluation, findings
 
 RULE = DecisionSettings(max_loss=20.0)

@@ -11,7 +11,7 @@ import pytest
 from butler.checks import conclude
 from butler.comparisons import change_of, common, looks_of
 from butler.rounds import Rounds
-from test_report import (
+from report_stages import (
     arguments_of,
     options_of,
     report,

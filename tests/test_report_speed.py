@@ -9,14 +9,9 @@ import pytest
 from butler.checks import conclude
 from butler.efficiency.speed import Speed
 from butler.efficiency.timings import Load, RequestTiming
-from test_report import MADE, VARIANTS, make_stages, run
+from report_stages import MADE, VARIANTS, run
 
 FIRSTS = (0.4, 0.5, 0.6)  # of the repeats, at 64 requests at a time
-
-
-@pytest.fixture
-def stages(tmp_path: Path) -> Path:
-    return make_stages(tmp_path)
 
 
 def load(at_a_time: int, first: float, gap: float) -> Load:

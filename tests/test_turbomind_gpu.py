@@ -26,14 +26,13 @@ from butler.schemes import VARIANTS
 from real_tools import SCRIPTS, python_of
 from toys import TOYS
 from turbomind_server import OPENER, post, serve, wait_for_port
-from workflow_state import ROOT
+from workflow_state import CONFIG, ROOT
 
 pytestmark = pytest.mark.gpu
 
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 SHIPPED = ("fp16", "kv8", "w4", "w4kv8")  # what the demo makes
 BENCHMARKS = ("ceval", "recipe")
-CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 HELD_OUT = RUN / "build" / "corpus" / "test.jsonl"
 # Many engines share the card here, and each would take its share of all that is free.
 CACHE_SHARE = 0.02
