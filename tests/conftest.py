@@ -25,7 +25,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def runs_real_tools(config: pytest.Config) -> bool:
     """Say whether the marked tests run: their tools take all cores and the memory."""
-    return config.option.markexpr.split()[0] in ("e2e", "long", "gpu")
+    return config.option.markexpr.partition(" ")[0] in ("e2e", "long", "gpu")
 
 
 def pytest_configure(config: pytest.Config) -> None:
