@@ -34,7 +34,7 @@ def first_wrong(
     error: ValidationError,
     values: Mapping[str, Any],
     model: type[BaseModel],
-    beside: Collection[str] = (),
+    beside: Collection[str],
 ) -> tuple[str, str]:
     """Return the first wrong key of `values`, and what is wrong with it, without a full stop.
 
