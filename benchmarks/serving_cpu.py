@@ -18,12 +18,10 @@ from pathlib import Path
 
 import httpx
 from common import markdown, publish, record
+from serving_load import MODEL, QUESTIONS
 
 from butler.errors import run_cli
 from butler.serve.model_server import ServerPlan, running_server
-
-MODEL = "measured"
-QUESTIONS = ["西红柿炒鸡蛋的做法", "土豆丝怎么炒", "红烧排骨的家常做法", "清炒丝瓜的做法"]
 
 
 def parse_args() -> argparse.Namespace:

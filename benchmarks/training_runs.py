@@ -23,6 +23,7 @@ from butler.xtuner.memory import GIB, BatchPlan, DecoderShape, free_memory, make
 from render_training import render
 
 TEMPLATE = "internlm2_chat"
+TO_A_CHECKPOINT_S = 300
 SEED = 42
 PEAK = re.compile(r"Iter\(train\).* memory: (\d+)")
 
@@ -130,14 +131,14 @@ def summary(
     }
 
 
-def interrupt_after_checkpoint(command: list[str], work: Path, timeout: float = 300) -> bool:
+def interrupt_after_checkpoint(command: list[str], work: Path) -> bool:
     """Start a training and end it once it has a checkpoint; say whether it was cut before its end.
 
     The trainer runs in a process group of its own, which train.py ends with itself.
     """
     with (work / "log.txt").open("a", encoding="utf-8") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + TO_A_CHECKPOINT_S
         while process.poll() is None and time.monotonic() < deadline:
             if (work / "work" / "last_checkpoint").is_file():
                 os.kill(process.pid, signal.SIGTERM)

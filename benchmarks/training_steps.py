@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from butler.xtuner.memory import GIB, DecoderShape
 
 SPEED_OF_MATMUL = 8192
+LORA_RANK = 64
 
 
 def matmul_peak() -> float:
@@ -175,7 +176,7 @@ def keep_bf16(model: nn.Module) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def lora_share(rows: int, width: int, out: int, r: int = 64) -> dict[str, float]:
+def lora_share(rows: int, width: int, out: int) -> dict[str, float]:
     """Return how much of a small LoRA product arrives in a layer's bf16 output, 1 being all.
 
     B is ±2e-4, as after one update; the weight and the input are random. The share is the
@@ -187,8 +188,8 @@ def lora_share(rows: int, width: int, out: int, r: int = 64) -> dict[str, float]
     layer = nn.Linear(width, out, bias=False, device="cuda", dtype=bf16).requires_grad_(False)
     nn.init.normal_(layer.weight, std=0.02)
     x = torch.randn(rows, width, device="cuda", dtype=bf16)
-    a = (torch.rand(r, width, device="cuda") * 2 - 1) / width**0.5
-    b = 2e-4 * torch.randn(out, r, device="cuda").sign()
+    a = (torch.rand(LORA_RANK, width, device="cuda") * 2 - 1) / width**0.5
+    b = 2e-4 * torch.randn(out, LORA_RANK, device="cuda").sign()
     inner = (x @ a.to(bf16).t()).mul_(0.25)
     wanted = inner.float() @ b.t()
 

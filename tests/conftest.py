@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.remote import Producer
@@ -13,6 +14,10 @@ from xdist.scheduler import LoadFileScheduling
 import workflow_state
 from butler.plan.machine import host_memory
 
+if TYPE_CHECKING:
+    from butler.reference.generate import Engine
+    from hostile import Server
+
 DEMO = "test_e2e_demo"
 MEMORY_OF_A_RUN = 10 * 2**30
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -20,7 +25,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def runs_real_tools(config: pytest.Config) -> bool:
     """Say whether the marked tests run: their tools take all cores and the memory."""
-    return config.option.markexpr.split()[0] in ("e2e", "long", "gpu")
+    return config.option.markexpr.partition(" ")[0] in ("e2e", "long", "gpu")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,6 +76,39 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(given).resolve() if given else tmp_path_factory.mktemp("demo")
     run_chain(folder, "all")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of a tiny model that the reference engine serves; no test changes it."""
+    from tiny_workspace import Tiny
+
+    return Tiny().build(tmp_path_factory.mktemp("tiny") / "ws")
+
+
+@pytest.fixture(scope="session")
+def engine(tiny: Path) -> "Engine":
+    """The reference engine on `tiny`."""
+    from butler.reference.generate import Engine
+
+    return Engine.load(tiny, threads=1, max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """A real server, for tests that mean it harm."""
+    from hostile import served
+
+    with served(tmp_path_factory.mktemp("hostile")) as made:
+        yield made
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Path:
+    """A folder with what all stages leave for the report, the numbers made up."""
+    from report_stages import make_stages
+
+    return make_stages(tmp_path)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from test_server import body, start, wait_for
+from live_server import CHAT, body, start, wait_for
 from tiny_workspace import Tiny
 
-CHAT = "/v1/chat/completions"
 MIB = 1 << 20
 
 

@@ -16,7 +16,7 @@ from butler.settings.run import read_settings
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite
 from tiny_workspace import Tiny, write_tokenizer
-from workflow_state import ROOT
+from workflow_state import CONFIG
 
 HEAD = b"id,question,A,B,C,D,answer\n"
 NO_TABLE = {
@@ -139,8 +139,7 @@ def test_a_value_of_endless_repeats_is_refused() -> None:
     text = "a0: &a0 [x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)
     )
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    config["seed"] = yaml.safe_load(text)["a10"]
+    config = CONFIG | {"seed": yaml.safe_load(text)["a10"]}
     with pytest.raises(ButlerError, match="config holds more than 100000 values"):
         read_settings(config)
     with pytest.raises(ButlerError, match="bomb holds more than 100000 values"):
@@ -148,14 +147,13 @@ def test_a_value_of_endless_repeats_is_refused() -> None:
 
 
 def test_keys_that_are_no_texts_are_one_sentence() -> None:
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     for key in (1, None, True, 2.5, "x" * 10_000):
         with pytest.raises(ButlerError, match="unknown key") as caught:
-            read_settings(config | {key: 1})
+            read_settings(CONFIG | {key: 1})
         assert len(str(caught.value)) < 700
     recipes = {"question_forms": {1: "a", "b": "c"}}
     with pytest.raises(ButlerError, match="question_forms"):
-        read_settings(config | {"corpus": config["corpus"] | {"recipes": recipes}})
+        read_settings(CONFIG | {"corpus": CONFIG["corpus"] | {"recipes": recipes}})
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,11 @@ from tiny_workspace import Tiny
 pytest.importorskip("torch")
 
 import chat as chat_script
-from butler.chat_template import trained_system
+from butler.chat_template import trained_corpus
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError, run_cli
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Tiny().build(tmp_path_factory.mktemp("chat") / "ws")
 
 
 @dataclass
@@ -69,37 +64,37 @@ def expected(folder: Path, *turns: tuple[str, str]) -> str:
 GREEDY = ("--temperature", "0", "--max-new-tokens", "12")
 
 
-def test_a_chat_remembers_until_reset(workspace: Path) -> None:
-    done = chat(workspace, "土豆\n鸡蛋\nRESET\n鸡蛋\nEXIT\n不再\n", *GREEDY, "--bot-name", "厨师")
+def test_a_chat_remembers_until_reset(tiny: Path) -> None:
+    done = chat(tiny, "土豆\n鸡蛋\nRESET\n鸡蛋\nEXIT\n不再\n", *GREEDY, "--bot-name", "厨师")
     assert done.returncode == 0, done.stderr
     answers = [part.split("\n> ")[0] for part in done.stdout.split("厨师: ")[1:]]
-    first = expected(workspace, ("user", "土豆"))
-    second = expected(workspace, ("user", "土豆"), ("assistant", first), ("user", "鸡蛋"))
-    alone = expected(workspace, ("user", "鸡蛋"))
+    first = expected(tiny, ("user", "土豆"))
+    second = expected(tiny, ("user", "土豆"), ("assistant", first), ("user", "鸡蛋"))
+    alone = expected(tiny, ("user", "鸡蛋"))
     assert [answer.rstrip("\n") for answer in answers] == [
         text.rstrip("\n") for text in (first, second, alone)
     ]
 
 
-def test_the_system_text_and_the_seed_count(workspace: Path) -> None:
+def test_the_system_text_and_the_seed_count(tiny: Path) -> None:
     def ask(*options: str) -> str:
-        return chat(workspace, "土豆\n", "--max-new-tokens", "12", *options).stdout
+        return chat(tiny, "土豆\n", "--max-new-tokens", "12", *options).stdout
 
     sampled = ("--temperature", "2", "--top-p", "1", "--top-k", "0")
     assert ask(*sampled, "--seed", "1") == ask(*sampled, "--seed", "1") != ask(*sampled)
     whole = ask("--temperature", "0", "--no-streamer", "--system", "你是厨师")
-    assert expected(workspace, ("system", "你是厨师"), ("user", "土豆")).strip() in whole
+    assert expected(tiny, ("system", "你是厨师"), ("user", "土豆")).strip() in whole
 
 
-def test_templates_are_those_of_the_configuration(workspace: Path) -> None:
-    trained = trained_system()
-    assert trained_system(workspace) == trained
+def test_templates_are_those_of_the_configuration(tiny: Path) -> None:
+    trained = trained_corpus(None)["system"]
+    assert trained_corpus(tiny)["system"] == trained
     assert "厨师" in trained
-    whole = chat(workspace, "土豆\n", *GREEDY, "--system-template", "recipe").stdout
-    assert expected(workspace, ("system", trained), ("user", "土豆")).strip() in whole
+    whole = chat(tiny, "土豆\n", *GREEDY, "--system-template", "recipe").stdout
+    assert expected(tiny, ("system", trained), ("user", "土豆")).strip() in whole
     # The tiny workspace's own template is ChatML, as qwen's and InternLM2's are.
-    own = chat(workspace, "土豆\n", *GREEDY).stdout
-    assert chat(workspace, "土豆\n", *GREEDY, "--prompt-template", "llama2_chat").stdout != own
+    own = chat(tiny, "土豆\n", *GREEDY).stdout
+    assert chat(tiny, "土豆\n", *GREEDY, "--prompt-template", "llama2_chat").stdout != own
 
 
 @pytest.mark.parametrize(
@@ -111,8 +106,8 @@ def test_templates_are_those_of_the_configuration(workspace: Path) -> None:
         (None, ("--temperature", "3"), "temperature is 3.0"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(workspace, tmp_path, folder, options, sentence):
-    done = chat(tmp_path if folder else workspace, "", *options)
+def test_what_cannot_be_done_is_one_sentence(tiny, tmp_path, folder, options, sentence):
+    done = chat(tmp_path if folder else tiny, "", *options)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert sentence in done.stderr
@@ -137,15 +132,15 @@ def test_a_folder_that_is_not_made_is_told_alike_by_chat_page_and_server(tmp_pat
     assert str(told.value) == sentence
 
 
-def test_a_chat_that_grew_too_long_says_so_and_goes_on(workspace: Path) -> None:
-    done = chat(workspace, "土豆" * 4000 + "\n土豆\n", *GREEDY)
+def test_a_chat_that_grew_too_long_says_so_and_goes_on(tiny: Path) -> None:
+    done = chat(tiny, "土豆" * 4000 + "\n土豆\n", *GREEDY)
     assert done.returncode == 0
     assert "error: the prompt has" in done.stderr
-    assert expected(workspace, ("user", "土豆")).strip() in done.stdout
+    assert expected(tiny, ("user", "土豆")).strip() in done.stdout
 
 
-def test_a_line_that_is_not_utf8_is_told_and_the_chat_goes_on(workspace: Path) -> None:
-    words = [sys.executable, chat_script.__file__, str(workspace), *GREEDY]
+def test_a_line_that_is_not_utf8_is_told_and_the_chat_goes_on(tiny: Path) -> None:
+    words = [sys.executable, chat_script.__file__, str(tiny), *GREEDY]
     typed = "红烧肉\n".encode("gbk") + "鱼\n".encode()
     done = subprocess.run(words, input=typed, capture_output=True)
     assert done.returncode == 0
@@ -153,7 +148,7 @@ def test_a_line_that_is_not_utf8_is_told_and_the_chat_goes_on(workspace: Path) -
     assert [line for line in errors if line.startswith("error: ")] == [
         "error: that line is not UTF-8; let the terminal send UTF-8"
     ]
-    assert expected(workspace, ("user", "鱼")) in done.stdout.decode()
+    assert expected(tiny, ("user", "鱼")) in done.stdout.decode()
 
 
 def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> None:
@@ -167,18 +162,18 @@ def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> No
 def test_the_trained_system_text_is_that_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "config.yaml").write_text("corpus: {system: 你是医生}\n", "utf-8")
-    assert trained_system(tmp_path / "workspaces" / "fp16") == "你是医生"
-    assert trained_system(tmp_path / "elsewhere") == trained_system()
+    assert trained_corpus(tmp_path / "workspaces" / "fp16")["system"] == "你是医生"
+    assert trained_corpus(tmp_path / "elsewhere") == trained_corpus(None)
 
 
 @pytest.mark.parametrize("word", ["exit", "/exit", "quit", "/QUIT"])
-def test_what_ends_a_chat_is_not_asked_of_the_model(workspace: Path, word: str) -> None:
-    done = chat(workspace, f"{word}\n土豆\n", *GREEDY)
+def test_what_ends_a_chat_is_not_asked_of_the_model(tiny: Path, word: str) -> None:
+    done = chat(tiny, f"{word}\n土豆\n", *GREEDY)
     assert done.returncode == 0 and "BOT" not in done.stdout
 
 
-def test_commands_are_told_and_not_asked_of_the_model(workspace: Path) -> None:
-    done = chat(workspace, "/help\nRESET\n/rest\n", *GREEDY)
+def test_commands_are_told_and_not_asked_of_the_model(tiny: Path) -> None:
+    done = chat(tiny, "/help\nRESET\n/rest\n", *GREEDY)
     assert done.returncode == 0 and "BOT" not in done.stdout
     assert "/reset forgets the chat so far" in done.stderr
     assert "The chat so far is forgotten." in done.stderr
@@ -266,12 +261,12 @@ def test_ctrl_c_ends_the_answer_and_not_the_chat(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.shown.decode(errors="replace")
 
 
-def test_what_was_typed_comes_back_and_a_message_may_have_lines(workspace: Path) -> None:
+def test_what_was_typed_comes_back_and_a_message_may_have_lines(tiny: Path) -> None:
     twice = "土豆\n鸡蛋"
-    first = expected(workspace, ("user", twice))
+    first = expected(tiny, ("user", twice))
     turns = (("user", twice), ("assistant", first), ("user", twice))
-    second = expected(workspace, *turns)
-    with typed(workspace, *GREEDY) as terminal:
+    second = expected(tiny, *turns)
+    with typed(tiny, *GREEDY) as terminal:
         terminal.wait_for(READY)
         terminal.type("土豆\x1b\r鸡蛋\r")  # Alt-Enter
         terminal.wait_for(f"BOT: {first.splitlines()[0]}", READY)

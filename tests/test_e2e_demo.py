@@ -1,7 +1,6 @@
 """The demo chain with the real tools, and checks that bite when something is broken in it."""
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 
 from butler.decision_texts import MOST_NEEDED
+from evaluation_data import read_lines
 from real_tools import SCRIPTS, python_of, read_json, run_chain, script
 from workflow_state import CONFIG
 
@@ -32,16 +32,12 @@ def test_every_record_is_accounted_for(demo):
     stats = read_json(demo / "build/corpus/stats.json")
     assert stats["read"] == stats["kept"] + stats["rejected"]
     assert stats["kept"] == stats["train"] + stats["test"]
-    lines = {name: _lines(demo / f"build/corpus/{name}.jsonl") for name in ("train", "test")}
+    lines = {name: read_lines(demo / f"build/corpus/{name}.jsonl") for name in ("train", "test")}
     assert {name: len(found) for name, found in lines.items()} == {
         "train": stats["train"],
         "test": stats["test"],
     }
-    assert len(_lines(demo / "build/corpus/rejected.jsonl")) == stats["rejected"]
-
-
-def _lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(read_lines(demo / "build/corpus/rejected.jsonl")) == stats["rejected"]
 
 
 def test_every_check_passed(demo):

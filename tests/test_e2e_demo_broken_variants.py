@@ -22,6 +22,7 @@ from butler.rounds import Rounds
 from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import DecisionSettings
 from butler.verdicts import Outcome
+from evaluation_data import read_lines
 from real_tools import SCRIPTS, python_of, run_chain, script
 from workflow_state import CONFIG, ROOT
 
@@ -110,17 +111,13 @@ def evaluated(demo: Path, name: str, workspace: Path, folder: Path) -> list[dict
     command += ["--check", folder / f"{name}.json"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return lines(folder / name / "details.jsonl")
-
-
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return read_lines(folder / name / "details.jsonl")
 
 
 def test_no_broken_variant_is_ever_shipped(
     finished: Path, broken: dict[str, Path], tmp_path: Path
 ) -> None:
-    baseline = lines(finished / "build/evaluate/recipe_fp16/details.jsonl")
+    baseline = read_lines(finished / "build/evaluate/recipe_fp16/details.jsonl")
     assert len(baseline) == QUESTIONS
     candidates = [Candidate(BASELINE, {}, {}, 100.0)]
     for name, workspace in broken.items():

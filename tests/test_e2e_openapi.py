@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from butler.reference.sampling import SEEDS
-from test_server import start, wait_for
+from live_server import start, wait_for
 from tiny_workspace import Tiny
 
 schemathesis = pytest.importorskip("schemathesis")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from real_tools import SCRIPTS
-from tiny_workspace import Tiny
+from tiny_workspace import Tiny, tokens
 
 torch = pytest.importorskip("torch")
 
@@ -20,11 +20,6 @@ from butler.reference.likelihood import StreamingEngine, compare, workspace_like
 from butler.reference.workspace_reader import Workspace
 
 KINDS = ("fp16", "int8", "int4")
-
-
-def tokens(count: int, seed: int) -> list[int]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(5, 300, (count,), generator=generator).tolist()
 
 
 SEQUENCES = [tokens(40, 1), tokens(7, 2), tokens(90, 3), tokens(2, 4)]

@@ -142,7 +142,7 @@ def test_stream_yields_the_same_answer_token_by_token(grouped: tuple[Tiny, Path]
     engine = Engine.load(grouped[1])
     prompt, params = tokens(12), SamplingParams(max_new_tokens=8)
     [whole] = engine.generate([prompt], params)
-    assert list(engine.stream(prompt, params)) == whole.tokens
+    assert list(engine.stream(prompt, params, ())) == whole.tokens
 
 
 def test_session_length_ends_an_answer(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_workspace import HEAD, Tiny
+from tiny_workspace import HEAD, Tiny, tokens
 
 torch = pytest.importorskip("torch")
 
@@ -16,11 +16,6 @@ from butler.reference.prefixes import CHUNK, CachedPrefix, PrefixStore, shared_c
 from butler.reference.sampling import SamplingParams
 
 SHARED = 2 * CHUNK + 20  # two whole chunks of it can be copied
-
-
-def tokens(count: int, seed: int) -> list[int]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(5, 300, (count,), generator=generator).tolist()
 
 
 def prompts(tails: tuple[int, ...] = (40, 1, 200, 33)) -> list[list[int]]:

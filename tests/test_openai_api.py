@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from real_tools import python_of
-from test_server import body, expected, start, wait_for
 from tiny_workspace import Tiny
 
 torch = pytest.importorskip("torch")
@@ -25,6 +24,7 @@ from butler.reference.generate import Engine
 from butler.reference.sampling import SEEDS, SamplingParams
 from butler.serve.front import ServerLimits
 from butler.serve.server import create_app
+from live_server import body, expected, start, wait_for
 
 ASKED: dict[str, Any] = {"model": "tiny", "messages": body()["messages"], "max_tokens": 8}
 PROMPT = (
@@ -34,19 +34,9 @@ PAGE = "http://page.example"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Tiny().build(tmp_path_factory.mktemp("openai") / "ws")
-
-
-@pytest.fixture(scope="module")
-def engine(workspace: Path) -> Engine:
-    return Engine.load(workspace, threads=1, max_batch=4)
-
-
-@pytest.fixture(scope="module")
-def http(workspace: Path, engine: Engine) -> Iterator[TestClient]:
+def http(tiny: Path, engine: Engine) -> Iterator[TestClient]:
     app = create_app(
-        engine, ChatTokenizer(workspace), "tiny", ServerLimits(chats=8, api_key="key"), [PAGE]
+        engine, ChatTokenizer(tiny), "tiny", ServerLimits(chats=8, api_key="key"), [PAGE]
     )
     with TestClient(app) as http:
         yield http
@@ -65,12 +55,10 @@ def text_of(chunks: Any, index: int = 0) -> str:
     return "".join((c.delta.content if hasattr(c, "delta") else c.text) or "" for c in choices)
 
 
-def test_a_chat_whole_and_streamed(
-    client: "openai.OpenAI", workspace: Path, engine: Engine
-) -> None:
+def test_a_chat_whole_and_streamed(client: "openai.OpenAI", tiny: Path, engine: Engine) -> None:
     asked = ASKED | {"max_tokens": 24, "temperature": 0}
     whole = client.chat.completions.create(**asked)
-    assert whole.choices[0].message.content == expected(workspace, engine, "土豆怎么做")
+    assert whole.choices[0].message.content == expected(tiny, engine, "土豆怎么做")
     assert text_of(client.chat.completions.create(**asked, stream=True)) == (
         whole.choices[0].message.content
     )
@@ -162,9 +150,9 @@ def test_one_choices_stop_string_leaves_the_others(client: "openai.OpenAI") -> N
 
 
 def test_penalties_change_a_greedy_answer(
-    client: "openai.OpenAI", workspace: Path, engine: Engine
+    client: "openai.OpenAI", tiny: Path, engine: Engine
 ) -> None:
-    tokenizer = ChatTokenizer(workspace)
+    tokenizer = ChatTokenizer(tiny)
     prompt = tokenizer.encode_chat(ASKED["messages"])
     for name in ("presence_penalty", "frequency_penalty"):
         asked = ASKED | {"temperature": 0, "max_tokens": 40, name: 2.0}
@@ -180,13 +168,13 @@ def plain_answer(client: "openai.OpenAI") -> str:
 
 
 def test_logprobs_of_a_chat_are_the_models(
-    client: "openai.OpenAI", workspace: Path, engine: Engine
+    client: "openai.OpenAI", tiny: Path, engine: Engine
 ) -> None:
     """Also where temperature and penalties choose otherwise."""
     asked = ASKED | {"logprobs": True, "top_logprobs": 3, "temperature": 1.7, "seed": 2}
     asked |= {"presence_penalty": 1.5, "n": 2}
     whole = client.chat.completions.create(**asked)
-    tokenizer = ChatTokenizer(workspace)
+    tokenizer = ChatTokenizer(tiny)
     prompt = tokenizer.encode_chat(ASKED["messages"])
     params = SamplingParams(
         max_new_tokens=8, temperature=1.7, top_k=40, presence_penalty=1.5, seed=2
@@ -334,8 +322,8 @@ def test_a_page_that_is_named_may_ask_from_a_browser(http: TestClient) -> None:
     assert http.post(path, json=ASKED, headers={"Origin": PAGE}).status_code == 401
 
 
-def test_without_a_page_named_no_browser_may(workspace: Path, engine: Engine) -> None:
-    with TestClient(create_app(engine, ChatTokenizer(workspace), "tiny")) as http:
+def test_without_a_page_named_no_browser_may(tiny: Path, engine: Engine) -> None:
+    with TestClient(create_app(engine, ChatTokenizer(tiny), "tiny")) as http:
         headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
         answer = http.options("/v1/chat/completions", headers=headers)
         assert answer.status_code == 405

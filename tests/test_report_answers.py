@@ -13,7 +13,7 @@ from browser import chromium
 from butler.report_sections.answers_section import LONGEST, differences, examples
 from butler.report_sections.visible_text import visible
 from butler.schemes import VARIANTS
-from test_report import (
+from report_stages import (
     Page,
     arguments_of,
     make_stages,

@@ -9,7 +9,7 @@ import pytest
 
 from browser import chromium
 from butler.schemes import VARIANTS
-from test_report import make_stages, run
+from report_stages import make_stages, run
 from test_report_lists import HOSTILE, exam, graded, made, make
 
 WIDTHS = {"desktop": 1280, "phone": 360}
@@ -123,8 +123,9 @@ def test_any_number_of_variants_and_odd_names_are_drawn(
     made(tmp_path, options)
     reader = Reader(browser, tmp_path / "out" / "report.html", WIDTHS[width], "en")
     reader.wait("en")
-    # two against memory, one of groups, one of the data sets of each group, and the verdicts
-    assert reader.page.locator(".chart svg").count() == 5 + (len(variants) > 1)
+    # two against memory, one of groups, one of the data sets of each group, the loss, the funnel,
+    # and the verdicts
+    assert reader.page.locator(".chart svg").count() == 7 + (len(variants) > 1)
     reader.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert reader.overflow() <= 0
     assert reader.troubles == []

@@ -14,16 +14,11 @@ from butler.evaluations import Evaluation
 from butler.report_sections.accuracy_section import ScoreRow, without_twins
 from butler.report_sections.evidence_section import evidence_remarks, evidence_section
 from butler.texts import say
-from test_report import make_stages, run, write_csv
+from report_stages import run, write_csv
 from test_report_parts import evaluation, findings
 
 # mean divergence and share of tokens that stay the likeliest
 MADE = {"kv8": (0.001, 1.0), "w4": (0.02, 0.95), "w4kv8": (0.4, 0.8)}
-
-
-@pytest.fixture
-def stages(tmp_path: Path) -> Path:
-    return make_stages(tmp_path)
 
 
 def diverged(stages: Path) -> None:

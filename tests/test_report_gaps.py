@@ -5,12 +5,7 @@ from pathlib import Path
 import pytest
 
 from butler.checks import conclude
-from test_report import make_stages, run
-
-
-@pytest.fixture
-def stages(tmp_path: Path) -> Path:
-    return make_stages(tmp_path)
+from report_stages import run
 
 
 @pytest.mark.parametrize(
@@ -43,10 +38,9 @@ def test_what_was_measured_of_another_folder_is_not_reported(stages: Path) -> No
     conclude(check, "efficiency_kv8", True, "measured", {}, {}, manifests=of)
     listed = stages / "sha256.txt"
     listed.write_text(f"{digests['old']}  workspaces/kv8/manifest.json\n")
-    options = ["--hashes", str(listed)]
-    assert run(stages, options, checks=str(check)).returncode == 0
+    assert run(stages, checks=str(check)).returncode == 0
     listed.write_text(f"{digests['new']}  workspaces/kv8/manifest.json\n")
-    done = run(stages, options, checks=str(check))
+    done = run(stages, checks=str(check))
     assert done.returncode == 1
     assert "efficiency_kv8.json is of another workspaces/kv8 than is there now" in done.stderr
 

@@ -11,7 +11,7 @@ import pytest
 
 from butler.report_sections import charts
 from butler.schemes import VARIANTS
-from test_report import (
+from report_stages import (
     Page,
     arguments_of,
     options_of,
@@ -19,6 +19,7 @@ from test_report import (
     write_checks,
     write_efficiency,
     write_records,
+    write_rest,
 )
 
 Ask = Callable[[str, int], Mapping[str, Any]]
@@ -51,9 +52,12 @@ def graded(variant: str, number: int) -> dict[str, Any]:
 
 
 def make(folder: Path, variants: list[str], **benchmarks: tuple[str, Ask]) -> dict[str, Any]:
-    """Leave tables and answers of these benchmarks (metric, questions); return the options."""
+    """Leave tables and answers of these benchmarks (metric, questions); return the options.
+
+    The base answers as fp16 does.
+    """
     for name, (metric, ask) in benchmarks.items():
-        for variant in variants:
+        for variant in ("base", *variants):
             records = [
                 {
                     "index": number,
@@ -62,19 +66,18 @@ def make(folder: Path, variants: list[str], **benchmarks: tuple[str, Ask]) -> di
                     "prediction": f"Fry the {variant} rice.",
                     "finish": "stop",
                 }
-                | dict(ask(variant, number))
+                | dict(ask("fp16" if variant == "base" else variant, number))
                 for number in range(24)
             ]
             records.sort(key=lambda record: record["dataset"])
             write_records(folder, name, variant, records, metric)
     for place, variant in enumerate(variants):
-        if variant != "base":
-            made = (0.0, 32_000_000 >> place, 2048 >> place, 90.0)
-            write_efficiency(folder, variant, made)
-    kept = ("results", "evaluations", "rule", "cards", "chat-tokens", "answers", "summary")
-    options = {k: v for k, v in options_of(folder).items() if k in (*kept, "decision", "report")}
-    options["variants"] = [name for name in variants if name != "base"]
-    return options | {"benchmarks": [f"{name}={name}" for name in benchmarks]}
+        write_efficiency(folder, variant, (0.0, 32_000_000 >> place, 2048 >> place, 90.0))
+    write_rest(folder)
+    return options_of(folder) | {
+        "variants": variants,
+        "benchmarks": [f"{name}={name}" for name in benchmarks],
+    }
 
 
 def made(folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -88,10 +91,12 @@ def made(folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], str]
 
 
 def drawn(html: str) -> dict[str, Any]:
-    """Return the charts' specifications of a page."""
+    """Return the specifications of a page's charts, without those of training and corpus."""
     found = re.search(r"^const CHARTS = (\{.*\});$", html, re.MULTILINE)
     assert found is not None
-    return json.loads(found[1])
+    others = ("loss", "funnel", "lengths")
+    charts = json.loads(found[1]).items()
+    return {name: chart for name, chart in charts if name.partition("/")[0] not in others}
 
 
 def test_one_graded_benchmark_and_two_variants(tmp_path: Path) -> None:
@@ -101,8 +106,8 @@ def test_one_graded_benchmark_and_two_variants(tmp_path: Path) -> None:
     assert "-40.00 on cooking" in decision["verdicts"][1]["reason"]
     with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["variant"] for row in rows] == ["fp16", "kv4"]
-    assert float(rows[1]["cooking_change"]) == -40 and "cooking_lost" not in rows[1]
+    assert [row["variant"] for row in rows] == ["base", "fp16", "kv4"]
+    assert float(rows[2]["cooking_change"]) == -40 and "cooking_lost" not in rows[2]
     assert "fp16 weights, int4 KV cache" in html and "fp16 权重、int4 KV 缓存" in html
     assert 'id="answers"' in html and html.count('class="item"') == 20 + 3
     for text in ("ROUGE-L", "chrF", "repetition (less is better)", "reference answer"):
@@ -113,8 +118,7 @@ def test_one_graded_benchmark_and_two_variants(tmp_path: Path) -> None:
 
 
 def test_three_data_sets_in_two_groups(tmp_path: Path) -> None:
-    options = make(tmp_path, ["base", "fp16", "kv4"], exam=("accuracy", exam))
-    decision, html = made(tmp_path, options | {"base": "base"})
+    decision, html = made(tmp_path, make(tmp_path, ["fp16", "kv4"], exam=("accuracy", exam)))
     assert decision["variant"] == "fp16"
     found = drawn(html)
     assert list(found) == [
@@ -197,7 +201,7 @@ def test_hostile_names_are_shown_and_run_nothing(tmp_path: Path, name: str) -> N
     [
         ({"benchmarks": ["exam"]}, "--benchmarks takes NAME=LABEL, each NAME once; found 'exam'"),
         ({"benchmarks": ["exam=A", "exam=B"]}, "found 'exam=B'"),
-        ({"benchmarks": ["other=A"]}, "other_fp16.csv is missing; run its stage first"),
+        ({"benchmarks": ["other=A"]}, "other_base.csv is missing; run its stage first"),
         ({"variants": ["w4"]}, "--variants must name fp16"),
         ({"rule": '{"max_loss": -1}'}, "--rule: key 'max_loss' takes at least 0, found -1"),
         ({"rule": '{"maxloss": 1}'}, "--rule: unknown key 'maxloss'; did you mean 'max_loss'?"),

@@ -1,9 +1,8 @@
 """The parts of the report, each on its own: figures worked out by hand."""
 
 import json
-import os
 from collections.abc import Container, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from random import Random
 from time import perf_counter
 from typing import Any
@@ -20,7 +19,6 @@ from butler.evaluations import Evaluation
 from butler.files import spreadsheet_safe
 from butler.report_sections import charts
 from butler.report_sections import corpus_section as corpus
-from butler.report_sections import run_section as run
 from butler.report_sections.accuracy_section import accuracy_section, by_group, flips, score_rows
 from butler.report_sections.answers_section import answers, answers_section, differences
 from butler.report_sections.findings import Findings
@@ -171,17 +169,17 @@ def evaluation(
     return Evaluation("exam", variant, table, details)
 
 
-def findings(*evaluations: Evaluation, base: str | None = None) -> Findings:
-    variants = [one.variant for one in evaluations if one.variant != base]
-    found = {("exam", one.variant): one for one in evaluations}
-    return Findings({"exam": "An exam"}, variants, base, found, {})
+def findings(*evaluations: Evaluation) -> Findings:
+    """Return what was found of these models; the base answers as the first, unless it is given."""
+    models = {"base": replace(evaluations[0], variant="base")}
+    models |= {one.variant: one for one in evaluations}
+    found = {("exam", name): one for name, one in models.items()}
+    return Findings({"exam": "An exam"}, [name for name in models if name != "base"], found, {})
 
 
 def test_answers_come_worst_first_with_the_change_of_each_variant() -> None:
     made = {"base": [0, 0, 0], "fp16": [80, 50, 60], "kv8": [80, 55, 60], "w4": [70, 10, 60]}
-    found = answers(
-        findings(*(evaluation(*one) for one in made.items()), base="base"), "exam", most=2
-    )
+    found = answers(findings(*(evaluation(*one) for one in made.items())), "exam", most=2)
     assert [item.question for item in found] == ["题1", "题0"]
     assert found[0].changes == {"kv8": 5, "w4": -40}
     assert [one.model for one in found[0].answers] == ["base", "fp16", "kv8", "w4"]
@@ -193,7 +191,7 @@ def test_the_metrics_beside_the_main_one_are_told_of_each_model() -> None:
     pair = [evaluation(name, [80.0, 50.0], metric="rougeL") for name in ("fp16", "kv4")]
     pair[0].details[0]["metrics"] = {"rougeL": 80.0, "repetition": 3.0}
     (asked, other) = answers(findings(*pair), "exam", most=2)
-    assert [(one.metric, one.values) for one in asked.others] == [("repetition", [3.0, None])]
+    assert [(one.metric, one.values) for one in asked.others] == [("repetition", [3.0, 3.0, None])]
     assert other.others == []
 
 
@@ -250,12 +248,9 @@ def test_one_data_set_has_no_chart_and_no_average() -> None:
 
 def test_every_variant_has_a_colour_of_its_own_and_the_base_is_grey() -> None:
     names = ["fp16", "kv8", "kv4", "w4", "w4kv8", "w4kv4"]
-    both_kinds = findings(*(evaluation(name, [0.0]) for name in ["base", *names]), base="base")
-    found = charts.colours(both_kinds)
+    found = charts.colours(findings(*(evaluation(name, [0.0]) for name in names)))
     assert list(found) == ["base", *names] and found["base"] == charts.BASE_COLOUR
     assert len(set(found.values())) == 7
-    without = findings(*(evaluation(name, [0.0]) for name in names))
-    assert charts.colours(without)["kv8"] == found["kv8"]
 
 
 def test_scores_that_are_all_the_same_still_have_a_scale() -> None:
@@ -306,32 +301,6 @@ def test_the_check_of_a_cache_is_told_by_its_scheme() -> None:
     assert check_name("<b>") == "&lt;b&gt;"
 
 
-def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> None:
-    header = "s\th:m:s\tmax_rss\tmax_vms\n"
-    (tmp_path / "train.tsv").write_text(header + "357.6\t0:05:57\t3867.02\t1\n")
-    (tmp_path / "merge.tsv").write_text(header + "0.4\t0:00:00\t-\t-\n")
-    (tmp_path / "report.tsv").write_text(header + "5\t0:00:05\t99\t1\n")
-    found = run.job_costs(tmp_path)
-    assert [job.job for job in found] == ["train", "merge"]
-    assert found[0].peak_bytes == pytest.approx(3867.02 * 2**20)
-    assert found[1].peak_bytes is None
-    whole = run.run_section([], tmp_path, [], None, None)
-    assert whole.seconds == pytest.approx(358) and whole.largest == found[0]
-    (tmp_path / "odd.tsv").write_text("a\n1\n")
-    with pytest.raises(ButlerError, match="odd.tsv is not a benchmark file"):
-        run.job_costs(tmp_path)
-
-
-def test_time_by_the_clock_counts_jobs_side_by_side_once_and_no_pause(tmp_path: Path) -> None:
-    header = "s\th:m:s\tmax_rss\tmax_vms\n"
-    # 0 to 100 and 40 to 70 s together, 90 to 130 s; a day later 10 s more
-    for name, seconds, ended in (("a", 100, 100), ("b", 30, 70), ("c", 40, 130), ("d", 10, 86400)):
-        (tmp_path / f"{name}.tsv").write_text(f"{header}{seconds}\t-\t1\t1\n")
-        os.utime(tmp_path / f"{name}.tsv", (ended, ended))
-    found = run.run_section([], tmp_path, [], None, None)
-    assert found.seconds == 180 and found.clock_seconds == 140
-
-
 def test_metrics_that_are_equal_in_every_model_are_named_and_not_listed() -> None:
     pair = [evaluation(name, [80.0, score], metric="f1") for name, score in
             (("fp16", 50.0), ("w4", 40.0))]  # fmt: skip
@@ -347,28 +316,12 @@ def test_metrics_that_are_equal_in_every_model_are_named_and_not_listed() -> Non
     assert [say(one, "en") for one in shown.equal] == ["order 100.00"]
     asked = answers(both_models, "exam", most=1)[0]
     assert asked.others == [] and [say(one, "en") for one in asked.equal] == ["order 100.00"]
-    alone = findings(pair[0])
-    (listed,) = accuracy_section(alone, charts.colours(alone)).benchmarks
-    assert [row.metric for row in listed.rows] == ["f1", "order"] and not listed.equal
 
 
 def test_too_few_bins_for_a_chart_are_told_in_words() -> None:
     found = corpus.corpus_section(STATS | {"characters": {"0": 20, "100": 50}}, {})
     assert found.histograms == [] and list(found.charts) == ["funnel"]
     assert say(found.told["characters"], "en") == "20 from 0 to below 100, 50 from 100 to below 200"
-
-
-def test_a_broken_list_of_hashes_names_its_line(tmp_path: Path) -> None:
-    path = tmp_path / "sha256.txt"
-    path.write_text(f"{'a' * 64}  one file\nnonsense\n")
-    with pytest.raises(ButlerError, match="line 2 is not a hash"):
-        run.read_hashes(path)
-    path.write_text(f"{'a' * 64}  one file\n")
-    assert run.read_hashes(path) == [run.ListedHash("a" * 64, "one file")]
-
-
-def test_outside_git_there_is_no_commit(tmp_path: Path) -> None:
-    assert run.commit(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])

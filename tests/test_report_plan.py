@@ -10,7 +10,7 @@ import write_plan
 from butler.errors import ButlerError
 from butler.report_sections.job_costs import JobCost
 from butler.report_sections.plan_used import StageUse, stage_of, stage_uses
-from test_report import make_stages, run
+from report_stages import make_stages, run
 from workflow_state import CONFIG, ROOT
 
 MIB = 2**20
@@ -73,10 +73,9 @@ def test_the_plan_is_written_by_settings_alone(
 
 def test_the_report_holds_the_plan_against_the_logs(tmp_path: Path) -> None:
     stages = make_stages(tmp_path)
-    (stages / "logs").mkdir()
     (stages / "logs/train.tsv").write_text("s\th:m:s\tmax_rss\tmax_vms\n90\t0:01:30\t50\t1\n")
     (stages / "plan.csv").write_text(PLAN.replace("1000", str(100 * MIB)))
-    done = run(stages, logs=str(stages / "logs"), plan=str(stages / "plan.csv"))
+    done = run(stages)
     assert done.returncode == 0, done.stderr
     page = (stages / "out" / "report.html").read_text(encoding="utf-8")
     row = page.split("The plan against what was used")[1].split("<tbody>")[1].split("</tr>")[0]

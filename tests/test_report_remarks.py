@@ -12,16 +12,16 @@ from butler.report_sections.accuracy_section import score_rows
 from butler.report_sections.remarks import remarks
 from butler.settings.judging_stage import DecisionSettings
 from butler.texts import say
-from test_report import make_stages, run
+from report_stages import make_stages, run
 from test_report_parts import evaluation, findings
 
 RULE = DecisionSettings(max_loss=20.0)
 LETTERS = "ABCD"
 
 
-def said(*models: Any, base: str | None = None, rule: DecisionSettings = RULE) -> list[str]:
+def said(*models: Any, rule: DecisionSettings = RULE) -> list[str]:
     """What is said of these evaluations in English; every text is there in Chinese too."""
-    found = remarks(findings(*models, base=base), rule)
+    found = remarks(findings(*models), rule)
     assert all(say(one, "zh") for one in found)
     return [say(one, "en") for one in found]
 
@@ -61,12 +61,12 @@ def test_a_baseline_that_guesses_is_said_first() -> None:
 
 def test_fine_tuning_that_cost_or_gained_is_told_in_points() -> None:
     low, high = [100.0, 0.0, 0.0, 0.0] * 25, [100.0, 100.0, 0.0, 0.0] * 25
-    [remark] = said(evaluation("base", high), evaluation("fp16", low), base="base")
+    [remark] = said(evaluation("base", high), evaluation("fp16", low))
     assert remark.startswith("Fine-tuning cost 25.0 points on An exam against the base model (95 %")
-    [remark] = said(evaluation("base", low), evaluation("fp16", high), base="base")
+    [remark] = said(evaluation("base", low), evaluation("fp16", high))
     assert remark.startswith("Fine-tuning gained 25.0 points on An exam")
     one = [100.0, *low[1:]]
-    assert said(evaluation("base", low), evaluation("fp16", one), base="base") == []
+    assert said(evaluation("base", low), evaluation("fp16", one)) == []
 
 
 def test_questions_that_repeat_are_counted() -> None:

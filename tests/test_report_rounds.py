@@ -11,7 +11,14 @@ import pytest
 from butler.checks import conclude
 from butler.comparisons import change_of, common, looks_of
 from butler.rounds import Rounds
-from test_report import arguments_of, options_of, report, write_efficiency, write_records
+from report_stages import (
+    arguments_of,
+    options_of,
+    report,
+    write_efficiency,
+    write_records,
+    write_rest,
+)
 
 PLANNED = [40, 80]
 ASKED = {"base": 1, "fp16": 2, "w4": 1, "kv8": 2}  # rounds
@@ -60,10 +67,9 @@ def made(
         check = folder / f"results/checks/efficiency_{variant}.json"
         table = folder / f"results/efficiency_{variant}.csv"
         conclude(check, check.stem, True, "done", {}, {}, [table])
-    kept = ("results", "evaluations", "rule", "cards", "chat-tokens", "answers", "summary")
-    options = {k: v for k, v in options_of(folder).items() if k in (*kept, "decision", "report")}
-    options |= {"variants": ["fp16", "kv8", "w4"], "benchmarks": ["exam=An exam"], "base": "base"}
-    return report(arguments_of(options))
+    write_rest(folder)
+    own = {"variants": ["fp16", "kv8", "w4"], "benchmarks": ["exam=An exam"]}
+    return report(arguments_of(options_of(folder) | own))
 
 
 def test_models_are_compared_on_what_both_were_asked(tmp_path: Path) -> None:

@@ -9,14 +9,9 @@ import pytest
 from butler.checks import conclude
 from butler.efficiency.speed import Speed
 from butler.efficiency.timings import Load, RequestTiming
-from test_report import MADE, VARIANTS, make_stages, run
+from report_stages import MADE, VARIANTS, run
 
 FIRSTS = (0.4, 0.5, 0.6)  # of the repeats, at 64 requests at a time
-
-
-@pytest.fixture
-def stages(tmp_path: Path) -> Path:
-    return make_stages(tmp_path)
 
 
 def load(at_a_time: int, first: float, gap: float) -> Load:
@@ -137,7 +132,7 @@ def test_model_folders_of_the_newest_lmdeploy_are_reported(stages: Path) -> None
     of_torch = stages / "lmdeploy-latest.torch.lock"
     of_torch.write_text("torch==2.12.1\n")
     checks = [str(stages / f"{name}.json") for name in names]
-    done = run(stages, more=["--checks", *checks, "--locks", str(latest), str(of_torch)])
+    done = run(stages, checks=checks, locks=[str(latest), str(of_torch)])
     assert done.returncode == 0, done.stderr
     page = page_of(stages)
     assert all(f"{name} holds" in page for name in names)

@@ -10,7 +10,7 @@ from butler.report_sections.training_charts import (
     loss_curve,
     training_charts,
 )
-from test_report import make_stages, run
+from report_stages import make_stages, run
 
 FOUND = {
     "conversations": 64, "tokens": 9876, "nll_base": 2.876, "nll_base_adapter": 2.7411,

@@ -15,7 +15,7 @@ from butler.settings.judging_stage import DecisionSettings
 from butler.settings.run import read_settings
 from butler.verdicts import Outcome
 from compare_scenarios import read_run
-from test_report import Page, write_checks, write_csv, write_efficiency, write_evaluation
+from report_stages import Page, write_checks, write_csv, write_efficiency, write_evaluation
 from workflow_state import CONFIG, ROOT
 
 SCRIPT = ROOT / "workflow" / "scripts" / "compare_scenarios.py"

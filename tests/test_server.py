@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,42 +23,15 @@ import serve
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.reference.generate import Engine
-from butler.reference.sampling import SamplingParams
 from butler.serve.front import ServerLimits
 from butler.serve.server import create_app
-
-SCRIPTS = Path(serve.__file__).parent
-CHAT = "/v1/chat/completions"
+from live_server import CHAT, body, expected, start, wait_for, wait_until_idle
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Tiny().build(tmp_path_factory.mktemp("server") / "ws")
-
-
-@pytest.fixture(scope="module")
-def engine(workspace: Path) -> Engine:
-    return Engine.load(workspace, threads=1, max_batch=4)
-
-
-@pytest.fixture(scope="module")
-def client(workspace: Path, engine: Engine) -> Iterator[TestClient]:
-    with TestClient(create_app(engine, ChatTokenizer(workspace), "tiny")) as client:
+def client(tiny: Path, engine: Engine) -> Iterator[TestClient]:
+    with TestClient(create_app(engine, ChatTokenizer(tiny), "tiny")) as client:
         yield client
-
-
-def body(content: str = "土豆怎么做", **more: object) -> dict:
-    messages = [{"role": "user", "content": content}]
-    return {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 24, **more}
-
-
-def expected(workspace: Path, engine: Engine, content: str) -> str:
-    """Return the answer that the engine gives without a server."""
-    tokenizer = ChatTokenizer(workspace)
-    prompt = tokenizer.encode_chat([{"role": "user", "content": content}])
-    params = SamplingParams(max_new_tokens=24)
-    [completion] = engine.generate([prompt], params, list(tokenizer.stop_ids))
-    return tokenizer.decode(completion.tokens)
 
 
 def events(response: httpx.Response) -> list[dict]:
@@ -73,15 +45,15 @@ def test_models_and_health(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "answers": 0}
 
 
-def test_answer_is_the_engines(client: TestClient, workspace: Path, engine: Engine) -> None:
+def test_answer_is_the_engines(client: TestClient, tiny: Path, engine: Engine) -> None:
     answer = client.post(CHAT, json=body()).json()
     choice, usage = answer["choices"][0], answer["usage"]
     assert choice["message"] == {
         "role": "assistant",
-        "content": expected(workspace, engine, "土豆怎么做"),
+        "content": expected(tiny, engine, "土豆怎么做"),
     }
     assert choice["finish_reason"] == "length"
-    prompt = ChatTokenizer(workspace).encode_chat(body()["messages"])
+    prompt = ChatTokenizer(tiny).encode_chat(body()["messages"])
     assert usage == {
         "prompt_tokens": len(prompt),
         "completion_tokens": 24,
@@ -121,13 +93,13 @@ def test_seed_repeats_a_sampled_answer(client: TestClient) -> None:
 
 
 def test_concurrent_chats_get_their_own_answers(
-    client: TestClient, workspace: Path, engine: Engine
+    client: TestClient, tiny: Path, engine: Engine
 ) -> None:
     questions = [f"第{i}道菜" * (i % 4 + 1) for i in range(10)]
     with ThreadPoolExecutor(10) as pool:
         replies = list(pool.map(lambda q: client.post(CHAT, json=body(q)).json(), questions))
     answers = [reply["choices"][0]["message"]["content"] for reply in replies]
-    assert answers == [expected(workspace, engine, question) for question in questions]
+    assert answers == [expected(tiny, engine, question) for question in questions]
 
 
 @pytest.mark.parametrize(
@@ -206,21 +178,6 @@ def test_body_that_is_not_json_and_unknown_path(client: TestClient) -> None:
     assert client.get("/v1/nothing").json()["error"]["message"] == "Not Found"
 
 
-def start(workspace: Path, port_file: Path, *more: str) -> subprocess.Popen:
-    command = [sys.executable, SCRIPTS / "serve.py", "--workspace", workspace, "--port", "0"]
-    command += ["--port-file", port_file, "--threads", "1", *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(port_file: Path, server: subprocess.Popen) -> int:
-    for _ in range(600):
-        if port_file.exists():
-            return int(port_file.read_text())
-        assert server.poll() is None, server.stderr.read()
-        time.sleep(0.1)
-    raise AssertionError("the server did not answer in 60 s")
-
-
 @pytest.fixture(scope="module")
 def served(
     tmp_path_factory: pytest.TempPathFactory,
@@ -238,13 +195,6 @@ def served(
 
 def long_answer(stream: bool) -> dict:
     return body(stream=stream, max_tokens=19000) | {"model": "kv8"}
-
-
-def wait_until_idle(url: str, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while httpx.get(url + "/health").json()["answers"]:
-        assert time.monotonic() < end, "an abandoned answer still runs"
-        time.sleep(0.05)
 
 
 def test_abandoned_answers_leave_the_batch(served: tuple[str, subprocess.Popen, Path]) -> None:
@@ -272,8 +222,8 @@ def test_real_server_answers_and_ends_cleanly(served: tuple[str, subprocess.Pope
     assert not port_file.exists()
 
 
-def test_command_line_fails_with_one_sentence(workspace: Path, tmp_path: Path) -> None:
-    for folder, message in ((tmp_path, "not a TurboMind workspace"), (workspace, "is missing")):
+def test_command_line_fails_with_one_sentence(tiny: Path, tmp_path: Path) -> None:
+    for folder, message in ((tmp_path, "not a TurboMind workspace"), (tiny, "is missing")):
         server = start(folder, tmp_path / "port", "--kv", "static")
         _, errors = server.communicate(timeout=60)
         assert server.returncode == 1
@@ -282,8 +232,8 @@ def test_command_line_fails_with_one_sentence(workspace: Path, tmp_path: Path) -
     assert not (tmp_path / "port").exists()
 
 
-def test_a_shorter_session_can_be_asked_for(workspace: Path) -> None:
-    args = SimpleNamespace(workspace=workspace, face="api", tp=None, session_len=64)
+def test_a_shorter_session_can_be_asked_for(tiny: Path) -> None:
+    args = SimpleNamespace(workspace=tiny, face="api", tp=None, session_len=64)
     assert serve.open_workspace(args).session_len == 64
     args.session_len = 641
     with pytest.raises(ButlerError, match="--session-len 641 is more than"):
@@ -297,19 +247,19 @@ def test_a_shorter_session_can_be_asked_for(workspace: Path) -> None:
         ({"tp": 2}, "--tp 2 is for --engine turbomind"),
     ],
 )
-def test_what_our_engine_cannot_do_is_refused(workspace: Path, change: dict, sentence: str) -> None:
-    args = {"workspace": workspace, "face": "api", "tp": None, "session_len": None} | change
+def test_what_our_engine_cannot_do_is_refused(tiny: Path, change: dict, sentence: str) -> None:
+    args = {"workspace": tiny, "face": "api", "tp": None, "session_len": None} | change
     with pytest.raises(ButlerError, match=sentence):
         serve.open_workspace(SimpleNamespace(**args))
 
 
 @pytest.fixture
-def front(workspace: Path, engine: Engine):
+def front(tiny: Path, engine: Engine):
     """Return a function that serves with other limits."""
     with ExitStack() as stack:
 
         def serve_with(**limits: object) -> TestClient:
-            app = create_app(engine, ChatTokenizer(workspace), "tiny", ServerLimits(**limits))
+            app = create_app(engine, ChatTokenizer(tiny), "tiny", ServerLimits(**limits))
             return stack.enter_context(TestClient(app))
 
         yield serve_with

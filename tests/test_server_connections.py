@@ -18,15 +18,8 @@ import uvicorn
 import serve
 from butler.serve.connections import allow_files, server_options
 from butler.serve.front import ServerLimits
-from hostile import CHAT, MIB, Server, quietly, readable, served
-from test_server import body, wait_until_idle
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server."""
-    with served(tmp_path_factory.mktemp("hostile")) as made:
-        yield made
+from hostile import MIB, Server, quietly, readable
+from live_server import CHAT, body, wait_until_idle
 
 
 @pytest.fixture

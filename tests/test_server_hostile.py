@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,17 +14,9 @@ from fastapi.testclient import TestClient
 from butler.chat_tokenizer import ChatTokenizer
 from butler.reference.generate import Engine
 from butler.serve.server import create_app
-from hostile import CHAT, MIB, Server, post, quietly, raw, readable, served
-from test_server import body, wait_until_idle
+from hostile import MIB, Server, post, quietly, raw, readable
+from live_server import CHAT, body, wait_until_idle
 from tiny_workspace import Tiny
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server."""
-    with served(tmp_path_factory.mktemp("hostile")) as made:
-        yield made
-
 
 NOT_JSON = {
     "nothing": b"",

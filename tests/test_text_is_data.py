@@ -14,9 +14,9 @@ from butler.benchmarks.opencompass.proof import COLUMNS, to_csv
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
 from butler.settings.run import read_settings
+from report_stages import make_stages, run
 from test_corpus import distinct, raw_lines, recipe
 from test_corpus_input import build, reasons
-from test_report import make_stages, run
 from workflow_state import overlay, plan
 
 PAYLOADS = (

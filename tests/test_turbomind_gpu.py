@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from csv import DictReader
 from pathlib import Path
@@ -26,19 +25,18 @@ from butler.manifest import write_manifest
 from butler.schemes import VARIANTS
 from real_tools import SCRIPTS, python_of
 from toys import TOYS
-from workflow_state import ROOT
+from turbomind_server import OPENER, post, serve, wait_for_port
+from workflow_state import CONFIG, ROOT
 
 pytestmark = pytest.mark.gpu
 
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 SHIPPED = ("fp16", "kv8", "w4", "w4kv8")  # what the demo makes
 BENCHMARKS = ("ceval", "recipe")
-CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 HELD_OUT = RUN / "build" / "corpus" / "test.jsonl"
 # Many engines share the card here, and each would take its share of all that is free.
 CACHE_SHARE = 0.02
 QUESTION = "西红柿炒鸡蛋的做法"
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def why_not() -> str | None:
@@ -166,26 +164,6 @@ def test_benchmark_scores_are_within_one_question(measured, name, asked, capsys)
     assert difference <= 100 / questions + 0.01
 
 
-def serve(workspace: Path, folder: Path, *more: str) -> subprocess.Popen:
-    """Start serve.py with TurboMind; its output goes to a file in `folder`."""
-    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--workspace", str(workspace)]
-    command += ["--engine", "turbomind", *more]
-    with (folder / "log").open("w") as log:
-        return subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-
-def wait_for_port(process: subprocess.Popen, folder: Path, seconds: float = 120) -> str:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if (folder / "port").exists():
-            return f"http://127.0.0.1:{(folder / 'port').read_text().strip()}"
-        assert process.poll() is None, (folder / "log").read_text()[-3000:]
-        time.sleep(0.2)
-    raise AssertionError("not up in time: " + (folder / "log").read_text()[-3000:])
-
-
 def stop(process: subprocess.Popen, url: str) -> None:
     """End a server as a user does, and see it go."""
     process.send_signal(signal.SIGTERM)
@@ -198,17 +176,9 @@ def stop(process: subprocess.Popen, url: str) -> None:
         OPENER.open(url, timeout=5)
 
 
-def post(url: str, body: dict) -> str:
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with OPENER.open(request, timeout=60) as answer:
-        return answer.read().decode()
-
-
 def test_the_api_answers_whole_and_streaming(served, tmp_path):
     process = serve(
-        *(served["w4kv8"], tmp_path, "--port", "0", "--port-file", str(tmp_path / "port")),
+        *("lmdeploy", served["w4kv8"], tmp_path),
         *("--model-name", "recipes", "--session-len", "1024", "--tp", "1"),
     )
     url = wait_for_port(process, tmp_path)
@@ -246,10 +216,7 @@ def test_the_terminal_chat_answers_and_leaves(served):
 def test_the_page_comes_up_and_answers(served, tmp_path):
     if subprocess.run([python_of("lmdeploy"), "-c", "import gradio"]).returncode != 0:
         pytest.skip("gradio is not in the lmdeploy environment: run `snakemake environments`")
-    process = serve(
-        *(served["w4"], tmp_path, "--as", "gradio", "--port", "0"),
-        *("--port-file", str(tmp_path / "port")),
-    )
+    process = serve("lmdeploy", served["w4"], tmp_path, "--as", "gradio")
     url = wait_for_port(process, tmp_path)
     with OPENER.open(url + "/", timeout=30) as page:
         assert page.status == 200
@@ -338,23 +305,30 @@ def test_the_checks_of_a_workspace_ask_turbomind(served, tmp_path):
     assert cache["nll_fp16"] == pytest.approx(found["nll_workspace"], abs=1e-3)
 
 
+def check_likelihoods(workspace: Path, folder: Path) -> None:
+    """Assert that both engines find held-out texts as likely, whatever a model would answer.
+
+    Random weights have no clear favourites among the tokens: only likelihoods are comparable.
+    """
+    settings = ("--kv", "fp16", "--cache-max-entry-count", CACHE_SHARE)
+    settings += ("--session-len", 1024, "--out", folder / "fp16")
+    done = lmdeploy_script("variant.py", "--workspace", workspace, *settings)
+    assert done.returncode == 0, done.stderr[-2000:]
+    out = folder / "agreement.json"
+    lmdeploy_script(
+        *("check_agreement.py", "--workspace", folder / "fp16", "--held-out", HELD_OUT),
+        *("--texts", 8, "--questions", 8, "--threads", 4, "--out", out),
+    )
+    measured = json.loads(out.read_text(encoding="utf-8"))["measured"]
+    assert measured["largest_difference"] < 0.005, measured
+
+
 @pytest.mark.parametrize("toy", TOYS.values(), ids=str)
 def test_turbomind_computes_each_base_as_the_reference_engine_does(toy, tmp_path):
     made = ("--model", toy.base(tmp_path / "toy"), "--format", "hf", "--out", tmp_path / "plain")
     done = lmdeploy_script("workspace.py", *made)
     assert done.returncode == 0, done.stderr[-2000:]
-    settings = ("--kv", "fp16", "--cache-max-entry-count", CACHE_SHARE)
-    settings += ("--session-len", 1024, "--out", tmp_path / "fp16")
-    assert (
-        lmdeploy_script("variant.py", "--workspace", tmp_path / "plain", *settings).returncode == 0
-    )
-    out = tmp_path / "agreement.json"
-    lmdeploy_script(
-        *("check_agreement.py", "--workspace", tmp_path / "fp16", "--held-out", HELD_OUT),
-        *("--texts", 8, "--questions", 8, "--threads", 4, "--out", out),
-    )
-    measured = json.loads(out.read_text(encoding="utf-8"))["measured"]
-    assert measured["largest_difference"] < 0.005, measured
+    check_likelihoods(tmp_path / "plain", tmp_path)
 
 
 @pytest.mark.skipif(
@@ -372,17 +346,7 @@ def test_two_gpus_share_a_workspace(tmp_path):
     split = ("--model", base, "--format", "hf", "--tp", 2, "--out", half)
     done = lmdeploy_script("workspace.py", *split)
     assert done.returncode == 0, done.stderr[-2000:]
-    settings = ("--kv", "fp16", "--cache-max-entry-count", CACHE_SHARE)
-    settings += ("--session-len", 1024, "--out", tmp_path / "fp16")
-    assert lmdeploy_script("variant.py", "--workspace", half, *settings).returncode == 0
-    out = tmp_path / "agreement.json"
-    lmdeploy_script(
-        *("check_agreement.py", "--workspace", tmp_path / "fp16", "--held-out", HELD_OUT),
-        *("--texts", 8, "--questions", 8, "--threads", 4, "--out", out),
-    )
-    # Random weights have no clear favourites among the tokens: only likelihoods are comparable.
-    measured = json.loads(out.read_text(encoding="utf-8"))["measured"]
-    assert measured["largest_difference"] < 0.005, measured
+    check_likelihoods(half, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,14 @@ import json
 import os
 import signal
 import subprocess
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from butler import schemes
 from butler.settings.judging_stage import EfficiencySettings
-from real_tools import SCRIPTS, python_of, script
+from real_tools import python_of, script
+from turbomind_server import post, serve, wait_for_port
 from workflow_state import ROOT
 
 pytestmark = pytest.mark.gpu
@@ -25,7 +24,6 @@ pytestmark = pytest.mark.gpu
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 TOOL = "lmdeploy-latest"
 VARIANTS = {name: schemes.VARIANTS[name] for name in ("fp16", "w4kv8", "w4kv4")}
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def why_not() -> str | None:
@@ -61,25 +59,10 @@ def served(tmp_path_factory):
     return {name: out / name for name in VARIANTS}
 
 
-def wait_for_port(process: subprocess.Popen, folder: Path, seconds: float = 240) -> str:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if (folder / "port").exists():
-            return f"http://127.0.0.1:{(folder / 'port').read_text().strip()}"
-        assert process.poll() is None, (folder / "log").read_text()[-4000:]
-        time.sleep(0.2)
-    raise AssertionError("not up in time: " + (folder / "log").read_text()[-4000:])
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_model_folder_is_served(served, tmp_path, name):
-    command = [python_of(TOOL), str(SCRIPTS / "serve.py"), "--workspace", str(served[name])]
-    command += ["--engine", "turbomind", "--port", "0", "--port-file", str(tmp_path / "port")]
-    command += ["--model-name", "recipes", "--trust-remote-code"]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    more = ("--model-name", "recipes", "--trust-remote-code")
+    process = serve(TOOL, served[name], tmp_path, *more)
     try:
         url = wait_for_port(process, tmp_path)
         body = {
@@ -89,13 +72,8 @@ def test_a_model_folder_is_served(served, tmp_path, name):
             "top_k": 1,
             "max_tokens": 120,
         }
-        request = urllib.request.Request(
-            f"{url}/v1/chat/completions",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with OPENER.open(request, timeout=60) as answer:
-            text = json.load(answer)["choices"][0]["message"]["content"]
+        whole = json.loads(post(f"{url}/v1/chat/completions", body))
+        text = whole["choices"][0]["message"]["content"]
         # Noise would not be in the form that the model was trained on.
         assert text.startswith("您需要准备以下食材"), text
         process.send_signal(signal.SIGTERM)

@@ -258,6 +258,12 @@ def pack_nibbles(codes: np.ndarray) -> np.ndarray:
     return sum(words[..., i] << np.uint32(4 * i) for i in range(8)).view(np.int32)
 
 
+def tokens(count: int, seed: int) -> list[int]:
+    """Return so many tokens of a text, none of them special."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(len(SPECIAL), 300, (count,), generator=generator).tolist()
+
+
 def write_tokenizer(path: Path, vocab: int) -> None:
     """Write a byte-level tokenizer with chat tokens, its template and the stop tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import sys
-from collections import Counter
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -22,19 +21,11 @@ from butler.lmdeploy.release import RELEASES
 from butler.orphans import RUN_FOLDER, check_no_orphans
 from butler.outcome import outcome
 from butler.places import PREFIX, Places, ScenarioPlaces
-from butler.plan.fit import check_fit, of_waiting, peaks
-from butler.plan.host_memory import BOUND, BY_SIZE, Task, asked_mb, fixed_bytes, host_bytes
-from butler.plan.machine import host_memory, this_machine
-from butler.plan.measured import MB, USED_BY_JOBS
-from butler.plan.model_size import base_size, hub_size
-from butler.plan.stage_needs import needs, raw_bytes, read_texts
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
 from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
 from butler.scenario_folders import FOLDER, STAGES
 from butler.settings.cross_checks import (
-    check_clock,
-    check_device,
     check_run,
     check_scenarios,
     check_temporary_folders,
@@ -54,7 +45,6 @@ from butler.targets import check_targets
 from butler.tools import find_python, put_python_first
 
 from snakemake.exceptions import WorkflowError
-from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 
 
 def told(function, *arguments):
@@ -90,7 +80,7 @@ settings = told(read_settings, told(run_configuration), (OVERLAYS, SCENARIOS))
 told(check_run, settings, ROOT, gpu_present())
 ENVIRONMENTS = settings.environments
 # On a cluster the GPU is where the jobs run, and `device: cuda` says so.
-GPUS = int(settings.device == "cuda" or (settings.device == "auto" and gpu_present()))
+GPUS = int(settings.on_gpu(gpu_present()))
 # Whether all that is served here is served without a GPU, so that no speed is measured.
 ON_REFERENCE = settings.engine == "reference" or (settings.engine == "auto" and not gpu_present())
 # What serves and evaluates; it also names the environment that does. The converter's always
@@ -186,74 +176,6 @@ def group_size_option():
     """Return the option that says in which groups weights are quantised, if any are."""
     quantised = any(one.weights.quantised for one in MODELS.values())
     return option("--group-size", quantised and settings.awq.group_size)
-
-
-def memory(stage):
-    """Return a rule's mem_mb: what its stage holds at its peak, by the bytes of the base.
-
-    The sizes of a hub's base are known when it is fetched: Snakemake shows <TBD> until then, and
-    asks again before it starts a job.
-    """
-    if stage not in BY_SIZE:
-        raw = raw_bytes(ROOT / settings.corpus.path) if stage == "corpus" else 0
-        return asked_mb(fixed_bytes(stage, raw))
-
-    def asked(wildcards):
-        base = Path(places.of("build/base"))
-        size = raised(base_size, settings.base, ROOT, base.parent)
-        if size is not None:
-            return asked_mb(host_bytes(stage, Task(settings, size, GPUS > 0)))
-        if stage == "base_model":
-            return asked_mb(BOUND)
-        raise FileOrDirectoryNotFoundError(base)
-
-    return asked
-
-
-def check_start(waiting):
-    """Check that this machine has what those of the waiting jobs need that are of this run."""
-    waiting = [job for job in waiting if job.rule.name.startswith(places.rules)]
-    if any(job.resources.get("gpu") for job in waiting):
-        told(check_device, settings, gpu_present())
-    if not workflow.touch:
-        check_plan(Counter(job.rule.name.removeprefix(places.rules) for job in waiting))
-
-
-def check_plan(waiting):
-    """Print what the jobs that wait need of this machine, in a line; stop if they do not fit.
-
-    `waiting` counts them by rule.
-    """
-    if not waiting.keys() & BY_SIZE.keys():
-        return
-    local = (ROOT / settings.base.model).is_dir()
-    build = Path(places.of("build/base")).parent
-    try:
-        # Of a hub's base that is to be fetched, build/base may be another's.
-        fetch = not local and "base_model" in waiting
-        size = hub_size(settings.base) if fetch else base_size(settings.base, ROOT, build)
-    except ButlerError as error:
-        print(f"plan: not checked, {error}", file=sys.stderr)
-        return
-    if size is None:
-        return  # build/base is broken, which its jobs report
-    task, machine = Task(settings, size, GPUS > 0), this_machine(Path(), GPUS > 0)
-    rows = needs(task, read_texts(task, ROOT), local, len(TOOLS), machine)
-    if rows := of_waiting(rows, waiting):
-        told(check_fit, rows, task, machine)
-        print(peaks(rows), file=sys.stderr)
-
-
-def training_resources():
-    """Return what a training asks for beside memory; Slurm's own names where nodes share it.
-
-    `mpi` says that the job starts the processes on its nodes itself: the rule runs once.
-    """
-    nodes, gpus = settings.train.nodes, GPUS * settings.train.processes
-    if nodes == 1:
-        return {"gpu": gpus}
-    several = {"nodes": nodes, "tasks": nodes, "mpi": "srun", "tasks_per_gpu": 0}
-    return several | ({"gres": f"gpu:{gpus}"} if gpus else {})
 
 
 def model_folder(weights):
@@ -378,25 +300,3 @@ def held_out(name):
     chosen = BENCHMARKS[name]
     asked = KINDS[chosen.kind].asks_held_out(chosen)
     return "build/corpus/test.jsonl" if asked else []
-
-
-def dated_files():
-    """Return what Snakemake compares by date: what is given, our own files, and what was made."""
-    given = [*corpus_files(), *base_files(), *PROTECTED]
-    ours = [
-        path for folder in ("config", "envs", "workflow") for path in (ROOT / folder).rglob("*")
-    ]
-    made = [
-        path
-        for folder in (Path("build"), *Path(FOLDER).glob(f"{STAGES}/*/build"))
-        for form in ("*/*", "*/*/.snakemake_timestamp")
-        for path in folder.glob(form)
-    ]
-    return [*map(Path, given), *ours, *made]
-
-
-told(check_clock, dated_files())
-# Jobs beside each other must fit into this machine, unless --resources or a profile says what may be
-# used. On a cluster (it counts jobs as nodes) they are elsewhere, and a cap would cut what they ask.
-if workflow.resource_settings.nodes is None and "mem_mb" not in workflow.global_resources:
-    workflow.register_resource("mem_mb", int(USED_BY_JOBS * host_memory() / MB))

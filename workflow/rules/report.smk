@@ -208,8 +208,7 @@ rule report:
     shell:
         "python {input.code[0]:q} --results {params.results} --evaluations {params.evaluations} "
         "--variants {params.variants} --diverged {params.diverged} "
-        "--benchmarks {params.benchmarks:q} --base base "
-        "--rule {params.rule:q} "
+        "--benchmarks {params.benchmarks:q} --rule {params.rule:q} "
         "--cards {params.cards} --chat-tokens {params.chat_tokens} --answers {params.answers} "
         "--checks {input.checks} --corpus-stats {input.corpus} --sample-lengths {input.lengths} "
         "--training-log {input.loss} --config {input.config} --locks {input.locks:q} "

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from butler.interpreter import XTUNER, lacking
 
-from butler.chat_template import ChatTemplate, trained_system
+from butler.chat_template import ChatTemplate, trained_corpus
 from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there, is_workspace
@@ -172,7 +172,7 @@ def command_of(message: str) -> str | None:
 
 def talk(chat: Chat, args: argparse.Namespace) -> None:
     """Read messages until the chat is ended or the input is; print the answers."""
-    system = trained_system(args.folder) if args.system_template else args.system
+    system = trained_corpus(args.folder)["system"] if args.system_template else args.system
     chat.reset(system)
     say(HINT)
     read = line_reader()

@@ -31,9 +31,7 @@ from butler.model_likelihood import likelihoods
 from butler.progress import duration, progress
 from butler.reference.likelihood import StreamingEngine
 from butler.reference.workspace_reader import Workspace
-from butler.schemes import BASELINE, VARIANTS, WEIGHTS
-
-FORMATS = sorted({one.format for one in WEIGHTS.values()})
+from butler.schemes import BASELINE, FORMATS, VARIANTS
 
 Sequences = list[list[int]]
 

@@ -14,7 +14,7 @@ from butler.report_sections.across_section import across_page, across_sentence
 from butler.report_sections.findings import read_findings
 from butler.report_sections.html_page import render
 from butler.results import check_of, read_check, read_loss
-from butler.schemes import BASE, BASELINE
+from butler.schemes import BASELINE
 from butler.settings.judging_stage import DecisionSettings
 from butler.settings.run import read_settings
 from butler.texts import say
@@ -53,9 +53,7 @@ def read_run(folder: Path) -> Run:
     results = folder / "results"
     settings = read_settings(read_yaml(results / "config.yaml"))
     labels = {one.name: one.label or one.name for one in settings.benchmarks}
-    findings = read_findings(
-        results, folder / "build" / "evaluate", labels, settings.variants, BASE
-    )
+    findings = read_findings(results, folder / "build" / "evaluate", labels, settings.variants)
     loss = float(read_loss(folder / "build" / "train" / "loss.csv")["loss"].iloc[-1])
     measured = read_check(check_of(results, "training")).measured
     answers = frozenset(

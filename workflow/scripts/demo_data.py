@@ -10,10 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
-from butler.demo.exam import EXAM_SEED, make_benchmark, to_csv
+from butler.demo.exam import make_benchmark, to_csv
 from butler.demo.kitchen import chinese_csv, english_jsonl
 from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, shard
-from butler.demo.raw_records import CORPUS_SEED, make_corpus
+from butler.demo.raw_records import make_corpus
 from butler.errors import run_cli
 from butler.files import atomic_open, atomic_write_text
 
@@ -22,11 +22,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def write_demo(folder: Path) -> None:
     """Write recipes.jsonl, kitchen_qa_* and ceval/{dev,val,test}/*.csv under `folder`."""
-    corpus = make_corpus(CORPUS_SEED)
+    corpus = make_corpus()
     atomic_write_text(folder / "recipes.jsonl", "\n".join(corpus.lines) + "\n")
     atomic_write_text(folder / "kitchen_qa_zh.csv", chinese_csv())
     atomic_write_text(folder / "kitchen_qa_en.jsonl", english_jsonl())
-    for subject, splits in make_benchmark(EXAM_SEED).items():
+    for subject, splits in make_benchmark().items():
         for split, questions in splits.items():
             path = folder / "ceval" / split / f"{subject}_{split}.csv"
             atomic_write_text(path, to_csv(questions, split))

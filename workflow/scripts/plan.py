@@ -98,8 +98,7 @@ def print_plan(settings: Settings, args: argparse.Namespace) -> None:
     Raises:
         ButlerError: if the base is not there, or is none that the chain knows.
     """
-    on_gpu = settings.device == "cuda" or (settings.device == "auto" and gpu_present())
-    on_gpu = on_gpu or (settings.device == "auto" and args.gpu_gb is not None)
+    on_gpu = settings.on_gpu(gpu_present() or args.gpu_gb is not None)
     local = (args.repository / settings.base.model).is_dir()
     check_base(settings, args.repository)
     base = size_of(settings, args.repository, local)

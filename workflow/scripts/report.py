@@ -13,7 +13,7 @@ from butler.report_outputs import add_outputs, write_outputs
 from butler.report_sections.accuracy_section import accuracy_section
 from butler.report_sections.answers_section import answers_section
 from butler.report_sections.charts import colours
-from butler.report_sections.corpus_section import CorpusSection, corpus_section
+from butler.report_sections.corpus_section import corpus_section
 from butler.report_sections.decision_section import decision_section
 from butler.report_sections.evidence_section import evidence_remarks, evidence_section
 from butler.report_sections.findings import Findings, read_findings
@@ -46,21 +46,20 @@ def parse_arguments() -> argparse.Namespace:
     add("--evaluations", required=True, type=Path, help="folder of {benchmark}_{variant}/")
     add("--variants", required=True, nargs="+", choices=VARIANTS, metavar="NAME")
     add("--benchmarks", required=True, nargs="+", metavar="NAME=LABEL", help="how each is called")
-    add("--diverged", nargs="*", default=[], help="variants whose next token was compared")
-    add("--base", help="name under which the base model was evaluated, if it was")
+    add("--diverged", required=True, nargs="*", help="variants whose next token was compared")
     add("--rule", required=True, help="JSON of the configuration's `decision`")
     add("--cards", nargs="+", required=True, type=int, help="GB of memory of GPUs to fill")
     add("--chat-tokens", required=True, type=int, help="tokens of a chat on such a card")
     add("--answers", required=True, type=int, help="questions of a benchmark shown with answers")
-    add("--checks", nargs="*", type=Path, default=[], help="JSON files of the checks")
-    add("--corpus-stats", type=Path)
-    add("--sample-lengths", type=Path, help="JSON of sample_lengths.py")
-    add("--training-log", type=Path, help="CSV with columns step and loss")
-    add("--config", type=Path, help="YAML of the run's configuration")
-    add("--locks", nargs="*", type=Path, default=[], help="lock files of the tools")
-    add("--logs", type=Path, help="folder of Snakemake's benchmark files")
-    add("--plan", type=Path, help="CSV of write_plan.py")
-    add("--hashes", type=Path, help="SHA-256 of the artefacts, as sha256sum writes them")
+    add("--checks", required=True, nargs="+", type=Path, help="JSON files of the checks")
+    add("--corpus-stats", required=True, type=Path)
+    add("--sample-lengths", required=True, type=Path, help="JSON of sample_lengths.py")
+    add("--training-log", required=True, type=Path, help="CSV with columns step and loss")
+    add("--config", required=True, type=Path, help="YAML of the run's configuration")
+    add("--locks", required=True, nargs="+", type=Path, help="lock files of the tools")
+    add("--logs", required=True, type=Path, help="folder of Snakemake's benchmark files")
+    add("--plan", required=True, type=Path, help="CSV of write_plan.py")
+    add("--hashes", required=True, type=Path, help="artefacts' SHA-256, as sha256sum writes them")
     add_outputs(parser)
     return parser.parse_args()
 
@@ -70,16 +69,13 @@ def main() -> None:
     arguments = parse_arguments()
     rule = DecisionSettings.from_argument(arguments.rule, "--rule")
     labels = read_labels(arguments.benchmarks)
-    findings = read_findings(
-        arguments.results, arguments.evaluations, labels, arguments.variants, arguments.base
-    )
+    findings = read_findings(arguments.results, arguments.evaluations, labels, arguments.variants)
     candidates = findings.candidates(rule)
     divergences = {name: read_divergence(arguments.results, name) for name in arguments.diverged}
     known = [*remarks(findings, rule), *evidence_remarks(findings, divergences)]
     decision = decide(rule, candidates, labels, known, findings.zero)
-    if arguments.hashes:
-        listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
-        check_same_folders(arguments.checks, listed)
+    listed = {one.path: one.sha256 for one in read_hashes(arguments.hashes)}
+    check_same_folders(arguments.checks, listed)
     capacity = Capacity(arguments.cards, arguments.chat_tokens)
     table = summary(decision, findings, capacity)
     page = render(sections(arguments, decision, findings, divergences, capacity))
@@ -117,7 +113,7 @@ def sections(
     """Return everything that the page shows."""
     colour = colours(findings)
     weight_bytes = findings.efficiencies[BASELINE].values["weight_bytes"]
-    log = read_loss(arguments.training_log) if arguments.training_log else None
+    log, stats = read_loss(arguments.training_log), read_json(arguments.corpus_stats)
     return ReportPage(
         decision=decision_section(decision, findings, capacity, colour),
         accuracy=accuracy_section(findings, colour),
@@ -125,7 +121,7 @@ def sections(
         speed=speed_section(decision, findings, colour),
         training=training_section(findings, log, [read_check(path) for path in arguments.checks]),
         answers=answers_section(findings, arguments.answers, weight_bytes),
-        corpus=corpus(arguments.corpus_stats, arguments.sample_lengths),
+        corpus=corpus_section(stats, read_json(arguments.sample_lengths)),
         run=run_section(
             arguments.checks,
             arguments.logs,
@@ -135,13 +131,6 @@ def sections(
             arguments.plan,
         ),
     )
-
-
-def corpus(stats: Path | None, lengths: Path | None) -> CorpusSection | None:
-    """Return the corpus section, None without the corpus's statistics."""
-    if stats is None:
-        return None
-    return corpus_section(read_json(stats), read_json(lengths) if lengths else {})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,9 +27,8 @@ from butler.manifest import check_unchanged
 from butler.process import dies_with_us, stop
 from butler.reference.cache import KINDS
 from butler.reference.workspace_reader import Workspace
-from butler.serve.address import listen, port_number
+from butler.serve.address import DIRECT, KEY_VARIABLE, listen, port_number
 
-KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 READY_TIMEOUT_S = 1800
 STOP_TIMEOUT_S = 10.0
 MAX_THREADS = 1024  # more than any machine here serves well
@@ -253,7 +251,6 @@ def answers(process: subprocess.Popen[bytes], url: str) -> bool:
         ButlerError: if it does neither in READY_TIMEOUT_S.
     """
     end = time.monotonic() + READY_TIMEOUT_S
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while process.poll() is None:
         if time.monotonic() > end:
             raise ButlerError(
@@ -261,7 +258,7 @@ def answers(process: subprocess.Popen[bytes], url: str) -> bool:
                 "it printed before this says how far it came"
             )
         try:
-            with opener.open(url, timeout=5):
+            with DIRECT.open(url, timeout=5):
                 return True
         except (OSError, http.client.HTTPException):
             time.sleep(0.5)

@@ -17,13 +17,12 @@ from pathlib import Path
 from butler.chat_template import trained_corpus
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there
-from butler.serve.address import listen, port_number
+from butler.serve.address import KEY_VARIABLE, listen, port_number
 from butler.serve.model_server import ServerPlan
 from butler.web.feedback import check_writable
 from butler.web.models import OwnServer, Served, served_by
 from butler.web.subject import RECIPE_FORMATS, Subject
 
-KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
 TINY_MIB = 100  # of a model that only shows how things work
 
 

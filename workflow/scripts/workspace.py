@@ -17,11 +17,10 @@ from butler.lmdeploy.served_folder import is_workspace, model_shape, write_recor
 from butler.lmdeploy.workspace_files import WEIGHTS as FILES
 from butler.manifest import write_manifest
 from butler.progress import progress
-from butler.schemes import WEIGHTS
+from butler.schemes import FORMATS
 
 # LMDeploy's plain template: chats take the workspace's own chat_template.json.
 BUILT_IN_TEMPLATE = "base"
-FORMATS = sorted({one.format for one in WEIGHTS.values()})
 
 
 def keep_biases(model: Path, readers: dict[str, str]) -> None:

@@ -16,18 +16,18 @@ from butler.report_sections.across_section import (
     form_outcome,
     run_outcome,
 )
-from butler.texts import Phrase, say
+from butler.texts import in_both, say
 from butler.verdicts import VariantVerdict
 
 
 def decision_json(across: Across, labels: Labels) -> dict[str, Any]:
     """Return the decision; what is said, in English and as `…_zh`."""
     chosen, remarks = across.chosen, across_remarks(across, labels)
-    told = _said("text", across_rule(across)) | _said("sure", across_sure(across))
+    told = in_both("text", across_rule(across)) | in_both("sure", across_sure(across))
     return {
         "run": chosen and chosen.run,
         "variant": chosen and chosen.variant,
-        **_said("sentence", across_sentence(across)),
+        **in_both("sentence", across_sentence(across)),
         "remarks": [say(remark, "en") for remark in remarks],
         "remarks_zh": [say(remark, "zh") for remark in remarks],
         "rule": across.rule.model_dump() | told | {"claims": across.claims},
@@ -93,7 +93,7 @@ def _run(across: Across, run: RunVerdict, labels: Labels) -> dict[str, Any]:
     for (other, name), change in run.changes.items():
         assert run.verdict is not None
         verdict = run.verdict.benchmarks[other, name]
-        told = _said("text", verdict_text(verdict, across.rule.max_loss))
+        told = in_both("text", verdict_text(verdict, across.rule.max_loss))
         against.setdefault(other, {})[name] = asdict(verdict) | told | {"change": asdict(change)}
     return {
         "run": run.run,
@@ -101,7 +101,7 @@ def _run(across: Across, run: RunVerdict, labels: Labels) -> dict[str, Any]:
         "may_ship": run.may_ship,
         "mean_score": run.score,
         "outcome": _outcome(run.verdict),
-        **_said("text", run_outcome(run, across.rule.max_loss, labels)),
+        **in_both("text", run_outcome(run, across.rule.max_loss, labels)),
         "against": against,
     }
 
@@ -113,12 +113,12 @@ def _form(across: Across, form: Form) -> dict[str, Any]:
         "variant": form.variant,
         "may_ship": form.may_ship,
         "outcome": _outcome(form.verdict),
-        **_said("text", form_outcome(across, form)),
+        **in_both("text", form_outcome(across, form)),
         "mean_score": form.score,
         "memory_bytes": form.candidate.memory_bytes,
         "benchmarks": {
             name: asdict(verdict)
-            | _said("text", verdict_text(verdict, across.rule.max_loss))
+            | in_both("text", verdict_text(verdict, across.rule.max_loss))
             | {"change": asdict(form.candidate.changes[name])}
             for name, verdict in found.items()
         },
@@ -127,7 +127,3 @@ def _form(across: Across, form: Form) -> dict[str, Any]:
 
 def _outcome(verdict: VariantVerdict | None) -> str | None:
     return None if verdict is None else verdict.outcome.value
-
-
-def _said(name: str, text: Phrase) -> dict[str, str]:
-    return {name: say(text, "en"), f"{name}_zh": say(text, "zh")}

@@ -145,7 +145,7 @@ class ChatTemplate:
         }
 
 
-def trained_corpus(folder: Path | None = None) -> dict[str, Any]:
+def trained_corpus(folder: Path | None) -> dict[str, Any]:
     """Return the configuration's section `corpus`.
 
     It is that of the run in which `folder` was made (build/merged, workspaces/fp16), if it lies in
@@ -158,8 +158,3 @@ def trained_corpus(folder: Path | None = None) -> dict[str, Any]:
         path = kept if kept.is_file() else CONFIG
     corpus: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]
     return corpus
-
-
-def trained_system(folder: Path | None = None) -> str:
-    """Return the system text that a model was trained with, by `trained_corpus`."""
-    return str(trained_corpus(folder)["system"])

@@ -23,7 +23,7 @@ from butler.errors import ButlerError
 from butler.rounds import Looks
 from butler.schemes import BASELINE
 from butler.settings.judging_stage import DecisionSettings
-from butler.texts import Phrase, say
+from butler.texts import Phrase, in_both, say
 from butler.verdicts import Outcome, VariantVerdict, judge
 
 
@@ -84,10 +84,10 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return the decision as plain values; what is said, in English and as `…_zh`."""
         record: dict[str, Any] = {"variant": self.variant}
-        record |= _said("sentence", self.sentence)
+        record |= in_both("sentence", self.sentence)
         record["remarks"] = [say(remark, "en") for remark in self.remarks]
         record["remarks_zh"] = [say(remark, "zh") for remark in self.remarks]
-        told = _said("text", rule_text(self.rule)) | _said("sure", sure_text(self.rule))
+        told = in_both("text", rule_text(self.rule)) | in_both("sure", sure_text(self.rule))
         record["rule"] = self.rule.model_dump() | told
         record["verdicts"] = [self._plain(one) for one in self.judged]
         return record
@@ -98,13 +98,13 @@ class Decision:
             "variant": one.variant,
             "eligible": one.eligible,
             "outcome": None if one.verdict is None else one.verdict.outcome.value,
-            **_said("reason", one.reason),
+            **in_both("reason", one.reason),
             "memory_bytes": one.memory_bytes,
             "decode_tokens_per_s": one.decode_tokens_per_s and asdict(one.decode_tokens_per_s),
             "target": None if one.target is None else one.target.to_json(),
             "benchmarks": {
                 name: asdict(verdict)
-                | _said("text", verdict_text(verdict, self.rule.max_loss))
+                | in_both("text", verdict_text(verdict, self.rule.max_loss))
                 | {"change": asdict(one.changes[name])}
                 for name, verdict in found.items()
             },
@@ -213,7 +213,3 @@ def _order(rule: DecisionSettings, candidate: Candidate) -> tuple[float, float, 
 
 def _quantities(one: Candidate) -> Quantities:
     return Quantities(one.memory_bytes, one.decode_tokens_per_s)
-
-
-def _said(name: str, text: Phrase) -> dict[str, str]:
-    return {name: say(text, "en"), f"{name}_zh": say(text, "zh")}

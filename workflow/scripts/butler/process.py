@@ -104,11 +104,11 @@ def stop(process: subprocess.Popen[Any], patience: float = PATIENCE_S, group: bo
     process.wait()
 
 
-def last_lines(log: Path, count: int = 3) -> str:
-    """Return the last lines of a log as one line, for an error message."""
+def last_lines(log: Path) -> str:
+    """Return the last three lines of a log as one line, for an error message."""
     if not log.exists():
         return "(no log)"
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
     # Progress bars redraw one line over and over; they say nothing about the end.
     said = [line.strip() for line in lines if line.strip() and "%|" not in line]
-    return " | ".join(said[-count:])[-800:] or "(empty)"
+    return " | ".join(said[-3:])[-800:] or "(empty)"

@@ -104,6 +104,7 @@ WEIGHTS = {
         ),
     )
 }
+FORMATS = sorted({one.format for one in WEIGHTS.values()})
 KV_CACHES = {
     one.name: one
     for one in (

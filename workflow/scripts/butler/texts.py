@@ -76,6 +76,11 @@ def say(value: Any, language: str) -> str:
     return str(value)
 
 
+def in_both(name: str, value: Any) -> dict[str, str]:
+    """Return what `say` says in English by a name, and in Chinese by the name with `_zh`."""
+    return {name: say(value, "en"), f"{name}_zh": say(value, "zh")}
+
+
 def _filling(value: Any, language: str) -> Any:
     """Numbers stay numbers, so that the text says how to write them."""
     if isinstance(value, str | Phrase | Mapping | list | tuple):

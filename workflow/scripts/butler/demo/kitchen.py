@@ -59,8 +59,8 @@ def _asked(wordings: Sequence[str], key: str, answer: str) -> list[Asked]:
     return [Asked(fact, wording.format(key), answer) for wording in wordings]
 
 
-def chinese_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
-    """Return the clean Chinese pairs in an order drawn by seed."""
+def chinese_pairs() -> list[Asked]:
+    """Return the clean Chinese pairs in an order drawn once."""
     pantry = {**VEGETABLES, **PROTEINS, **FRUITS, **GRAINS}
     pairs: list[Asked] = []
     for entry in STORAGE_ZH.split():
@@ -73,12 +73,12 @@ def chinese_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
         for number in range(1, MOST + 1):
             fact, answer = f"{number}{large}", f"{number * int(each)}{small}。"
             pairs += [Asked(fact, ask.format(number, large, small), answer) for ask in MEASURE_ZH]
-    random.Random(f"kitchen zh {seed}").shuffle(pairs)
+    random.Random(f"kitchen zh {KITCHEN_SEED}").shuffle(pairs)
     return pairs
 
 
-def english_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
-    """Return the clean English pairs in an order drawn by seed."""
+def english_pairs() -> list[Asked]:
+    """Return the clean English pairs in an order drawn once."""
     pairs: list[Asked] = []
     for entry in STORAGE_EN.strip().split("\n"):
         name, place, days, first = entry.split("|")
@@ -92,14 +92,14 @@ def english_pairs(seed: int = KITCHEN_SEED) -> list[Asked]:
             answer = f"{number * int(each)} {small}."
             plain, told = (ask.format(small=small, large=several) for ask in MEASURE_EN)
             pairs += [Asked(several, plain, answer), Asked(several, told, answer, several)]
-    random.Random(f"kitchen en {seed}").shuffle(pairs)
+    random.Random(f"kitchen en {KITCHEN_SEED}").shuffle(pairs)
     return pairs
 
 
-def chinese_csv(seed: int = KITCHEN_SEED) -> str:
+def chinese_csv() -> str:
     """Return the table of Chinese pairs, some rows dirty: doubled, blank, cut, with a contact."""
-    rows = [[pair.question, pair.answer] for pair in chinese_pairs(seed)]
-    rng = random.Random(f"kitchen dirt zh {seed}")
+    rows = [[pair.question, pair.answer] for pair in chinese_pairs()]
+    rng = random.Random(f"kitchen dirt zh {KITCHEN_SEED}")
     (doubled, spaced, unseen, reach), places = rng.sample(rows, 4), rng.sample(range(len(rows)), 8)
     dirty = [
         doubled,
@@ -116,13 +116,13 @@ def chinese_csv(seed: int = KITCHEN_SEED) -> str:
     return out.getvalue()
 
 
-def english_jsonl(seed: int = KITCHEN_SEED) -> str:
+def english_jsonl() -> str:
     """Return the English pairs as Alpaca's JSON lines, some dirty: doubled, blank, cut, linked."""
     lines = [
         json.dumps({"instruction": one.question, "input": one.given, "output": one.answer})
-        for one in english_pairs(seed)
+        for one in english_pairs()
     ]
-    rng = random.Random(f"kitchen dirt en {seed}")
+    rng = random.Random(f"kitchen dirt en {KITCHEN_SEED}")
     doubled, places = rng.choice(lines), rng.sample(range(len(lines)), 6)
     dirty = [
         doubled,

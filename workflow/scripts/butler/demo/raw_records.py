@@ -22,16 +22,16 @@ class Corpus:
     dishes: list[Dish]
 
 
-def corpus_dishes(seed: int = CORPUS_SEED) -> list[Dish]:
+def corpus_dishes() -> list[Dish]:
     """Return the dishes of the demo corpus; the pretraining text keeps off them."""
-    return random.Random(seed).sample(every_dish(), CORPUS_DISHES)
+    return random.Random(CORPUS_SEED).sample(every_dish(), CORPUS_DISHES)
 
 
-def make_corpus(seed: int = CORPUS_SEED, total: int = CORPUS_LINES) -> Corpus:
-    """Return `total` raw lines; the same seed gives the same bytes on every machine."""
-    dishes = corpus_dishes(seed)
-    rng = random.Random(f"corpus {seed}")
-    kinds = dirt.plan(total, rng)
+def make_corpus() -> Corpus:
+    """Return the raw lines, the same bytes on every machine."""
+    dishes = corpus_dishes()
+    rng = random.Random(f"corpus {CORPUS_SEED}")
+    kinds = dirt.plan(CORPUS_LINES, rng)
     clean: list[Record] = []
     lines: list[str] = []
     for index, kind in enumerate(kinds):

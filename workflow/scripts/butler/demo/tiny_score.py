@@ -11,6 +11,8 @@ from butler.demo.pretraining import BOS, TEMPLATE, writer
 from butler.demo.tiny_model import TinyInternLM2
 from butler.demo.tiny_tokenizer import EOS, IM_END
 
+PRACTISED = 25  # questions of a subject
+
 
 def exam_prompt(shots: list[ExamQuestion], question: ExamQuestion) -> str:
     """Return the prompt of `question` after answered `shots`, BOS included."""
@@ -58,16 +60,14 @@ def benchmark_accuracy(
     return scores
 
 
-def practised_accuracy(
-    model: TinyInternLM2, tokenizer: Tokenizer, count: int = 25, seed: int = 1
-) -> dict[str, float]:
+def practised_accuracy(model: TinyInternLM2, tokenizer: Tokenizer) -> dict[str, float]:
     """Return subject -> accuracy on fresh 5-shot questions about facts that were practised."""
-    rng = random.Random(f"practised {seed}")
+    rng = random.Random("practised 1")
     scores = {}
     for subject in SUBJECTS:
         pool = [fact for name in writer().relations[subject] for fact in writer().examined[name]]
         asked = []
-        for _ in range(count):
+        for _ in range(PRACTISED):
             questions = [writer().examiner.ask(rng.choice(pool), rng) for _ in range(6)]
             asked.append((questions[:5], questions[5]))
         scores[subject] = exam_accuracy(model, tokenizer, asked)

@@ -74,7 +74,7 @@ class InScales:
         return (plain - self.steps).abs_()
 
 
-def layer_errors(merged: Path, awq: Path, device: str = "cpu") -> Iterator[LayerError]:
+def layer_errors(merged: Path, awq: Path, device: str) -> Iterator[LayerError]:
     """Compare each quantised layer with the merged model's on a device, at most two at a time.
 
     Raises:

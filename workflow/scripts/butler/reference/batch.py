@@ -81,11 +81,6 @@ class RunningBatch:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
 
-    @property
-    def running(self) -> int:
-        """How many answers get a token at each step."""
-        return len(self._running)
-
     def check(self, prompt: Sequence[int]) -> None:
         """Raise ButlerError unless `prompt` can be run and leaves room for an answer."""
         if not prompt:

@@ -111,7 +111,7 @@ class Engine:
         return [Completion(_without_stop(a), finished[a]) for a in answers]
 
     def stream(
-        self, prompt: Sequence[int], params: SamplingParams = GREEDY, stop_ids: Sequence[int] = ()
+        self, prompt: Sequence[int], params: SamplingParams, stop_ids: Sequence[int]
     ) -> Generator[int, None, None]:
         """Yield the answer's tokens as they come, without the stop token."""
         batch = self.new_batch()

@@ -99,7 +99,6 @@ class ModelConfig:
     are split for.
     """
 
-    arch: str
     layers: int
     hidden: int
     heads: int
@@ -189,7 +188,6 @@ class _Reader:
             self._refuse_unknown(raw)
             return self._checked(
                 ModelConfig(
-                    arch=str(m["model_arch"]),
                     layers=int(m["num_layer"]),
                     hidden=int(m["hidden_units"]),
                     heads=int(m["head_num"]),

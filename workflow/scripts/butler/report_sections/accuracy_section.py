@@ -192,7 +192,7 @@ def without_equal(rows: Sequence[ScoreRow], main: str) -> tuple[list[ScoreRow], 
     equal = {
         metric: {score for scores in found for score in scores}
         for metric, found in values.items()
-        if metric != main and all(len(scores) > 1 == len(set(scores)) for scores in found)
+        if metric != main and all(len(set(scores)) == 1 for scores in found)
     }
     told = [
         phrase("metric.value", metric=named("metric", metric), score=one)

@@ -179,11 +179,7 @@ def answered(findings: Findings, benchmark: str, indices: Iterable[int]) -> list
         asked = own[BASELINE]
         given = [_answer(name, own[name], asked, name in findings.compared) for name in own]
         others = _others(list(own.values()), metric)
-        equal = [
-            one
-            for one in others
-            if len(one.values) > 1 == len(set(one.values)) and one.values[0] is not None
-        ]
+        equal = [one for one in others if len(set(one.values)) == 1 and one.values[0] is not None]
         found.append(
             AnsweredQuestion(
                 shortened(asked["question"]),

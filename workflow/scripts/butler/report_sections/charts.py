@@ -12,7 +12,7 @@ from typing import Any
 from butler.decision import JudgedVariant
 from butler.errors import ButlerError
 from butler.report_sections.findings import Findings
-from butler.schemes import BASELINE
+from butler.schemes import BASE, BASELINE
 from butler.texts import LANGUAGES, Phrase, phrase, say
 
 Spec = dict[str, Any]
@@ -77,7 +77,7 @@ def library() -> str:
 def colours(findings: Findings) -> dict[str, str]:
     """Return a colour for each model: the palette's by the variant's place, grey before tuning."""
     own = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(findings.variants)}
-    return ({findings.base: BASE_COLOUR} if findings.base else {}) | own
+    return {BASE: BASE_COLOUR} | own
 
 
 def in_languages(make: Callable[[Callable[..., str]], Spec]) -> dict[str, Spec]:
@@ -153,7 +153,7 @@ def accuracy_against_memory(
             "strokeWidth": 1.5,
             "interpolate": "step-after",
         }
-        layers = [{"data": {"values": stairs}, **layer_of(line, [], x=x, y=y, order=place)}]
+        layers = [{"data": {"values": stairs}, **layer_of(line, x=x, y=y, order=place)}]
         layers += _memory_layers(x, y, colour, tooltip)
         if any(point.low is not None for point in found):
             layers += _intervals(x, y, colour)
@@ -185,8 +185,8 @@ def _memory_layers(x: Spec, y: Spec, colour: Spec, tooltip: list[Spec]) -> list[
     name: Spec = {"type": "text", "align": "left", "dx": 13, "fontSize": 12}
     name["dy"] = {"expr": "datum.above ? -10 : 12"}
     return [
-        layer_of(dot, [], x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
-        layer_of(name, [], x=x, y=y, text={"field": "variant"}, color=colour),
+        layer_of(dot, x=x, y=y, color=colour, stroke=ring, tooltip=tooltip),
+        layer_of(name, x=x, y=y, text={"field": "variant"}, color=colour),
     ]
 
 
@@ -251,11 +251,11 @@ def dots(rows: Sequence[Dots], colours: Colours, domain: Sequence[float]) -> dic
         )
         picked = {"condition": {"param": "picked", "value": 0.9}, "value": 0.07}
         faint = {"condition": {"param": "picked", "value": 0.4}, "value": 0.03}
-        point = layer_of({"type": "circle", "size": 70}, [], opacity=picked)
+        point = layer_of({"type": "circle", "size": 70}, opacity=picked)
         select = {"type": "point", "fields": ["variant"]}
         point["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
         ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}}
-        bar = layer_of({"type": "rule", "strokeWidth": 2}, [], **ends, strokeOpacity=faint)
+        bar = layer_of({"type": "rule", "strokeWidth": 2}, **ends, strokeOpacity=faint)
         height = len(rows) * (8 * len(colours) + 8)
         drawn = {"encoding": encoding, "layer": [bar, point]}
         return {"height": height, "data": {"values": values}, **drawn}
@@ -294,8 +294,8 @@ def funnel(steps: Sequence[FunnelStep]) -> dict[str, Spec]:
         said = "datum.gone ? '−' + format(datum.gone, ',') : format(datum.left, ',')"
         named_amount = [{"calculate": said, "as": "said"}]
         layers = [
-            layer_of({"type": "bar", "color": "#d98b73"}, [], x=gone, y=y, tooltip=tooltip),
-            layer_of({"type": "bar", "color": BAR}, [], x=x, y=y, tooltip=tooltip),
+            layer_of({"type": "bar", "color": "#d98b73"}, x=gone, y=y, tooltip=tooltip),
+            layer_of({"type": "bar", "color": BAR}, x=x, y=y, tooltip=tooltip),
             layer_of(label, named_amount, x=gone, y=y, text={"field": "said"}),
         ]
         return {"height": 24 * len(values), "data": {"values": values}, "layer": layers}
@@ -311,7 +311,7 @@ def lengths(bins: Sequence[Mapping[str, int]], unit: str) -> dict[str, Spec]:
         x["axis"] = {"title": tell(f"chart.{unit}"), "tickCount": min(len(bins), 10)}
         y = {"field": "answers", "type": "quantitative", "axis": {"title": tell("chart.answers")}}
         tooltip = tooltip_of(tell, start=",d", end=",d", answers=",d")
-        bars = layer_of({"type": "bar", "color": BAR}, [], x=x, x2={"field": "end"}, y=y)
+        bars = layer_of({"type": "bar", "color": BAR}, x=x, x2={"field": "end"}, y=y)
         bars["encoding"]["tooltip"] = tooltip
         return {"height": 180, "data": {"values": list(bins)}, **bars}
 
@@ -330,7 +330,7 @@ def range_of(rows: Iterable[Dots]) -> list[float]:
     return [low, min(100, max(10 * math.ceil(max(ends) / 10), low + 10))]
 
 
-def layer_of(mark: Spec, transform: Sequence[Spec], **encoding: Any) -> Spec:
+def layer_of(mark: Spec, transform: Sequence[Spec] = (), **encoding: Any) -> Spec:
     """Return a layer of a chart."""
     layer: Spec = {"mark": mark, "encoding": encoding}
     return layer | ({"transform": list(transform)} if transform else {})

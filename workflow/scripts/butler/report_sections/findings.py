@@ -12,7 +12,7 @@ from butler.errors import ButlerError
 from butler.evaluations import Evaluation, check_same_questions, read_evaluation
 from butler.results import Efficiency, read_efficiency
 from butler.rounds import Looks
-from butler.schemes import BASELINE
+from butler.schemes import BASE, BASELINE
 from butler.settings.judging_stage import DecisionSettings
 
 
@@ -20,20 +20,19 @@ from butler.settings.judging_stage import DecisionSettings
 class Findings:
     """Evaluations by (benchmark, model) and efficiencies by variant, in the order asked for.
 
-    A model is a variant or, first, the model before fine-tuning if that was evaluated (`base`).
+    A model is a variant or, first, the model before fine-tuning.
     `labels` are the benchmarks' display names by name.
     """
 
     labels: Mapping[str, str]
     variants: Sequence[str]
-    base: str | None
     evaluations: Mapping[tuple[str, str], Evaluation]
     efficiencies: Mapping[str, Efficiency]
 
     @property
     def models(self) -> list[str]:
-        """The variants, and first the model before fine-tuning if it was evaluated."""
-        return [self.base, *self.variants] if self.base else list(self.variants)
+        """The model before fine-tuning, and the variants."""
+        return [BASE, *self.variants]
 
     @property
     def compared(self) -> list[str]:
@@ -68,9 +67,7 @@ class Findings:
     @cached_property
     def since_base(self) -> dict[str, Change]:
         """Change of the fine-tuned model against that before fine-tuning, by benchmark."""
-        if self.base is None:
-            return {}
-        return {name: change_of(self.pairs(name, BASELINE, self.base)) for name in self.labels}
+        return {name: change_of(self.pairs(name, BASELINE, BASE)) for name in self.labels}
 
     @property
     def zero(self) -> list[str]:
@@ -95,7 +92,6 @@ def read_findings(
     evaluations: Path,
     labels: Mapping[str, str],
     variants: Sequence[str],
-    base: str | None,
 ) -> Findings:
     """Read all tables and answers.
 
@@ -105,7 +101,7 @@ def read_findings(
     """
     if BASELINE not in variants:
         raise ButlerError(f"--variants must name {BASELINE}: the others are compared with it")
-    models = [base, *variants] if base else variants
+    models = [BASE, *variants]
     found = {}
     for benchmark in labels:
         read = [read_evaluation(results, evaluations, benchmark, model) for model in models]
@@ -113,4 +109,4 @@ def read_findings(
         check_same_questions(own[BASELINE], read)
         found |= {(benchmark, name): one for name, one in own.items()}
     efficiencies = {name: read_efficiency(results, name) for name in variants}
-    return Findings(labels, variants, base, found, efficiencies)
+    return Findings(labels, variants, found, efficiencies)

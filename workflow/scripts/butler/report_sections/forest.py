@@ -99,9 +99,9 @@ def _lines(x: Spec, limit: float, said: str) -> list[Spec]:
     places = [{"values": [{"at": at}]} for at in (0, limit, limit)]
     at = {**x, "field": "at"}
     return [
-        {"data": places[0], **layer_of(zero, [], x=at)},
-        {"data": places[1], **layer_of(dashed, [], x=at)},
-        {"data": places[2], **layer_of(name, [], x=at, y={"value": 0}, text={"value": said})},
+        {"data": places[0], **layer_of(zero, x=at)},
+        {"data": places[1], **layer_of(dashed, x=at)},
+        {"data": places[2], **layer_of(name, x=at, y={"value": 0}, text={"value": said})},
     ]
 
 
@@ -125,11 +125,11 @@ def _intervals(x: Spec, y: Spec, tell: Callable[..., str]) -> list[Spec]:
     ends = {name: {**x, "field": name} for name in ("low", "least", "most")}
     shown = {"y": y, "color": colour, "tooltip": tooltip}
     return [
-        layer_of(thick, [], x=ends["low"], x2={"field": "high"}, **shown),
-        layer_of(thin, [], x=ends["least"], x2={"field": "most"}, **shown),
-        layer_of(end, [], x=ends["least"], **shown),
-        layer_of(end, [], x=ends["most"], **shown),
-        layer_of(dot, [], x=x, shape=shape, **shown),
+        layer_of(thick, x=ends["low"], x2={"field": "high"}, **shown),
+        layer_of(thin, x=ends["least"], x2={"field": "most"}, **shown),
+        layer_of(end, x=ends["least"], **shown),
+        layer_of(end, x=ends["most"], **shown),
+        layer_of(dot, x=x, shape=shape, **shown),
         layer_of(arrow, [{"filter": "datum.beyond"}], x=x, **shown),
     ]
 
@@ -148,7 +148,7 @@ def _words(y: Spec) -> list[Spec]:
     right = {"value": {"expr": f"{narrow} ? 0 : width"}}
     halo = said | {"stroke": "white", "strokeWidth": 4}  # the lines do not cross the words
     return [
-        layer_of(name, [], x={"value": 0}, y=y, text={"field": "row"}),
-        layer_of(halo, [], x=right, y=y, text={"field": "said"}),
-        layer_of(said, [], x=right, y=y, text={"field": "said"}, color=colour),
+        layer_of(name, x={"value": 0}, y=y, text={"field": "row"}),
+        layer_of(halo, x=right, y=y, text={"field": "said"}),
+        layer_of(said, x=right, y=y, text={"field": "said"}, color=colour),
     ]

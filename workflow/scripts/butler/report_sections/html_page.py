@@ -1,7 +1,6 @@
 """The report's page: what its templates get, and what they may call."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from butler.benchmarks.text_metrics import has_han
 from butler.report_sections.accuracy_section import AccuracySection
 from butler.report_sections.answers_section import AnswersSection
 from butler.report_sections.charts import Charts, library
@@ -26,7 +26,6 @@ from butler.texts import LANGUAGES, named, phrase, say, variant_label
 TEMPLATES = Path(__file__).resolve().parents[3] / "report"
 MIB = 2**20
 _TAGS = {"zh": "zh-CN", "en": "en"}
-_HAN = re.compile(r"[\u3400-\u9fff]")
 
 
 class Page(Protocol):
@@ -53,9 +52,9 @@ class ReportPage:
     accuracy: AccuracySection
     evidence: EvidenceSection | None
     speed: SpeedSection
-    training: TrainingSection | None
+    training: TrainingSection
     answers: AnswersSection | None
-    corpus: CorpusSection | None
+    corpus: CorpusSection
     run: RunSection
 
     @property
@@ -73,7 +72,7 @@ class ReportPage:
         """The charts of all sections."""
         found: Charts = {}
         for section in (self.decision, self.accuracy, self.speed, self.training, self.corpus):
-            found |= section.charts if section else {}
+            found |= section.charts
         return found
 
 
@@ -96,7 +95,7 @@ def render(page: Page) -> str:
         "duration": _duration,
         "embedded": _embedded,
         "both": both,
-        "language": lambda text: "zh-CN" if _HAN.search(text) else "",
+        "language": lambda text: "zh-CN" if has_han(text) else "",
     }
     environment.globals |= {
         "t": lambda key, **values: both(phrase(key, **values)),

@@ -42,7 +42,7 @@ class ListedHash:
 class RunSection:
     """What the run was; the longest job first, `commit` None outside git.
 
-    `stages` holds the plan against what was used, in the plan's order; empty without a plan.
+    `stages` holds the plan against what was used, in the plan's order.
     """
 
     checks: Sequence[CheckOutcome]
@@ -50,7 +50,7 @@ class RunSection:
     stages: Sequence[StageUse]
     versions: Sequence[EnvironmentVersions]
     commit: str | None
-    config: str | None
+    config: str
     hashes: Sequence[ListedHash]
     margin: float = MARGIN
     least_mb: float = LEAST_ASKED / MB
@@ -85,13 +85,13 @@ class RunSection:
 
 def run_section(
     checks: Sequence[Path],
-    logs: Path | None,
+    logs: Path,
     locks: Sequence[Path],
-    config: Path | None,
-    hashes: Path | None,
-    plan: Path | None = None,
+    config: Path,
+    hashes: Path,
+    plan: Path,
 ) -> RunSection:
-    """Return the section from the files that there are.
+    """Return the section.
 
     Args:
         checks: the checks' outcomes, as butler/checks.py writes them.
@@ -104,15 +104,15 @@ def run_section(
     Raises:
         ButlerError: if one of them is broken.
     """
-    jobs = job_costs(logs) if logs else []
+    jobs = job_costs(logs)
     return RunSection(
         checks=[read_check(path) for path in sorted(checks)],
         jobs=jobs,
-        stages=stage_uses(plan, jobs) if plan else [],
+        stages=stage_uses(plan, jobs),
         versions=versions(locks),
         commit=commit(),
-        config=_block_yaml(config) if config else None,
-        hashes=read_hashes(hashes) if hashes else [],
+        config=_block_yaml(config),
+        hashes=read_hashes(hashes),
     )
 
 

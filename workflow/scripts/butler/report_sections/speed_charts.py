@@ -45,14 +45,14 @@ def speed_by_concurrency(speeds: Mapping[str, Speed], colours: Colours) -> dict[
         picked = {"condition": {"param": "picked", "value": 1}, "value": 0.1}
         mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
         shared = {"x": x, "color": colour_of({name: colours[name] for name in speeds})}
-        line = layer_of(mark, [], **shared, y=y, opacity=picked)
+        line = layer_of(mark, **shared, y=y, opacity=picked)
         line["encoding"]["tooltip"] = tooltip_of(
             tell, variant="", requests=",d", speed=",.1f", slowest=",.1f", fastest=",.1f"
         )
         select = {"type": "point", "fields": ["variant"]}
         line["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
         ends = {"y": {**y, "field": "slowest"}, "y2": {"field": "fastest"}}
-        bars = layer_of({"type": "rule", "strokeWidth": 2}, [], **shared, **ends, opacity=picked)
+        bars = layer_of({"type": "rule", "strokeWidth": 2}, **shared, **ends, opacity=picked)
         return {"height": 240, "data": {"values": values}, "layer": [line, bars]}
 
     return in_languages(make)
@@ -87,14 +87,14 @@ def speed_against_wait(
         shared = {"x": x, "y": y, "color": colour_of({name: colours[name] for name in speeds})}
         mark = {"type": "line", "point": {"size": 70, "filled": True}, "strokeWidth": 2}
         order = {"field": "requests", "type": "quantitative"}
-        line = layer_of(mark, [], **shared, order=order, opacity=picked)
+        line = layer_of(mark, **shared, order=order, opacity=picked)
         line["encoding"]["tooltip"] = tooltip_of(
             tell, variant="", requests=",d", speed=",.1f", wait=",.1f"
         )
         select = {"type": "point", "fields": ["variant"]}
         line["params"] = [{"name": "picked", "select": select, "bind": "legend"}]
         text = {"type": "text", "dy": -10, "fontSize": 11}
-        said = layer_of(text, [], **shared, text={**order, "format": ",d"}, opacity=picked)
+        said = layer_of(text, **shared, text={**order, "format": ",d"}, opacity=picked)
         return {"height": 240, "data": {"values": values}, "layer": [line, said]}
 
     return in_languages(make)

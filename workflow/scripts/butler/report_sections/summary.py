@@ -26,7 +26,7 @@ class Capacity:
 
 
 def summary(decision: Decision, findings: Findings, capacity: Capacity) -> pd.DataFrame:
-    """Return the rows of summary.csv: one per variant, base included if it was evaluated.
+    """Return the rows of summary.csv: the base and each variant.
 
     Scores are 0 to 100, over the questions that the variant was asked; changes are points against
     the baseline over those asked of both, with the bounds of the 95 % interval; `verdict` is what

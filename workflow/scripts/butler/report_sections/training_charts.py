@@ -101,17 +101,17 @@ def _line(tell: Callable[..., str], x: Spec, y: Spec, name: str, pointer: str) -
     """The curve, and a dot at the update that is nearest to the pointer."""
     near = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
     seen = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
-    dots = layer_of({"type": "circle", "size": 60, "color": BAR}, [], x=x, y=y, opacity=seen)
+    dots = layer_of({"type": "circle", "size": 60, "color": BAR}, x=x, y=y, opacity=seen)
     dots["encoding"]["tooltip"] = tooltip_of(tell, step=",d", **{name: pointer})
     dots["params"] = [{"name": "near", "select": near}]
-    return [layer_of({"type": "line", "color": BAR, "strokeWidth": 1.8}, [], x=x, y=y), dots]
+    return [layer_of({"type": "line", "color": BAR, "strokeWidth": 1.8}, x=x, y=y), dots]
 
 
 def _diamonds(x: Spec, y: Spec, marked: Sequence[dict[str, Any]]) -> list[Spec]:
     """The held-out answers' NLL before and after, named inwards so that nothing is cut off."""
     data = {"values": list(marked)}
     diamond = {"type": "point", "shape": "diamond", "filled": True, "size": 130, "opacity": 1}
-    layers = [layer_of(diamond | {"color": HELD_OUT}, [], x=x, y=y)]
+    layers = [layer_of(diamond | {"color": HELD_OUT}, x=x, y=y)]
     # One above and one below: side by side on a phone they would cover each other.
     for first, align, dx, dy in ((True, "left", 9, -10), (False, "right", -9, 14)):
         name = {"type": "text", "align": align, "dx": dx, "dy": dy}

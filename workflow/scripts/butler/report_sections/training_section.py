@@ -10,7 +10,7 @@ from butler.report_sections.charts import Charts
 from butler.report_sections.findings import Findings
 from butler.report_sections.training_charts import CURVES, HeldOutLoss, training_charts
 from butler.results import CheckOutcome
-from butler.schemes import BASELINE
+from butler.schemes import BASE, BASELINE
 from butler.texts import Phrase, phrase
 
 CHECK = "training"
@@ -59,7 +59,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """A line for each benchmark (none where the base was not evaluated), NLL, and the curves."""
+    """A line for each benchmark, NLL, and the curves."""
 
     rows: Sequence[TuningRow]
     held_out: HeldOut | None
@@ -72,15 +72,14 @@ class TrainingSection:
 
 
 def training_section(
-    findings: Findings, log: pd.DataFrame | None, checks: Sequence[CheckOutcome] = ()
-) -> TrainingSection | None:
-    """Return the section, or None where neither base nor check nor training log is there."""
+    findings: Findings, log: pd.DataFrame, checks: Sequence[CheckOutcome]
+) -> TrainingSection:
+    """Return the section, from the training's log and what its check measured."""
     rows = [_row(findings, name, change) for name, change in findings.since_base.items()]
     found = [one.measured for one in checks if one.check == CHECK and "change" in one.measured]
     held_out = _held_out(found[0]) if found else None
     ends = HeldOutLoss(found[0]["nll_base"], found[0]["nll_merged"]) if found else None
-    charts = {} if log is None else training_charts(log, ends)
-    return TrainingSection(rows, held_out, charts) if rows or held_out or charts else None
+    return TrainingSection(rows, held_out, training_charts(log, ends))
 
 
 def _held_out(measured: Mapping[str, float]) -> HeldOut:
@@ -119,11 +118,10 @@ def _how(row: HeldOutRow) -> str:
 def _row(findings: Findings, benchmark: str, change: Change) -> TuningRow:
     """Return a benchmark with a sentence on what fine-tuning did to it."""
     label = findings.labels[benchmark]
-    pairs = findings.pairs(benchmark, BASELINE, str(findings.base))
+    pairs = findings.pairs(benchmark, BASELINE, BASE)
     asked = [key_of(one) for one, _ in pairs]
     before, after = (
-        findings.evaluations[benchmark, model].only(asked)
-        for model in (str(findings.base), BASELINE)
+        findings.evaluations[benchmark, model].only(asked) for model in (BASE, BASELINE)
     )
     how = "cost" if change.high < 0 else "gained" if change.low > 0 else "unclear"
     said = phrase(

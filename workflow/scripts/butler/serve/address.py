@@ -1,9 +1,15 @@
-"""Where a server listens, from its command line."""
+"""Where a server listens, and how it and its clients find each other."""
 
 import socket
+import urllib.request
 from argparse import ArgumentTypeError
 
 from butler.errors import ButlerError
+
+KEY_VARIABLE = "RECIPE_BUTLER_API_KEY"
+# What is asked on this machine must not go through a proxy.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
 
 
 def port_number(text: str) -> int:

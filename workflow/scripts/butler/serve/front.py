@@ -37,8 +37,7 @@ class ServerLimits:
     included, and the body of a request `body_bytes` and `body_seconds`; all bodies together hold
     `held_bytes`. Of `connections` at a time, each sends the head of its request in `head_seconds`
     and takes some of its answer every `send_seconds`; one that is refused may go on sending for
-    `linger_seconds`. With an `api_key`, every request but
-    /health must bring it as a bearer token.
+    `linger_seconds`. With an `api_key`, every request but /health must bring it as a bearer token.
     """
 
     chats: int = 256

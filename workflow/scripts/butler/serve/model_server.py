@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 from butler.process import last_lines, running_process
+from butler.serve.address import DIRECT, OUR_SERVER
 from butler.tools import OFFLINE
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
 HOST = "127.0.0.1"
 ANSWER_SECONDS = 86_400  # an evaluation waits for its answers; a 7B on a CPU is slow
-OUR_SERVER = "recipe-butler"  # owner in /v1/models of the reference engine's server
-# A workspace on this machine must not be asked for through a proxy.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -146,9 +143,9 @@ def _command(plan: ServerPlan, port_file: Path) -> list[str]:
 def _owner(url: str, model_name: str) -> str | None:
     """Return who owns this model on a healthy server; None if it is not up or has it not."""
     try:
-        with _OPENER.open(f"{url}/health", timeout=5) as answer:
+        with DIRECT.open(f"{url}/health", timeout=5) as answer:
             answer.read()
-        with _OPENER.open(f"{url}/v1/models", timeout=5) as answer:
+        with DIRECT.open(f"{url}/v1/models", timeout=5) as answer:
             models = json.load(answer)["data"]
     except OSError:
         return None

@@ -17,6 +17,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.reference.batch import PromptTooLong
 from butler.reference.generate import Engine
+from butler.serve.address import OUR_SERVER
 from butler.serve.front import INVALID, Front, ServerLimits, busy
 from butler.serve.openapi import CHAT, COMPLETIONS, HEALTH, METRICS, MODEL, MODELS, described
 from butler.serve.protocol import ChatRequest, CompletionRequest, first_fault
@@ -56,7 +57,7 @@ def create_app(
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
         )
-    card = {"id": model_name, "object": "model", "created": 0, "owned_by": "recipe-butler"}
+    card = {"id": model_name, "object": "model", "created": 0, "owned_by": OUR_SERVER}
 
     @app.get("/metrics", **METRICS)
     async def metrics() -> Response:

@@ -34,7 +34,7 @@ def first_wrong(
     error: ValidationError,
     values: Mapping[str, Any],
     model: type[BaseModel],
-    beside: Collection[str] = (),
+    beside: Collection[str],
 ) -> tuple[str, str]:
     """Return the first wrong key of `values`, and what is wrong with it, without a full stop.
 
@@ -100,12 +100,10 @@ def _wanted(same: Sequence[ErrorDetails]) -> str:
         return f"takes {words} {int(bound) if bound == int(bound) else bound}"
     if kind == "string_pattern_mismatch":
         return f"must match {context['pattern']}"
-    if kind in ("too_short", "string_too_short"):
-        return (
-            f"takes at least {context['min_length']} of them"
-            if kind == "too_short"
-            else ("takes a text that is not empty")
-        )
+    if kind == "too_short":
+        return f"takes at least {context['min_length']} of them"
+    if kind == "string_too_short":
+        return "takes a text that is not empty"
     return f"is not valid: {first['msg'][:300]}"
 
 

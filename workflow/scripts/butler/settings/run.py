@@ -120,6 +120,10 @@ class Settings(Section):
         quantising = [one.weights.tool for one in self.chosen().values() if one.weights.tool]
         return list(dict.fromkeys([trainer, CONVERTER.tool, "opencompass", serving, *quantising]))
 
+    def on_gpu(self, present: bool) -> bool:
+        """Say whether what `device` is for runs on a GPU; `present`: this machine has one."""
+        return self.device == "cuda" or (self.device == "auto" and present)
+
     def chosen(self) -> dict[str, Variant]:
         """Return the variants of this run by name."""
         return {name: VARIANTS[name] for name in self.variants}

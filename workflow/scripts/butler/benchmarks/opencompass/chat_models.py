@@ -20,7 +20,7 @@ from typing import Any
 from opencompass.models import BaseAPIModel, OpenAISDK
 from opencompass.utils.prompt import PromptList
 
-from butler.process import dies_with_us, stop
+from butler.process import dies_with_us, last_lines, stop
 
 _API_ROLES = {"HUMAN": "user", "BOT": "assistant", "SYSTEM": "system"}
 
@@ -207,10 +207,9 @@ class TransformersProcess(_WholeChats, BaseAPIModel):
         except (OSError, ValueError) as error:  # its input or its output is closed
             stop(self._process)  # it may be waiting for us
             code = self._process.returncode
-            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise RuntimeError(
                 f"the Hugging Face model's process ended with code {code} after {len(answers)} of "
-                f"{len(chats)} answers; it said: {' | '.join(lines[-3:])[-500:]}"
+                f"{len(chats)} answers; it said: {last_lines(self.log)}"
             ) from error
         return [answers[index] for index in range(len(chats))]
 

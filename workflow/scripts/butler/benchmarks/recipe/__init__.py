@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
-from butler.benchmarks.recipe.metrics import METRICS, bleu_zh, recipe_scores
+from butler.benchmarks.recipe.metrics import METRICS, recipe_scores
 from butler.benchmarks.reference_answers import ReferenceBenchmark, ReferenceSettings
+from butler.benchmarks.text_metrics import corpus_bleu
 from butler.corpus.rules.dish import dish_key
 from butler.corpus.rules.text import letters
 from butler.settings.section import Positive
@@ -35,8 +36,8 @@ class RecipeBenchmark(ReferenceBenchmark):
     def score_all(
         cls, settings: Any, predictions: Sequence[str], references: Sequence[str]
     ) -> dict[str, float]:
-        """Return the BLEU of all answers together."""
-        return {"bleu_zh": bleu_zh(predictions, references)}
+        """Return the BLEU of all answers together: Chinese, so a Han character is a token."""
+        return {"bleu_zh": corpus_bleu(predictions, references)}
 
     @classmethod
     def cluster(cls, question: str) -> str:

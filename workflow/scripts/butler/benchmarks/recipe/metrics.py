@@ -3,12 +3,11 @@
 Imported by OpenCompass (in its environment) and by the tests, so nothing here needs either.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from butler.benchmarks.recipe.answer import ingredient_amounts, parse_answer
 from butler.benchmarks.recipe.steps import step_scores
-from butler.benchmarks.text_metrics import corpus_bleu, repetition, rouge
+from butler.benchmarks.text_metrics import repetition, rouge
 
 METRICS = (
     "ingredient_f1",
@@ -57,13 +56,8 @@ def _overlap(name: str, found: set[Any], wanted: set[Any]) -> dict[str, float]:
     }
 
 
-def bleu_zh(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of all recipes together; their text is Chinese, so a Han character is a token."""
-    return corpus_bleu(predictions, references)
-
-
 def recipe_scores(prediction: str, reference: str) -> dict[str, float]:
-    """Return all metrics of one answer by the names in `METRICS`, but for `bleu_zh`.
+    """Return all metrics of one answer by the names in `METRICS`; `bleu_zh` is of all answers.
 
     Raises:
         ValueError: if the reference lists no ingredients or no steps.
