@@ -115,6 +115,7 @@ def test_the_shipped_configuration_is_every_default():
             "key 'corpus.near_duplicates.threshold' takes 0 or from 0.1 to 1, found 0.05",
         ),
         ("corpus.min_chars", 500, "corpus.max_chars 400 is below corpus.min_chars 500"),
+        ("corpus.sample", 60, "corpus.sample 60 is not above corpus.test_size 60"),
         ("checks.kv_nll", {"int3": 1.0}, "checks.kv_nll.int3 is of no quantised KV cache"),
         ("base.chat_template", "chatml9", "chat template 'chatml9' is not in chat_templates.yaml"),
         ("train.nodes", 3, "train.batch_size 2 cannot be shared by 3 processes"),
