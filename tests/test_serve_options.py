@@ -14,7 +14,7 @@ from butler.errors import ButlerError
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--timeout", "nan"), ("--timeout", "inf"), ("--timeout", "0"), ("--threads", "100000"),
-     ("--port", "99999"), ("--port", "x"), ("--queue", "0")],
+     ("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--api-key", "")],
 )  # fmt: skip
 def test_an_option_out_of_range_is_refused(option: str, value: str, capsys) -> None:
     words = ["serve.py", "--workspace", "w", option, value]
