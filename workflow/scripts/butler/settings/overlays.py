@@ -58,20 +58,24 @@ def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configuration(
-    repository: Path, named: Any = None, more: Mapping[str, Any] | None = None
+    repository: Path,
+    named: Any = None,
+    more: Mapping[str, Any] | None = None,
+    called: str = "--config",
 ) -> Layers:
     """Return the repository's configuration with overlays and single keys; later values count.
 
     Args:
         named: the overlays, as `read_overlays` takes them, here or in the repository.
         more: keys that count most.
+        called: what an error calls these.
 
     Raises:
         ButlerError: one sentence that names the file, and its line if it is no YAML.
     """
     defaults = read_yaml(repository / DEFAULTS)
     overlays = read_overlays(named, [Path(), repository])
-    return Layers([(DEFAULTS, defaults), *overlays.layers, ("--config", more or {})])
+    return Layers([(DEFAULTS, defaults), *overlays.layers, (called, more or {})])
 
 
 def read_overlays(named: Any, folders: Sequence[Path], above: tuple[Path, ...] = ()) -> Layers:
