@@ -88,6 +88,9 @@ def test_the_shipped_configuration_is_every_default():
         ("workspace.cache_max_entry_count", 1.5, "takes less than 1, found 1.5"),
         ("train.learning_rate", "1e-3", "takes number (write 1.0e-03), found '1e-3'"),
         ("train.learning_rate", float("nan"), "key 'train.learning_rate' takes number, found nan"),
+        # A score can lose no more than 100 points, and nothing shows that it loses none.
+        ("decision.max_loss", 100.0, "key 'decision.max_loss' takes less than 100, found 100.0"),
+        ("decision.max_loss", 0, "key 'decision.max_loss' takes more than 0, found 0"),
         ("decision.max_loss", float("inf"), "key 'decision.max_loss' takes number, found inf"),
         ("corpus.test_size", 60.0, "key 'corpus.test_size' takes integer, found 60.0"),
         ("seed", 2**32, "key 'seed' takes at most 4294967295, found 4294967296"),
@@ -112,6 +115,7 @@ def test_the_shipped_configuration_is_every_default():
             "key 'corpus.near_duplicates.threshold' takes 0 or from 0.1 to 1, found 0.05",
         ),
         ("corpus.min_chars", 500, "corpus.max_chars 400 is below corpus.min_chars 500"),
+        ("corpus.sample", 60, "corpus.sample 60 is not above corpus.test_size 60"),
         ("checks.kv_nll", {"int3": 1.0}, "checks.kv_nll.int3 is of no quantised KV cache"),
         ("base.chat_template", "chatml9", "chat template 'chatml9' is not in chat_templates.yaml"),
         ("train.nodes", 3, "train.batch_size 2 cannot be shared by 3 processes"),

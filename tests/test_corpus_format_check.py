@@ -102,9 +102,15 @@ def test_what_fits_nothing_is_told_by_what_was_found(tmp_path: Path) -> None:
     path.write_text(stream.getvalue())
     with pytest.raises(ButlerError, match=r"a\.csv: the first row names no column of questions"):
         check_format(path, "qa_table")
-    for other, sentence in ((tmp_path / "none", "no such corpus file"), (tmp_path / "b", "empty")):
-        if sentence == "empty":
-            other.write_bytes(b"")
+    for name, content, sentence in (
+        ("none", None, "no such corpus file"),
+        ("b", b"", "empty"),
+        ("c.jsonl", b"\n\n", "c.jsonl: there is no record in it; nothing could be read"),
+        ("d.json", b"[]", "d.json: there is no record in it; nothing could be read"),
+    ):
+        other = tmp_path / name
+        if content is not None:
+            other.write_bytes(content)
         with pytest.raises(ButlerError, match=sentence):
             check_format(other, "alpaca")
 
@@ -116,6 +122,8 @@ def test_the_stage_itself_names_the_key_too(tmp_path: Path) -> None:
         build(path, tmp_path / "out", format="alpaca")
     with pytest.raises(ButlerError, match="other_language 6.; is corpus.language en theirs"):
         build(path, tmp_path / "out", language="en")
+    with pytest.raises(ButlerError, match=r"too_short 6.; .* or corpus.recipes.min_steps 99 too"):
+        build(path, tmp_path / "out", recipes={"min_steps": 99})
 
 
 def test_the_demo_corpora_are_of_their_format() -> None:

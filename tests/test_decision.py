@@ -196,7 +196,7 @@ def test_unknown_preference_is_refused() -> None:
 def test_a_limit_that_is_no_number_is_refused() -> None:
     with pytest.raises(ButlerError, match="--rule: key 'max_loss' takes number, found nan"):
         DecisionSettings.from_argument('{"max_loss": NaN}', "--rule")
-    with pytest.raises(ButlerError, match="--rule: key 'max_loss' takes at least 0"):
+    with pytest.raises(ButlerError, match="--rule: key 'max_loss' takes more than 0"):
         DecisionSettings.from_argument('{"max_loss": -1}', "--rule")
     with pytest.raises(ButlerError, match="--rule: key 'tokens' takes at least 1"):
         DecisionSettings.from_argument('{"tokens": 0}', "--rule")

@@ -123,6 +123,11 @@ BROKEN = [
     ("a.jsonl", b'{"question": "x"}', "a.jsonl line 2 is no question"),
     ("a.jsonl", b'{"question": 1, "answer": []}', "a.jsonl line 2: .* must be texts"),
     ("a.jsonl", b'{"question": " ", "answer": "x"}', "a.jsonl line 2: the question is empty"),
+    (
+        "a.jsonl",
+        rb'{"question": "a \ud83d?", "answer": "b"}',
+        r"a.jsonl line 2 holds half a character \(\\ud83d\)",
+    ),
     ("a.jsonl", b"\xff\xfe", "a.jsonl is not UTF-8"),
     ("a.csv", b"x,", "a.csv line 2: the answer is empty"),
     ("a.csv", b"x", "a.csv line 2: the answer is empty"),

@@ -63,5 +63,10 @@ def test_a_wrong_key_is_told_with_the_file_that_has_it(tmp_path):
     assert said("base").startswith("base.yaml: key 'variants[1]' takes one of fp16")
     assert said("mine", "last").startswith("mine.yaml: unknown key 'train.lora_rr'")
     assert said("last", variants=["w5"]).startswith("--config: key 'variants[0]'")
+    # A key with a dot is none of two parts, and a list is no part of a mapping.
+    assert said("last", **{"train.lora_r": 4}).startswith("--config: unknown key 'train.lora_r'")
+    assert said(train={"a.b": 1}).startswith("--config: unknown key 'train.a.b'")
+    assert said(benchmarks={"name": "x"}).startswith("--config: key 'benchmarks' takes a list")
+    assert "'benchmarks[0]' takes a mapping, found 5" in said(benchmarks=[5])
     twice = {"variants": ["fp16", "w4", "w4"]}
     assert said(**twice).startswith("config: variants has w4 twice")

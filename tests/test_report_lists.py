@@ -203,7 +203,7 @@ def test_hostile_names_are_shown_and_run_nothing(tmp_path: Path, name: str) -> N
         ({"benchmarks": ["exam=A", "exam=B"]}, "found 'exam=B'"),
         ({"benchmarks": ["other=A"]}, "other_base.csv is missing; run its stage first"),
         ({"variants": ["w4"]}, "--variants must name fp16"),
-        ({"rule": '{"max_loss": -1}'}, "--rule: key 'max_loss' takes at least 0, found -1"),
+        ({"rule": '{"max_loss": -1}'}, "--rule: key 'max_loss' takes more than 0, found -1"),
         ({"rule": '{"maxloss": 1}'}, "--rule: unknown key 'maxloss'; did you mean 'max_loss'?"),
         ({"rule": "{"}, "--rule is not JSON"),
     ],

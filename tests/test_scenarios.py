@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from butler.errors import ButlerError
 from butler.rerun import rerun_command
 from butler.scenario_folders import run_of
+from butler.settings.overlays import configuration
+from butler.settings.scenarios import read_scenarios
 from workflow_state import ROOT, leave_placeholder, outputs_in, plan
 
 pytestmark = pytest.mark.workflow
@@ -318,3 +321,11 @@ def test_what_no_scenario_has_any_more_is_listed(tmp_path):
     folders = {line for line in listed.splitlines() if line.startswith("runs/stages/")}
     assert any("/train-" in name for name in folders)
     assert not any("/corpus-" in name or "/base_model-" in name for name in folders)
+
+
+def test_a_wrong_key_of_a_scenarios_overlay_is_told_with_that_overlay(tmp_path):
+    (tmp_path / "below.yaml").write_text("train: {lora_rr: 8}\n")
+    (tmp_path / "all.yaml").write_text("one: {overlays: below.yaml, train: {lora_r: 8}}\n")
+    with pytest.raises(ButlerError) as caught:
+        read_scenarios("all.yaml", [tmp_path], configuration(ROOT))
+    assert "all.yaml, scenario one: below.yaml: unknown key 'train.lora_rr'" in str(caught.value)

@@ -9,12 +9,13 @@ pytest.importorskip("torch")
 
 import serve
 from butler.errors import ButlerError
+from butler.serve.address import KEY_VARIABLE
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--timeout", "nan"), ("--timeout", "inf"), ("--timeout", "0"), ("--threads", "100000"),
-     ("--port", "99999"), ("--port", "x"), ("--queue", "0")],
+     ("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--api-key", "")],
 )  # fmt: skip
 def test_an_option_out_of_range_is_refused(option: str, value: str, capsys) -> None:
     words = ["serve.py", "--workspace", "w", option, value]
@@ -58,3 +59,10 @@ def test_taken_port_is_told_before_the_workspace_is_opened(
         monkeypatch.setattr("sys.argv", words)
         with pytest.raises(ButlerError, match=f"cannot listen on 127.0.0.1:{port}"):
             serve.main()
+
+
+def test_a_key_variable_that_is_empty_asks_for_none(tmp_path, monkeypatch) -> None:
+    """As an evaluation starts its server, whatever key the user has exported."""
+    monkeypatch.setenv(KEY_VARIABLE, "")
+    monkeypatch.setattr("sys.argv", ["serve.py", str(tmp_path)])
+    assert serve.parse_args().api_key is None

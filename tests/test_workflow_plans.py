@@ -245,8 +245,9 @@ def test_an_overlay_that_is_no_yaml_is_told_with_its_line(tmp_path):
 
 
 def test_a_wrong_configuration_stops_before_the_first_job(tmp_path):
-    text = plan(tmp_path, "--dry-run", *overlay(tmp_path, tarin={}), "all", check=False)
-    assert "unknown key 'tarin'; did you mean 'train'?" in text
+    arguments = overlay(tmp_path, tarin={})  # a --configfile, as our profiles have
+    text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
+    assert f"{arguments[1]} or --config: unknown key 'tarin'; did you mean 'train'?" in text
 
 
 def test_a_missing_corpus_is_named(tmp_path):

@@ -69,7 +69,8 @@ def raised(function, *arguments):
 def run_configuration():
     """Return the configuration of this run: later values count, and Snakemake's own options most."""
     given = {key: value for key, value in config.items() if key not in (OVERLAYS, SCENARIOS)}
-    return configuration(ROOT, config.get(OVERLAYS), given)
+    called = " or ".join([*map(str, workflow.configfiles), "--config"])
+    return configuration(ROOT, config.get(OVERLAYS), given, called)
 
 
 told(find_python)

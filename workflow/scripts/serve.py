@@ -68,7 +68,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, help="seconds of an answer, at most")
     parser.add_argument(
         "--api-key",
-        default=os.environ.get(KEY_VARIABLE),
+        default=os.environ.get(KEY_VARIABLE) or None,
         help=f"key that requests must bring; default: ${KEY_VARIABLE}, else none is asked for",
     )
     parser.add_argument(
@@ -88,6 +88,8 @@ def parse_args() -> argparse.Namespace:
     args.workspace = args.folder or args.workspace
     if args.workspace is None:
         parser.error("name the folder to serve, e.g. workspaces/w4kv8")
+    if args.api_key == "":  # of a variable that is not set, and the server would ask for none
+        parser.error("--api-key is empty; give a key, or leave it out to ask for none")
     if args.timeout is not None and not 0 < args.timeout < float("inf"):
         parser.error("--timeout takes a number of seconds, more than 0")
     if args.threads and args.threads > MAX_THREADS:
@@ -152,7 +154,7 @@ def serve_reference(
     port = sock.getsockname()[1]
     tokenizer = ChatTokenizer(workspace.path, args.trust_remote_code)
     files = allow_files(ServerLimits.connections)
-    given = {"chats": args.queue, "answer_seconds": args.timeout, "api_key": args.api_key or None}
+    given = {"chats": args.queue, "answer_seconds": args.timeout, "api_key": args.api_key}
     given = {name: value for name, value in given.items() if value is not None}
     limits = ServerLimits(**given, connections=files)
     engine = Engine(workspace, args.kv, args.max_batch)

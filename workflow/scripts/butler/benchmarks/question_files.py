@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ FORMS = (
     '{"question": …, "answer": …}, {"system": …, "input": …, "output": …} or {"conversation": [it]}'
 )
 TABLE = ".csv"
+HALF = re.compile("[\ud800-\udfff]")  # of a pair, which JSON may name and no file can hold
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ def read_questions(path: Path) -> Iterator[QuestionRecord]:
             for name, text in (("question", question), ("answer", answer)):
                 if not text.strip():
                     raise ButlerError(f"{where}: the {name} is empty")
+            if half := HALF.search(system + question + answer):
+                raise ButlerError(
+                    f"{where} holds half a character (\\u{ord(half[0]):x}); mend or remove it"
+                )
             yield QuestionRecord(where, system, question, answer)
     except UnicodeDecodeError as error:
         raise ButlerError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error

@@ -46,7 +46,8 @@ def check_format(path: Path, name: str) -> None:
                 f"set corpus.format: {other}"
             )
     if not own.seen:
-        raise ButlerError(f"{path}: {own.said}; nothing could be read as corpus.format {name}")
+        said = own.said or "there is no record in it"
+        raise ButlerError(f"{path}: {said}; nothing could be read as corpus.format {name}")
     raise ButlerError(
         f"config: corpus.format is {name}, but {own} {'is' if own.seen == 1 else 'are'} none of it "
         f"(the last is {own.said}); docs/corpus.md says what each format holds"

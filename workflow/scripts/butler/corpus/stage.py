@@ -108,10 +108,12 @@ def _nothing_usable(path: Path, table: Table, settings: CorpusSettings) -> str:
     """What to say, and which key to look at, where every record was rejected."""
     reasons = reason_counts(table)
     told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    steps = f" or corpus.recipes.min_steps {settings.recipes.min_steps}"
+    steps = steps if settings.of_recipes else ""
     advice = {
         "other_language": f"is corpus.language {settings.language} theirs?",
         "too_long": f"is corpus.max_chars {settings.max_chars} too small?",
-        "too_short": f"is corpus.min_chars {settings.least_chars} too large?",
+        "too_short": f"is corpus.min_chars {settings.least_chars}{steps} too large?",
     }.get(next(iter(reasons), ""))
     return f"{path}: no usable record in {sum(table.read.values())} lines ({told}); " + (
         advice or f"is corpus.format {settings.format} theirs?"

@@ -41,6 +41,7 @@ def listen(host: str, port: int, at_once: bool = False) -> socket.socket:
     except OSError as error:
         sock.close()
         raise ButlerError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --host "
+            "or --port"
         ) from error
     return sock

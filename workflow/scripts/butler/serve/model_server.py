@@ -11,7 +11,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 from butler.process import last_lines, running_process
-from butler.serve.address import DIRECT, OUR_SERVER
+from butler.serve.address import DIRECT, KEY_VARIABLE, OUR_SERVER
 from butler.tools import OFFLINE
 
 SERVE_SCRIPT = Path(__file__).resolve().parents[2] / "serve.py"
@@ -119,7 +119,8 @@ def running_server(plan: ServerPlan, folder: Path) -> Iterator[RunningServer]:
 
 def _server_environment(threads: int | None) -> dict[str, str]:
     limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    return os.environ | limit | OFFLINE | {"PYTHONUNBUFFERED": "1"}
+    # No key is asked for, whatever the user's environment says.
+    return os.environ | limit | OFFLINE | {"PYTHONUNBUFFERED": "1", KEY_VARIABLE: ""}
 
 
 def _command(plan: ServerPlan, port_file: Path) -> list[str]:
@@ -131,7 +132,6 @@ def _command(plan: ServerPlan, port_file: Path) -> list[str]:
         "--port": 0,
         "--port-file": port_file.resolve(),
         "--timeout": ANSWER_SECONDS,
-        "--api-key": "",  # none, whatever the user's environment says
     }
     words = [str(word) for option in options.items() for word in option]
     words += ["--threads", str(plan.threads)] if plan.threads else []

@@ -242,12 +242,17 @@ def check_consent(model: str, consent: str | bool, rule: str) -> None:
 
 
 def check_corpus(settings: Settings, repository: Path) -> None:
-    """Check that the raw records are there.
+    """Check that the raw records are there, and that a sample of them leaves some to train on.
 
     Raises:
-        ButlerError: one sentence that names the key and the user's path.
+        ButlerError: one sentence that names the keys, or the key and the user's path.
     """
-    path = settings.corpus.path
+    path, sample, held_out = settings.corpus.path, settings.corpus.sample, settings.corpus.test_size
+    if 0 < sample <= held_out:
+        raise ButlerError(
+            f"config: corpus.sample {sample} is not above corpus.test_size {held_out}, so nothing "
+            "would be left to train on; raise the one or lower the other"
+        )
     if not (repository / path).exists():
         raise ButlerError(
             f"config: corpus.path {path} is neither a file nor a folder; give your raw records"

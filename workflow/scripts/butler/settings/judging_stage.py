@@ -59,7 +59,7 @@ class DivergenceSettings(Section):
 class DecisionSettings(Section):
     """The rule by which a variant is chosen."""
 
-    max_loss: Annotated[float, Field(ge=0)] = 2.0
+    max_loss: Annotated[float, Field(gt=0, lt=100)] = 2.0
     """points that a variant may lose against fp16 on any benchmark"""
     error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """chance of shipping a variant that loses more, over all variants, benchmarks and rounds"""

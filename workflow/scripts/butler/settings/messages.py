@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+Place = tuple[int | str, ...]  # keys, and numbers in lists, that lead to a value
 EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+")
 TYPES = {
     "int_type": "integer",
@@ -20,6 +21,7 @@ TYPES = {
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
     "none_required": "null",
 }
 BOUNDS = {
@@ -35,8 +37,8 @@ def first_wrong(
     values: Mapping[str, Any],
     model: type[BaseModel],
     beside: Collection[str],
-) -> tuple[str, str]:
-    """Return the first wrong key of `values`, and what is wrong with it, without a full stop.
+) -> tuple[Place, str]:
+    """Return the place of the first wrong key of `values`, and what is wrong, without a full stop.
 
     Args:
         error: what pydantic found.
@@ -45,8 +47,8 @@ def first_wrong(
         beside: keys that may stand beside the model's own, and are no part of it.
     """
     errors = sorted(error.errors(), key=lambda one: _key(one, values))
-    key = _key(errors[0], values)
-    return key, _sentence(key, errors, values, model, beside)
+    sentence = _sentence(_key(errors[0], values), errors, values, model, beside)
+    return _place(errors[0], values), sentence
 
 
 def _sentence(
@@ -112,26 +114,30 @@ def _yaml(word: str) -> str:
 
 
 def _key(error: ErrorDetails, values: Any) -> str:
-    """Return the key as the user wrote it, such as `train.lora_r` or `benchmarks[1].kind`.
+    """Return a wrong key as an error writes it, such as `train.lora_r` or `benchmarks[1].kind`."""
+    parts = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in _place(error, values))
+    return "".join(parts).removeprefix(".")
+
+
+def _place(error: ErrorDetails, values: Any) -> Place:
+    """Return where a wrong key stands in `values`: the keys and numbers that lead to it.
 
     Between the keys of an error's place pydantic puts the names of the types that it tried; those
     are no keys of what was given.
     """
-    key, at = "", values
+    place, at = [], values
     *parents, last = error["loc"] or ("",)
     for part in parents:
         try:
             at = at[part]
         except (KeyError, IndexError, TypeError):
             continue  # the name of a type
-        key += f"[{part}]" if isinstance(part, int) else f".{part}"
+        place.append(part)
     given = last in at if isinstance(at, Mapping) else isinstance(last, int)
-    if given or error["type"] == "missing":
-        key += f"[{last}]" if isinstance(last, int) else f".{last}"
-    return key.removeprefix(".")
+    return (*place, last) if given or error["type"] == "missing" else tuple(place)
 
 
-def _models(model: Any, place: tuple[int | str, ...]) -> list[type[BaseModel]]:
+def _models(model: Any, place: Place) -> list[type[BaseModel]]:
     """Return the models that the last part of a place may be a key of."""
     at = list(_flat(model))
     for part in place[:-1]:

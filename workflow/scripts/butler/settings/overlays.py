@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from butler.errors import ButlerError
+from butler.settings.messages import Place
 from butler.yaml_files import read_yaml
 
 KEY = "overlays"
@@ -27,20 +28,23 @@ class Layers(dict[str, Any]):
         super().__init__(joined(*(values for _, values in layers)))
         self.layers = layers
 
-    def file_of(self, key: str) -> str:
-        """Return the file whose value of a key counts, such as `train.lora_r` or `variants[1]`.
+    def file_of(self, place: Place) -> str:
+        """Return the file whose value of a key counts; keys and numbers in lists lead to it.
 
         It is "config" where no file has the key, or several have a part of its value.
         """
         found = []
         for name, values in self.layers:
             value: Any = values
-            for part in key.partition("[")[0].split("."):
-                value = value.get(part, ABSENT) if isinstance(value, Mapping) else ABSENT
+            for part in place:
+                if isinstance(value, Mapping):
+                    value = value.get(part, ABSENT)
+                elif not isinstance(value, list):  # which is one file's as a whole
+                    value = ABSENT
             if value is not ABSENT:
                 found.append((name, value))
-        whole = found and not isinstance(found[-1][1], Mapping)
-        return found[-1][0] if whole or len(found) == 1 else "config"
+        parts = [isinstance(value, Mapping) for _, value in found[-2:]]
+        return "config" if not found or parts == [True, True] else found[-1][0]
 
 
 def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,20 +58,24 @@ def joined(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configuration(
-    repository: Path, named: Any = None, more: Mapping[str, Any] | None = None
+    repository: Path,
+    named: Any = None,
+    more: Mapping[str, Any] | None = None,
+    called: str = "--config",
 ) -> Layers:
     """Return the repository's configuration with overlays and single keys; later values count.
 
     Args:
         named: the overlays, as `read_overlays` takes them, here or in the repository.
         more: keys that count most.
+        called: what an error calls these.
 
     Raises:
         ButlerError: one sentence that names the file, and its line if it is no YAML.
     """
     defaults = read_yaml(repository / DEFAULTS)
     overlays = read_overlays(named, [Path(), repository])
-    return Layers([(DEFAULTS, defaults), *overlays.layers, ("--config", more or {})])
+    return Layers([(DEFAULTS, defaults), *overlays.layers, (called, more or {})])
 
 
 def read_overlays(named: Any, folders: Sequence[Path], above: tuple[Path, ...] = ()) -> Layers:

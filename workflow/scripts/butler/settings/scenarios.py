@@ -13,7 +13,7 @@ from butler.errors import ButlerError
 from butler.files import atomic_write_text
 from butler.scenario_folders import FOLDER, KEPT_COMMON, KEPT_SCENARIOS, STAGES
 from butler.settings.overlays import KEY as OVERLAYS
-from butler.settings.overlays import joined, read_overlays
+from butler.settings.overlays import Layers, read_overlays
 from butler.settings.run import Settings, read_settings
 from butler.yaml_files import read_yaml
 
@@ -137,13 +137,13 @@ def _check_names_apart(scenarios: Sequence[Scenario], file: str) -> None:
             raise ButlerError(f"{file}: {one} and {other} are named too alike; rename one")
 
 
-def _values(overlay: Any, folder: Path, common: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole configuration of a scenario."""
+def _values(overlay: Any, folder: Path, common: Mapping[str, Any]) -> Layers:
+    """Return the whole configuration of a scenario; it knows which overlay has a key."""
     if overlay is not None and not isinstance(overlay, Mapping):
         raise ButlerError(f"takes a mapping of keys to values, found {overlay!r}")
     own = dict(overlay or {})
-    own = joined(read_overlays(own.pop(OVERLAYS, None), [folder]), own)
+    below = read_overlays(own.pop(OVERLAYS, None), [folder])
     for key, why in OF_ALL.items():
-        if key in own:
+        if key in below or key in own:
             raise ButlerError(f"{key} cannot differ, as {why}; set it in the run's own settings")
-    return joined(common, own)
+    return Layers([("config", common), *below.layers, ("config", own)])

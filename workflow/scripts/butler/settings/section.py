@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from butler.errors import ButlerError
-from butler.settings.messages import first_wrong
+from butler.settings.messages import Place, first_wrong
 from butler.yaml_files import read_yaml
 
 Count = Annotated[int, Field(ge=0)]
@@ -42,7 +42,7 @@ class Section(BaseModel):
     def check(
         cls,
         values: Mapping[str, Any],
-        where: str | Callable[[str], str] = "config",
+        where: str | Callable[[Place], str] = "config",
         beside: Collection[str] = (),
     ) -> Self:
         """Return the settings in `values`.
@@ -56,9 +56,9 @@ class Section(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            key, said = first_wrong(error, values, cls, beside)
-            place = where if isinstance(where, str) else where(key)
-            raise ButlerError(f"{place}: {said}") from None
+            place, said = first_wrong(error, values, cls, beside)
+            called = where if isinstance(where, str) else where(place)
+            raise ButlerError(f"{called}: {said}") from None
 
     @classmethod
     def from_argument(cls, text: str, option: str = "--settings") -> Self:
