@@ -54,6 +54,14 @@ def test_english_pairs_are_kept_to_the_letter(tmp_path: Path) -> None:
     assert stats["reasons"] == {}
 
 
+def test_a_block_of_code_is_rejected_and_not_kept_without_its_indentation(tmp_path: Path) -> None:
+    code = "Like this:\n```python\nfor one in all:\n    print(one)\n```"
+    pairs = [*ENGLISH, ("How do I print all?", code), ("What does ``` begin?", "A block.")]
+    _, outputs = run(tmp_path, alpaca(pairs), **english())
+    assert [reason for _, reason in rejections(outputs)] == ["code"]
+    assert "What does ``` begin?" in [turn["input"] for turn in kept(outputs)]
+
+
 def test_a_question_of_several_lines_comes_out_of_a_table_as_it_is(tmp_path: Path) -> None:
     stream = io.StringIO()
     csv.writer(stream).writerows([("question", "answer"), *ENGLISH])

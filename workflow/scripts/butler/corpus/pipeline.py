@@ -51,6 +51,7 @@ def pair_steps(settings: CorpusSettings) -> list[Step[Pair]]:
     """What makes a clean pair of a question and an answer."""
     return [
         unescape_pair,
+        reject_code,
         spell_pair,
         say_answer_once,
         take_out_contacts,
@@ -220,6 +221,13 @@ def _limits(settings: CorpusSettings) -> list[Step[Recipe]]:
 def unescape_pair(pair: Pair) -> Pair:
     r"""Line feeds that stand as \n in two characters."""
     pair.question, pair.answer = answers.unescaped(pair.question), answers.unescaped(pair.answer)
+    return pair
+
+
+def reject_code(pair: Pair) -> Pair | Rejected:
+    """A block of code: the spelling below takes the spaces that begin its lines."""
+    if answers.CODE_BLOCK.search(f"{pair.question}\n{pair.answer}"):
+        return Rejected("code", "a block of code, which would lose its indentation here")
     return pair
 
 

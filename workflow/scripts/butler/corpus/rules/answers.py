@@ -9,6 +9,8 @@ _BETWEEN = re.compile(r"""(['"])\s*,\s*(['"])""")
 _CODE = re.compile(
     r"```|printf|print\(|\\n['\"]|['\"]\\n|regex|正则|转义|换行符|escape", re.IGNORECASE
 )
+# A fenced block of a program or a listing.
+CODE_BLOCK = re.compile(r"^[ \t]*```", re.MULTILINE)
 # The last line is the heading of a section that is not there.
 _EMPTY_HEADING = re.compile(
     r"(?:^|\n)(?:#{1,6}\s*\S[^\n]*|\*\*[^*\n]+\*\*[:：]?|[^\n，。！？,.!?]{1,20}[:：])$"
