@@ -129,6 +129,14 @@ def send_again(page: Any) -> None:
     page.wait_for_selector(f"{BOX}:enabled", timeout=60000)
 
 
+def wait_until_asked(page: Any, api: Api, before: int) -> None:
+    """Wait until the page has asked the API once more than so often: until then the old shows."""
+    end = time.monotonic() + 30
+    while len(api.requests) == before:
+        assert time.monotonic() < end, "the page asked nothing"
+        page.wait_for_timeout(50)
+
+
 def answers(page: Any) -> list[str]:
     """Return the answers that are shown, once all are there."""
     page.wait_for_selector(ANSWER, timeout=60000)
@@ -197,8 +205,7 @@ def test_a_stopped_answer_leaves_no_sign_of_work_and_the_chat_goes_on(
     say(page, "鱼")
     if begun:
         page.wait_for_selector(ANSWER)
-    while len(api.requests) == before:
-        page.wait_for_timeout(50)
+    wait_until_asked(page, api, before)
     page.get_by_role("button", name="停止", exact=True).click(timeout=2000)
     assert api.left.wait(20)
     send_again(page)
@@ -261,7 +268,7 @@ def test_answers_are_regenerated_taken_back_liked_and_found_again(
     answers(page)
     asked = len(api.requests)
     page.get_by_role("button", name="重试", exact=True).click()
-    page.wait_for_selector(ANSWER)
+    wait_until_asked(page, api, asked)
     assert len(answers(page)) == 1
     assert len(api.requests) == asked + 1
     assert api.requests[-1]["messages"] == api.requests[-2]["messages"]
