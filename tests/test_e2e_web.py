@@ -200,13 +200,13 @@ def test_a_stopped_answer_leaves_no_sign_of_work_and_the_chat_goes_on(
     page: Any, api: Api, begun: bool
 ) -> None:
     choose(page, "#first", MODEL)
-    api.wait, api.pause = 0.0 if begun else 5.0, 0.3
+    api.wait, api.pause = 0.0 if begun else 12.0, 0.3
     before = len(api.requests)
     say(page, "鱼")
     if begun:
         page.wait_for_selector(ANSWER)
     wait_until_asked(page, api, before)
-    page.get_by_role("button", name="停止", exact=True).click(timeout=2000)
+    page.get_by_role("button", name="停止", exact=True).click(timeout=10000)
     assert api.left.wait(20)
     send_again(page)
     text = page.inner_text("#chat")
@@ -280,7 +280,9 @@ def test_answers_are_regenerated_taken_back_liked_and_found_again(
     assert spoken[1:] == ["鱼的做法", RECIPE, "还有吗"]
     page.get_by_role("button", name="撤销", exact=True).click()
     page.wait_for_selector(f"{ANSWER} >> nth=1", state="detached")
-    page.wait_for_timeout(1500)
+    end = time.monotonic() + 20
+    while not site.feedback.exists() and time.monotonic() < end:
+        page.wait_for_timeout(100)
     [line] = site.feedback.read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["liked"] is True and json.loads(line)["model"] == MODEL
     page.reload()
