@@ -283,6 +283,7 @@ def test_answers_are_regenerated_taken_back_liked_and_found_again(
     end = time.monotonic() + 20
     while not site.feedback.exists() and time.monotonic() < end:
         page.wait_for_timeout(100)
+    page.wait_for_timeout(3000)  # the browser keeps what was taken back
     [line] = site.feedback.read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["liked"] is True and json.loads(line)["model"] == MODEL
     page.reload()
