@@ -51,7 +51,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 class ByFile(LoadFileScheduling):
-    """Keeps a file's tests on one worker, and those of all files that read the one demo run."""
+    """Keeps a file's tests on one worker, and those of the demo's files, which share its run."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
