@@ -138,6 +138,14 @@ def held_out(tmp_path: Path) -> Path:
     return path
 
 
+def served(folder: Path) -> None:
+    """Put beside a workspace what is on record of one that is served."""
+    (folder / "lmdeploy.json").write_text('{"version": "0.7.3"}')
+    (folder / "chat_template.json").write_text("{}")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder)
+
+
 def run(folder: Path, held_out: Path, baseline: str, workspace: str) -> dict[str, float]:
     """Run the script; return its table."""
     out, check = folder / "out.csv", folder / "check.json"
@@ -155,9 +163,7 @@ def test_the_stage_measures_a_variant_and_says_what_of(tmp_path: Path, held_out:
     Tiny(layers=1).build(tmp_path / "fp16", quant_policy=0)
     Tiny(layers=1).build(tmp_path / "kv4", quant_policy=4)
     for name in ("fp16", "kv4"):
-        (tmp_path / name / "lmdeploy.json").write_text('{"version": "0.7.3"}')
-        (tmp_path / name / "manifest.json").unlink()
-        write_manifest(tmp_path / name)
+        served(tmp_path / name)
     found = run(tmp_path, held_out, "fp16", "kv4")
     # "cut, fry " is 9 bytes, the tokens of this tokenizer, and each answer has its end marker.
     assert (found["conversations"], found["tokens"]) == (6, 9 * (1 + 2 + 3 + 4 + 5 + 6) + 6)
@@ -171,7 +177,9 @@ def test_the_stage_measures_a_variant_and_says_what_of(tmp_path: Path, held_out:
 
 
 def test_a_variant_of_another_vocabulary_is_told(tmp_path: Path, held_out: Path) -> None:
-    Tiny(layers=1).build(tmp_path / "fp16")
-    Tiny(layers=1, vocab=308).build(tmp_path / "w4")
+    Tiny(layers=1).build(tmp_path / "fp16", quant_policy=0)
+    Tiny(layers=1, vocab=308).build(tmp_path / "w4", quant_policy=0)
+    for name in ("fp16", "w4"):
+        served(tmp_path / name)
     with pytest.raises(ButlerError, match="w4.*vocabularies of 308 and 300 tokens"):
         run(tmp_path, held_out, "fp16", "w4")

@@ -42,7 +42,7 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "awq"
     path.mkdir()
     config = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2}
-    atomic_write_json(path / "config.json", config | {"hidden_size": 1024})
+    atomic_write_json(path / "config.json", config | {"hidden_size": 1024, "vocab_size": 300})
     (path / "pytorch_model.bin").write_bytes(bytes(1000))
     (path / "chat_template.json").write_text("{}")
     write_record(path, "0.18.0", EngineSettings(**SETTINGS))
@@ -64,6 +64,7 @@ def test_a_workspace_and_a_model_folder_are_read_alike(workspace: Path, model: P
         folder = read_folder(path)
         assert (folder.release.name, folder.tp) == (release, tp)
         assert folder.settings == EngineSettings(**SETTINGS)
+        assert folder.vocab == 300
     assert folder.shape == ModelShape(layers=4, heads=8, kv_heads=2, head_dim=128)
     assert folder.weight_bytes == 1000
 

@@ -158,6 +158,13 @@ def base_files():
     return sorted(str(path) for path in folder.glob("*") if path.is_file())
 
 
+def asked_turbomind():
+    """Return what tells a check of the TurboMind that will serve, where it is asked."""
+    remote_code = flag("--trust-remote-code", settings.base.remote_code)
+    served = f"--server-python {quote(python(RELEASE.tool))} --tp {settings.workspace.tp}"
+    return f"--lmdeploy {RELEASE.name} {served} {remote_code}"
+
+
 def flag(name, value):
     """Return a command line's flag if `value` is true."""
     return name if value else ""
@@ -215,12 +222,11 @@ def cache_share(variant):
 def checks(variant):
     """Return the checks that a variant, or the base, must have passed before it is evaluated."""
     weights, kv = KNOWN[variant].weights, KNOWN[variant].kv
-    # A workspace is compared with its model; a model folder is what is served.
-    found = [f"workspace_{weights.name}"] if RELEASE.workspaces else []
+    found = [f"workspace_{weights.name}"]
     if variant != BASE:
         found += ["training", "merge", "template"]
         found += [weights.check] if weights.check else []
-        found += [variant] if kv.quantised and RELEASE.workspaces else []
+        found += [variant] if kv.quantised else []
     return [f"results/checks/{name}.json" for name in found]
 
 

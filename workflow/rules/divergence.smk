@@ -1,11 +1,11 @@
 # How far each variant's next token is from fp16's.
 #
 # Needs workspaces/{variant} and workspaces/fp16 that passed their checks, and
-# build/corpus/test.jsonl. With `lmdeploy: latest` there are no workspaces, and nothing is made here.
+# build/corpus/test.jsonl.
 # Makes results/divergence_{variant}.csv and the checks divergence_{variant}, which stop nothing.
 
 # What is compared: all variants but the one that they are compared with.
-DIVERGED = [name for name in settings.variants if name != BASELINE and RELEASE.workspaces]
+DIVERGED = [name for name in settings.variants if name != BASELINE]
 DIVERGENCE = expand("results/divergence_{variant}.csv", variant=DIVERGED)
 
 
@@ -13,6 +13,7 @@ rule divergence:
     """Compare a variant's next token with fp16's on held-out answers, place by place."""
     input:
         **tool("lmdeploy", "divergence.py"),
+        server=f"{ENVIRONMENTS}/{RELEASE.tool}.json",
         workspace="workspaces/{variant}",
         baseline=f"workspaces/{BASELINE}",
         checks=lambda w: sorted({*checks(w.variant), *checks(BASELINE)}),
@@ -39,10 +40,11 @@ rule divergence:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
         engine=settings.engine,
+        turbomind=asked_turbomind(),
         conversations=settings.divergence.conversations,
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--baseline {input.baseline} --variant {wildcards.variant} --held-out {input.held_out} "
         "--conversations {params.conversations} --chat-template {params.template} "
-        "--engine {params.engine} --threads {threads} --out {output.table} "
+        "--engine {params.engine} {params.turbomind} --threads {threads} --out {output.table} "
         "--check {output.check} > {log} 2>&1"

@@ -1,7 +1,7 @@
 # TurboMind workspaces, and the variants that can be deployed.
 #
 # Needs build/base, build/merged and the folders of the other weight schemes. With `lmdeploy: latest`
-# there are no workspaces: the variants are the model folders themselves.
+# there are no workspaces: the variants are the model folders themselves, and checked as such.
 # Makes build/workspace/{weights} and, hard-linked from them with the engine's settings,
 # workspaces/{variant}; the checks workspace_{weights}, template and, of each quantised KV cache, one
 # by the variant's name. butler/schemes.py lists weights, KV caches and variants.
@@ -31,10 +31,11 @@ rule workspace:
 
 
 rule check_workspace:
-    """Stop unless the workspace is its model, tensor by tensor and in likelihood."""
+    """Stop unless what is served is its model, tensor by tensor and in likelihood."""
     input:
         **tool("lmdeploy", "check_workspace.py"),
-        workspace="build/workspace/{weights}",
+        server=f"{ENVIRONMENTS}/{RELEASE.tool}.json",
+        workspace=lambda w: served_from(w.weights),
         model=lambda w: model_folder(w.weights),
         held_out="build/corpus/test.jsonl",
     output:
@@ -57,12 +58,14 @@ rule check_workspace:
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
         template=settings.base.chat_template,
         engine=settings.engine,
+        turbomind=asked_turbomind(),
         limit=settings.checks.workspace_nll,
         turbomind_limit=settings.checks.workspace_nll_turbomind,
     shell:
-        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} --model {input.model} "
+        "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
+        "--weights {wildcards.weights} --model {input.model} "
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
-        "--engine {params.engine} --limit {params.limit} "
+        "--engine {params.engine} {params.turbomind} --limit {params.limit} "
         "--turbomind-limit {params.turbomind_limit} --threads {threads} --out {output} "
         "> {log} 2>&1"
 
@@ -148,6 +151,7 @@ rule check_kv_cache:
     """Stop if a quantised KV cache costs too much likelihood on held-out text."""
     input:
         **tool("lmdeploy", "check_kv_cache.py"),
+        server=f"{ENVIRONMENTS}/{RELEASE.tool}.json",
         workspace="workspaces/{variant}",
         held_out="build/corpus/test.jsonl",
     output:
@@ -169,9 +173,11 @@ rule check_kv_cache:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
         engine=settings.engine,
+        turbomind=asked_turbomind(),
         limit=lambda w: kv_limit(KNOWN[w.variant].kv),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--held-out {input.held_out} --chat-template {params.template} "
-        "--engine {params.engine} --limit {params.limit} --threads {threads} --out {output} "
+        "--engine {params.engine} {params.turbomind} --limit {params.limit} --threads {threads} "
+        "--out {output} "
         "> {log} 2>&1"

@@ -1,6 +1,6 @@
 """Check a quantised KV cache: what it costs in likelihood of held-out text, and what it saves.
 
-One set of weights is asked twice, with the workspace's own cache and with a plain one, through the
+One set of weights is asked twice, with the variant's own cache and with a plain one, through the
 engine that will serve. Where static parameters lie beside the weights, what they would cost is
 measured in the reference engine and decides nothing.
 """
@@ -19,7 +19,9 @@ from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
-from butler.lmdeploy.release import CONVERTER, quant_policy
+from butler.lmdeploy.release import quant_policy
+from butler.lmdeploy.served_folder import ServedFolder, read_folder
+from butler.lmdeploy.turbomind_likelihood import TurboMindServer, add_arguments, likelihoods
 from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.likelihood import StreamingEngine
@@ -51,42 +53,44 @@ def by_reference(
 
 
 def by_turbomind(
-    workspace: Workspace, sequences: Sequences, kinds: list[str], threads: int
+    server: TurboMindServer, folder: ServedFolder, sequences: Sequences, kinds: list[str]
 ) -> dict[str, list[float]]:
     """Return each sequence's mean NLL by TurboMind, its cache held in each of the kinds."""
-    from butler.lmdeploy.turbomind_likelihood import likelihoods
-
     found: dict[str, list[float]] = {}
     with progress("check kv cache", lambda: f"TurboMind, {len(found)} of {len(kinds)} caches done"):
         for kind in kinds:
-            policy = quant_policy(KV_CACHES[kind], CONVERTER)
-            found[kind] = likelihoods(workspace, sequences, policy, threads)
+            policy = quant_policy(KV_CACHES[kind], server.release)
+            found[kind] = likelihoods(server, folder.path, sequences, policy)
     return found
 
 
 def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Return the workspace's scheme and, for each kind of cache, mean NLL and bytes of a token.
+    """Return the KV cache's scheme and, for each kind of cache, mean NLL and bytes of a token.
 
     `difference` is how much higher the scheme's mean NLL per token is than the plain cache's, in
     nats, with its `standard_error` over the conversations, and `divergence` the mean of
     KL(plain ‖ scheme) over the tokens, where the reference engine shows the logits;
     `static_difference` is that of the static parameters, where there are any.
     """
-    workspace = Workspace(args.workspace)
-    scheme = workspace.kv.name
-    if not workspace.kv.quantised:
+    folder = read_folder(args.workspace)
+    scheme = folder.kv.name
+    if not folder.kv.quantised:
         raise ButlerError(f"{args.workspace} has a KV cache in {scheme}: there is nothing to check")
     engine = resolve_engine(args.engine)
+    # A model folder never has static parameters, nor is it read by the reference engine.
+    workspace = Workspace(args.workspace) if folder.release.workspaces else None
     template = ChatTemplate.load(args.chat_template)
     tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
-    count, longest = args.samples or SAMPLES[engine], workspace.session_len
+    count, longest = args.samples or SAMPLES[engine], folder.settings.session_len
     sequences = token_ids(args.held_out, count, template, tokenizer, longest)
-    static = ["static"] if workspace.has_kv_scales() else []
+    static = ["static"] if workspace and workspace.has_kv_scales() else []
     if engine == "turbomind":
-        losses, measured = by_turbomind(workspace, sequences, [PLAIN, scheme], args.threads), {}
+        server = TurboMindServer.of(args)
+        losses, measured = by_turbomind(server, folder, sequences, [PLAIN, scheme]), {}
         few = sequences[: SAMPLES["reference"]]
-        shown = by_reference(workspace, few, [PLAIN, *static])[0] if static else {}
+        shown = by_reference(workspace, few, [PLAIN, *static])[0] if workspace and static else {}
     else:
+        workspace = workspace or Workspace(args.workspace)  # which says what it is not
         shown, divergences = by_reference(workspace, sequences, [PLAIN, scheme, *static])
         losses, measured = shown, {"divergence": divergences[scheme]}
     difference, error = mean_difference(losses[PLAIN], losses[scheme], sequences)
@@ -95,21 +99,21 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         part = sequences[: len(shown["static"])]
         measured["static_difference"] = mean_difference(shown[PLAIN], shown["static"], part)[0]
         measured["nll_static"] = mean_nll(shown["static"], part)
-    bytes_per_token = StreamingEngine(workspace).bytes_per_token
     for kind in (PLAIN, scheme):
         measured[f"nll_{kind}"] = mean_nll(losses[kind], sequences)
-        measured[f"bytes_per_token_{kind}"] = bytes_per_token(kind)
+        measured[f"bytes_per_token_{kind}"] = folder.shape.kv_bytes_per_token(KV_CACHES[kind])
     tokens = sum(len(one) - 1 for one in sequences)
     return scheme, measured | {"engine": engine, "sequences": len(sequences), "tokens": tokens}
 
 
 def main() -> None:
-    """Check one workspace."""
+    """Check one variant."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, required=True, help="workspaces/VARIANT")
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    add_arguments(parser)
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")

@@ -1,9 +1,10 @@
-"""Check a workspace: its tensors are its model's, and held-out text is as likely through both.
+"""Check what is served: it is its model, and held-out text is as likely through both.
 
-First each file is compared with the manifest written when the workspace was made, then each tensor
-bit by bit with the model folder's. Then the workspace runs in the engine that will serve it:
-TurboMind on a GPU, in fp16, or the reference engine on a CPU, in fp32; the model runs in
-transformers in fp32, an AWQ one dequantised. An engine that loads noise is off by whole nats.
+First each file is compared with the manifest written when the folder was made, and each tensor of a
+workspace bit by bit with the model folder's; a release that serves model folders has that folder
+itself. Then it runs in the engine that will serve it: TurboMind on a GPU, in 16 bits, or the
+reference engine on a CPU, in fp32; the model runs in transformers in fp32, a quantised one
+dequantised. An engine that loads noise is off by whole nats.
 """
 
 import argparse
@@ -22,12 +23,13 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
-from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
+from butler.held_out import LONGEST, SAMPLES, mean_difference, mean_nll, token_ids, with_error
 from butler.lmdeploy.packed_weights import DequantisedTensors
-from butler.lmdeploy.release import CONVERTER, quant_policy
+from butler.lmdeploy.release import quant_policy
+from butler.lmdeploy.turbomind_likelihood import TurboMindServer, add_arguments, likelihoods
 from butler.lmdeploy.workspace_tensors import compare
 from butler.manifest import check_unchanged
-from butler.model_likelihood import likelihoods
+from butler.model_likelihood import likelihoods as model_likelihoods
 from butler.progress import duration, progress
 from butler.reference.likelihood import StreamingEngine
 from butler.reference.workspace_reader import Workspace
@@ -36,15 +38,8 @@ from butler.schemes import BASELINE, FORMATS, VARIANTS
 Sequences = list[list[int]]
 
 
-def through_workspace(
-    workspace: Workspace, sequences: Sequences, engine: str, threads: int
-) -> list[float]:
-    """Return the mean NLL of each sequence through the engine, its KV cache not quantised."""
-    if engine == "turbomind":
-        from butler.lmdeploy import turbomind_likelihood
-
-        policy = quant_policy(VARIANTS[BASELINE].kv, CONVERTER)
-        return turbomind_likelihood.likelihoods(workspace, sequences, policy, threads)
+def through_reference(workspace: Workspace, sequences: Sequences) -> list[float]:
+    """Return the mean NLL of each sequence through our engine, its KV cache not quantised."""
     losses = StreamingEngine(workspace).likelihoods(sequences, ["fp32"])["fp32"].losses
     return [float(one.mean()) for one in losses]
 
@@ -53,14 +48,16 @@ def through_model(model: Path, model_format: str, sequences: Sequences, engine: 
     """Return the mean NLL of each sequence through transformers in fp32."""
     device = "cuda" if engine == "turbomind" else "cpu"
     weights = None if model_format == "hf" else DequantisedTensors(model, device)
-    return [float(one.mean()) for one in likelihoods(model, sequences, device, weights=weights)]
+    return [
+        float(one.mean()) for one in model_likelihoods(model, sequences, device, weights=weights)
+    ]
 
 
-def measure(args: argparse.Namespace, workspace: Workspace, engine: str) -> dict[str, Any]:
+def measure(args: argparse.Namespace, server: TurboMindServer, engine: str) -> dict[str, Any]:
     """Return the mean NLL per token of the held-out text both ways.
 
-    `difference` is how much higher it is through the workspace, in nats, with its `standard_error`
-    over the conversations.
+    `difference` is how much higher it is through what is served, in nats, with its
+    `standard_error` over the conversations.
     """
     step, tensors, started = "comparing with the model's tensors", [], time.monotonic()
 
@@ -68,16 +65,24 @@ def measure(args: argparse.Namespace, workspace: Workspace, engine: str) -> dict
         count = f", {len(tensors)} tensors compared" if tensors else ""
         return f"{step}{count}"
 
-    with progress(f"check workspace {args.workspace.name}", status):
-        for name in compare(workspace, args.model):
-            tensors.append(name)
-        print(f"{len(tensors)} tensors compared in {duration(time.monotonic() - started)}")
+    with progress(f"check workspace {args.weights}", status):
+        longest = LONGEST
+        if server.release.workspaces:
+            workspace = Workspace(args.workspace)
+            longest = workspace.session_len
+            for name in compare(workspace, args.model):
+                tensors.append(name)
+            print(f"{len(tensors)} tensors compared in {duration(time.monotonic() - started)}")
         tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
         template = ChatTemplate.load(args.chat_template)
-        count, longest = args.samples or SAMPLES[engine], workspace.session_len
+        count = args.samples or SAMPLES[engine]
         sequences = token_ids(args.held_out, count, template, tokenizer, longest)
         step = f"held-out text through the {engine} engine"
-        through = through_workspace(workspace, sequences, engine, args.threads)
+        if engine == "turbomind":
+            policy = quant_policy(VARIANTS[BASELINE].kv, server.release)
+            through = likelihoods(server, args.workspace, sequences, policy)
+        else:
+            through = through_reference(Workspace(args.workspace), sequences)
         step = "held-out text through transformers"
         source = through_model(args.model, args.format, sequences, engine)
     difference, error = mean_difference(source, through, sequences)
@@ -95,14 +100,16 @@ def measure(args: argparse.Namespace, workspace: Workspace, engine: str) -> dict
 
 
 def main() -> None:
-    """Check one workspace."""
+    """Check one workspace, or one model folder that is served as it is."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, required=True, help="folder that is served")
+    parser.add_argument("--weights", help="its name in the outcome; default: the folder's")
     parser.add_argument("--model", type=Path, required=True, help="folder that it was made from")
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    add_arguments(parser)
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
@@ -111,26 +118,29 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    args.weights = args.weights or args.workspace.name
     torch.set_num_threads(args.threads)
     engine = resolve_engine(args.engine)
     limit = args.turbomind_limit if engine == "turbomind" else args.limit
-    name, limits = f"workspace_{args.workspace.name}", {"difference": limit}
+    name, limits = f"workspace_{args.weights}", {"difference": limit}
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache
         checked = check_unchanged(args.workspace)
         try:
-            measured = measure(args, Workspace(args.workspace), engine)
+            measured = measure(args, TurboMindServer.of(args), engine)
         except ButlerError as error:  # of a tensor that is not the model's, most likely
             conclude(args.out, name, False, str(error), {}, limits, manifests=checked)
             raise
     moved = with_error(measured["difference"], measured["standard_error"])
+    same = "the model folder itself is served"
+    if measured["tensors"]:
+        same = f"{measured['tensors']} tensors are the model's, bit by bit"
     conclude(
         args.out,
         name,
         abs(measured["difference"]) <= limit,
-        f"{measured['tensors']} tensors are the model's, bit by bit; mean NLL "
-        f"{measured['nll_workspace']:.5f} through the workspace in {engine}, "
-        f"{measured['nll_model']:.5f} through the model it came from "
+        f"{same}; mean NLL {measured['nll_workspace']:.5f} through it in {engine}, "
+        f"{measured['nll_model']:.5f} through the model in transformers "
         f"(difference {moved}, limit {limit})",
         measured,
         limits,

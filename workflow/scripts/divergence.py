@@ -1,6 +1,6 @@
 """Measure how far a variant's next token is from fp16's on the answers of held-out conversations.
 
-Both workspaces, each with the KV cache of its own, are shown the same text by the engine that will
+Both variants, each with the KV cache of its own, are shown the same text by the engine that will
 serve. Nothing stops here: the figures inform, and a variant that is far off is named in the report.
 """
 
@@ -22,6 +22,8 @@ from butler.divergence import AnswerDivergence, HeldOutAnswer, cut_answers, figu
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
 from butler.held_out import SAMPLES, conversations, with_error
+from butler.lmdeploy.served_folder import ServedFolder, read_folder
+from butler.lmdeploy.turbomind_likelihood import TurboMindServer, add_arguments
 from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.likelihood import workspace_likelihoods
@@ -54,7 +56,7 @@ def held_out_answers(args: argparse.Namespace, session_len: int) -> list[HeldOut
 
 
 def by_reference(
-    baseline: Workspace, variant: Workspace, answers: Sequence[HeldOutAnswer]
+    baseline: ServedFolder, variant: ServedFolder, answers: Sequence[HeldOutAnswer]
 ) -> list[AnswerDivergence]:
     """Return the divergence of each answer in the reference engine."""
     done: list[int] = []
@@ -64,7 +66,7 @@ def by_reference(
 
     with progress(f"divergence {variant.path.name}", status):
         found = workspace_likelihoods(
-            {"baseline": baseline, "variant": variant},
+            {"baseline": Workspace(baseline.path), "variant": Workspace(variant.path)},
             [one.tokens for one in answers],
             [one.counted for one in answers],
             lambda name, count: done.append(count),
@@ -82,15 +84,18 @@ def by_reference(
 
 
 def by_turbomind(
-    baseline: Workspace, variant: Workspace, answers: Sequence[HeldOutAnswer], threads: int
+    server: TurboMindServer,
+    baseline: ServedFolder,
+    variant: ServedFolder,
+    answers: Sequence[HeldOutAnswer],
 ) -> list[AnswerDivergence]:
     """Return the divergence of each answer in TurboMind, of as many as its scratch file holds."""
     from butler.lmdeploy.turbomind_divergence import divergences, fitting
 
-    taken = fitting(answers, variant.config.vocab)
+    taken = fitting(answers, variant.vocab)
     name = f"divergence {variant.path.name}"
     with progress(name, lambda: f"{len(taken)} conversations through TurboMind twice"):
-        return divergences(baseline, variant, taken, threads)
+        return divergences(server, baseline, variant, taken)
 
 
 def measure(args: argparse.Namespace, engine: str) -> dict[str, float]:
@@ -99,15 +104,16 @@ def measure(args: argparse.Namespace, engine: str) -> dict[str, float]:
     Raises:
         ButlerError: if the two do not compare, or a likelihood is no finite number.
     """
-    baseline, variant = Workspace(args.baseline), Workspace(args.workspace)
-    if baseline.config.vocab != variant.config.vocab:
+    baseline, variant = read_folder(args.baseline), read_folder(args.workspace)
+    if baseline.vocab != variant.vocab:
         raise ButlerError(
-            f"{args.workspace} and {args.baseline} have vocabularies of {variant.config.vocab} and "
-            f"{baseline.config.vocab} tokens: they are of two models; make both again"
+            f"{args.workspace} and {args.baseline} have vocabularies of {variant.vocab} and "
+            f"{baseline.vocab} tokens: they are of two models; make both again"
         )
-    answers = held_out_answers(args, min(baseline.session_len, variant.session_len))
+    longest = min(baseline.settings.session_len, variant.settings.session_len)
+    answers = held_out_answers(args, longest)
     if engine == "turbomind":
-        found = by_turbomind(baseline, variant, answers, args.threads)
+        found = by_turbomind(TurboMindServer.of(args), baseline, variant, answers)
     else:
         found = by_reference(baseline, variant, answers)
     measured = figures(found)
@@ -115,7 +121,7 @@ def measure(args: argparse.Namespace, engine: str) -> dict[str, float]:
     if broken:
         raise ButlerError(
             f"{broken[0]} of {args.workspace} is no finite number: the engine computes noise; make "
-            "the workspace again"
+            "it again"
         )
     return measured
 
@@ -123,13 +129,14 @@ def measure(args: argparse.Namespace, engine: str) -> dict[str, float]:
 def main() -> None:
     """Measure one workspace."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, required=True, help="workspaces/VARIANT")
     parser.add_argument("--baseline", type=Path, required=True, help="what it is compared with")
-    parser.add_argument("--variant", required=True, help="name of the workspace in the outcome")
+    parser.add_argument("--variant", required=True, help="its name in the outcome")
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--conversations", type=int, default=40, help="at most (%(default)s)")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    add_arguments(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     parser.add_argument("--check", type=Path, required=True, help="JSON to write of the outcome")

@@ -51,7 +51,7 @@ class ServedFolder:
     """A folder with its record read.
 
     `tp` is the number of GPUs that a workspace was split for, None for a model folder, which any
-    number takes; `weight_bytes` is that of the files.
+    number takes; `vocab` the tokens that it knows; `weight_bytes` is that of the files.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class ServedFolder:
     settings: EngineSettings
     kv: KVScheme
     shape: ModelShape
+    vocab: int
     tp: int | None
     weight_bytes: int
 
@@ -103,9 +104,9 @@ def read_folder(path: Path) -> ServedFolder:
     if not (path / TEMPLATE).is_file():
         raise ButlerError(f"{path / TEMPLATE} is missing: TurboMind would guess the chat template")
     read = _read_workspace if workspace else _read_model
-    raw, file, shape, tp, size = read(path, record)
+    raw, file, shape, vocab, tp, size = read(path, record)
     settings, kv = EngineSettings.read(raw, str(file), version)
-    return ServedFolder(path, release, version, settings, kv, shape, tp, size)
+    return ServedFolder(path, release, version, settings, kv, shape, vocab, tp, size)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -125,23 +126,23 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-# What stands under engine_config and in which file, shape, GPUs, bytes of the weights.
-Read = tuple[Any, Path, ModelShape, int | None, int]
+# What stands under engine_config and in which file, shape, vocabulary, GPUs, bytes of the weights.
+Read = tuple[Any, Path, ModelShape, int, int | None, int]
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
     file = path / CONFIG
     config = read_yaml(file)
     model = config.get("model_config") if isinstance(config, dict) else None
-    keys = ("num_layer", "head_num", "kv_head_num", "size_per_head", "tp")
+    keys = ("num_layer", "head_num", "kv_head_num", "size_per_head", "vocab_size", "tp")
     sizes = [model.get(key) if isinstance(model, dict) else None for key in keys]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ButlerError(
             f"{file}: model_config must say {', '.join(keys)}, each 1 or more; make {path} again"
         )
-    layers, heads, kv_heads, head_dim, tp = sizes
+    layers, heads, kv_heads, head_dim, vocab, tp = sizes
     shape = ModelShape(layers, heads, kv_heads, head_dim)
-    return config.get("engine_config"), file, shape, tp, weight_bytes(path)
+    return config.get("engine_config"), file, shape, vocab, tp, weight_bytes(path)
 
 
 def _read_model(path: Path, record: dict[str, Any]) -> Read:
@@ -149,7 +150,8 @@ def _read_model(path: Path, record: dict[str, Any]) -> Read:
     if not weights:
         raise ButlerError(f"{path} holds no weights (*.safetensors or pytorch_model*.bin)")
     size = sum(file.stat().st_size for file in weights)
-    return record.get("engine_config"), path / RECORD, model_shape(path), None, size
+    vocab = read_sizes(path, vocab="vocab_size")["vocab"]
+    return record.get("engine_config"), path / RECORD, model_shape(path), vocab, None, size
 
 
 def model_shape(folder: Path) -> ModelShape:

@@ -1,4 +1,4 @@
-"""How far one workspace's next token is from another's in TurboMind of LMDeploy 0.7.3; needs a GPU.
+"""How far one variant's next token is from another's in TurboMind; needs a CUDA GPU.
 
 One engine at a time is on the card: the baseline's distributions wait in a folder for the
 variant's. Run as a module, in a process of its own, by `divergences`.
@@ -14,10 +14,10 @@ import numpy as np
 from butler.divergence import AnswerDivergence, HeldOutAnswer
 from butler.errors import run_cli
 from butler.held_out import KEPT_BYTES
-from butler.lmdeploy.release import CONVERTER, quant_policy
-from butler.lmdeploy.turbomind_likelihood import answer, ask
+from butler.lmdeploy.release import quant_policy
+from butler.lmdeploy.served_folder import ServedFolder
+from butler.lmdeploy.turbomind_likelihood import TurboMindServer, all_logits, answer, ask
 from butler.model_likelihood import LOGITS
-from butler.reference.workspace_reader import Workspace
 
 if TYPE_CHECKING:
     import torch
@@ -41,31 +41,34 @@ def fitting(answers: Sequence[HeldOutAnswer], vocab: int) -> list[HeldOutAnswer]
 
 
 def divergences(
-    baseline: Workspace, variant: Workspace, answers: Sequence[HeldOutAnswer], threads: int
+    server: TurboMindServer,
+    baseline: ServedFolder,
+    variant: ServedFolder,
+    answers: Sequence[HeldOutAnswer],
 ) -> list[AnswerDivergence]:
-    """Return the divergence of each answer, both workspaces with the KV cache of their own.
+    """Return the divergence of each answer, both folders with the KV cache of their own.
 
     Args:
+        server: what serves.
         baseline, variant: of the same vocabulary.
         answers: no longer than a session of either; as many as are `fitting`.
-        threads: of the process that asks the engine.
 
     Raises:
         ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
     """
     sequences = [one.tokens for one in answers]
     with tempfile.TemporaryDirectory() as folder:
-        for workspace in (baseline, variant):
+        for one in (baseline, variant):
             found = ask(
                 "butler.lmdeploy.turbomind_divergence",
-                workspace,
+                server,
+                one.path,
                 sequences,
-                quant_policy(workspace.kv, CONVERTER),
-                threads,
+                quant_policy(one.kv, server.release),
                 starts=[one.start for one in answers],
-                vocab=workspace.config.vocab,
+                vocab=one.vocab,
                 folder=folder,
-                compare=workspace is variant,
+                compare=one is variant,
             )
     return [AnswerDivergence(**one) for one in found]
 
@@ -120,17 +123,6 @@ def _parts(logits: "torch.Tensor", wanted: Sequence[int]) -> Any:
 
 def _losses(logs: "torch.Tensor", came: "torch.Tensor") -> np.ndarray:
     return -logs.gather(-1, came.to(logs.device).unsqueeze(-1)).squeeze(-1).cpu().numpy()
-
-
-def all_logits(pipe: Any, tokens: Sequence[int]) -> "torch.Tensor":
-    """Return the logits after each token of a sequence, [tokens, vocab], as get_ppl asks for them.
-
-    0.7.3's get_logits has no face of its own; get_ppl makes a mean of what this returns.
-    """
-    found, sessions = pipe._run(coro=pipe._async_get_logits(input_ids=[list(tokens)])).result()
-    for session in sessions:
-        pipe.end_session(session)
-    return found[0]
 
 
 def reply(pipe: Any, request: dict[str, Any]) -> list[dict[str, Any]]:

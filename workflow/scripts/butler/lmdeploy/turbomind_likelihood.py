@@ -1,35 +1,66 @@
-"""How likely TurboMind of LMDeploy 0.7.3 finds whole sequences; needs a CUDA GPU.
+"""How likely TurboMind finds whole sequences, of either release of LMDeploy; needs a CUDA GPU.
 
-Run as a module, in a process of its own, by `ask`: the GPU is then free again, and an
-engine that falls while it is taken down takes nothing with it.
+Run as a module, in a process of its own and the interpreter of the release, by `ask`: the GPU is
+then free again, and an engine that falls while it is taken down takes nothing with it.
 """
 
+import argparse
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.guards import check_gpus
-from butler.lmdeploy.release import CONVERTER, check_installed, installed_version
-from butler.reference.workspace_reader import Workspace
+from butler.lmdeploy.release import CONVERTER, RELEASES, Release, check_installed, installed_version
 from butler.tools import run_tool, tool_environment
+
+if TYPE_CHECKING:
+    import torch
 
 # Of the GPU memory that the weights leave. Room for one sequence is enough, and logits take more.
 CACHE_SHARE = 0.2
 
 
+@dataclass(frozen=True)
+class TurboMindServer:
+    """What serves: a release of LMDeploy, its interpreter, on `tp` GPUs."""
+
+    release: Release
+    python: str
+    tp: int
+    trust_remote_code: bool
+    threads: int
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "TurboMindServer":
+        """Return what the options of `add_arguments` say, and --threads."""
+        release = RELEASES[args.lmdeploy]
+        return cls(release, args.server_python, args.tp, args.trust_remote_code, args.threads)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what serves where TurboMind is asked."""
+    add = parser.add_argument
+    add("--lmdeploy", choices=RELEASES, default=CONVERTER.name, help="what serves (%(default)s)")
+    add("--server-python", default=sys.executable, help="its interpreter; default: this one")
+    add("--tp", type=int, default=1, help="GPUs that share the model (%(default)s)")
+    add("--trust-remote-code", action="store_true", help="run the code in a model folder there")
+
+
 @contextmanager
-def turbomind(path: Path, **options: Any) -> Iterator[Any]:
-    """Yield LMDeploy's pipeline on a workspace; `options` are TurbomindEngineConfig's."""
+def turbomind(path: Path, trust: bool = False, **options: Any) -> Iterator[Any]:
+    """Yield LMDeploy's pipeline on a folder; `options` are TurbomindEngineConfig's."""
     from lmdeploy import TurbomindEngineConfig, pipeline
 
     config = TurbomindEngineConfig(**options)
-    pipe = pipeline(str(path), backend_config=config, log_level="ERROR")
+    more = {"trust_remote_code": True} if trust else {}  # 0.7.3 has no such option
+    pipe = pipeline(str(path), backend_config=config, log_level="ERROR", **more)
     try:
         yield pipe
     finally:
@@ -44,37 +75,50 @@ def mean_losses(pipe: Any, sequences: Sequence[Sequence[int]]) -> list[float]:
     return [pipe.get_ppl(list(tokens))[0] for tokens in sequences]
 
 
+def all_logits(pipe: Any, tokens: Sequence[int]) -> "torch.Tensor":
+    """Return the logits after each token of a sequence, [tokens, vocab].
+
+    0.7.3's get_logits has no face of its own; get_ppl makes a mean of what this returns.
+    """
+    if hasattr(pipe, "async_engine"):  # of a release that serves model folders
+        return pipe._run(coro=pipe.async_engine.async_get_logits([list(tokens)])).result()[0]
+    found, sessions = pipe._run(coro=pipe._async_get_logits(input_ids=[list(tokens)])).result()
+    for session in sessions:
+        pipe.end_session(session)
+    return found[0]
+
+
 def likelihoods(
-    workspace: Workspace, sequences: Sequence[Sequence[int]], policy: int, threads: int
+    server: TurboMindServer, folder: Path, sequences: Sequence[Sequence[int]], policy: int
 ) -> list[float]:
     """Return the mean NLL per token of each sequence, in nats, through TurboMind.
 
     Args:
-        workspace: what is served.
+        server: what serves.
+        folder: what is served, a workspace or a model folder as the release takes it.
         sequences: token ids, each of 2 or more and no longer than a session.
-        policy: TurboMind's `quant_policy`, how the KV cache is held.
-        threads: of the process that asks it.
+        policy: the release's `quant_policy`, how the KV cache is held.
 
     Raises:
         ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
     """
-    return ask("butler.lmdeploy.turbomind_likelihood", workspace, sequences, policy, threads)
+    return ask("butler.lmdeploy.turbomind_likelihood", server, folder, sequences, policy)
 
 
 def ask(
     module: str,
-    workspace: Workspace,
+    server: TurboMindServer,
+    folder: Path,
     sequences: Sequence[Sequence[int]],
     policy: int,
-    threads: int,
     **more: Any,
 ) -> Any:
     """Return what a module's `main` answers about sequences, from a process of its own.
 
     Args:
         module: run with the names of two files: the request, JSON that holds `path` of the
-            workspace, the engine's `options`, `sequences` and `more`; and the answer, JSON too.
-        workspace, sequences, policy, threads: as `likelihoods` has them.
+            folder, the engine's `options`, `sequences` and `more`; and the answer, JSON too.
+        server, folder, sequences, policy: as `likelihoods` has them.
         more: what the module takes beside them.
 
     Raises:
@@ -82,13 +126,15 @@ def ask(
     """
     import torch
 
-    check_installed(CONVERTER, installed_version())
-    check_gpus(workspace.config.tp, torch.cuda.device_count())
+    check_gpus(server.tp, torch.cuda.device_count())
     request = more | {
-        "path": str(workspace.path.resolve()),
+        "path": str(folder.resolve()),
+        "lmdeploy": server.release.name,
+        # A workspace holds no code.
+        "trust": server.trust_remote_code and not server.release.workspaces,
         "sequences": [list(tokens) for tokens in sequences],
         "options": {
-            "tp": workspace.config.tp,
+            "tp": server.tp,
             "session_len": max(len(tokens) for tokens in sequences) + 1,
             "quant_policy": policy,
             "cache_max_entry_count": CACHE_SHARE,
@@ -98,14 +144,12 @@ def ask(
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch) / "request.json", Path(scratch) / "answer.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-m", module, str(asked), str(answered)]
-        environment = tool_environment(Path(scratch) / "cache", threads)
+        command = [server.python, "-m", module, str(asked), str(answered)]
+        environment = tool_environment(Path(scratch) / "cache", server.threads)
         try:
             run_tool(command, environment)
         except ButlerError:
-            raise ButlerError(
-                f"TurboMind failed on {workspace.path}; the lines above say why"
-            ) from None
+            raise ButlerError(f"TurboMind failed on {folder}; the lines above say why") from None
         return json.loads(answered.read_text(encoding="utf-8"))
 
 
@@ -113,7 +157,8 @@ def answer(reply: Callable[[Any, dict[str, Any]], Any]) -> None:
     """Write what `reply` makes of the pipeline and the request that the command line names."""
     asked, answered = (Path(word) for word in sys.argv[1:])
     request = json.loads(asked.read_text(encoding="utf-8"))
-    with turbomind(Path(request["path"]), **request["options"]) as pipe:
+    check_installed(RELEASES[request["lmdeploy"]], installed_version())
+    with turbomind(Path(request["path"]), request["trust"], **request["options"]) as pipe:
         answered.write_text(json.dumps(reply(pipe, request)), encoding="utf-8")
         sys.stdout.flush()
         os._exit(0)  # 0.7.3 may abort while it is taken down

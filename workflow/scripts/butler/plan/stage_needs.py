@@ -215,16 +215,16 @@ def needs(
             sum(size.served(one, group) for one in weights),
             2 * reading,
         ),
-        ("check_workspace", workspaces * len(weights), 0, 2 * (reading + likelihood)),
+        ("check_workspace", len(weights), 0, 2 * (reading + likelihood)),
         (
             "check_kv_cache",
-            workspaces * sum(v.kv.quantised for v in chosen),
+            sum(v.kv.quantised for v in chosen),
             0,
             reading + 2 * likelihood,
         ),
         (
             "divergence",
-            workspaces * (len(chosen) - 1),
+            len(chosen) - 1,
             0,
             2 * reading
             + 4 * ANSWER * settings.divergence.conversations * size.parameters / r.forward,
