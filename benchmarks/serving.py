@@ -1,9 +1,10 @@
 """Memory and speed of the variants at real size on this GPU, beside a rival and the limits.
 
-Makes a random InternLM2 (7B by default), converts it as the workflow does, measures each variant
-as the efficiency stage does, all at equal room for tokens; then the rates of matrix products and
-of copies, transformers' `generate` on the same shape, and, with --check, whether a variant really
-holds the number of chats that was computed for a card (see serving_capacity.py).
+Makes a random InternLM2 (7B by default), converts it as the workflow does (with --lmdeploy latest,
+in that environment, it is served as it is), measures each variant as the efficiency stage does, all
+at equal room for tokens; then the rates of matrix products and of copies, transformers' `generate`
+on the same shape, and, with --check, whether a variant really holds the number of chats that was
+computed for a card (see serving_capacity.py).
 
 usage: .envs/lmdeploy/bin/python benchmarks/serving.py --work /dev/shm/serving --out serving.json
 """
@@ -25,6 +26,13 @@ from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
 from butler.efficiency.measure_turbomind import measure
 from butler.efficiency.speed import Speed, Spread, Waits
 from butler.errors import run_cli
+from butler.lmdeploy.release import (
+    CONVERTER,
+    RELEASES,
+    check_installed,
+    installed_version,
+    number,
+)
 from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import EfficiencySettings
 
@@ -35,7 +43,8 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--work", type=Path, required=True, help="folder for the models: 42 GB for a 7B")
     add("--environments", type=Path, default=ROOT / ".envs")
-    add("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    add("--lmdeploy", choices=RELEASES, default=CONVERTER.name, help="what serves (%(default)s)")
+    add("--variants", nargs="+", choices=list(VARIANTS), help="default: all that it serves")
     add(
         "--settings",
         type=EfficiencySettings.from_argument,
@@ -53,7 +62,12 @@ def parse_args() -> argparse.Namespace:
     add("--keep-models", action="store_true", help="keep the Hugging Face folders too")
     add("--out", type=Path, help="JSON; the tables go beside it as Markdown")
     add_shape(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    since = number(RELEASES[args.lmdeploy].version)
+    args.variants = args.variants or [
+        name for name, one in VARIANTS.items() if one.weights.since <= since
+    ]
+    return args
 
 
 def shape_options(shape: InternLM2Shape) -> list[str]:
@@ -200,9 +214,13 @@ def main() -> None:
     if max(sum(tokens), args.room_tokens) > args.session_len:
         raise ButlerError("--room-tokens and the requests must fit --session-len")
     xtuner, options = python_of("xtuner", args.environments), shape_options(shape)
-    journal = Journal(args.out, shape=shape.__dict__)
+    release = RELEASES[args.lmdeploy]
+    check_installed(release, installed_version())
+    journal = Journal(args.out, shape=shape.__dict__, lmdeploy=release.version)
     report = journal.report
-    made = make_all(work, args.variants, options, xtuner, args.session_len, args.keep_models)
+    made = make_all(
+        work, args.variants, options, xtuner, args.session_len, args.keep_models, release
+    )
     journal.add("made", made)
     if args.make_only:
         publish(record(**report), args.out)
@@ -211,7 +229,7 @@ def main() -> None:
     journal.add("limits", limits)
     for name in args.variants:
         path = work / "workspaces" / name
-        found = measure(path, settings, args.room_tokens)
+        found = measure(path, settings, args.room_tokens, trust_remote_code=True)
         journal.add(name, {metric: value for metric, value, _ in found}, report["variants"])
     compute(report, args)
     if card is not None:

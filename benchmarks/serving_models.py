@@ -1,4 +1,4 @@
-"""What the serving benchmark measures: random models, converted to the variants' workspaces."""
+"""What the serving benchmark measures: random models, made to what a release serves."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common import ROOT, SCRIPTS, ButlerError
 
+from butler.lmdeploy.release import Release
 from butler.schemes import VARIANTS, WEIGHTS
 from butler.settings.serving_stage import AwqSettings, KVCacheSettings, WorkspaceSettings
 from butler.tools import tool_environment
@@ -44,12 +45,14 @@ def make_all(
     xtuner: str,
     session_len: int,
     keep_models: bool,
+    release: Release,
 ) -> dict[str, float]:
-    """Make what is missing of the variants' workspaces below `work`; return seconds by step.
+    """Make what is missing of the variants below `work`; return seconds by step.
 
-    `shape` is given to random_model.py as it stands. A workspace of another shape is made anew.
+    `shape` is given to random_model.py as it stands. A variant of another shape or release is made
+    anew.
     """
-    wanted = {"shape": list(shape), "session_len": session_len}
+    wanted = {"shape": list(shape), "session_len": session_len, "lmdeploy": release.name}
     kinds = sorted({VARIANTS[name].weights.name for name in variants})
 
     def chain(kind: str) -> dict[str, float]:
@@ -57,7 +60,7 @@ def make_all(
         marks = [work / "workspaces" / f"{name}.json" for name in names]
         if all(m.is_file() and json.loads(m.read_text()) == wanted for m in marks):
             return {}
-        return _chain(work, kind, names, shape, xtuner, session_len, keep_models, wanted)
+        return _chain(work, kind, names, shape, xtuner, session_len, keep_models, release, wanted)
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(chain, kinds))
@@ -72,6 +75,7 @@ def _chain(
     xtuner: str,
     session_len: int,
     keep_models: bool,
+    release: Release,
     wanted: dict[str, object],
 ) -> dict[str, float]:
     times: dict[str, float] = {}
@@ -83,20 +87,30 @@ def _chain(
 
     weights = WEIGHTS[kind]
     # Random 4-bit weights are written as AWQ's; a workspace of GPTQ's holds them alike.
-    form = WEIGHTS["w4"].format if weights.quantised else weights.format
-    model, workspace = work / "models" / form, work / "converted" / kind
-    awq = ["--awq"] if weights.quantised else []
-    make = [xtuner, ROOT / "benchmarks" / "random_model.py", "--out", model, *awq, *shape]
+    form = WEIGHTS["w4"].format if weights.grouped else weights.format
+    model, source = work / "models" / form, work / "converted" / kind
+    made = work / "models" / f"plain_{kind}" if weights.bits == 8 else model
+    awq = ["--awq"] if weights.grouped else []
+    make = [xtuner, ROOT / "benchmarks" / "random_model.py", "--out", made, *awq, *shape]
     step(f"random_{kind}", make)
-    convert = [sys.executable, SCRIPTS / "workspace.py", "--model", model, "--out", workspace]
-    group = ["--group-size", AwqSettings().group_size] if weights.quantised else []
-    step(f"convert_{kind}", [*convert, "--format", form, *group])
-    if not keep_models:
-        _remove(model)
+    if made != model:
+        quantise = [sys.executable, SCRIPTS / "quantise_fp8.py", "--device", "auto"]
+        step(f"quantise_{kind}", [*quantise, "--model", made, "--out", model])
+        _remove(made)
+    if release.workspaces:
+        convert = [sys.executable, SCRIPTS / "workspace.py", "--model", model, "--out", source]
+        group = ["--group-size", AwqSettings().group_size] if weights.grouped else []
+        step(f"convert_{kind}", [*convert, "--format", form, *group])
+        if not keep_models:
+            _remove(model)
+    else:
+        source = model
     for name in names:
         kv = VARIANTS[name].kv
         share = (KVCacheSettings() if kv.quantised else WorkspaceSettings()).cache_max_entry_count
-        variant = [sys.executable, SCRIPTS / "variant.py", "--workspace", workspace]
+        kind_of_source = "--workspace" if release.workspaces else "--model"
+        variant = [sys.executable, SCRIPTS / "variant.py", kind_of_source, source]
+        variant += ["--lmdeploy", release.name]
         variant += ["--kv", kv.name, "--cache-max-entry-count", share]
         variant += ["--session-len", session_len, "--out", work / "workspaces" / name]
         step(f"variant_{name}", variant)

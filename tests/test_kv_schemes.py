@@ -42,7 +42,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for name, weights in {one.weights.name: one.weights for one in QUANTISED.values()}.items():
         shape = {"layers": TINY.layers, "heads": TINY.heads, "kv_heads": TINY.kv_heads}
-        made[name] = Tiny(**shape, w4=weights.quantised).build(folder / name)
+        made[name] = Tiny(**shape, w4=weights.grouped).build(folder / name)
         (made[name] / TEMPLATE).write_text("{}")
         write_record(made[name], "0.7.3")
         write_manifest(made[name])

@@ -1,7 +1,7 @@
-"""LMDeploy's newest release on a real GPU: it serves the model folders, and is measured on them.
+"""LMDeploy's newest release on a real GPU: it serves model folders, which are checked and measured.
 
-Needs build/merged and build/awq of the demo (`snakemake all`), in this repository or in the folder
-that BUTLER_RUN names, and .envs/lmdeploy-latest (`lmdeploy: latest`).
+Needs build/merged, build/awq and build/corpus of the demo (`snakemake all`), in this repository or
+in the folder that BUTLER_RUN names, .envs/lmdeploy and .envs/lmdeploy-latest (`lmdeploy: latest`).
 """
 
 import csv
@@ -23,16 +23,20 @@ pytestmark = pytest.mark.gpu
 
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 TOOL = "lmdeploy-latest"
-VARIANTS = {name: schemes.VARIANTS[name] for name in ("fp16", "w4kv8", "w4kv4")}
+CONVERTER = "lmdeploy"
+VARIANTS = {name: schemes.VARIANTS[name] for name in ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8")}
+MADE = {"fp8"}  # here, of build/merged
 
 
 def why_not() -> str | None:
     """Return what is missing here, in words; None if nothing is."""
     if not Path("/dev/nvidia0").exists():
         return "no NVIDIA GPU here"
-    if not Path(python_of(TOOL)).exists():
-        return f"{python_of(TOOL)} is missing: run `snakemake environments`, lmdeploy: latest"
-    for folder in (RUN / "build" / one.weights.folder for one in VARIANTS.values()):
+    for tool in (TOOL, CONVERTER):
+        if not Path(python_of(tool)).exists():
+            return f"{python_of(tool)} is missing: run `snakemake environments`, lmdeploy: latest"
+    kept = {one.weights.folder for one in VARIANTS.values()} - MADE
+    for folder in (RUN / "build" / one for one in kept):
         if not (folder / "config.json").is_file():
             return f"{folder} is missing: run `snakemake all` first"
     return None
@@ -47,8 +51,11 @@ def served(tmp_path_factory):
     """Return the variants, made as the workflow makes them, by name."""
     # On the file system of the models: variant.py links.
     out = tmp_path_factory.mktemp("served")
-    for folder in {one.weights.folder for one in VARIANTS.values()}:
+    for folder in {one.weights.folder for one in VARIANTS.values()} - MADE:
         subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(out / folder)], check=True)
+    merged = ("--model", out / "merged", "--device", "cuda")
+    done = script(CONVERTER, "quantise_fp8.py", *merged, "--out", out / "fp8")
+    assert done.returncode == 0, done.stderr[-3000:]
     for name, one in VARIANTS.items():
         model = out / one.weights.folder
         done = script(
@@ -83,6 +90,56 @@ def test_a_model_folder_is_served(served, tmp_path, name):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def checked(name: str, folder: Path, *words: object) -> dict:
+    """Return what a check found that asks this release, run where the workflow runs it."""
+    out = folder / "check.json"
+    server = ("--lmdeploy", "latest", "--server-python", python_of(TOOL), "--trust-remote-code")
+    held_out = ("--held-out", RUN / "build" / "corpus" / "test.jsonl", "--engine", "turbomind")
+    words = (*words, *server, *held_out, "--chat-template", "internlm2_chat")
+    done = script(CONVERTER, name, *words, "--check" if name == "divergence.py" else "--out", out)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(out.read_text(encoding="utf-8"))["measured"]
+
+
+@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8"])
+def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, capsys):
+    weights = VARIANTS[name].weights
+    model = served[name].parent / weights.folder
+    found = checked(
+        "check_workspace.py", tmp_path, "--workspace", model, "--model", model,
+        "--format", weights.format, "--limit", 0.002, "--turbomind-limit", 0.02,
+    )  # fmt: skip
+    with capsys.disabled():
+        print(f"\n{name}: {found}")
+    assert found["engine"] == "turbomind" and abs(found["difference"]) < 0.02
+
+
+@pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8"])
+def test_a_quantised_cache_is_checked_in_the_engine(served, tmp_path, name, capsys):
+    found = checked("check_kv_cache.py", tmp_path, "--workspace", served[name], "--limit", 0.5)
+    with capsys.disabled():
+        print(f"\n{name}: {found}")
+    kv = VARIANTS[name].kv
+    assert 0 < found[f"nll_{kv.name}"] < found["nll_fp16"] + kv.limit
+    # The plain cache computed other numbers than the quantised one, so both were asked.
+    assert found["difference"] != 0
+    assert found[f"bytes_per_token_{kv.name}"] < found["bytes_per_token_fp16"]
+
+
+@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8"])
+def test_divergence_from_fp16_in_the_engine(served, tmp_path, name, capsys):
+    found = checked(
+        "divergence.py", tmp_path, "--workspace", served[name], "--baseline", served["fp16"],
+        "--variant", name, "--out", tmp_path / "table.csv",
+    )  # fmt: skip
+    with capsys.disabled():
+        print(f"\n{name}: {found}")
+    if name == "fp16":
+        assert found["kl_mean"] < 1e-4 and found["same_top"] > 99.9
+    else:
+        assert 1e-5 < found["kl_mean"] < 0.1 and found["same_top"] > 90
+
+
 def measured(served, name, folder):
     out = folder / f"{name}.csv"
     # 1,024 requests of 144 tokens, 3 blocks each: enough of a cache to be seen in the memory.
@@ -109,3 +166,5 @@ def test_a_model_folder_is_measured_at_the_room_that_was_asked_for(served, tmp_p
         assert values["between_tokens_s_p99_8"] > 0
     for figure in ("kv_bytes_per_token", "peak_memory_bytes"):
         assert found["w4kv4"][figure] < found["w4kv8"][figure] < found["fp16"][figure]
+    sizes = [found[name]["weight_bytes"] for name in ("w4kv8", "fp8", "fp16")]
+    assert sizes == sorted(sizes)

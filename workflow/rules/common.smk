@@ -182,8 +182,8 @@ def number_option(name, value):
 
 def group_size_option():
     """Return the option that says in which groups weights are quantised, if any are."""
-    quantised = any(one.weights.quantised for one in MODELS.values())
-    return option("--group-size", quantised and settings.awq.group_size)
+    grouped = any(one.weights.grouped for one in MODELS.values())
+    return option("--group-size", grouped and settings.awq.group_size)
 
 
 def model_folder(weights):

@@ -1,8 +1,8 @@
-# 4-bit weights, calibrated on the training text.
+# 4-bit weights, calibrated on the training text, and 8-bit floats.
 #
 # Needs build/merged and build/corpus/train.jsonl.
 # Makes build/awq (W4A16) and the check awq; for variants with w4gptq build/gptq and the check gptq, in
-# an environment of its own. With kv_cache.static_parameters also build/calibration
+# an environment of its own; for those with fp8 build/fp8 and the check fp8. With kv_cache.static_parameters also build/calibration
 # (min-max statistics) and build/static_kv (scale and zero point of each layer's keys and values).
 
 
@@ -132,6 +132,59 @@ rule check_gptq:
         "--held-out {input.held_out} --chat-template {params.template} "
         "--error-limit {params.error} --nll-limit {params.nll} --device {params.device} "
         "--threads {threads} --out {output} > {log} 2>&1"
+
+
+rule fp8:
+    """Hold the weights as 8-bit floats."""
+    input:
+        **tool("lmdeploy", "quantise_fp8.py"),
+        model="build/merged",
+    output:
+        directory("build/fp8"),
+    log:
+        "logs/fp8.log",
+    benchmark:
+        "logs/fp8.tsv"
+    priority: 50
+    threads: 2
+    resources:
+        mem_mb=memory("fp8"),
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        device=settings.device,
+    shell:
+        "{params.python:q} {input.code[0]:q} --model {input.model} --device {params.device} "
+        "--threads {threads} --out {output} > {log} 2>&1"
+
+
+rule check_fp8:
+    """Stop unless the 8-bit floats are the merged model's weights, rounded."""
+    input:
+        **tool("lmdeploy", "check_fp8.py"),
+        merged="build/merged",
+        fp8="build/fp8",
+    output:
+        report(
+            "results/checks/fp8.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "fp8"},
+        ),
+    log:
+        "logs/check_fp8.log",
+    benchmark:
+        "logs/check_fp8.tsv"
+    threads: 2
+    resources:
+        mem_mb=memory("check_fp8"),
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        device=settings.device,
+    shell:
+        "{params.python:q} {input.code[0]:q} --merged {input.merged} --fp8 {input.fp8} "
+        "--device {params.device} --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule calibrate:

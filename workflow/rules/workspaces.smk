@@ -23,7 +23,7 @@ rule workspace:
     params:
         python=python("lmdeploy"),
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
-        group_size=lambda w: (settings.awq.group_size if WEIGHT_SCHEMES[w.weights].quantised else 0),
+        group_size=lambda w: (settings.awq.group_size if WEIGHT_SCHEMES[w.weights].grouped else 0),
         tp=settings.workspace.tp,
     shell:
         "{params.python:q} {input.code[0]:q} --model {input.model} --format {params.format} "

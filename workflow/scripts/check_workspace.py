@@ -23,6 +23,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.devices import resolve_engine
 from butler.errors import ButlerError, run_cli
+from butler.fp8 import Fp8Tensors
 from butler.held_out import LONGEST, SAMPLES, mean_difference, mean_nll, token_ids, with_error
 from butler.lmdeploy.packed_weights import DequantisedTensors
 from butler.lmdeploy.release import quant_policy
@@ -47,7 +48,9 @@ def through_reference(workspace: Workspace, sequences: Sequences) -> list[float]
 def through_model(model: Path, model_format: str, sequences: Sequences, engine: str) -> list[float]:
     """Return the mean NLL of each sequence through transformers in fp32."""
     device = "cuda" if engine == "turbomind" else "cpu"
-    weights = None if model_format == "hf" else DequantisedTensors(model, device)
+    weights = None
+    if model_format != "hf":
+        weights = (Fp8Tensors if model_format == "fp8" else DequantisedTensors)(model, device)
     return [
         float(one.mean()) for one in model_likelihoods(model, sequences, device, weights=weights)
     ]

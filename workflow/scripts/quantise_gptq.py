@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,21 +16,13 @@ from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.gptq import quantisation_config, quantised_layers
-from butler.hf_folder import ModelTensors, ShardWriter, is_weights, read_config
+from butler.hf_folder import ModelTensors, ShardWriter, copy_rest, read_config
 from butler.layer_walk import Walk
-from butler.manifest import NAME as MANIFEST
 from butler.manifest import write_manifest
 from butler.model_folder import check_group_size
 from butler.model_likelihood import batches
 from butler.progress import counted, progress
 from butler.settings.serving_stage import CalibrationSettings, GptqSettings
-
-
-def copy_rest(model: Path, folder: Path) -> None:
-    """Copy what is no weight of the merged model: configuration, tokenizer, its own code."""
-    for path in model.iterdir():
-        if not is_weights(path) and path.name != MANIFEST:
-            shutil.copyfile(path, folder / path.name)
 
 
 def texts_of(

@@ -54,6 +54,12 @@ class LayerNames:
     query_norm: str | None = None
     key_norm: str | None = None
 
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """The matrices, each once."""
+        heads = (self.query, self.key, self.value, self.attention_out)
+        return tuple(dict.fromkeys((*heads, self.gate, self.up, self.down)))
+
 
 @dataclass(frozen=True)
 class Family:

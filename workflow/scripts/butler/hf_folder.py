@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from butler.errors import ButlerError
 from butler.families import family_of
 from butler.files import atomic_write_json
+from butler.manifest import NAME as MANIFEST
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +112,13 @@ class ShardWriter:
         save_file(self._waiting, self._folder / file, metadata={"format": "pt"})
         self._files |= dict.fromkeys(self._waiting, file)
         self._waiting = {}
+
+
+def copy_rest(model: Path, folder: Path) -> None:
+    """Copy what is no weight of a model: configuration, tokenizer, its own code; no manifest."""
+    for path in model.iterdir():
+        if not is_weights(path) and path.name != MANIFEST:
+            shutil.copyfile(path, folder / path.name)
 
 
 # What neither merging nor quantising carries over, or writes anew from a newer library's defaults.

@@ -80,6 +80,32 @@ def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> 
             )
 
 
+def check_blocks(config: Mapping[str, Any], block: int, shown: str) -> None:
+    """Check that the matrices of all layers come in whole blocks of 8-bit weights.
+
+    Raises:
+        ButlerError: naming the size that does not, if the model cannot be quantised.
+    """
+    path = f"{shown}/config.json"
+    sizes = sizes_of(config, path, hidden="hidden_size", mlp="intermediate_size")
+    head = sizes["head_dim"]
+    sides = {
+        "hidden_size": sizes["hidden"],
+        "intermediate_size": sizes["mlp"],
+        "attention heads × head size": sizes["heads"] * head,
+        "key-value heads × head size": sizes["kv_heads"] * head,
+    }
+    if family_of(config, path).fused_qkv:  # the engine takes its heads apart, scales and all
+        sides["head size"] = head
+    for name, size in sides.items():
+        if size % block:
+            raise ButlerError(
+                f"{path}: {name} {size} is no multiple of {block}, so the model cannot be held in "
+                f"FP8 in blocks of {block}; leave the variants with fp8 out of variants, or take "
+                "another base.model"
+            )
+
+
 def check_served(config: Mapping[str, Any], release: str, shown: str) -> None:
     """Check that TurboMind of LMDeploy `release`, as config.yaml names it, serves such a model.
 

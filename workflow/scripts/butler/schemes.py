@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PARAMETER_BYTES = 4  # scale and zero point of a quantised vector, in fp16 each
+FP8_BLOCK = 128  # rows and columns of a matrix that share a scale in fp32, as TurboMind takes it
 
 
 @dataclass(frozen=True)
@@ -15,27 +16,30 @@ class WeightScheme:
     """How weights are held.
 
     `folder` is the model folder below build/ that a workspace is converted from, or that a release
-    without workspaces serves; `format` is its name in both releases of LMDeploy. `quantised` says
-    that weights are in groups, and the check of that folder against the merged model has the
-    scheme's `check` as its name. `tool` is the environment (envs/TOOL.lock) that quantises, where
-    LMDeploy does not.
+    without workspaces serves; `format` is its name in LMDeploy. `bits` a weight takes; those of 4
+    are in groups with a scale and a zero point each, those of 8 floats (e4m3) in blocks with a
+    scale each. The check of that folder against the merged model has the scheme's `check` as its
+    name. `tool` is the environment (envs/TOOL.lock) that quantises, where that of LMDeploy does
+    not. `since` is the first release here whose TurboMind serves it.
 
     TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with
     symmetric scales and rows in order (`sym`, not `desc_act`). A workspace holds both alike, so
-    that they run on the same engines and cards.
+    that they run on the same engines and cards. FP8's kernels are in 0.18 for all of its cards.
     """
 
     name: str
     folder: str
     format: str
     label: Mapping[str, str]
+    bits: int = 16
     check: str | None = None
     tool: str | None = None
+    since: tuple[int, ...] = (0,)
 
     @property
-    def quantised(self) -> bool:
-        """Whether weights are stored in groups with a scale each."""
-        return self.check is not None
+    def grouped(self) -> bool:
+        """Whether weights are whole numbers, a scale and a zero point for each group of a row."""
+        return self.bits == 4
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,24 @@ WEIGHTS = {
     one.name: one
     for one in (
         WeightScheme("fp16", "merged", "hf", {"zh": "fp16 权重", "en": "fp16 weights"}),
-        WeightScheme("w4", "awq", "awq", {"zh": "4 位权重", "en": "4-bit weights"}, check="awq"),
+        WeightScheme("w4", "awq", "awq", {"zh": "4 位权重", "en": "4-bit weights"}, 4, "awq"),
         WeightScheme(
             "w4gptq",
             "gptq",
             "gptq",
             {"zh": "4 位权重（GPTQ）", "en": "4-bit weights (GPTQ)"},
-            check="gptq",
+            4,
+            "gptq",
             tool="gptq",
+        ),
+        WeightScheme(
+            "fp8",
+            "fp8",
+            "fp8",
+            {"zh": "8 位浮点权重（FP8）", "en": "8-bit float weights (FP8)"},
+            8,
+            "fp8",
+            since=(0, 18),
         ),
     )
 }

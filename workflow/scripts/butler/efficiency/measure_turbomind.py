@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from butler.efficiency import figures
 from butler.efficiency.figures import ROUNDS, Session, requests_of
 from butler.efficiency.load import at_once, one_by_one, random_prompts
@@ -25,7 +23,6 @@ from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
 from butler.lmdeploy.turbomind_engine import EngineStart, cache_bytes, start_engine
-from butler.lmdeploy.workspace_files import CONFIG
 from butler.settings.judging_stage import EfficiencySettings
 
 WARM_TOKENS = 4
@@ -58,25 +55,17 @@ class MeasuredFolder:
             ButlerError: if it is none that LMDeploy serves here, or cannot be shared so.
         """
         folder = read_folder(path)
-        plain = not folder.release.workspaces
         return cls(
             path=str(path),
             quant_policy=folder.settings.quant_policy,
             per_token=folder.kv_bytes_per_token,
-            vocab=_vocab(path, plain),
+            vocab=folder.vocab,
             tp=resolve_tp(folder, tp),
             session_len=folder.settings.session_len,
             weight_bytes=folder.weight_bytes,
-            plain=plain,
+            plain=not folder.release.workspaces,
             trust_remote_code=trust_remote_code,
         )
-
-
-def _vocab(path: Path, plain: bool) -> int:
-    if plain:
-        return json.loads((path / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    return config["model_config"]["vocab_size"]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ GPU_KEYS = {
     "check_awq": "set device: cpu",
     "gptq": "set device: cpu",
     "check_gptq": "set device: cpu",
+    "fp8": "set device: cpu",
+    "check_fp8": "set device: cpu",
 }
 SERVING = "lower workspace.session_len, or raise workspace.tp where there are more GPUs"
 

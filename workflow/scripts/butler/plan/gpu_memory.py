@@ -86,6 +86,8 @@ TOOLS: dict[str, Needed] = {
     "awq": _quantising,
     "gptq": _gptq,
     "check_gptq": _gptq,
+    "fp8": _streaming,
+    "check_fp8": _streaming,
     "calibrate": _quantising,
 }
 ENGINE: dict[str, Needed] = {

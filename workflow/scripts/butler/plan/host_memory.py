@@ -211,6 +211,8 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
     "check_awq": _on_device,
     "gptq": _gptq,
     "check_gptq": _check_gptq,
+    "fp8": lambda task: _on_device(task) + min(WRITTEN_SHARD, task.size.stored_fp8),
+    "check_fp8": _on_device,
     "calibrate": _quantising,
     "workspace": streamed,
     "check_workspace": _on_device,

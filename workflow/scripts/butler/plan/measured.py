@@ -27,6 +27,8 @@ PROCESS = {
     "check_awq": 400 * MB,
     "gptq": 900 * MB,
     "check_gptq": 500 * MB,
+    "fp8": 400 * MB,
+    "check_fp8": 400 * MB,
     "calibrate": 700 * MB,
     "static_kv_parameters": 400 * MB,
     "workspace": 400 * MB,

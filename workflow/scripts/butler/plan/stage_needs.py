@@ -209,6 +209,8 @@ def needs(
             2 * calibration + reading + linear / r.gptq,
         ),
         ("check_gptq", int("gptq" in made), 0, 4 * (reading + likelihood)),
+        ("fp8", int("fp8" in made), size.stored_fp8, 2 * reading),
+        ("check_fp8", int("fp8" in made), 0, 2 * reading),
         (
             "workspace",
             workspaces * len(weights),

@@ -20,12 +20,13 @@ from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.release import RELEASES, number
 from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import (
+    check_blocks,
     check_group_size,
     check_model_folder,
     check_served,
     model_config,
 )
-from butler.schemes import KV_CACHES, Variant
+from butler.schemes import FP8_BLOCK, KV_CACHES, Variant
 from butler.settings.run import Settings
 from butler.settings.scenarios import Scenario
 from butler.settings.trainer import trainer_of
@@ -115,10 +116,20 @@ def check_variant(settings: Settings, variant: Variant, repository: Path) -> Non
             f"config: variant {variant.name} is asked for, but lmdeploy: {settings.lmdeploy} has "
             f"no {variant.kv.name} KV cache"
         )
-    base = settings.base.model
-    if variant.weights.quantised and (repository / base).is_dir():
+    weights, base = variant.weights, settings.base.model
+    if number(release.version) < weights.since:
+        able = [one.name for one in RELEASES.values() if number(one.version) >= weights.since]
+        raise ButlerError(
+            f"config: variant {variant.name} is asked for, but TurboMind of lmdeploy: "
+            f"{settings.lmdeploy} does not serve {weights.label['en']}; set lmdeploy: "
+            f"{' or '.join(able)}, or leave it out of variants"
+        )
+    if weights.bits < 16 and (repository / base).is_dir():
         config = model_config(repository / base, base)
-        check_group_size(config, settings.awq.group_size, base)
+        if weights.grouped:
+            check_group_size(config, settings.awq.group_size, base)
+        else:
+            check_blocks(config, FP8_BLOCK, base)
 
 
 def check_engine(settings: Settings, gpu: bool) -> None:
