@@ -295,3 +295,23 @@ def test_workspaces_of_one_name_are_refused(tmp_path) -> None:
         web.model_names([tmp_path / "a/w4", tmp_path / "b/w4"])
     with pytest.raises(ButlerError, match="is no folder; make it with: snakemake "):
         web.model_names([tmp_path / "c"])
+
+
+def test_a_model_folder_is_served_by_its_own_release(tmp_path, monkeypatch):
+    here, model = tmp_path / ".envs" / "lmdeploy", tmp_path / "awq"
+    monkeypatch.setattr(sys, "prefix", str(here))
+    model.mkdir()
+    config = {"num_hidden_layers": 4, "num_attention_heads": 8, "hidden_size": 1024}
+    (model / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    (model / "model.safetensors").write_bytes(b"")
+    (model / "chat_template.json").write_text("{}")
+    settings = {"quant_policy": 8, "cache_max_entry_count": 0.4, "session_len": 320}
+    write_record(model, "0.18.0", EngineSettings(**settings))
+    with pytest.raises(
+        ButlerError, match=r"awq is served .* make it .* .envs/lmdeploy-latest.json"
+    ):
+        web.server_python(model)
+    python = tmp_path / ".envs" / "lmdeploy-latest" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert web.server_python(model) == python
