@@ -61,7 +61,8 @@ def served(tmp_path_factory):
         model = out / one.weights.folder
         done = script(
             TOOL, "variant.py", "--model", model, "--lmdeploy", "latest", "--kv", one.kv.name,
-            "--backend", one.backend, "--cache-max-entry-count", 0.05, "--session-len", 1024, "--out", out / name,
+            "--backend", one.backend, "--cache-max-entry-count", 0.05, "--session-len", 1024,
+            "--out", out / name,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     return {name: out / name for name in VARIANTS}
@@ -164,9 +165,8 @@ def test_a_model_folder_is_measured_at_the_room_that_was_asked_for(served, tmp_p
         print("\n" + json.dumps(found))
     for name, values in found.items():
         assert values["room_tokens"] == 1024 * 3 * 64
-        if (
-            VARIANTS[name].backend == schemes.TURBOMIND
-        ):  # the other keeps graphs of each load beside
+        # The other engine keeps graphs of each load beside its cache.
+        if VARIANTS[name].backend == schemes.TURBOMIND:
             assert values["kv_bytes_per_token_by_memory"] == pytest.approx(
                 values["kv_bytes_per_token"], rel=0.25
             ), name

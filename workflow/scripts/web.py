@@ -88,13 +88,15 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
     Raises:
         ButlerError: if one does not come up.
     """
+    names = model_names(args.workspaces)
+    pythons = {name: server_python(path) for name, path in names.items()}
     # Of a server that does not come up the log stays.
     logs = Path(tempfile.mkdtemp(prefix="recipe-butler-web-"))
     models = []
-    for name, path in model_names(args.workspaces).items():
+    for name, path in names.items():
         print(f"starting {name}", file=sys.stderr, flush=True)
         plan = ServerPlan(
-            python=server_python(path),
+            python=pythons[name],
             workspace=path,
             model_name=name,
             engine=args.engine,
