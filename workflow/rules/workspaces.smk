@@ -165,6 +165,8 @@ rule check_kv_cache:
         "logs/check_{variant}.log",
     benchmark:
         "logs/check_{variant}.tsv"
+    wildcard_constraints:
+        variant="|".join(name for name, one in VARIANTS.items() if one.kv.quantised),
     threads: 2
     resources:
         mem_mb=memory("check_kv_cache"),
