@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 import quantise_awq
 from butler.errors import ButlerError, run_cli
 from butler.hf_folder import CARRIED, ModelTensors
-from butler.lmdeploy.auto_awq import STAYS
 from butler.lmdeploy.calibration_memory import Calibration
+from butler.lmdeploy.lite import STAYS, finish
 from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
 from butler.lmdeploy.packed_weights import pack, unpack
 from butler.manifest import check_unchanged
@@ -89,7 +89,7 @@ def test_a_byte_of_the_quantised_folder_that_changes_later_is_noticed(tmp_path):
     for name in CARRIED:
         (model / name).write_text("{}")
     (folder / "model.safetensors").write_bytes(b"4 bits each")
-    quantise_awq.finish(model, folder)
+    finish(model, folder, "awq")
     check_unchanged(folder)
     (folder / "model.safetensors").write_bytes(b"4 bits East")
     with pytest.raises(ButlerError, match="model.safetensors is not the file that was made"):

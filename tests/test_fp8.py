@@ -174,7 +174,7 @@ def test_a_model_that_is_not_whole_blocks_is_refused(sizes: dict, named: str) ->
 def test_workspaces_hold_no_fp8(tmp_path: Path) -> None:
     chosen = overlay(tmp_path, variants=["fp16", "fp8"])
     said = plan(tmp_path, "--dry-run", *chosen, "all", check=False)
-    assert "variant fp8 is asked for, but TurboMind of lmdeploy: 0.7.3 does not serve" in said
+    assert "variant fp8 is asked for, but lmdeploy: 0.7.3 does not serve" in said
     assert "set lmdeploy: latest, or leave it out of variants" in said
 
 

@@ -18,6 +18,7 @@ def named(script):
         ("sample_lengths.py", ["xtuner/support.py", "xtuner/fast.py"]),
         ("training_prompts.py", ["xtuner/support.py", "xtuner/fast.py"]),
         ("quantise_awq.py", ["lmdeploy/auto_awq.py"]),
+        ("quantise_w8a8.py", ["lmdeploy/smooth_quant.py"]),
         (
             "butler/benchmarks/opencompass/run_config.py",
             ["benchmarks/opencompass/build.py", "benchmarks/opencompass/parts.py"],

@@ -23,7 +23,7 @@ from butler.outcome import outcome
 from butler.places import PREFIX, Places, ScenarioPlaces
 from butler.progress import TERMINAL
 from butler.protected_texts import question_digest
-from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, WEIGHTS
+from butler.schemes import BASE, BASE_MODEL, BASELINE, VARIANTS, W8A8, WEIGHTS
 from butler.scenario_folders import FOLDER, STAGES
 from butler.settings.cross_checks import (
     check_run,

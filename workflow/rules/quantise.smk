@@ -1,9 +1,10 @@
-# 4-bit weights, calibrated on the training text, and 8-bit floats.
+# Weights in 4 and in 8 bits, most of them calibrated on the training text.
 #
 # Needs build/merged and build/corpus/train.jsonl.
 # Makes build/awq (W4A16) and the check awq; for variants with w4gptq build/gptq and the check gptq, in
-# an environment of its own; for those with fp8 build/fp8 and the check fp8. With kv_cache.static_parameters also build/calibration
-# (min-max statistics) and build/static_kv (scale and zero point of each layer's keys and values).
+# an environment of its own; for those with fp8, w8a8 or w8a8fp8 the folder below build/ and the check
+# of that name. With kv_cache.static_parameters also build/calibration (min-max statistics) and
+# build/static_kv (scale and zero point of each layer's keys and values).
 
 
 rule awq:
@@ -185,6 +186,70 @@ rule check_fp8:
     shell:
         "{params.python:q} {input.code[0]:q} --merged {input.merged} --fp8 {input.fp8} "
         "--device {params.device} --threads {threads} --out {output} > {log} 2>&1"
+
+
+rule w8a8:
+    """Hold the weights in 8 bits, smoothed so that inputs can be quantised as well."""
+    input:
+        **tool("lmdeploy", "quantise_w8a8.py"),
+        model="build/merged",
+        text="build/corpus/train.jsonl",
+    output:
+        directory("build/{scheme}"),
+    log:
+        "logs/{scheme}.log",
+    benchmark:
+        "logs/{scheme}.tsv"
+    wildcard_constraints:
+        scheme="|".join(W8A8),
+    priority: 50
+    threads: 2
+    resources:
+        mem_mb=memory("w8a8"),
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        template=settings.base.chat_template,
+        calibration=settings.calibration.to_argument(),
+        dtype=lambda w: W8A8[w.scheme].codes,
+        device=settings.device,
+    shell:
+        "{params.python:q} {input.code[0]:q} --model {input.model} --text {input.text} "
+        "--chat-template {params.template} --calibration {params.calibration:q} "
+        "--dtype {params.dtype} --device {params.device} --threads {threads} --out {output} "
+        "> {log} 2>&1"
+
+
+rule check_w8a8:
+    """Stop unless the 8-bit weights are the merged model's, smoothed and rounded."""
+    input:
+        **tool("lmdeploy", "check_w8a8.py"),
+        merged="build/merged",
+        made="build/{scheme}",
+    output:
+        report(
+            "results/checks/{scheme}.json",
+            caption="../report/check.rst",
+            category="Checks",
+            labels={"check": "{scheme}"},
+        ),
+    log:
+        "logs/check_{scheme}.log",
+    benchmark:
+        "logs/check_{scheme}.tsv"
+    wildcard_constraints:
+        scheme="|".join(W8A8),
+    threads: 2
+    resources:
+        mem_mb=memory("check_w8a8"),
+        gpu=GPUS,
+    params:
+        python=python("lmdeploy"),
+        device=settings.device,
+    shell:
+        "{params.python:q} {input.code[0]:q} --merged {input.merged} --w8a8 {input.made} "
+        "--scheme {wildcards.scheme} --device {params.device} --threads {threads} --out {output} "
+        "> {log} 2>&1"
 
 
 rule calibrate:

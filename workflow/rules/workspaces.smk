@@ -61,7 +61,9 @@ rule check_workspace:
         turbomind=asked_turbomind(),
         backend=lambda w: WEIGHT_SCHEMES[w.weights].backends[0],
         limit=settings.checks.workspace_nll,
-        turbomind_limit=settings.checks.workspace_nll_turbomind,
+        turbomind_limit=lambda w: max(
+            settings.checks.workspace_nll_turbomind, WEIGHT_SCHEMES[w.weights].agreement
+        ),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--weights {wildcards.weights} --model {input.model} "
@@ -169,6 +171,8 @@ rule check_kv_cache:
         "logs/check_{variant}.log",
     benchmark:
         "logs/check_{variant}.tsv"
+    wildcard_constraints:
+        variant="|".join(name for name, one in VARIANTS.items() if one.kv.quantised),
     threads: 2
     resources:
         mem_mb=memory("check_kv_cache"),

@@ -4,8 +4,6 @@ A weight rounded to 4 bits is off by half a group scale, and a little more throu
 """
 
 import argparse
-import math
-import time
 from pathlib import Path
 
 import butler.interpreter  # noqa: F401
@@ -14,35 +12,14 @@ import torch
 
 from butler.checks import conclude
 from butler.devices import resolve_device
-from butler.errors import ButlerError, run_cli
-from butler.hf_folder import ModelTensors
-from butler.lmdeploy.awq_errors import (
-    FP16_ROUNDING,
-    HALF,
-    LayerError,
-    check_plain_tensors,
-    layer_errors,
-)
+from butler.errors import run_cli
 from butler.lmdeploy.on_cpu import without_cuda
-from butler.lmdeploy.packed_weights import quantised_layers
-from butler.progress import counted, progress
+from butler.lmdeploy.packed_weights import QuantisedLinear, quantised_layers
+from butler.lmdeploy.smoothed_errors import FP16_ROUNDING, HALF, Form, all_errors
 
-
-def measure(merged: Path, awq: Path, device: str) -> list[LayerError]:
-    """Return the errors of every quantised layer, saying how far it is.
-
-    Raises:
-        ButlerError: if there is none, or a tensor that is not quantised differs.
-    """
-    total, started = len(quantised_layers(ModelTensors(awq).names())), time.monotonic()
-    errors: list[LayerError] = []
-    with progress("check awq", lambda: counted(len(errors), total, "layers", started)):
-        check_plain_tensors(merged, awq)
-        for error in layer_errors(merged, awq, device):
-            errors.append(error)
-    if not errors:
-        raise ButlerError(f"{awq} holds no quantised layer of {merged}")
-    return errors
+# A code is at most 15 scales, and the weight and its scale are each rounded to fp16.
+ALLOWED = HALF + 15 * 2 * FP16_ROUNDING
+FORM = Form("awq", quantised_layers, QuantisedLinear.read, ALLOWED)
 
 
 def main() -> None:
@@ -57,16 +34,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     without_cuda()
-    errors = measure(args.merged, args.awq, resolve_device(args.device))
-    # NaN compares false with everything: it has to count as the worst.
-    worst = max(errors, key=lambda e: e.largest if math.isfinite(e.largest) else math.inf)
+    errors = all_errors(FORM, args.merged, args.awq, resolve_device(args.device))
+    worst = errors[0]
     beyond, weights = sum(e.beyond for e in errors), sum(e.weights for e in errors)
-    allowed = HALF + FP16_ROUNDING
     most = max(errors, key=lambda e: e.beyond)
     sentence = (
         f"the largest error of {len(errors)} quantised layers is {worst.largest:.3f} group scales, "
         f"in {worst.layer} (limit {args.limit}); {beyond:,} of {weights:,} weights are off by more "
-        f"than {allowed:.3f}, which rounding explains"
+        f"than {ALLOWED:.3f}, which rounding explains"
     )
     if beyond:
         sentence += f", {most.beyond:,} of them in {most.layer}"

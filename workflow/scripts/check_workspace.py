@@ -35,6 +35,7 @@ from butler.progress import duration, progress
 from butler.reference.likelihood import StreamingEngine
 from butler.reference.workspace_reader import Workspace
 from butler.schemes import BACKENDS, BASELINE, FORMATS, TURBOMIND, VARIANTS
+from butler.w8a8 import W8a8Tensors
 
 Sequences = list[list[int]]
 
@@ -48,9 +49,10 @@ def through_reference(workspace: Workspace, sequences: Sequences) -> list[float]
 def through_model(model: Path, model_format: str, sequences: Sequences, engine: str) -> list[float]:
     """Return the mean NLL of each sequence through transformers in fp32."""
     device = "cuda" if engine == "turbomind" else "cpu"
-    weights = None
-    if model_format != "hf":
-        weights = (Fp8Tensors if model_format == "fp8" else DequantisedTensors)(model, device)
+    read = {"hf": None, "fp8": Fp8Tensors, "smooth_quant": W8a8Tensors}.get(
+        model_format, DequantisedTensors
+    )
+    weights = read(model, device) if read else None
     return [
         float(one.mean()) for one in model_likelihoods(model, sequences, device, weights=weights)
     ]

@@ -19,11 +19,14 @@ class WeightScheme:
 
     `folder` is the model folder below build/ that a workspace is converted from, or that a release
     without workspaces serves; `format` is its name in LMDeploy. `bits` a weight takes; those of 4
-    are in groups with a scale and a zero point each, those of 8 floats (e4m3) in blocks with a
-    scale each. The check of that folder against the merged model has the scheme's `check` as its
-    name. `tool` is the environment (envs/TOOL.lock) that quantises, where that of LMDeploy does
-    not. `since` is the first release here that serves it, `backends` the engines that do: the
-    first, unless a KV cache asks for another.
+    are in groups with a scale and a zero point each. Those of 8 are of torch's type `codes`, with a
+    scale for each `block` of so many rows and columns, or, without a block, for each row; then the
+    inputs are quantised too, token by token (W8A8). The check of that folder against the merged
+    model has the scheme's `check` as its name. `tool` is the environment (envs/TOOL.lock) that
+    quantises, where that of LMDeploy does not. `since` is the first release here that serves it,
+    `backends` the engines that do: the first, unless a KV cache asks for another. `agreement` is
+    how far its mean NLL may be from that of its weights in transformers, in nats per token, where
+    that is more than checks.workspace_nll_turbomind: transformers does not quantise the inputs.
 
     TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with
     symmetric scales and rows in order (`sym`, not `desc_act`). A workspace holds both alike, so
@@ -39,11 +42,19 @@ class WeightScheme:
     tool: str | None = None
     since: tuple[int, ...] = (0,)
     backends: tuple[str, ...] = BACKENDS
+    codes: str | None = None
+    block: int | None = None
+    agreement: float = 0.0
 
     @property
     def grouped(self) -> bool:
         """Whether weights are whole numbers, a scale and a zero point for each group of a row."""
         return self.bits == 4
+
+    @property
+    def by_row(self) -> bool:
+        """Whether weights have a scale for each row, and inputs are quantised as they are."""
+        return self.bits == 8 and self.block is None
 
 
 @dataclass(frozen=True)
@@ -133,9 +144,36 @@ WEIGHTS = {
             8,
             "fp8",
             since=(0, 18),
+            codes="float8_e4m3fn",
+            block=FP8_BLOCK,
+        ),
+        WeightScheme(
+            "w8a8",
+            "w8a8",
+            "smooth_quant",
+            {"zh": "8 位权重与激活（W8A8）", "en": "int8 weights and activations (W8A8)"},
+            8,
+            "w8a8",
+            since=(0, 18),
+            backends=(PYTORCH,),
+            codes="int8",
+            agreement=0.1,
+        ),
+        WeightScheme(
+            "w8a8fp8",
+            "w8a8fp8",
+            "smooth_quant",
+            {"zh": "FP8 权重与激活（W8A8）", "en": "FP8 weights and activations (W8A8)"},
+            8,
+            "w8a8fp8",
+            since=(0, 18),
+            backends=(PYTORCH,),
+            codes="float8_e4m3fn",
+            agreement=0.1,
         ),
     )
 }
+W8A8 = {one.name: one for one in WEIGHTS.values() if one.by_row}
 FORMATS = sorted({one.format for one in WEIGHTS.values()})
 KV_CACHES = {
     one.name: one

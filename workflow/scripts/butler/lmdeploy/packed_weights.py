@@ -130,6 +130,15 @@ class QuantisedLinear:
         """Return each code less its zero point, fp32 [in, out]: weights in units of their scale."""
         return (self.grouped(self.codes) - self.zeros.float().unsqueeze(1)).flatten(0, 1)
 
+    @property
+    def shape(self) -> torch.Size:
+        """That of the weight as a Linear holds it, [out, in]."""
+        return self.codes.t().shape
+
+    def in_steps(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return other weights, fp32 [in, out], in units of these scales; overwrites them."""
+        return self.grouped(weights).div_(self.scales.unsqueeze(1)).flatten(0, 1)
+
     def weight(self) -> torch.Tensor:
         """Return the weight as a Linear holds it, fp32 [out, in]: (q − z)·s."""
         found = self.grouped(self.steps()).mul_(self.scales.unsqueeze(1))

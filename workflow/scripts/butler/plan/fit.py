@@ -17,17 +17,19 @@ ENGINE = (
     "turbomind, or a smaller base.model"
 )
 _CALIBRATING = "lower calibration.length or calibration.samples, or leave {} out of variants"
-QUANTISE, GPTQ = _CALIBRATING.format("w4"), _CALIBRATING.format("w4gptq")
+QUANTISE, GPTQ, W8A8 = (_CALIBRATING.format(one) for one in ("w4", "w4gptq", "w8a8"))
 HOST_KEYS = {
     "train": f"lower train.max_length, or {MACHINE}",
     "awq": QUANTISE,
     "gptq": GPTQ,
+    "w8a8": W8A8,
     "calibrate": QUANTISE,
     "evaluate": f"lower workspace.session_len; {ENGINE}",
     "efficiency": ENGINE,
 }
 GPU_KEYS = {
     "awq": QUANTISE,
+    "w8a8": W8A8,
     "calibrate": QUANTISE,
     "efficiency": "lower efficiency.concurrency",
     "check_training": "set device: cpu",
@@ -36,6 +38,7 @@ GPU_KEYS = {
     "check_gptq": "set device: cpu",
     "fp8": "set device: cpu",
     "check_fp8": "set device: cpu",
+    "check_w8a8": "set device: cpu",
 }
 SERVING = "lower workspace.session_len, or raise workspace.tp where there are more GPUs"
 

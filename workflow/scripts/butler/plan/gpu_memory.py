@@ -88,6 +88,8 @@ TOOLS: dict[str, Needed] = {
     "check_gptq": _gptq,
     "fp8": _streaming,
     "check_fp8": _streaming,
+    "w8a8": _quantising,
+    "check_w8a8": _streaming,
     "calibrate": _quantising,
 }
 ENGINE: dict[str, Needed] = {

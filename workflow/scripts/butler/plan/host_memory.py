@@ -25,7 +25,7 @@ from butler.plan.measured import (
     STOCK_SCORES,
 )
 from butler.plan.model_size import FP16, FP32, ModelSize
-from butler.schemes import BASE_MODEL, KV_CACHES, Variant
+from butler.schemes import BASE_MODEL, KV_CACHES, WEIGHTS, Variant
 from butler.settings.run import Settings
 from butler.xtuner.memory import ADAPTER, NF4, RESERVE, kept_per_token
 
@@ -118,19 +118,23 @@ def _calibration(task: Task) -> Calibration:
     return Calibration.of(shape.heads, shape.hidden, text.samples, text.length)
 
 
-def _quantising(task: Task) -> float:
+def _quantising(task: Task, made: float) -> float:
     """Bytes of the whole model, in fp32 on a CPU, with the hidden states of the text.
 
     A GPU that holds it beside the calibration is loaded shard by shard, and gives back what is
-    packed.
+    quantised, `made` bytes.
     """
     size, text = task.size, task.settings.calibration
     if not task.on_gpu:
         states = 2 * FP32 * text.samples * text.length * size.shape.hidden
         return FP32 * size.parameters + states
     if task.free is not None and _calibration(task).fits_beside(size.fp16, task.free):
-        return CUDA_HOST + max(SHARD, size.awq(task.settings.awq.group_size))
+        return CUDA_HOST + max(SHARD, made)
     return CUDA_HOST + size.fp16
+
+
+def _quantising_awq(task: Task) -> float:
+    return _quantising(task, task.size.awq(task.settings.awq.group_size))
 
 
 def gptq_layer(task: Task) -> float:
@@ -207,13 +211,17 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
     "merge": _merging,
     "check_merge": streamed,
     "check_training": _on_device,
-    "awq": _quantising,
+    "awq": _quantising_awq,
     "check_awq": _on_device,
     "gptq": _gptq,
     "check_gptq": _check_gptq,
-    "fp8": lambda task: _on_device(task) + min(WRITTEN_SHARD, task.size.stored_fp8),
+    "fp8": lambda task: (
+        _on_device(task) + min(WRITTEN_SHARD, task.size.stored_in_eight(WEIGHTS["fp8"]))
+    ),
     "check_fp8": _on_device,
-    "calibrate": _quantising,
+    "w8a8": lambda task: _quantising(task, task.size.stored_in_eight(WEIGHTS["w8a8"])),
+    "check_w8a8": _on_device,
+    "calibrate": _quantising_awq,
     "workspace": streamed,
     "check_workspace": _on_device,
     "check_kv_cache": _on_device,

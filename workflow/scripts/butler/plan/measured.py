@@ -29,6 +29,8 @@ PROCESS = {
     "check_gptq": 500 * MB,
     "fp8": 400 * MB,
     "check_fp8": 400 * MB,
+    "w8a8": 900 * MB,
+    "check_w8a8": 400 * MB,
     "calibrate": 700 * MB,
     "static_kv_parameters": 400 * MB,
     "workspace": 400 * MB,

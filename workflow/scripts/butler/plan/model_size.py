@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from butler.errors import ButlerError
 from butler.hf_folder import read_config
 from butler.lmdeploy.served_folder import ModelShape
-from butler.schemes import FP8_BLOCK, KVScheme, WeightScheme
+from butler.schemes import KVScheme, WeightScheme
 from butler.settings.training_stage import BaseSettings
 from butler.xtuner.memory import DecoderShape
 
@@ -102,15 +102,16 @@ class ModelSize:
         rest = self.parameters - self.shape.linear_parameters
         return self.group_bytes(group, FP16, 0.5) + FP16 * rest
 
-    @property
-    def fp8(self) -> float:
-        """Bytes of the layers' matrices as 8-bit floats, with a scale for each block of them."""
-        return self.shape.linear_parameters * (1 + FP32 / FP8_BLOCK**2)
+    def eight_bits(self, weights: WeightScheme) -> float:
+        """Bytes of the layers' matrices in 8 bits, with a scale for each block or row of them."""
+        scales = self.shape.layers * sum(outputs for _, outputs in self.shape.linears)
+        if weights.block:
+            scales = self.shape.linear_parameters / weights.block**2
+        return self.shape.linear_parameters + FP32 * scales
 
-    @property
-    def stored_fp8(self) -> float:
-        """Bytes of the FP8 folder: all but those matrices in fp16."""
-        return self.fp8 + FP16 * (self.parameters - self.shape.linear_parameters)
+    def stored_in_eight(self, weights: WeightScheme) -> float:
+        """Bytes of such a folder: all but those matrices in fp16."""
+        return self.eight_bits(weights) + FP16 * (self.parameters - self.shape.linear_parameters)
 
     def served(self, weights: WeightScheme, group: int) -> float:
         """Bytes of a TurboMind workspace: scales and zero points of 4-bit weights are fp16."""
@@ -118,7 +119,7 @@ class ModelSize:
         rest = FP16 * (self.expanded - linear)
         if weights.grouped:
             return self.group_bytes(group, FP16, FP16) + rest
-        return rest + (self.fp8 if weights.bits == 8 else FP16 * linear)
+        return rest + (self.eight_bits(weights) if weights.bits == 8 else FP16 * linear)
 
     def kv_bytes(self, kv: KVScheme) -> int:
         """Bytes of one token's keys and values in all layers."""

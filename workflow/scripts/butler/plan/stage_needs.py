@@ -30,6 +30,7 @@ from butler.plan.measured import (
     Rates,
 )
 from butler.plan.model_size import FP16, FP32
+from butler.schemes import WEIGHTS
 from butler.settings.run import Settings
 
 CHECKPOINT = 3 * FP32  # of a weight of the adapter: itself and Adam's two moments
@@ -175,6 +176,7 @@ def needs(
     chosen, linear = list(settings.chosen().values()), size.shape.linear_parameters
     weights = list({v.weights.name: v.weights for v in task.variants}.values())
     made = {v.weights.check for v in chosen}  # each has a stage of its own
+    by_row = [one for one in weights if one.by_row]
     workspaces = RELEASES[settings.lmdeploy].workspaces
     adapter = size.shape.adapter_parameters(settings.train.lora_r)
     reading = size.fp16 / r.disk
@@ -209,8 +211,15 @@ def needs(
             2 * calibration + reading + linear / r.gptq,
         ),
         ("check_gptq", int("gptq" in made), 0, 4 * (reading + likelihood)),
-        ("fp8", int("fp8" in made), size.stored_fp8, 2 * reading),
+        ("fp8", int("fp8" in made), size.stored_in_eight(WEIGHTS["fp8"]), 2 * reading),
         ("check_fp8", int("fp8" in made), 0, 2 * reading),
+        (
+            "w8a8",
+            len(by_row),
+            sum(map(size.stored_in_eight, by_row)),
+            calibration + 2 * reading,
+        ),
+        ("check_w8a8", len(by_row), 0, reading + linear / r.quantise),
         (
             "workspace",
             workspaces * len(weights),

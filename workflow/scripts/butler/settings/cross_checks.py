@@ -26,7 +26,7 @@ from butler.model_folder import (
     check_served,
     model_config,
 )
-from butler.schemes import FP8_BLOCK, KV_CACHES, Variant
+from butler.schemes import KV_CACHES, Variant
 from butler.settings.run import Settings
 from butler.settings.scenarios import Scenario
 from butler.settings.trainer import trainer_of
@@ -120,16 +120,16 @@ def check_variant(settings: Settings, variant: Variant, repository: Path) -> Non
     if number(release.version) < weights.since:
         able = [one.name for one in RELEASES.values() if number(one.version) >= weights.since]
         raise ButlerError(
-            f"config: variant {variant.name} is asked for, but TurboMind of lmdeploy: "
-            f"{settings.lmdeploy} does not serve {weights.label['en']}; set lmdeploy: "
-            f"{' or '.join(able)}, or leave it out of variants"
+            f"config: variant {variant.name} is asked for, but lmdeploy: {settings.lmdeploy} "
+            f"does not serve {weights.label['en']}; set lmdeploy: {' or '.join(able)}, or leave it "
+            "out of variants"
         )
-    if weights.bits < 16 and (repository / base).is_dir():
+    if (weights.grouped or weights.block) and (repository / base).is_dir():
         config = model_config(repository / base, base)
         if weights.grouped:
             check_group_size(config, settings.awq.group_size, base)
         else:
-            check_blocks(config, FP8_BLOCK, base)
+            check_blocks(config, weights.block, base)
 
 
 def check_engine(settings: Settings, gpu: bool) -> None:

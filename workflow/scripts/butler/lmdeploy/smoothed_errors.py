@@ -1,38 +1,69 @@
-"""How far AWQ weights are from the model that they were rounded from, its smoothing undone.
+"""How far the weights that `lite` made are from those of the model, its smoothing undone.
 
 LMDeploy divides a norm by factors and multiplies the columns of the linears after it; of two
 linears that follow each other it divides the rows of the first and multiplies the columns of the
 second (`lmdeploy.lite.quantization.awq`). The norms' factors are read off the two models. Those
-between linears stand nowhere: each is taken as the one by which the largest error, in group
-scales, is smallest. Rounding then leaves half a scale; a fit by least squares is off where a few
-large weights share a group with many small ones.
+between linears stand nowhere: each is taken as the one by which the largest error, in steps
+between two codes, is smallest. Rounding then leaves half a step; a fit by least squares is off
+where a few large weights share a scale with many small ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from butler.errors import ButlerError
 from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy.lite_maps import complete_maps
-from butler.lmdeploy.packed_weights import QuantisedLinear, quantised_layers
+from butler.progress import counted, progress
 
-HALF = 0.5  # of a group scale: what rounding to a code leaves
-# A code is at most 15 scales, and the weight and its scale are each rounded to fp16 (2⁻¹¹ of them).
-FP16_ROUNDING = 15 * 2 * 2**-11
-FINE = 12  # bisections of a level: the error is right to some ten-thousandth of a scale
+HALF = 0.5  # of a step: what rounding to a code leaves
+FP16_ROUNDING = 2.0**-11  # of a number
+FINE = 20  # bisections of a level: the error is right to some ten-thousandth of a step
 AT_ONCE = 2**24  # values of a tensor that is not quantised
 SMALLEST, LARGEST = 1e-6, 1e6  # of a smoothing factor
 
 
+class Rounded(Protocol):
+    """A linear layer as a folder holds it, in whole steps between two codes."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """What the Linear's weight has, [out, in]."""
+
+    def steps(self) -> torch.Tensor:
+        """Return each weight in steps, fp32 [in, out]."""
+
+    def in_steps(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return other weights, fp32 [in, out], in the same steps; may overwrite them."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the folders of a scheme hold their linears.
+
+    `check` is the name of the scheme's check. `layers` returns the linears' names of those of all
+    tensors, and `read` one of them from a folder, on a device. `allowed` is what rounding explains,
+    in steps: HALF, and what is rounded to fp16 on the way.
+    """
+
+    check: str
+    layers: Callable[[Iterable[str]], list[str]]
+    read: Callable[[ModelTensors, str, str], Rounded]
+    allowed: float
+
+
 @dataclass(frozen=True)
 class LayerError:
-    """Errors of one layer's weights, in units of their group scales.
+    """Errors of one layer's weights, in steps between two codes.
 
-    `largest`, NaN if a weight is no number; `beyond` of its `weights` are off by more than half a
-    scale and what fp16 rounds.
+    `largest`, NaN if a weight is no number; `beyond` of its `weights` are off by more than rounding
+    explains.
     """
 
     layer: str
@@ -41,16 +72,15 @@ class LayerError:
     weights: int
 
 
-class InScales:
-    """A layer in units of its group scales: `steps` and `plain`, both fp32 [in, out].
+class InSteps:
+    """A layer in steps between two codes: `steps` and `plain`, both fp32 [in, out].
 
     `plain` is what was quantised, but for the factors between linears.
     """
 
-    def __init__(self, wanted: torch.Tensor, layer: QuantisedLinear) -> None:
+    def __init__(self, wanted: torch.Tensor, layer: Rounded) -> None:
         self.steps = layer.steps()
-        grouped = layer.grouped(wanted.t().contiguous())
-        self.plain = grouped.div_(layer.scales.unsqueeze(1)).flatten(0, 1)
+        self.plain = layer.in_steps(wanted.t().contiguous())
 
     def bounds(self, level: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the least and the largest multiple of `plain` within `level` of `steps`.
@@ -61,9 +91,9 @@ class InScales:
         one, other = (self.steps - level) / self.plain, (self.steps + level) / self.plain
         return torch.minimum(one, other).amax(dim), torch.maximum(one, other).amin(dim)
 
-    def channels(self, which: torch.Tensor, dim: int) -> "InScales":
+    def channels(self, which: torch.Tensor, dim: int) -> "InSteps":
         """Return the same with the chosen channels alone."""
-        some = object.__new__(InScales)
+        some = object.__new__(InSteps)
         some.steps = self.steps.index_select(1 - dim, which)
         some.plain = self.plain.index_select(1 - dim, which)
         return some
@@ -74,24 +104,38 @@ class InScales:
         return (plain - self.steps).abs_()
 
 
-def layer_errors(merged: Path, awq: Path, device: str) -> Iterator[LayerError]:
+def all_errors(form: Form, merged: Path, made: Path, device: str) -> list[LayerError]:
+    """Return the errors of every quantised layer, the worst first, saying how far it is.
+
+    Raises:
+        ButlerError: if there is none, or a tensor that is not quantised differs.
+    """
+    total, started = len(form.layers(ModelTensors(made).names())), time.monotonic()
+    errors: list[LayerError] = []
+    with progress(f"check {form.check}", lambda: counted(len(errors), total, "layers", started)):
+        check_plain_tensors(form, merged, made)
+        for error in layer_errors(form, merged, made, device):
+            errors.append(error)
+    if not errors:
+        raise ButlerError(f"{made} holds no quantised layer of {merged}")
+    # NaN compares false with everything: it has to count as the worst.
+    return sorted(errors, key=lambda e: -e.largest if math.isfinite(e.largest) else -math.inf)
+
+
+def layer_errors(form: Form, merged: Path, made: Path, device: str) -> Iterator[LayerError]:
     """Compare each quantised layer with the merged model's on a device, at most two at a time.
 
     Raises:
         ButlerError: if a layer has another shape than the merged model's, or a bias differs.
     """
-    from lmdeploy.lite.apis.calibrate import LAYER_TYPE_MAP
-    from lmdeploy.lite.quantization.awq import FC_FCS_MAP, NORM_FCS_MAP
-
-    complete_maps()
-    block = LAYER_TYPE_MAP[read_config(merged)["architectures"][0]]
-    plain, packed = ModelTensors(merged), ModelTensors(awq)
-    layers = quantised_layers(packed.names())
-    some = next(iter(NORM_FCS_MAP[block].values()))[0]
+    smoothed, following = _maps(merged)
+    plain, packed = ModelTensors(merged), ModelTensors(made)
+    layers = form.layers(packed.names())
+    some = next(iter(smoothed.values()))[0]
     for prefix in [name.removesuffix(some) for name in layers if name.endswith(some)]:
-        found = _Block(prefix, NORM_FCS_MAP[block], plain, packed, device)
+        found = _Block(form, prefix, smoothed, plain, packed, device)
         rest = [name.removeprefix(prefix) for name in layers if name.startswith(prefix)]
-        for first, after in FC_FCS_MAP[block].items():
+        for first, after in following.items():
             if first in rest and found.follow_each_other(first, after):
                 yield from found.pair(first, after)
                 rest = [name for name in rest if name not in (first, *after)]
@@ -99,11 +143,22 @@ def layer_errors(merged: Path, awq: Path, device: str) -> Iterator[LayerError]:
             yield found.alone(name)
 
 
+def _maps(merged: Path) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
+    """Return the linears that LMDeploy smooths together with a norm, and with another linear."""
+    from lmdeploy.lite.apis.calibrate import LAYER_TYPE_MAP
+    from lmdeploy.lite.quantization.awq import FC_FCS_MAP, NORM_FCS_MAP
+
+    complete_maps()
+    block = LAYER_TYPE_MAP[read_config(merged)["architectures"][0]]
+    return NORM_FCS_MAP[block], FC_FCS_MAP[block]
+
+
 class _Block:
     """The quantised linears of one decoder layer, whose tensors' names begin with `prefix`."""
 
     def __init__(
         self,
+        form: Form,
         prefix: str,
         norms: Mapping[str, Sequence[str]],
         plain: ModelTensors,
@@ -111,13 +166,14 @@ class _Block:
         device: str,
     ) -> None:
         self._prefix, self._plain, self._packed = prefix, plain, packed
-        self._device = device
+        self._form, self._device = form, device
         self._norm_of = {name: norm for norm, linears in norms.items() for name in linears}
 
     def follow_each_other(self, first: str, after: Sequence[str]) -> bool:
         """Say whether LMDeploy smooths between them; it does not where heads are grouped."""
-        rows = self._packed[f"{self._prefix}{first}.scales"].shape[1]
-        return all(rows == self._packed[f"{self._prefix}{name}.qweight"].shape[0] for name in after)
+        names = (f"{self._prefix}{name}.weight" for name in (first, *after))
+        (rows, _), *behind = (self._plain.shape(name) for name in names)
+        return all(columns == rows for _, columns in behind)
 
     def alone(self, name: str) -> LayerError:
         """Compare a linear that is smoothed by its norm, or not at all."""
@@ -128,20 +184,20 @@ class _Block:
     def pair(self, first: str, after: Sequence[str]) -> Iterator[LayerError]:
         """Compare a linear and those after it, the best factors between them undone."""
         before, behind = self._read(first), [self._read(name) for name in after]
-        factors = best_factors(before, behind)
+        factors = best_factors(before, behind, self._form.allowed)
         self._check_bias(first, factors)
         yield self._judge(first, before.errors(1 / factors, dim=0))
         for name, layer in zip(after, behind, strict=True):
             self._check_bias(name, None)
             yield self._judge(name, layer.errors(factors, dim=1))
 
-    def _read(self, name: str) -> InScales:
+    def _read(self, name: str) -> InSteps:
         wanted = self._plain[f"{self._prefix}{name}.weight"].to(self._device).float()
-        layer = QuantisedLinear.read(self._packed, self._prefix + name, self._device)
-        if wanted.t().shape != layer.codes.shape:
+        layer = self._form.read(self._packed, self._prefix + name, self._device)
+        if wanted.shape != layer.shape:
             raise ButlerError(
-                f"check awq: {self._prefix}{name} is {list(layer.codes.t().shape)}, in the merged "
-                f"model {list(wanted.shape)}: it is another model's"
+                f"check {self._form.check}: {self._prefix}{name} is {list(layer.shape)}, in the "
+                f"merged model {list(wanted.shape)}: it is another model's"
             )
         norm = self._norm_of.get(name)
         if norm:
@@ -149,7 +205,7 @@ class _Block:
             after = self._packed[f"{self._prefix}{norm}.weight"].float()
             factors = torch.where(after == 0, torch.ones_like(after), before / after)
             wanted = wanted * factors.to(self._device)
-        return InScales(wanted, layer)
+        return InSteps(wanted, layer)
 
     def _check_bias(self, name: str, factors: torch.Tensor | None) -> None:
         """Check that a bias is the merged model's, divided by `factors` if there are any."""
@@ -160,30 +216,30 @@ class _Block:
         # The factors are known to a code's share of a step, not exactly.
         rtol, undone = (1e-3, found) if factors is None else (0.05, found * factors.cpu())
         if not torch.allclose(undone, wanted, rtol=rtol, atol=1e-4):
-            raise ButlerError(f"check awq: {bias} is not the merged model's")
+            raise ButlerError(f"check {self._form.check}: {bias} is not the merged model's")
 
     def _judge(self, name: str, errors: torch.Tensor) -> LayerError:
         largest = float(errors.max())
-        beyond = 0
-        if not largest <= HALF + FP16_ROUNDING:
-            beyond = int(errors.numel() - (errors <= HALF + FP16_ROUNDING).sum())
+        beyond, allowed = 0, self._form.allowed
+        if not largest <= allowed:
+            beyond = int(errors.numel() - (errors <= allowed).sum())
         return LayerError(self._prefix + name, largest, beyond, errors.numel())
 
 
-def best_factors(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
+def best_factors(before: InSteps, behind: Sequence[InSteps], allowed: float) -> torch.Tensor:
     """Return the factor of each channel by which the largest error of all layers is smallest.
 
     Channel j is the j-th output of `before`, whose weights are divided by it, and the j-th input of
     those `behind`, whose weights are multiplied by it. For a level of error each weight allows an
     interval of factors; the level is the smallest, to within FINE bisections, at which the
-    intervals of a channel have a factor in common.
+    intervals of a channel have a factor in common, or HALF where that leaves none above `allowed`.
     """
     channels = before.steps.shape[1]
     level = before.plain.new_full((channels,), HALF)
     factors = _middle(*_allowed(before, behind, level))
     worst = _worst(before, behind, factors)
-    # At half a scale the intervals of most channels meet, or miss each other by a rounding.
-    apart = (worst > HALF + FP16_ROUNDING).nonzero().flatten()
+    # At half a step the intervals of most channels meet, or miss each other by a rounding.
+    apart = (worst > allowed).nonzero().flatten()
     if len(apart):
         factors[apart] = _bisected(
             before.channels(apart, dim=0), [one.channels(apart, dim=1) for one in behind]
@@ -191,10 +247,12 @@ def best_factors(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
     return factors
 
 
-def _bisected(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
+def _bisected(before: InSteps, behind: Sequence[InSteps]) -> torch.Tensor:
     low = before.plain.new_full((before.steps.shape[1],), HALF)
-    high = torch.full_like(low, 16.0)  # every code is within 15 of its zero point
-    for _ in range(FINE + 4):
+    # With weights of 0 the error is as many steps as the largest code is.
+    most_steps = max(float(one.steps.abs().max()) for one in (before, *behind))
+    high = torch.full_like(low, 1 + most_steps)
+    for _ in range(FINE):
         level = (low + high) / 2
         least, most = _allowed(before, behind, level)
         meet = least <= most
@@ -203,7 +261,7 @@ def _bisected(before: InScales, behind: Sequence[InScales]) -> torch.Tensor:
 
 
 def _allowed(
-    before: InScales, behind: Sequence[InScales], level: torch.Tensor
+    before: InSteps, behind: Sequence[InSteps], level: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the least and the largest factor of each channel at which no error is above `level`.
 
@@ -223,24 +281,31 @@ def _middle(least: torch.Tensor, most: torch.Tensor) -> torch.Tensor:
     return (least * most).sqrt()
 
 
-def _worst(before: InScales, behind: Sequence[InScales], factors: torch.Tensor) -> torch.Tensor:
+def _worst(before: InSteps, behind: Sequence[InSteps], factors: torch.Tensor) -> torch.Tensor:
     worst = before.errors(1 / factors, dim=0).amax(0)
     for layer in behind:
         worst = torch.maximum(worst, layer.errors(factors, dim=1).amax(1))
     return worst
 
 
-def check_plain_tensors(merged: Path, awq: Path) -> None:
-    """Check that what is not quantised, embedding and head, is the merged model's.
+def check_plain_tensors(form: Form, merged: Path, made: Path) -> None:
+    """Check that what is not quantised, as embedding, head and last norm, is the merged model's.
 
-    Norms and biases take part in the smoothing and are compared with the layers.
+    The other norms and the linears' biases take part in the smoothing, and are compared with the
+    layers.
 
     Raises:
-        ButlerError: naming the first tensor that differs by more than fp16's rounding.
+        ButlerError: naming the first tensor that is missing, or off by more than fp16's rounding.
     """
-    plain, packed = ModelTensors(merged), ModelTensors(awq)
-    for name in packed.names():
-        if name not in plain or name.endswith(".bias") or "norm" in name:
+    plain, packed = ModelTensors(merged), ModelTensors(made)
+    layers = form.layers(packed.names())
+    weights = {f"{name}.weight" for name in layers}
+    norms = tuple(f".{norm}.weight" for norm in _maps(merged)[0])
+    smoothed = weights | {f"{name}.bias" for name in layers}
+    for name in plain.names():
+        if name not in packed and name not in weights:
+            raise ButlerError(f"check {form.check}: {name} of the merged model is not in {made}")
+        if name in smoothed or name.endswith(norms):
             continue
         before, after = plain[name].flatten(), packed[name].flatten()
         same = before.shape == after.shape and all(
@@ -248,4 +313,6 @@ def check_plain_tensors(merged: Path, awq: Path) -> None:
             for one, other in zip(before.split(AT_ONCE), after.split(AT_ONCE), strict=True)
         )
         if not same:
-            raise ButlerError(f"check awq: {name} is not quantised and differs from the merged one")
+            raise ButlerError(
+                f"check {form.check}: {name} is not quantised and differs from the merged one"
+            )
