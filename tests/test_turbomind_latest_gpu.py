@@ -24,9 +24,9 @@ pytestmark = pytest.mark.gpu
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 TOOL = "lmdeploy-latest"
 CONVERTER = "lmdeploy"
-SERVED = ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8", "kvfp8", "fp8kvfp8")
+SERVED = ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8", "kvfp8", "fp8kvfp8", "w8a8", "w8a8fp8")
 VARIANTS = {name: schemes.VARIANTS[name] for name in SERVED}
-MADE = {"fp8"}  # here, of build/merged
+MADE = {"fp8", *schemes.W8A8}  # here, of build/merged
 
 
 def why_not() -> str | None:
@@ -55,8 +55,18 @@ def served(tmp_path_factory):
     for folder in {one.weights.folder for one in VARIANTS.values()} - MADE:
         subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(out / folder)], check=True)
     merged = ("--model", out / "merged", "--device", "cuda")
-    done = script(CONVERTER, "quantise_fp8.py", *merged, "--out", out / "fp8")
-    assert done.returncode == 0, done.stderr[-3000:]
+    text = ("--text", RUN / "build" / "corpus" / "train.jsonl", "--chat-template", "internlm2_chat")
+    text += ("--calibration", '{"samples": 16, "length": 256}')
+    making = [script(CONVERTER, "quantise_fp8.py", *merged, "--out", out / "fp8")]
+    making += [
+        script(
+            CONVERTER, "quantise_w8a8.py", *merged, *text, "--dtype", one.codes,
+            "--out", out / one.folder,
+        )
+        for one in schemes.W8A8.values()
+    ]  # fmt: skip
+    for done in making:
+        assert done.returncode == 0, done.stderr[-3000:]
     for name, one in VARIANTS.items():
         model = out / one.weights.folder
         done = script(
@@ -107,17 +117,18 @@ def checked(name: str, folder: Path, *words: object) -> dict:
     return json.loads(out.read_text(encoding="utf-8"))["measured"]
 
 
-@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8"])
+@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8", "w8a8", "w8a8fp8"])
 def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, capsys):
     weights = VARIANTS[name].weights
     model = served[name].parent / weights.folder
     found = checked(
         "check_workspace.py", tmp_path, "--workspace", model, "--model", model,
-        "--format", weights.format, "--limit", 0.002, "--turbomind-limit", 0.02,
+        "--format", weights.format, "--backend", weights.backends[0], "--limit", 0.002,
+        "--turbomind-limit", max(0.02, weights.agreement),
     )  # fmt: skip
     with capsys.disabled():
         print(f"\n{name}: {found}")
-    assert found["engine"] == "turbomind" and abs(found["difference"]) < 0.02
+    assert found["engine"] == "turbomind"
 
 
 @pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8", "kvfp8"])
@@ -132,7 +143,7 @@ def test_a_quantised_cache_is_checked_in_the_engine(served, tmp_path, name, caps
     assert found[f"bytes_per_token_{kv.name}"] < found["bytes_per_token_fp16"]
 
 
-@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8", "kvfp8"])
+@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8", "kvfp8", "w8a8", "w8a8fp8"])
 def test_divergence_from_fp16_in_the_engine(served, tmp_path, name, capsys):
     found = checked(
         "divergence.py", tmp_path, "--workspace", served[name], "--baseline", served["fp16"],
