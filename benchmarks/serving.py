@@ -31,7 +31,7 @@ from butler.lmdeploy.release import (
     RELEASES,
     check_installed,
     installed_version,
-    number,
+    serves,
 )
 from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import EfficiencySettings
@@ -63,10 +63,8 @@ def parse_args() -> argparse.Namespace:
     add("--out", type=Path, help="JSON; the tables go beside it as Markdown")
     add_shape(parser)
     args = parser.parse_args()
-    since = number(RELEASES[args.lmdeploy].version)
-    args.variants = args.variants or [
-        name for name, one in VARIANTS.items() if one.weights.since <= since
-    ]
+    release = RELEASES[args.lmdeploy]
+    args.variants = args.variants or [n for n, one in VARIANTS.items() if serves(release, one)]
     return args
 
 

@@ -110,7 +110,7 @@ def _chain(
         share = (KVCacheSettings() if kv.quantised else WorkspaceSettings()).cache_max_entry_count
         kind_of_source = "--workspace" if release.workspaces else "--model"
         variant = [sys.executable, SCRIPTS / "variant.py", kind_of_source, source]
-        variant += ["--lmdeploy", release.name]
+        variant += ["--lmdeploy", release.name, "--backend", VARIANTS[name].backend]
         variant += ["--kv", kv.name, "--cache-max-entry-count", share]
         variant += ["--session-len", session_len, "--out", work / "workspaces" / name]
         step(f"variant_{name}", variant)

@@ -17,7 +17,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.held_out import LONGEST, mean_difference, mean_nll, token_ids
 from butler.lmdeploy.commands import Request, command
-from butler.lmdeploy.release import CONVERTER, number
+from butler.lmdeploy.release import CONVERTER, number, serves
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.manifest import write_manifest
@@ -34,9 +34,7 @@ OLDEST = number(CONVERTER.version)
 # Those that a workspace of 0.7.3 can be.
 CACHES = [name for name, one in KV_CACHES.items() if one.policy(OLDEST) is not None]
 QUANTISED = {
-    name: one
-    for name, one in VARIANTS.items()
-    if one.kv.quantised and one.kv.name in CACHES and one.weights.since <= OLDEST
+    name: one for name, one in VARIANTS.items() if one.kv.quantised and serves(CONVERTER, one)
 }
 # Bytes of a head's key or value in TurboMind's cache: codes, scale and zero point.
 VECTOR = {"int8": HEAD + 2 + 2, "int4": HEAD // 2 + 2 + 2}

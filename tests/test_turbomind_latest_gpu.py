@@ -52,23 +52,25 @@ def served(tmp_path_factory):
     """Return the variants, made as the workflow makes them, by name."""
     # On the file system of the models: variant.py links.
     out = tmp_path_factory.mktemp("served")
+    models = out / "models"
+    models.mkdir()
     for folder in {one.weights.folder for one in VARIANTS.values()} - MADE:
-        subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(out / folder)], check=True)
-    merged = ("--model", out / "merged", "--device", "cuda")
+        subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(models / folder)], check=True)
+    merged = ("--model", models / "merged", "--device", "cuda")
     text = ("--text", RUN / "build" / "corpus" / "train.jsonl", "--chat-template", "internlm2_chat")
     text += ("--calibration", '{"samples": 16, "length": 256}')
-    making = [script(CONVERTER, "quantise_fp8.py", *merged, "--out", out / "fp8")]
+    making = [script(CONVERTER, "quantise_fp8.py", *merged, "--out", models / "fp8")]
     making += [
         script(
             CONVERTER, "quantise_w8a8.py", *merged, *text, "--dtype", one.codes,
-            "--out", out / one.folder,
+            "--out", models / one.folder,
         )
         for one in schemes.W8A8.values()
     ]  # fmt: skip
     for done in making:
         assert done.returncode == 0, done.stderr[-3000:]
     for name, one in VARIANTS.items():
-        model = out / one.weights.folder
+        model = models / one.weights.folder
         done = script(
             TOOL, "variant.py", "--model", model, "--lmdeploy", "latest", "--kv", one.kv.name,
             "--backend", one.backend, "--cache-max-entry-count", 0.05, "--session-len", 1024,
@@ -120,7 +122,7 @@ def checked(name: str, folder: Path, *words: object) -> dict:
 @pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8", "w8a8", "w8a8fp8"])
 def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, capsys):
     weights = VARIANTS[name].weights
-    model = served[name].parent / weights.folder
+    model = served[name].parent / "models" / weights.folder
     found = checked(
         "check_workspace.py", tmp_path, "--workspace", model, "--model", model,
         "--format", weights.format, "--backend", weights.backends[0], "--limit", 0.002,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
-from butler.schemes import KV_CACHES, KVScheme
+from butler.schemes import KV_CACHES, KVScheme, Variant
 
 FACES = ("api", "chat", "gradio")
 
@@ -105,6 +105,12 @@ def kv_scheme(policy: int, version: str) -> KVScheme:
             f"quant_policy {policy} means nothing to LMDeploy {version}; write one of {choice}"
         )
     return policies[policy]
+
+
+def serves(release: Release, variant: Variant) -> bool:
+    """Say whether a release has weights and KV cache of a variant."""
+    version = number(release.version)
+    return variant.weights.since <= version and variant.kv.policy(version) is not None
 
 
 def quant_policy(scheme: KVScheme, release: Release) -> int:

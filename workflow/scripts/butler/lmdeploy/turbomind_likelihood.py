@@ -116,7 +116,7 @@ def likelihoods(
 def ask(
     module: str,
     server: TurboMindServer,
-    folder: Path,
+    path: Path,
     sequences: Sequence[Sequence[int]],
     policy: int,
     backend: str,
@@ -127,7 +127,7 @@ def ask(
     Args:
         module: run with the names of two files: the request, JSON that holds `path` of the
             folder, the engine's `options`, `sequences` and `more`; and the answer, JSON too.
-        server, folder, sequences, policy, backend: as `likelihoods` has them.
+        server, path, sequences, policy, backend: as `likelihoods` has them, `path` as `folder`.
         more: what the module takes beside them.
 
     Raises:
@@ -137,7 +137,7 @@ def ask(
 
     check_gpus(server.tp, torch.cuda.device_count())
     request = more | {
-        "path": str(folder.resolve()),
+        "path": str(path.resolve()),
         "lmdeploy": server.release.name,
         "backend": backend,
         # A workspace holds no code.
@@ -159,7 +159,7 @@ def ask(
         try:
             run_tool(command, environment)
         except ButlerError:
-            raise ButlerError(f"LMDeploy failed on {folder}; the lines above say why") from None
+            raise ButlerError(f"LMDeploy failed on {path}; the lines above say why") from None
         return json.loads(answered.read_text(encoding="utf-8"))
 
 
