@@ -16,14 +16,14 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from common import ButlerError, publish, record
-from random_model import InternLM2Shape, add_shape, shape_of
+from random_bases import Shape, add_shape, shape_of
 
 from butler.errors import run_cli
 
 WARM_TOKENS = 4
 
 
-def build(shape: InternLM2Shape) -> Any:
+def build(shape: Shape) -> Any:
     """Return the model on the GPU, its weights random of mean 0."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

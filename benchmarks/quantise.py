@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, SCRIPTS, ButlerError, markdown, publish, python_of, record
-from random_model import TEMPLATE, add_shape, shape_of
-from serving import shape_options
+from random_bases import DEFAULT, add_shape, chat_template, shape_of, shape_options
 from serving_models import run
 
-from butler.chat_template import ChatTemplate
 from butler.efficiency.figures import MIB
 from butler.errors import run_cli
 from butler.gpu import GpuMemory, Peak
@@ -108,6 +106,7 @@ def timed(
 def quantise(name: str, work: Path, model: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Run `ours` or `lmdeploy` into a folder of that name."""
     text, out = work / "text.jsonl", work / name
+    template = chat_template(DEFAULT)
     calibration = CalibrationSettings(samples=args.samples, length=args.length)
     awq = AwqSettings()
     environment = tool_environment(work / f"cache-{name}", os.cpu_count() or 1)
@@ -115,12 +114,12 @@ def quantise(name: str, work: Path, model: Path, args: argparse.Namespace) -> di
     cwd.mkdir(exist_ok=True)
     if name == "ours":
         command = [sys.executable, SCRIPTS / "quantise_awq.py", "--model", model, "--text", text]
-        command += ["--chat-template", TEMPLATE, "--settings", awq.to_argument()]
+        command += ["--chat-template", template.name, "--settings", awq.to_argument()]
         command += ["--calibration", calibration.to_argument()]
         command += ["--threads", os.cpu_count() or 1, "--device", args.device, "--out", out]
         command += ["--batch-size", args.batch_size] if args.batch_size else []
     else:
-        write_calibration_text(rendered(text, CALIBRATION_TEXTS, ChatTemplate.load(TEMPLATE)), cwd)
+        write_calibration_text(rendered(text, CALIBRATION_TEXTS, template), cwd)
         command = [sys.executable, "-m", "lmdeploy", "lite", "auto_awq", model]
         command += ["--calib-dataset", "ptb", "--calib-samples", calibration.samples]
         command += ["--calib-seqlen", calibration.length]

@@ -1,27 +1,32 @@
-"""Make an InternLM2 of random weights, at real size: its speed and memory are those of a real one.
+"""Make a base of random weights, at real size: its speed and memory are those of a real one.
 
 The weights have mean 0, and norms of 1, so that no activation overflows. `--awq` writes the
 folder in the layout of `lmdeploy lite auto_awq`. The tokenizer is one that is given, or synthetic:
-bytes, and words that no text has. The code of the model is XTuner's, whose interpreter runs this.
+bytes, and words that no text has. The tensors are those of the base's own code, transformers' or
+XTuner's, so that the interpreter of the family's trainer runs this.
 
 usage: .envs/xtuner/bin/python benchmarks/random_model.py --out /dev/shm/random/hf
 """
 
 import argparse
+import importlib
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import ButlerError, atomic_write_json, publish, record
+from random_bases import BASES, GROUP, add_base, add_shape, chat_template, check, shape_of
 
 import base_model
 from butler.chat_template import ChatTemplate
 from butler.errors import run_cli
+from butler.families import FAMILIES
 from butler.files import atomic_dir
 from butler.settings.serving_stage import AwqSettings
 
@@ -29,77 +34,21 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-TEMPLATE = "internlm2_chat"
 STD = 0.02
-GROUP = AwqSettings().group_size
 UNIFORM_STD = (255 / 12) ** 0.5  # of the whole numbers 0 to 15
-HEAD_DIM = 128  # LMDeploy's converter knows no other for InternLM2
 WRITERS = 8
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-
-
-@dataclass(frozen=True)
-class InternLM2Shape:
-    """Sizes of an InternLM2; the defaults are the 7B's."""
-
-    hidden: int = 4096
-    layers: int = 32
-    heads: int = 32
-    kv_heads: int = 8
-    intermediate: int = 14336
-    vocab: int = 92544
-
-    def linear(self) -> dict[str, tuple[int, int]]:
-        """Return (out, in) of each matrix of a layer, by its name in the layer."""
-        qkv = (self.heads + 2 * self.kv_heads) * HEAD_DIM
-        return {
-            "attention.wqkv": (qkv, self.hidden),
-            "attention.wo": (self.hidden, self.heads * HEAD_DIM),
-            "feed_forward.w1": (self.intermediate, self.hidden),
-            "feed_forward.w2": (self.hidden, self.intermediate),
-            "feed_forward.w3": (self.intermediate, self.hidden),
-        }
-
-    def parameters(self) -> int:
-        """Return the number of weights that a token's pass multiplies with, the head included."""
-        layer = sum(rows * columns for rows, columns in self.linear().values())
-        return self.layers * layer + self.vocab * self.hidden
-
-
-def check(shape: InternLM2Shape) -> None:
-    """Raise ButlerError for a shape that the chain does not take."""
-    if shape.heads * HEAD_DIM != shape.hidden:
-        raise ButlerError(f"--hidden must be {HEAD_DIM} × --heads: the head size is {HEAD_DIM}")
-    if shape.heads % shape.kv_heads or shape.intermediate % GROUP:
-        raise ButlerError(
-            f"--heads must be a multiple of --kv-heads, --intermediate one of {GROUP}"
-        )
-
-
-def config_json(shape: InternLM2Shape, awq: bool, context: int) -> dict[str, Any]:
-    """Return config.json as InternLM2-7B has it."""
-    from butler.demo.tiny_model import internlm2_config
-
-    config = internlm2_config(
-        vocab_size=shape.vocab,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=context,
-        rope_theta=1_000_000,
-        rms_norm_eps=1e-05,
-    )
-    if awq:
-        config["quantization_config"] = {
-            "quant_method": "awq",
-            "version": "gemm",
-            "bits": AwqSettings().bits,
-            "group_size": GROUP,
-            "zero_point": True,
-        }
-    return config
+LAYER = re.compile(r"model\.layers\.\d+\.")
+MARK = re.compile(r"<\|\w+\|>|</?\w+>")  # what a chat template has one token for
+AWQ = {
+    "quantization_config": {
+        "quant_method": "awq",
+        "version": "gemm",
+        "bits": AwqSettings().bits,
+        "group_size": GROUP,
+        "zero_point": True,
+    }
+}
 
 
 class RandomTensors:
@@ -145,53 +94,55 @@ class RandomTensors:
         }
 
 
-def layer(
-    shape: InternLM2Shape, index: int, awq: bool, weights: RandomTensors
+def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each parameter, of a model on torch's device without values."""
+    import torch
+
+    architecture = config["architectures"][0]
+    code = importlib.import_module(FAMILIES[architecture].code or "transformers")
+    config_class = getattr(code, architecture.replace("ForCausalLM", "Config"))
+    with torch.device("meta"):
+        model = getattr(code, architecture)(config_class.from_dict(dict(config)))
+    return {name: tuple(one.shape) for name, one in model.named_parameters()}
+
+
+def part_of(name: str) -> str:
+    """Return the decoder layer that a tensor is of, or "" for one before or behind them."""
+    found = LAYER.match(name)
+    return found.group() if found else ""
+
+
+def tensors(
+    shapes: Mapping[str, tuple[int, ...]], awq: bool, weights: RandomTensors
 ) -> dict[str, "torch.Tensor"]:
-    """Return the tensors of one layer."""
-    start = f"model.layers.{index}"
-    found = {
-        f"{start}.{name}.weight": weights.ones(shape.hidden)
-        for name in ("attention_norm", "ffn_norm")
-    }
-    for name, (rows, columns) in shape.linear().items():
-        if awq:
-            found |= weights.awq(f"{start}.{name}", rows, columns)
+    """Return random tensors of these shapes; of a decoder layer's matrices their 4-bit form."""
+    found: dict[str, torch.Tensor] = {}
+    for name, shape in shapes.items():
+        if name.endswith("norm.weight"):
+            found[name] = weights.ones(*shape)
+        elif awq and len(shape) == 2 and part_of(name):
+            found |= weights.awq(name.removesuffix(".weight"), *shape)
         else:
-            found[f"{start}.{name}.weight"] = weights.normal(rows, columns)
+            found[name] = weights.normal(*shape)
     return found
 
 
-def shards(shape: InternLM2Shape, awq: bool, seed: int, device: str) -> Iterator[Any]:
-    """Yield a function for each shard that makes its tensors: ends, then layer by layer."""
-
-    def ends() -> dict[str, "torch.Tensor"]:
-        weights = RandomTensors(seed, device)
-        return {
-            "model.tok_embeddings.weight": weights.normal(shape.vocab, shape.hidden),
-            "model.norm.weight": weights.ones(shape.hidden),
-            "output.weight": weights.normal(shape.vocab, shape.hidden),
-        }
-
-    yield ends
-    for index in range(shape.layers):
-        yield lambda index=index: layer(shape, index, awq, RandomTensors(seed + 1 + index, device))
-
-
-def write_weights(folder: Path, shape: InternLM2Shape, awq: bool, seed: int, device: str) -> int:
-    """Write the shards and their index; return the bytes of all tensors."""
+def write_weights(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], awq: bool, seed: int, device: str
+) -> int:
+    """Write a shard for each decoder layer and each end, and the index; return the bytes of all."""
     from safetensors.torch import save_file
 
-    makers = list(shards(shape, awq, seed, device))
+    parts = [dict(one) for _, one in groupby(shapes.items(), key=lambda item: part_of(item[0]))]
 
     def write(number: int) -> tuple[str, dict[str, int]]:
-        name = f"model-{number + 1:05d}-of-{len(makers):05d}.safetensors"
-        tensors = makers[number]()
-        save_file(tensors, str(folder / name), metadata={"format": "pt"})
-        return name, {key: tensor.nbytes for key, tensor in tensors.items()}
+        name = f"model-{number + 1:05d}-of-{len(parts):05d}.safetensors"
+        made = tensors(parts[number], awq, RandomTensors(seed + number, device))
+        save_file(made, str(folder / name), metadata={"format": "pt"})
+        return name, {key: tensor.nbytes for key, tensor in made.items()}
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        written = list(pool.map(write, range(len(makers))))
+        written = list(pool.map(write, range(len(parts))))
     total = sum(sum(sizes.values()) for _, sizes in written)
     weight_map = {key: name for name, sizes in written for key in sizes}
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
@@ -199,27 +150,32 @@ def write_weights(folder: Path, shape: InternLM2Shape, awq: bool, seed: int, dev
     return total
 
 
-def byte_tokenizer(vocab: int) -> "Tokenizer":
-    """Return a tokenizer of bytes with `vocab` tokens, most of which no text has."""
+def byte_tokenizer(vocab: int, template: ChatTemplate) -> "Tokenizer":
+    """Return a tokenizer of bytes with `vocab` tokens, most of which no text has.
+
+    What stands in `template` in angle brackets is a token each, as in a real one.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     from butler.demo.tiny_tokenizer import BOS, SPECIAL
 
-    words = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    marks = MARK.findall("".join([template.to_jinja(), *template.stop_words]))
+    special = list(dict.fromkeys([*SPECIAL, *marks]))
+    words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     if vocab < len(words):
         raise ButlerError(f"--vocab must be {len(words)} or more: each byte is a token")
     words += [f"Ġword{number}" for number in range(vocab - len(words))]
     tokenizer = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate(words)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", BOS)]
     )
     return tokenizer
 
 
-def write_tokenizer(folder: Path, given: Path | None, vocab: int) -> None:
+def write_tokenizer(folder: Path, given: Path | None, vocab: int, template: ChatTemplate) -> None:
     """Copy the tokenizer of the folder `given` to `folder`, or make one of `vocab` tokens.
 
     Raises:
@@ -228,7 +184,7 @@ def write_tokenizer(folder: Path, given: Path | None, vocab: int) -> None:
     from butler.demo.tiny_tokenizer import save_tokenizer
 
     if given is None:
-        save_tokenizer(byte_tokenizer(vocab), folder, TEMPLATE)
+        save_tokenizer(byte_tokenizer(vocab, template), folder, template.name)
         return
     for name in TOKENIZER:
         if not (given / name).is_file():
@@ -238,35 +194,23 @@ def write_tokenizer(folder: Path, given: Path | None, vocab: int) -> None:
 
 def make(
     out: Path,
-    shape: InternLM2Shape,
+    config: dict[str, Any],
+    template: ChatTemplate,
     awq: bool,
     seed: int,
     device: str,
-    context: int,
-    tokenizer: Path | None = None,
+    tokenizer: Path | None,
 ) -> int:
     """Write the whole folder; return the bytes of its tensors."""
-    check(shape)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         raw = Path(scratch)
-        size = write_weights(raw, shape, awq, seed, device)
-        atomic_write_json(raw / "config.json", config_json(shape, awq, context))
-        write_tokenizer(raw, tokenizer, shape.vocab)
+        size = write_weights(raw, parameter_shapes(config), awq, seed, device)
+        atomic_write_json(raw / "config.json", config | (AWQ if awq else {}))
+        write_tokenizer(raw, tokenizer, config["vocab_size"], template)
         with atomic_dir(out) as folder:
-            base_model.prepare(raw, str(raw), folder, ChatTemplate.load(TEMPLATE), remote_code=True)
+            base_model.prepare(raw, str(raw), folder, template, remote_code=True)
     return size
-
-
-def add_shape(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a shape."""
-    for name, value in InternLM2Shape().__dict__.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
-
-
-def shape_of(args: argparse.Namespace) -> InternLM2Shape:
-    """Return the shape that the options give."""
-    return InternLM2Shape(**{name: getattr(args, name) for name in InternLM2Shape().__dict__})
 
 
 def main() -> None:
@@ -275,9 +219,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    add_base(parser)
     parser.add_argument("--awq", action="store_true", help="4-bit weights in groups of 128")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--context", type=int, default=32768, help="max_position_embeddings")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer.json to take")
     parser.add_argument("--report", type=Path, help="JSON to write")
@@ -287,8 +231,10 @@ def main() -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     start = time.perf_counter()
-    shape = shape_of(args)
-    size = make(args.out, shape, args.awq, args.seed, device, args.context, args.tokenizer)
+    shape = shape_of(args, args.base)
+    check(shape)
+    config, template = BASES[args.base].config(shape), chat_template(args.base)
+    size = make(args.out, config, template, args.awq, args.seed, device, args.tokenizer)
     seconds = round(time.perf_counter() - start, 1)
     publish(record(weight_bytes=size, seconds=seconds, device=device), args.report)
 

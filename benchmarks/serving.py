@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, ButlerError, atomic_write_json, markdown, publish, python_of, record
-from random_model import InternLM2Shape, add_shape, check, shape_of
+from random_bases import Shape, add_shape, check, shape_of, shape_options
 from serving_capacity import check_card
 from serving_models import make_all, run
 
@@ -70,13 +70,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def shape_options(shape: InternLM2Shape) -> list[str]:
-    """Return the shape as options of another script."""
-    return [
-        part for k, v in shape.__dict__.items() for part in (f"--{k.replace('_', '-')}", str(v))
-    ]
-
-
 def other(script: str, options: Sequence[object], key: str, work: Path) -> dict[str, float]:
     """Run another benchmark in a process of its own; return what it found under `key`."""
     out = work / f"{key}.json"
@@ -85,7 +78,7 @@ def other(script: str, options: Sequence[object], key: str, work: Path) -> dict[
 
 
 def shares(
-    values: dict[str, float], shape: InternLM2Shape, limits: dict[str, float], prefill: int
+    values: dict[str, float], shape: Shape, limits: dict[str, float], prefill: int
 ) -> dict[str, float]:
     """Return how much of the GPU's limits a variant uses, 0 to 1.
 

@@ -1,13 +1,14 @@
 """How fast training is: stock XTuner, ours and PEFT side by side; each lever; several GPUs.
 
-Run with XTuner's interpreter, on a model that random_model.py made and a corpus of the workflow's
-(`snakemake build/corpus/train.jsonl`):
+Run with the interpreter of the family's trainer, on a model that random_model.py made of the same
+`--base` and a corpus of the workflow's (`snakemake build/corpus/train.jsonl`):
 
     .envs/xtuner/bin/python benchmarks/training.py --what stock ours peft --model DIR \\
         --data build/corpus/train.jsonl --work DIR --out FILE.json
 
 `stock` and `ours` go through render_training.py and train.py with the same packs in each update,
-and their loss curves are drawn together; `peft` is the rival without XTuner; `ablation` adds one
+and their loss curves are drawn together; `steps` times the two's steps alone, in a third of the
+time; `peft` is the rival without XTuner; `ablation` adds one
 lever after the other; `rounding` says how much of a small LoRA product survives bf16; `zero` scales
 over processes; `forms` checks every checkpoint form: resume and adapter. Rates count every position
 of the packs; butler/xtuner/memory.py counts the FLOP.
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from common import TOOLS, publish, record, versions
+from random_bases import add_base, chat_template
 from training_runs import (
+    Subject,
     adapter,
     interrupt_after_checkpoint,
     limited,
@@ -71,10 +74,10 @@ def difference(stock: list[float], ours: list[float]) -> dict[str, float]:
 def common_settings(args: argparse.Namespace, **changed: Any) -> TrainSettings:
     """Return the train section that this run's options ask for."""
     asked = {"max_length": args.tokens, "max_steps": args.steps, "batch_size": args.packs}
-    return settings(**asked | changed)
+    return settings(args.base, **asked | changed)
 
 
-def run_speed(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> None:
+def run_speed(args: argparse.Namespace, subject: Subject, figures: dict[str, Any]) -> None:
     """Run stock and ours through XTuner."""
     wanted = {"stock": {"kernels": "stock"}, "ours": {"micro_batch": args.micro_batch}}
     for name, changed in wanted.items():
@@ -82,32 +85,69 @@ def run_speed(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> 
             limit = args.memory_limit_gb if name == "ours" else None
             train = common_settings(args, **changed)
             work = fresh(args.work / name)
-            figures[name] = train_product(work, args.model, data, train, limit)
+            figures[name] = train_product(work, subject, train, limit)
             report(name, figures[name])
+    # Now, since a product in this process keeps memory of the GPU.
+    add_shares([figures[name] for name in wanted if name in figures], args, figures)
     if {"stock", "ours"} <= set(args.what):
+        add_ratio(figures)
         curves = {name: figures[name]["losses"] for name in ("stock", "ours")}
         figures["curves"] = difference(curves["stock"], curves["ours"])
         draw(curves, args.out.with_suffix(".png"))
 
 
-def run_steps(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> None:
-    """Time steps in this process."""
-    from training_steps import Steps, ablation, matmul_peak, packs, peft_rival
+def add_shares(
+    rows: list[dict[str, Any]], args: argparse.Namespace, figures: dict[str, Any]
+) -> None:
+    """Add to the figures of trainings the share of the matmul peak that they reached, on a GPU."""
+    import torch
 
-    peak = matmul_peak()
-    figures["matmul_tflops"] = round(peak)
+    timed = [row for row in rows if row["tokens_per_second"]]
+    if timed and torch.cuda.is_available():
+        peak, flops = limits(args, figures)
+        for row in timed:
+            share = row["tokens_per_second"] * flops / (peak * 1e12)
+            row["percent_of_matmul_peak"] = round(100 * share, 1)
+
+
+def add_ratio(figures: dict[str, Any]) -> None:
+    """Add how many times stock's rate ours is, if both have one."""
+    rates = [figures[name].get("tokens_per_second") for name in ("ours", "stock")]
+    figures["times_stock"] = round(rates[0] / rates[1], 2) if all(rates) else None
+
+
+def limits(args: argparse.Namespace, figures: dict[str, Any]) -> tuple[float, float]:
+    """Return the TFLOP/s of a product of matrices and the FLOP of a token; enter both once."""
+    from training_steps import LORA_RANK, matmul_peak
+
+    if "matmul_tflops" not in figures:
+        figures["matmul_tflops"] = round(matmul_peak(), 1)
+    flops = DecoderShape.read(args.model).flops(LORA_RANK, args.tokens)
+    figures["gflop_per_token"] = round(flops / 1e9, 2)
+    return figures["matmul_tflops"], flops
+
+
+def run_steps(args: argparse.Namespace, subject: Subject, figures: dict[str, Any]) -> None:
+    """Time steps in this process."""
+    from training_steps import Steps, ablation, packs, peft_rival, stock_and_ours
+
+    peak, flops = limits(args, figures)
     most = max(args.micro_batches + [2])
-    shape = DecoderShape.read(args.model)
-    batch = packs(data, args.model, args.tokens, most)
+    batch = packs(subject, args.tokens, most)
     share = (batch["labels"] >= 0).float().mean().item()
     figures["labelled_share"] = round(share, 3)
-    figures["gflop_per_token"] = round(shape.flops(64, args.tokens) / 1e9, 2)
+    if "steps" in args.what:
+        steps = Steps(batch, flops, peak)
+        figures["steps"] = stock_and_ours(steps, args.model, args.micro_batches)
+        alike = [row["loss"] for row in steps.rows if row["micro_batch"] == 1]
+        figures["steps"] |= {"all": steps.rows, "loss_difference": round(alike[1] - alike[0], 4)}
+        add_ratio(figures["steps"])
     if "peft" in args.what:
-        steps = Steps(batch, shape, peak)
+        steps = Steps(batch, flops, peak)
         peft_rival(steps, args.model, 2)
         figures["peft"] = steps.rows
     if "ablation" in args.what:
-        steps = Steps(batch, shape, peak)
+        steps = Steps(batch, flops, peak)
         ablation(steps, args.model, args.micro_batches)
         figures["ablation"] = steps.rows
 
@@ -123,14 +163,14 @@ def rounding(shape: DecoderShape, tokens: int) -> list[dict[str, float]]:
     return rows
 
 
-def run_zero(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> None:
+def run_zero(args: argparse.Namespace, subject: Subject, figures: dict[str, Any]) -> None:
     """Train with the same packs in each update on one GPU and on several."""
     rows: dict[str, Any] = {}
     for name in args.runs:
         kind, processes = name.split(":")
         changed = {"deepspeed": KINDS[kind], "processes": int(processes)}
         train = common_settings(args, micro_batch=args.micro_batch, **changed)
-        rows[name] = train_product(fresh(args.work / name), args.model, data, train)
+        rows[name] = train_product(fresh(args.work / name), subject, train)
         report(name, rows[name])
     one = next((row for name, row in rows.items() if name.endswith(":1")), None)
     for row in rows.values():
@@ -142,7 +182,7 @@ def run_zero(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> N
     figures["zero"] = rows
 
 
-def run_forms(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> None:
+def run_forms(args: argparse.Namespace, subject: Subject, figures: dict[str, Any]) -> None:
     """Cut a training of each form after a checkpoint, resume it, and convert the result."""
     rows: dict[str, Any] = {}
     for name in args.runs:
@@ -153,12 +193,12 @@ def run_forms(args: argparse.Namespace, data: Path, figures: dict[str, Any]) -> 
         )
         whole, cut = fresh(args.work / f"{name}-whole"), fresh(args.work / f"{name}-cut")
         again = fresh(args.work / f"{name}-again")
-        undisturbed = train_product(whole, args.model, data, train)
-        train_product(again, args.model, data, train)
-        write_config(cut, args.model, data, train, None)
-        command = product_command(cut, args.model, data, train)
+        undisturbed = train_product(whole, subject, train)
+        train_product(again, subject, train)
+        write_config(cut, subject, train, None)
+        command = product_command(cut, subject, train)
         was_cut = interrupt_after_checkpoint(command, cut)
-        resumed = train_product(cut, args.model, data, train)
+        resumed = train_product(cut, subject, train)
         first, second, third = adapter(whole), adapter(cut), adapter(again)
         log = (cut / "log.txt").read_text(encoding="utf-8")
         rows[name] = {
@@ -194,9 +234,10 @@ def fresh(folder: Path) -> Path:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    whats = ["stock", "ours", "peft", "ablation", "rounding", "zero", "forms"]
+    whats = ["stock", "ours", "steps", "peft", "ablation", "rounding", "zero", "forms"]
     parser.add_argument("--what", nargs="+", choices=whats, required=True)
     parser.add_argument("--model", type=Path, required=True, help="folder, by random_model.py")
+    add_base(parser)
     parser.add_argument("--data", type=Path, required=True, help="train.jsonl, by corpus.py")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--out", type=Path, required=True, help="JSON; curves go beside it")
@@ -223,18 +264,18 @@ def micro_batch(text: str) -> int | str:
 def main() -> None:
     """Run what is asked for; write one JSON."""
     args = arguments()
-    data = args.data
+    subject = Subject(args.model, chat_template(args.base), args.data)
     figures: dict[str, Any] = {"tokens_in_a_pack": args.tokens, "model": args.model.name}
     figures["versions"] = versions((*TOOLS, "liger-kernel", "deepspeed", "mmengine-lite"))
-    if {"peft", "ablation"} & set(args.what):
-        run_steps(args, data, figures)
+    if {"steps", "peft", "ablation"} & set(args.what):
+        run_steps(args, subject, figures)
     if "rounding" in args.what:
         figures["lora_share"] = rounding(DecoderShape.read(args.model), args.tokens)
-    run_speed(args, data, figures)
+    run_speed(args, subject, figures)
     if "zero" in args.what:
-        run_zero(args, data, figures)
+        run_zero(args, subject, figures)
     if "forms" in args.what:
-        run_forms(args, data, figures)
+        run_forms(args, subject, figures)
     publish(record(**figures), args.out)
 
 

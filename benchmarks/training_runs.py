@@ -9,11 +9,12 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from common import ROOT, SCRIPTS, ButlerError
+from common import SCRIPTS, ButlerError
+from random_bases import overlay
 
 from butler.chat_template import ChatTemplate
 from butler.settings.training_stage import TrainSettings
@@ -22,21 +23,28 @@ from butler.training_log import read_log
 from butler.xtuner.memory import GIB, BatchPlan, DecoderShape, free_memory, make_plan
 from render_training import render
 
-TEMPLATE = "internlm2_chat"
 TO_A_CHECKPOINT_S = 300
 SEED = 42
 PEAK = re.compile(r"Iter\(train\).* memory: (\d+)")
 
 
-def settings(**changed: Any) -> TrainSettings:
-    """Return the 7B overlay's train section with what a benchmark changes."""
-    overlay = (ROOT / "config" / "internlm2_chat_7b.yaml").read_text(encoding="utf-8")
+@dataclass(frozen=True)
+class Subject:
+    """What is trained on what: a model's folder, its chat template, and a train.jsonl."""
+
+    model: Path
+    template: ChatTemplate
+    data: Path
+
+
+def settings(base: str, **changed: Any) -> TrainSettings:
+    """Return the train section of a base's overlay with what a benchmark changes."""
     every = {"log_interval": 1, "checkpoint_interval": 10**6}
-    return TrainSettings.check(yaml.safe_load(overlay)["train"] | every | changed)
+    return TrainSettings.check(overlay(base)["train"] | every | changed)
 
 
 def write_config(
-    work: Path, model: Path, data: Path, train: TrainSettings, limit: float | None
+    work: Path, subject: Subject, train: TrainSettings, limit: float | None
 ) -> BatchPlan:
     """Render XTuner's configuration into `work`, as the workflow does; return its plan.
 
@@ -46,20 +54,20 @@ def write_config(
 
     cuda = torch.cuda.is_available()
     free = int(limit * GIB) if limit else free_memory(train.processes) if cuda else 0
-    plan = make_plan(train, DecoderShape.read(model), cuda, free)
-    device = "cuda" if cuda else "cpu"
-    template = ChatTemplate.load(TEMPLATE)
-    text = render(train, plan, template, device, str(model), str(data), SEED, remote_code=True)
+    plan = make_plan(train, DecoderShape.read(subject.model), cuda, free)
+    device, base, data = "cuda" if cuda else "cpu", str(subject.model), str(subject.data)
+    text = render(train, plan, subject.template, device, base, data, SEED, remote_code=True)
     work.mkdir(parents=True, exist_ok=True)
     (work / "config.py").write_text(text, encoding="utf-8")
     plan.write(work / "plan.json")
     return plan
 
 
-def product_command(work: Path, model: Path, data: Path, train: TrainSettings) -> list[str]:
+def product_command(work: Path, subject: Subject, train: TrainSettings) -> list[str]:
     """Return the command line of train.py for a configuration that `write_config` made."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "--config", str(work / "config.py")]
-    command += ["--plan", str(work / "plan.json"), "--data", str(data), "--base", str(model)]
+    command += ["--plan", str(work / "plan.json")]
+    command += ["--data", str(subject.data), "--base", str(subject.model)]
     command += ["--work", str(work / "work"), "--out", str(work / "checkpoint")]
     command += ["--loss", str(work / "loss.csv")]
     command += ["--threads", "8"]
@@ -67,13 +75,13 @@ def product_command(work: Path, model: Path, data: Path, train: TrainSettings) -
 
 
 def train_product(
-    work: Path, model: Path, data: Path, train: TrainSettings, limit: float | None = None
+    work: Path, subject: Subject, train: TrainSettings, limit: float | None = None
 ) -> dict[str, Any]:
     """Train through render_training.py and train.py; return speed, peak memory and losses."""
-    plan = write_config(work, model, data, train, limit)
+    plan = write_config(work, subject, train, limit)
     start = time.perf_counter()
     log = work / "log.txt"
-    command = product_command(work, model, data, train)
+    command = product_command(work, subject, train)
     with log.open("a", encoding="utf-8") as stream:
         if limit:
             command = [sys.executable, str(Path(__file__).with_name("training.py")), "limited"]

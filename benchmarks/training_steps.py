@@ -10,10 +10,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from common import SCRIPTS  # noqa: F401  makes our package importable
 from torch import Tensor, nn
+from training_runs import Subject
 
-from butler.xtuner.memory import GIB, DecoderShape
+from butler.xtuner.memory import GIB
 
 SPEED_OF_MATMUL = 8192
 LORA_RANK = 64
@@ -41,24 +41,19 @@ def timed(step: Callable[[], Any], repeats: int = 3, warm_up: int = 2) -> float:
     return statistics.median(taken)
 
 
-def packs(data: Path, model: Path, tokens: int, count: int) -> dict[str, Tensor]:
+def packs(subject: Subject, tokens: int, count: int) -> dict[str, Tensor]:
     """Return `count` packs of the training corpus as XTuner makes them, on the GPU."""
     from datasets import load_dataset
     from mmengine.config import ConfigDict
-    from training_runs import TEMPLATE
     from transformers import AutoTokenizer
     from xtuner.dataset import process_hf_dataset
     from xtuner.dataset.map_fns import template_map_fn_factory
 
-    from butler.chat_template import ChatTemplate
-
     rows = process_hf_dataset(
-        dataset=load_dataset("json", data_files={"train": str(data)}),
-        tokenizer=AutoTokenizer.from_pretrained(model, trust_remote_code=True),
+        dataset=load_dataset("json", data_files={"train": str(subject.data)}),
+        tokenizer=AutoTokenizer.from_pretrained(subject.model, trust_remote_code=True),
         max_length=tokens,
-        template_map_fn=template_map_fn_factory(
-            ConfigDict(ChatTemplate.load(TEMPLATE).to_xtuner())
-        ),
+        template_map_fn=template_map_fn_factory(ConfigDict(subject.template.to_xtuner())),
         remove_unused_columns=True,
         pack_to_max_length=True,
         map_num_proc=1,
@@ -72,7 +67,7 @@ def lora(dropout: float, targets: list[str] | None = None) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        r=64,
+        r=LORA_RANK,
         lora_alpha=16,
         lora_dropout=dropout,
         bias="none",
@@ -81,7 +76,7 @@ def lora(dropout: float, targets: list[str] | None = None) -> Any:
     )
 
 
-def base_options(model: Path, attention: str) -> dict[str, Any]:
+def base_options(model: Path, **more: str) -> dict[str, Any]:
     """Return how the base is loaded: NF4, with bf16 as its precision of computation."""
     from transformers import BitsAndBytesConfig
 
@@ -89,7 +84,7 @@ def base_options(model: Path, attention: str) -> dict[str, Any]:
         "pretrained_model_name_or_path": str(model),
         "trust_remote_code": True,
         "torch_dtype": torch.bfloat16,
-        "attn_implementation": attention,
+        **more,
         "quantization_config": BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
@@ -102,10 +97,9 @@ def base_options(model: Path, attention: str) -> dict[str, Any]:
 class Steps:
     """Forward and backward passes of one model on the same packs, timed and measured."""
 
-    def __init__(self, batch: dict[str, Tensor], shape: DecoderShape, peak: float) -> None:
-        self.batch, self.peak = batch, peak
+    def __init__(self, batch: dict[str, Tensor], flops: float, peak: float) -> None:
+        self.batch, self.flops, self.peak = batch, flops, peak
         self.tokens = batch["input_ids"].shape[1]
-        self.flops = shape.flops(64, self.tokens)
         self.rows: list[dict[str, Any]] = []
 
     def measure(
@@ -156,6 +150,34 @@ def stock_loss(model: nn.Module) -> Callable[[dict[str, Tensor]], Tensor]:
         return model(data, mode="loss")["loss"]
 
     return loss_of
+
+
+def stock_and_ours(
+    steps: Steps, model_folder: Path, micro_batches: list[int]
+) -> dict[str, dict[str, Any]]:
+    """Measure a step of stock XTuner and of ours, each as its class builds it; return the fastest.
+
+    Stock takes one pack at a time, as in trainings. Ours takes one too, for the sake of the loss:
+    a new adapter adds nothing to the base, so that both have the same.
+    """
+    from mmengine.config import ConfigDict
+    from transformers import AutoModelForCausalLM
+    from xtuner.model import SupervisedFinetune
+
+    from butler.xtuner.fast import FastSupervisedFinetune
+
+    kinds = {"stock": (SupervisedFinetune, [1]), "ours": (FastSupervisedFinetune, micro_batches)}
+    fastest = {}
+    for name, (finetune, counts) in kinds.items():
+        llm = ConfigDict(type=AutoModelForCausalLM.from_pretrained, **base_options(model_folder))
+        model = finetune(llm=llm, lora=lora(0.1)).cuda().train()
+        before = len(steps.rows)
+        for micro in dict.fromkeys([1, *counts]):
+            steps.measure(name, stock_loss(model), micro, autocast=name == "stock")
+        fastest[name] = max(steps.rows[before:], key=lambda row: row.get("tokens_per_second", 0))
+        del model
+        gc.collect()
+    return fastest
 
 
 def use_sdpa(model: nn.Module) -> None:
@@ -219,7 +241,7 @@ def ablation(steps: Steps, model_folder: Path, micro_batches: list[int]) -> None
     from butler.xtuner.fast import FastSupervisedFinetune
     from butler.xtuner.layers import recompute, replace_forwards
 
-    options = base_options(model_folder, "eager")
+    options = base_options(model_folder, attn_implementation="eager")
     llm = ConfigDict(type=AutoModelForCausalLM.from_pretrained, **options)
     model = SupervisedFinetune(llm=llm, lora=lora(0.1)).cuda().train()
     base = model.llm.get_base_model()
@@ -271,7 +293,8 @@ def peft_rival(steps: Steps, model_folder: Path, micro: int) -> None:
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(**base_options(model_folder, "sdpa"))
+    options = base_options(model_folder, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(**options)
     model.config.use_cache = False
     targets = ["wqkv", "wo", "w1", "w2", "w3"]
     model = get_peft_model(model, lora(0.0, targets)).train()

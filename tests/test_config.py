@@ -105,7 +105,7 @@ def test_the_shipped_configuration_is_every_default():
         ("benchmarks.1.questions", 0, "key 'benchmarks[1].questions' takes at least 1, found 0"),
         ("benchmarks", [KITCHEN, KITCHEN], "benchmarks has kitchen twice"),
         ("benchmarks.1.name", "divergence", "takes another name than divergence"),
-        ("variants", ["fp16", "kv9"], "key 'variants[1]' takes one of fp16, kv8, kv4, w4"),
+        ("variants", ["fp16", "kv9"], "key 'variants[1]' takes one of fp16, kv8, kv4, kvfp8, w4"),
         ("variants", ["kv8"], "variants lacks fp16, which the others are compared with; add it"),
         ("variants", ["fp16", "w4", "w4"], "variants has w4 twice"),
         ("corpus.language", "fr", "key 'corpus.language' takes one of zh, en, found 'fr'"),

@@ -17,6 +17,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.held_out import LONGEST, mean_difference, mean_nll, token_ids
 from butler.lmdeploy.commands import Request, command
+from butler.lmdeploy.release import CONVERTER, number
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.manifest import write_manifest
@@ -29,7 +30,14 @@ from check_agreement import identical_share
 from real_tools import read_json
 from tiny_workspace import HEAD, Tiny
 
-QUANTISED = {name: one for name, one in VARIANTS.items() if one.kv.quantised}
+OLDEST = number(CONVERTER.version)
+# Those that a workspace of 0.7.3 can be.
+CACHES = [name for name, one in KV_CACHES.items() if one.policy(OLDEST) is not None]
+QUANTISED = {
+    name: one
+    for name, one in VARIANTS.items()
+    if one.kv.quantised and one.kv.name in CACHES and one.weights.since <= OLDEST
+}
 # Bytes of a head's key or value in TurboMind's cache: codes, scale and zero point.
 VECTOR = {"int8": HEAD + 2 + 2, "int4": HEAD // 2 + 2 + 2}
 TINY = Tiny(layers=2, heads=4, kv_heads=2)
@@ -194,14 +202,14 @@ def test_static_parameters_are_measured_where_there_are_any(
     assert read_json(check(workspace, held_out, limit))["passed"]
 
 
-@pytest.mark.parametrize("kv", [name for name, one in KV_CACHES.items() if not one.static])
+@pytest.mark.parametrize("kv", [name for name in CACHES if not KV_CACHES[name].static])
 def test_static_parameters_are_of_one_scheme(kv, converted, parameters, tmp_path):
     with pytest.raises(ButlerError, match="--kv-parameters are for a workspace with --kv int8"):
         make(converted["fp16"], tmp_path / "out", kv, "--kv-parameters", parameters)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kv", KV_CACHES)
+@pytest.mark.parametrize("kv", CACHES)
 def test_lmdeploy_is_told_the_policy_of_the_scheme(kv, converted, tmp_path):
     folder = read_folder(make(converted["w4"], tmp_path / "out", kv))
     words = command(folder, Request("api", "recipes", "127.0.0.1", 9, 1, 320, 16))

@@ -108,7 +108,7 @@ def test_a_folder_without_its_papers_is_refused(workspace: Path, file: str, sent
     [
         ("0.3.0", {0: "fp16", 4: "int8"}),
         ("0.7.3", {0: "fp16", 8: "int8", 4: "int4"}),
-        ("0.18.0", {0: "fp16", 8: "int8", 4: "int4"}),
+        ("0.18.0", {0: "fp16", 8: "int8", 4: "int4", 16: "fp8"}),
     ],
 )
 def test_the_meaning_of_quant_policy_goes_by_version(
@@ -203,6 +203,17 @@ def test_a_model_folder_takes_its_template_from_the_tokenizer(model: Path) -> No
     assert words[words.index("--chat-template") + 1] == "hf"
     assert "--trust-remote-code" in words
     assert environment("api") == {}
+
+
+def test_a_model_folder_says_which_engine_serves_it(model: Path) -> None:
+    words = command(read_folder(model), REQUEST)
+    assert words[words.index("--backend") + 1] == "turbomind"
+    write_record(model, "0.18.0", EngineSettings(**SETTINGS | {"quant_policy": 16}), "pytorch")
+    folder = read_folder(model)
+    assert (folder.kv.name, folder.backend) == ("fp8", "pytorch")
+    assert folder.kv_bytes_per_token == 2 * 4 * 2 * 128  # no scale beside a head's vector
+    words = command(folder, REQUEST)
+    assert words[words.index("--backend") + 1] == "pytorch"
 
 
 def test_only_pages_that_are_named_may_ask_lmdeploys_api(model: Path) -> None:

@@ -9,10 +9,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from csv import DictReader
 from pathlib import Path
@@ -25,7 +23,7 @@ from butler.manifest import write_manifest
 from butler.schemes import VARIANTS
 from real_tools import SCRIPTS, python_of
 from toys import TOYS
-from turbomind_server import OPENER, post, serve, wait_for_port
+from turbomind_server import OPENER, compare_on_our_page, post, serve, wait_for_port
 from workflow_state import CONFIG, ROOT
 
 pytestmark = pytest.mark.gpu
@@ -228,41 +226,7 @@ def test_the_page_comes_up_and_answers(served, tmp_path):
 
 
 def test_our_page_compares_two_variants(served, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [python_of("lmdeploy"), str(SCRIPTS / "web.py"), "--engine", "turbomind"]
-    command += ["--port", str(port), str(served["fp16"]), str(served["w4kv8"])]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    end = time.monotonic() + 180
-    while not answers(url):
-        assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
-        time.sleep(0.5)
-    # Question, models, one after the other, system, temperature, top-p, top-k, repetition, most
-    # tokens, seed.
-    asked = ["西红柿炒鸡蛋", "fp16", "w4kv8", False, "", 0, 1, 0, 1, 256, ""]
-    client = f"gradio_client.Client({url + '/zh/'!r}, verbose=False)"
-    code = f"import gradio_client, json; asked = json.loads({json.dumps(asked)!r}); "
-    code += f"print(json.dumps({client}.predict(*asked, api_name='/chat')))"
-    shown, status = json.loads(
-        subprocess.check_output([python_of("lmdeploy"), "-c", code], text=True, timeout=120)
-    )
-    assert [one["content"].split("\n")[0] for one in shown] == ["fp16", "w4kv8"]
-    assert all("鸡蛋" in one["content"] and "1. " in one["content"] for one in shown), shown
-    assert "fp16：首字" in status and "w4kv8：首字" in status
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + 15
-    assert not answers(url)
-
-
-def answers(url: str) -> bool:
-    try:
-        with OPENER.open(url + "/", timeout=5) as page:
-            return page.status == 200
-    except OSError:
-        return False
+    compare_on_our_page([served["fp16"], served["w4kv8"]], tmp_path)
 
 
 def ask_page(url: str, data: list) -> list:

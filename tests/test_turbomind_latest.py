@@ -48,7 +48,8 @@ def test_the_share_is_of_what_will_surely_be_free():
 
 def start(**changes):
     values = {
-        "path": "model", "workspaces": False, "tp": 1, "session_len": 2048, "quant_policy": 8,
+        "path": "model", "workspaces": False, "backend": "turbomind", "tp": 1,
+        "session_len": 2048, "quant_policy": 8,
         "room": Room(256, 640), "per_token": SEVEN_B, "weight_bytes": 15 * GIB,
         "trust_remote_code": True,
     }  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 from butler import schemes
 from butler.settings.judging_stage import EfficiencySettings
 from real_tools import python_of, script
-from turbomind_server import post, serve, wait_for_port
+from turbomind_server import compare_on_our_page, post, serve, wait_for_port
 from workflow_state import ROOT
 
 pytestmark = pytest.mark.gpu
@@ -24,8 +24,9 @@ pytestmark = pytest.mark.gpu
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 TOOL = "lmdeploy-latest"
 CONVERTER = "lmdeploy"
-VARIANTS = {name: schemes.VARIANTS[name] for name in ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8")}
-MADE = {"fp8"}  # here, of build/merged
+SERVED = ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8", "kvfp8", "fp8kvfp8", "w8a8", "w8a8fp8")
+VARIANTS = {name: schemes.VARIANTS[name] for name in SERVED}
+MADE = {"fp8", *schemes.W8A8}  # here, of build/merged
 
 
 def why_not() -> str | None:
@@ -54,13 +55,24 @@ def served(tmp_path_factory):
     for folder in {one.weights.folder for one in VARIANTS.values()} - MADE:
         subprocess.run(["cp", "-r", str(RUN / "build" / folder), str(out / folder)], check=True)
     merged = ("--model", out / "merged", "--device", "cuda")
-    done = script(CONVERTER, "quantise_fp8.py", *merged, "--out", out / "fp8")
-    assert done.returncode == 0, done.stderr[-3000:]
+    text = ("--text", RUN / "build" / "corpus" / "train.jsonl", "--chat-template", "internlm2_chat")
+    text += ("--calibration", '{"samples": 16, "length": 256}')
+    making = [script(CONVERTER, "quantise_fp8.py", *merged, "--out", out / "fp8")]
+    making += [
+        script(
+            CONVERTER, "quantise_w8a8.py", *merged, *text, "--dtype", one.codes,
+            "--out", out / one.folder,
+        )
+        for one in schemes.W8A8.values()
+    ]  # fmt: skip
+    for done in making:
+        assert done.returncode == 0, done.stderr[-3000:]
     for name, one in VARIANTS.items():
         model = out / one.weights.folder
         done = script(
             TOOL, "variant.py", "--model", model, "--lmdeploy", "latest", "--kv", one.kv.name,
-            "--cache-max-entry-count", 0.05, "--session-len", 1024, "--out", out / name,
+            "--backend", one.backend, "--cache-max-entry-count", 0.05, "--session-len", 1024,
+            "--out", out / name,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     return {name: out / name for name in VARIANTS}
@@ -90,6 +102,10 @@ def test_a_model_folder_is_served(served, tmp_path, name):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def test_our_page_compares_two_model_folders(served, tmp_path):
+    compare_on_our_page([served["fp16"], served["fp8kv8"]], tmp_path, "--trust-remote-code")
+
+
 def checked(name: str, folder: Path, *words: object) -> dict:
     """Return what a check found that asks this release, run where the workflow runs it."""
     out = folder / "check.json"
@@ -101,20 +117,21 @@ def checked(name: str, folder: Path, *words: object) -> dict:
     return json.loads(out.read_text(encoding="utf-8"))["measured"]
 
 
-@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8"])
+@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8", "w8a8", "w8a8fp8"])
 def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, capsys):
     weights = VARIANTS[name].weights
     model = served[name].parent / weights.folder
     found = checked(
         "check_workspace.py", tmp_path, "--workspace", model, "--model", model,
-        "--format", weights.format, "--limit", 0.002, "--turbomind-limit", 0.02,
+        "--format", weights.format, "--backend", weights.backends[0], "--limit", 0.002,
+        "--turbomind-limit", max(0.02, weights.agreement),
     )  # fmt: skip
     with capsys.disabled():
         print(f"\n{name}: {found}")
-    assert found["engine"] == "turbomind" and abs(found["difference"]) < 0.02
+    assert found["engine"] == "turbomind"
 
 
-@pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8"])
+@pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8", "kvfp8"])
 def test_a_quantised_cache_is_checked_in_the_engine(served, tmp_path, name, capsys):
     found = checked("check_kv_cache.py", tmp_path, "--workspace", served[name], "--limit", 0.5)
     with capsys.disabled():
@@ -126,7 +143,7 @@ def test_a_quantised_cache_is_checked_in_the_engine(served, tmp_path, name, caps
     assert found[f"bytes_per_token_{kv.name}"] < found["bytes_per_token_fp16"]
 
 
-@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8"])
+@pytest.mark.parametrize("name", ["fp16", "w4kv8", "fp8", "kvfp8", "w8a8", "w8a8fp8"])
 def test_divergence_from_fp16_in_the_engine(served, tmp_path, name, capsys):
     found = checked(
         "divergence.py", tmp_path, "--workspace", served[name], "--baseline", served["fp16"],
@@ -159,9 +176,11 @@ def test_a_model_folder_is_measured_at_the_room_that_was_asked_for(served, tmp_p
         print("\n" + json.dumps(found))
     for name, values in found.items():
         assert values["room_tokens"] == 1024 * 3 * 64
-        assert values["kv_bytes_per_token_by_memory"] == pytest.approx(
-            values["kv_bytes_per_token"], rel=0.25
-        ), name
+        # The other engine keeps graphs of each load beside its cache.
+        if VARIANTS[name].backend == schemes.TURBOMIND:
+            assert values["kv_bytes_per_token_by_memory"] == pytest.approx(
+                values["kv_bytes_per_token"], rel=0.25
+            ), name
         assert values["tokens_per_s_median_1024"] > values["tokens_per_s_median_8"] > 0
         assert values["between_tokens_s_p99_8"] > 0
     for figure in ("kv_bytes_per_token", "peak_memory_bytes"):

@@ -15,6 +15,9 @@ pytest.importorskip("openai")
 import web
 from butler.corpus.formats import FORMATS
 from butler.errors import ButlerError
+from butler.lmdeploy.engine_settings import EngineSettings
+from butler.lmdeploy.served_folder import write_record
+from butler.lmdeploy.workspace_files import CONFIG
 from butler.serve.model_server import ServerPlan
 from butler.web.ask import ChatOptions, Fault, Reply, ask
 from butler.web.conversation import (
@@ -256,7 +259,9 @@ def test_feedback_is_a_line_for_each_verdict(tmp_path) -> None:
 
 def test_the_log_of_a_server_that_does_not_come_up_stays(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "empty").mkdir()
+    empty = tmp_path / "empty" / CONFIG
+    empty.parent.mkdir(parents=True)
+    empty.touch()
     args = web.parse_args([str(tmp_path / "empty"), "--engine", "reference", "--threads", "1"])
     with pytest.raises(ButlerError, match="its log .* ends: ") as caught, ExitStack() as stack:
         web.start(args, stack)
@@ -295,3 +300,21 @@ def test_workspaces_of_one_name_are_refused(tmp_path) -> None:
         web.model_names([tmp_path / "a/w4", tmp_path / "b/w4"])
     with pytest.raises(ButlerError, match="is no folder; make it with: snakemake "):
         web.model_names([tmp_path / "c"])
+
+
+def test_a_model_folder_is_served_by_its_own_release(tmp_path, monkeypatch):
+    here, model = tmp_path / ".envs" / "lmdeploy", tmp_path / "awq"
+    monkeypatch.setattr(sys, "prefix", str(here))
+    model.mkdir()
+    config = {"num_hidden_layers": 4, "num_attention_heads": 8, "hidden_size": 1024}
+    (model / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    (model / "model.safetensors").write_bytes(b"")
+    (model / "chat_template.json").write_text("{}")
+    settings = {"quant_policy": 8, "cache_max_entry_count": 0.4, "session_len": 320}
+    write_record(model, "0.18.0", EngineSettings(**settings))
+    with pytest.raises(ButlerError, match=r"awq is served .* snakemake .envs/lmdeploy-latest.json"):
+        web.server_python(model)
+    python = tmp_path / ".envs" / "lmdeploy-latest" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert web.server_python(model) == python

@@ -59,13 +59,17 @@ rule check_workspace:
         template=settings.base.chat_template,
         engine=settings.engine,
         turbomind=asked_turbomind(),
+        backend=lambda w: WEIGHT_SCHEMES[w.weights].backends[0],
         limit=settings.checks.workspace_nll,
-        turbomind_limit=settings.checks.workspace_nll_turbomind,
+        turbomind_limit=lambda w: max(
+            settings.checks.workspace_nll_turbomind, WEIGHT_SCHEMES[w.weights].agreement
+        ),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--weights {wildcards.weights} --model {input.model} "
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
-        "--engine {params.engine} {params.turbomind} --limit {params.limit} "
+        "--engine {params.engine} {params.turbomind} --backend {params.backend} "
+        "--limit {params.limit} "
         "--turbomind-limit {params.turbomind_limit} --threads {threads} --out {output} "
         "> {log} 2>&1"
 
@@ -135,6 +139,7 @@ rule variant:
     params:
         python=python("lmdeploy"),
         lmdeploy=RELEASE.name,
+        backend=lambda w: KNOWN[w.variant].backend,
         source="--workspace" if RELEASE.workspaces else "--model",
         kv=lambda w: KNOWN[w.variant].kv.name,
         kv_parameters=lambda w, input: option("--kv-parameters", input.kv_parameters),
@@ -142,7 +147,8 @@ rule variant:
         session_len=settings.workspace.session_len,
     shell:
         "{params.python:q} {input.code[0]:q} {params.source} {input.weights} "
-        "--lmdeploy {params.lmdeploy} --kv {params.kv} {params.kv_parameters} "
+        "--lmdeploy {params.lmdeploy} --backend {params.backend} "
+        "--kv {params.kv} {params.kv_parameters} "
         "--cache-max-entry-count {params.cache} --session-len {params.session_len} "
         "--out {output} > {log} 2>&1"
 

@@ -60,7 +60,7 @@ def by_turbomind(
     with progress("check kv cache", lambda: f"TurboMind, {len(found)} of {len(kinds)} caches done"):
         for kind in kinds:
             policy = quant_policy(KV_CACHES[kind], server.release)
-            found[kind] = likelihoods(server, folder.path, sequences, policy)
+            found[kind] = likelihoods(server, folder.path, sequences, policy, folder.backend)
     return found
 
 

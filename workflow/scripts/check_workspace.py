@@ -34,7 +34,8 @@ from butler.model_likelihood import likelihoods as model_likelihoods
 from butler.progress import duration, progress
 from butler.reference.likelihood import StreamingEngine
 from butler.reference.workspace_reader import Workspace
-from butler.schemes import BASELINE, FORMATS, VARIANTS
+from butler.schemes import BACKENDS, BASELINE, FORMATS, TURBOMIND, VARIANTS
+from butler.w8a8 import W8a8Tensors
 
 Sequences = list[list[int]]
 
@@ -48,9 +49,10 @@ def through_reference(workspace: Workspace, sequences: Sequences) -> list[float]
 def through_model(model: Path, model_format: str, sequences: Sequences, engine: str) -> list[float]:
     """Return the mean NLL of each sequence through transformers in fp32."""
     device = "cuda" if engine == "turbomind" else "cpu"
-    weights = None
-    if model_format != "hf":
-        weights = (Fp8Tensors if model_format == "fp8" else DequantisedTensors)(model, device)
+    read = {"hf": None, "fp8": Fp8Tensors, "smooth_quant": W8a8Tensors}.get(
+        model_format, DequantisedTensors
+    )
+    weights = read(model, device) if read else None
     return [
         float(one.mean()) for one in model_likelihoods(model, sequences, device, weights=weights)
     ]
@@ -83,7 +85,7 @@ def measure(args: argparse.Namespace, server: TurboMindServer, engine: str) -> d
         step = f"held-out text through the {engine} engine"
         if engine == "turbomind":
             policy = quant_policy(VARIANTS[BASELINE].kv, server.release)
-            through = likelihoods(server, args.workspace, sequences, policy)
+            through = likelihoods(server, args.workspace, sequences, policy, args.backend)
         else:
             through = through_reference(Workspace(args.workspace), sequences)
         step = "held-out text through transformers"
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
     add_arguments(parser)
+    parser.add_argument("--backend", choices=BACKENDS, default=TURBOMIND, help="LMDeploy's engine")
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")

@@ -20,7 +20,7 @@ from butler.lmdeploy.served_folder import write_record
 from butler.lmdeploy.workspace_files import CONFIG, WEIGHTS
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import check_unchanged, recorded, write_manifest
-from butler.schemes import KV_CACHES
+from butler.schemes import BACKENDS, KV_CACHES, TURBOMIND
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -55,6 +55,12 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--workspace", type=Path, help="fp16 or W4 workspace")
     source.add_argument("--model", type=Path, help="model folder, for --lmdeploy latest")
     parser.add_argument("--lmdeploy", choices=RELEASES, default="0.7.3", help="what will serve it")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default=TURBOMIND,
+        help="LMDeploy's engine for a model folder (%(default)s)",
+    )
     parser.add_argument("--kv-parameters", type=Path, help="folder of static_kv_parameters.py")
     parser.add_argument("--kv", choices=KV_CACHES, required=True, help="how the KV cache is held")
     parser.add_argument("--cache-max-entry-count", type=float, required=True)
@@ -94,7 +100,7 @@ def main() -> None:
                 link_tree(args.kv_parameters, folder / WEIGHTS)
             write_settings(folder, settings)
         else:
-            write_record(folder, release.version, settings)
+            write_record(folder, release.version, settings, args.backend)
         (folder / MANIFEST).unlink(missing_ok=True)
         linked = {name for name in known if (folder / name).samefile(source / name)}
         write_manifest(folder, {folder / name: known[name] for name in linked})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from butler.chat_template import trained_corpus
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.served_folder import check_there
+from butler.lmdeploy.served_folder import check_there, is_workspace, read_folder
 from butler.serve.address import KEY_VARIABLE, listen, port_number
 from butler.serve.model_server import ServerPlan
 from butler.web.feedback import check_writable
@@ -64,19 +64,39 @@ def model_names(workspaces: list[Path]) -> dict[str, Path]:
     return names
 
 
+def server_python(folder: Path) -> Path:
+    """Return the interpreter that serves a folder: this one, or of a model folder its release's.
+
+    Raises:
+        ButlerError: if that environment is not beside this one.
+    """
+    if is_workspace(folder):
+        return Path(sys.executable)
+    tool = read_folder(folder).release.tool
+    python = Path(sys.prefix).parent / tool / "bin" / "python"
+    if not python.is_file():
+        raise ButlerError(
+            f"{folder} is served from the environment {tool}, and {python} is not there; make it "
+            f"with: snakemake .envs/{tool}.json"
+        )
+    return python
+
+
 def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
     """Start a server for each workspace and ask the others; return all models.
 
     Raises:
         ButlerError: if one does not come up.
     """
+    names = model_names(args.workspaces)
+    pythons = {name: server_python(path) for name, path in names.items()}
     # Of a server that does not come up the log stays.
     logs = Path(tempfile.mkdtemp(prefix="recipe-butler-web-"))
     models = []
-    for name, path in model_names(args.workspaces).items():
+    for name, path in names.items():
         print(f"starting {name}", file=sys.stderr, flush=True)
         plan = ServerPlan(
-            python=Path(sys.executable),
+            python=pythons[name],
             workspace=path,
             model_name=name,
             engine=args.engine,

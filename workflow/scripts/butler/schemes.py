@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PARAMETER_BYTES = 4  # scale and zero point of a quantised vector, in fp16 each
+TURBOMIND, PYTORCH = "turbomind", "pytorch"  # LMDeploy's two engines, as its --backend names them
+BACKENDS = (TURBOMIND, PYTORCH)
 FP8_BLOCK = 128  # rows and columns of a matrix that share a scale in fp32, as TurboMind takes it
 
 
@@ -21,7 +23,10 @@ class WeightScheme:
     scale for each `block` of so many rows and columns, or, without a block, for each row; then the
     inputs are quantised too, token by token (W8A8). The check of that folder against the merged
     model has the scheme's `check` as its name. `tool` is the environment (envs/TOOL.lock) that
-    quantises, where that of LMDeploy does not. `since` is the first release here that serves it.
+    quantises, where that of LMDeploy does not. `since` is the first release here that serves it,
+    `backends` the engines that do: the first, unless a KV cache asks for another. `agreement` is
+    how far its mean NLL may be from that of its weights in transformers, in nats per token, where
+    that is more than checks.workspace_nll_turbomind: transformers does not quantise the inputs.
 
     TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with
     symmetric scales and rows in order (`sym`, not `desc_act`). A workspace holds both alike, so
@@ -36,8 +41,10 @@ class WeightScheme:
     check: str | None = None
     tool: str | None = None
     since: tuple[int, ...] = (0,)
+    backends: tuple[str, ...] = BACKENDS
     codes: str | None = None
     block: int | None = None
+    agreement: float = 0.0
 
     @property
     def grouped(self) -> bool:
@@ -54,14 +61,14 @@ class WeightScheme:
 class KVScheme:
     """How the keys and values of past tokens are held.
 
-    `bits` a value takes; a quantised one has scale and zero point in fp16 beside each head's
-    vector. `policies` says what LMDeploy's `quant_policy` is for it, by the first release for which
-    that holds. `agreement` is how far the reference engine may be from TurboMind, and `limit` the
-    default of checks.kv_nll, how much more than with the fp16 cache; both in nats per token: what a
-    sound cache costs differs by model, a broken one costs whole nats. `identical` is
-    the least share of greedy tokens that the two engines must have in common: with few bits an
-    answer parts at a near tie and stays apart. `static` says that LMDeploy up to 0.3 had one scale
-    and zero point for a whole layer of it.
+    `bits` a value takes; codes have scale and zero point in fp16 beside each head's vector, floats
+    of 8 bits (`scaled` false) none. `policies` says what LMDeploy's `quant_policy` is for it, by
+    the first release for which that holds, and `backends` which engines know it. `agreement` is how
+    far the reference engine may be from TurboMind, and `limit` the default of checks.kv_nll, how
+    much more than with the fp16 cache; both in nats per token: what a sound cache costs differs by
+    model, a broken one costs whole nats. `identical` is the least share of greedy tokens that the
+    two engines must have in common: with few bits an answer parts at a near tie and stays apart.
+    `static` says that LMDeploy up to 0.3 had one scale and zero point for a whole layer of it.
     """
 
     name: str
@@ -73,20 +80,28 @@ class KVScheme:
     limit: float
     identical: float = 0.95
     static: bool = False
+    scaled: bool = True
+    backends: tuple[str, ...] = BACKENDS
 
     @property
     def quantised(self) -> bool:
-        """Whether values are codes with a scale and a zero point."""
+        """Whether values take fewer bits than they are computed in."""
         return self.bits < 16
 
     def vector_bytes(self, head_dim: int) -> int:
         """Return the bytes of one head's key or value of one token; `head_dim` is even."""
-        return head_dim * self.bits // 8 + (PARAMETER_BYTES if self.quantised else 0)
+        parameters = PARAMETER_BYTES if self.quantised and self.scaled else 0
+        return head_dim * self.bits // 8 + parameters
 
     def policy(self, version: tuple[int, ...]) -> int | None:
         """Return LMDeploy's quant_policy for it in that release, None where it has none."""
         known = [since for since in self.policies if since <= version]
         return self.policies[max(known)] if known else None
+
+
+def _common(weights: WeightScheme, kv: KVScheme) -> list[str]:
+    """Return the engines that serve both."""
+    return [one for one in weights.backends if one in kv.backends]
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,11 @@ class Variant:
     name: str
     weights: WeightScheme
     kv: KVScheme
+
+    @property
+    def backend(self) -> str:
+        """The engine of LMDeploy that serves it."""
+        return _common(self.weights, self.kv)[0]
 
 
 BASELINE = "fp16"  # what the other variants are compared with
@@ -114,6 +134,7 @@ WEIGHTS = {
             4,
             "gptq",
             tool="gptq",
+            backends=(TURBOMIND,),
         ),
         WeightScheme(
             "fp8",
@@ -134,7 +155,9 @@ WEIGHTS = {
             8,
             "w8a8",
             since=(0, 18),
+            backends=(PYTORCH,),
             codes="int8",
+            agreement=0.1,
         ),
         WeightScheme(
             "w8a8fp8",
@@ -144,7 +167,9 @@ WEIGHTS = {
             8,
             "w8a8fp8",
             since=(0, 18),
+            backends=(PYTORCH,),
             codes="float8_e4m3fn",
+            agreement=0.1,
         ),
     )
 }
@@ -182,6 +207,17 @@ KV_CACHES = {
             identical=0.75,
             limit=0.5,
         ),
+        KVScheme(
+            "fp8",
+            "kvfp8",
+            8,
+            {(0, 18): 16},
+            {"zh": "FP8 KV 缓存", "en": "FP8 KV cache"},
+            agreement=0.06,  # the reference engine has no such cache
+            limit=0.1,
+            scaled=False,
+            backends=(PYTORCH,),
+        ),
     )
 }
 
@@ -195,6 +231,7 @@ VARIANTS = {
     name: Variant(name, weights, kv)
     for weights in WEIGHTS.values()
     for kv in KV_CACHES.values()
+    if _common(weights, kv)
     for name in [_name(weights, kv)]
 }
 # The base model's weights as they are: judged beside the variants, and no variant itself.

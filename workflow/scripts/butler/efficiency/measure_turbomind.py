@@ -23,6 +23,7 @@ from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.served_folder import read_folder
 from butler.lmdeploy.turbomind_engine import EngineStart, cache_bytes, start_engine
+from butler.schemes import TURBOMIND
 from butler.settings.judging_stage import EfficiencySettings
 
 WARM_TOKENS = 4
@@ -30,7 +31,8 @@ WARM_TOKENS = 4
 
 @dataclass(frozen=True)
 class MeasuredFolder:
-    """What the measurement needs to know of a served folder; `plain` says it is a model folder.
+    """What the measurement needs to know of a served folder; `plain` says it is a model folder,
+    `backend` which of LMDeploy's engines serves it.
 
     `per_token` is the bytes of a token in the cache, on all `tp` GPUs together.
     """
@@ -43,6 +45,7 @@ class MeasuredFolder:
     session_len: int
     weight_bytes: int
     plain: bool = False
+    backend: str = TURBOMIND
     trust_remote_code: bool = False
 
     @classmethod
@@ -64,6 +67,7 @@ class MeasuredFolder:
             session_len=folder.settings.session_len,
             weight_bytes=folder.weight_bytes,
             plain=not folder.release.workspaces,
+            backend=folder.backend,
             trust_remote_code=trust_remote_code,
         )
 
@@ -94,6 +98,7 @@ class Workload:
         return EngineStart(
             path=one.path,
             workspaces=not one.plain,
+            backend=one.backend,
             tp=one.tp,
             session_len=max(one.session_len, self.room.tokens),
             quant_policy=one.quant_policy,
@@ -247,5 +252,6 @@ def measure(
     small, large = run_session(smaller), run_session(larger)
     large = replace(large, single=large.single[1:])  # the first still pays for allocations
     more = cache_bytes(larger.start) - cache_bytes(smaller.start)
-    figures.check_room(small, large, more, folder.vocab)
+    if folder.backend == TURBOMIND:  # the other is told a number of blocks, and keeps graphs beside
+        figures.check_room(small, large, more, folder.vocab)
     return figures.rows(small, large, folder.weight_bytes, folder.per_token, settings.prompt_tokens)

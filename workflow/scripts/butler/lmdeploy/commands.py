@@ -30,7 +30,7 @@ class Request:
 
 
 def engine_options(folder: ServedFolder, tp: int, session_len: int) -> dict[str, object]:
-    """Return the engine's settings for a folder, by their names in TurbomindEngineConfig."""
+    """Return the engine's settings for a folder, by their names in LMDeploy's configurations."""
     return {
         "tp": tp,
         "session_len": session_len,
@@ -51,7 +51,7 @@ def command(folder: ServedFolder, request: Request) -> list[str]:
             f"LMDeploy {release.version} has no {request.face} page any more; use --as api or "
             f"--as chat, or a workspace of 0.7.3"
         )
-    options: dict[str, object] = {"--backend": "turbomind", "--chat-template": "hf"}
+    options: dict[str, object] = {"--backend": folder.backend, "--chat-template": "hf"}
     if release.workspaces:
         # 0.7.3 knows the template by our JSON; later ones take it from the tokenizer ("hf").
         options["--chat-template"] = folder.path / TEMPLATE

@@ -15,7 +15,7 @@ from butler.hf_folder import read_sizes
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.release import Release, release_of
 from butler.lmdeploy.workspace_files import CONFIG, how_to_make, weight_bytes
-from butler.schemes import KVScheme
+from butler.schemes import TURBOMIND, KVScheme
 from butler.yaml_files import read_yaml
 
 RECORD = "lmdeploy.json"
@@ -50,13 +50,15 @@ class ModelShape:
 class ServedFolder:
     """A folder with its record read.
 
-    `tp` is the number of GPUs that a workspace was split for, None for a model folder, which any
-    number takes; `vocab` the tokens that it knows; `weight_bytes` is that of the files.
+    `backend` is LMDeploy's engine for it; `tp` the number of GPUs that a workspace was split for,
+    None for a model folder, which any number takes; `vocab` the tokens that it knows;
+    `weight_bytes` is that of the files.
     """
 
     path: Path
     release: Release
     version: str
+    backend: str
     settings: EngineSettings
     kv: KVScheme
     shape: ModelShape
@@ -70,11 +72,16 @@ class ServedFolder:
         return self.shape.kv_bytes_per_token(self.kv)
 
 
-def write_record(folder: Path, version: str, settings: EngineSettings | None = None) -> None:
+def write_record(
+    folder: Path,
+    version: str,
+    settings: EngineSettings | None = None,
+    backend: str = TURBOMIND,
+) -> None:
     """Write down for which LMDeploy a folder is and, of a model folder, how to serve it."""
     record: dict[str, Any] = {"version": version}
     if settings is not None:
-        record["engine_config"] = settings.model_dump()
+        record |= {"backend": backend, "engine_config": settings.model_dump()}
     atomic_write_json(folder / RECORD, record)
 
 
@@ -106,7 +113,9 @@ def read_folder(path: Path) -> ServedFolder:
     read = _read_workspace if workspace else _read_model
     raw, file, shape, vocab, tp, size = read(path, record)
     settings, kv = EngineSettings.read(raw, str(file), version)
-    return ServedFolder(path, release, version, settings, kv, shape, vocab, tp, size)
+    # A record of before there were two engines to choose from names none.
+    backend = record.get("backend", TURBOMIND)
+    return ServedFolder(path, release, version, backend, settings, kv, shape, vocab, tp, size)
 
 
 def _record(path: Path) -> dict[str, Any]:

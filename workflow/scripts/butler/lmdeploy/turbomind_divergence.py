@@ -65,6 +65,7 @@ def divergences(
                 one.path,
                 sequences,
                 quant_policy(one.kv, server.release),
+                one.backend,
                 starts=[one.start for one in answers],
                 vocab=one.vocab,
                 folder=folder,

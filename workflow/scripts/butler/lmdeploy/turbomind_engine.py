@@ -1,4 +1,4 @@
-"""TurboMind engines in this process, for measurements: of either release, at a room of tokens.
+"""LMDeploy's engines in this process, for measurements: of either release, at a room of tokens.
 
 Needs LMDeploy and a GPU; each stage of a start is noted, as bytes of GPU memory in use.
 """
@@ -11,6 +11,9 @@ from butler.errors import ButlerError
 from butler.gpu import GpuMemory
 from butler.lmdeploy.cache_room import BLOCK_TOKENS, Room
 from butler.lmdeploy.cache_share import base_bytes, region_bytes
+from butler.schemes import PYTORCH
+
+LEAST_BLOCKS = 16  # that the PyTorch engine takes
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,12 @@ class EngineStart:
 
     `room.chats` is also the most requests at once; `per_token` bytes of a token in the cache and
     `weight_bytes` those of the files, on all `tp` GPUs together; `workspaces` says of the release
-    that the folder is a workspace.
+    that the folder is a workspace, `backend` which engine serves it.
     """
 
     path: str
     workspaces: bool
+    backend: str
     tp: int
     session_len: int
     quant_policy: int
@@ -35,7 +39,7 @@ class EngineStart:
 
 def cache_bytes(start: EngineStart) -> int:
     """Return the bytes of GPU memory, on all GPUs together, that the cache is to take."""
-    if start.workspaces:
+    if start.workspaces or start.backend == PYTORCH:  # they take a number of blocks
         return start.room.held * start.per_token
     return start.tp * region_bytes(start.room, start.per_token // start.tp)
 
@@ -48,6 +52,8 @@ def start_engine(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) -
     Raises:
         ButlerError: if the GPU has too little memory for it.
     """
+    if start.backend == PYTORCH:
+        return _of_pytorch(start, memory, marks)
     from lmdeploy.messages import TurbomindEngineConfig
 
     config = TurbomindEngineConfig(
@@ -142,6 +148,44 @@ def _of_model(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[st
     )
     fillers.clear()
     torch.cuda.empty_cache()
+    return engine
+
+
+def _of_pytorch(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) -> Any:
+    """Start LMDeploy's PyTorch engine with a number of blocks; call it in a running event loop.
+
+    One block is the engine's own.
+    """
+    from lmdeploy.messages import PytorchEngineConfig
+    from lmdeploy.pytorch.engine import Engine
+    from lmdeploy.pytorch.engine.executor.base import ExecutorBase
+
+    class Measured(Engine):
+        def create_instance(self, *arguments: Any, **named: Any) -> "Counted":
+            return Counted(super().create_instance(*arguments, **named))
+
+    updated = ExecutorBase.update_configs
+
+    def weights_loaded(executor: Any) -> None:
+        marks["loaded"] = memory.used()
+        updated(executor)
+
+    ExecutorBase.update_configs = weights_loaded
+    _synchronise(start.tp)
+    marks["context"] = memory.used()
+    blocks = start.room.blocks + 1
+    config = PytorchEngineConfig(
+        tp=start.tp,
+        session_len=start.session_len,
+        max_batch_size=start.room.chats,
+        quant_policy=start.quant_policy,
+        block_size=BLOCK_TOKENS,
+        num_gpu_blocks=max(blocks, LEAST_BLOCKS),
+    )
+    engine = Measured.from_pretrained(
+        start.path, engine_config=config, trust_remote_code=start.trust_remote_code
+    )
+    engine.start_loop()
     return engine
 
 

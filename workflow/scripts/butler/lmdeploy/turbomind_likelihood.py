@@ -1,4 +1,4 @@
-"""How likely TurboMind finds whole sequences, of either release of LMDeploy; needs a CUDA GPU.
+"""How likely LMDeploy's engine finds whole sequences, of either release; needs a CUDA GPU.
 
 Run as a module, in a process of its own and the interpreter of the release, by `ask`: the GPU is
 then free again, and an engine that falls while it is taken down takes nothing with it.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.guards import check_gpus
 from butler.lmdeploy.release import CONVERTER, RELEASES, Release, check_installed, installed_version
+from butler.schemes import PYTORCH, TURBOMIND
 from butler.tools import run_tool, tool_environment
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def turbomind(path: Path, trust: bool = False, **options: Any) -> Iterator[Any]:
-    """Yield LMDeploy's pipeline on a folder; `options` are TurbomindEngineConfig's."""
-    from lmdeploy import TurbomindEngineConfig, pipeline
+def turbomind(
+    path: Path, trust: bool = False, backend: str = TURBOMIND, **options: Any
+) -> Iterator[Any]:
+    """Yield LMDeploy's pipeline on a folder; `options` are those of `engine_options`."""
+    from lmdeploy import PytorchEngineConfig, TurbomindEngineConfig, pipeline
 
-    config = TurbomindEngineConfig(**options)
+    config = (PytorchEngineConfig if backend == PYTORCH else TurbomindEngineConfig)(**options)
     more = {"trust_remote_code": True} if trust else {}  # 0.7.3 has no such option
     pipe = pipeline(str(path), backend_config=config, log_level="ERROR", **more)
     try:
@@ -89,20 +92,25 @@ def all_logits(pipe: Any, tokens: Sequence[int]) -> "torch.Tensor":
 
 
 def likelihoods(
-    server: TurboMindServer, folder: Path, sequences: Sequence[Sequence[int]], policy: int
+    server: TurboMindServer,
+    folder: Path,
+    sequences: Sequence[Sequence[int]],
+    policy: int,
+    backend: str = TURBOMIND,
 ) -> list[float]:
-    """Return the mean NLL per token of each sequence, in nats, through TurboMind.
+    """Return the mean NLL per token of each sequence, in nats, through the engine.
 
     Args:
         server: what serves.
         folder: what is served, a workspace or a model folder as the release takes it.
         sequences: token ids, each of 2 or more and no longer than a session.
         policy: the release's `quant_policy`, how the KV cache is held.
+        backend: the engine.
 
     Raises:
         ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
     """
-    return ask("butler.lmdeploy.turbomind_likelihood", server, folder, sequences, policy)
+    return ask("butler.lmdeploy.turbomind_likelihood", server, folder, sequences, policy, backend)
 
 
 def ask(
@@ -111,6 +119,7 @@ def ask(
     folder: Path,
     sequences: Sequence[Sequence[int]],
     policy: int,
+    backend: str,
     **more: Any,
 ) -> Any:
     """Return what a module's `main` answers about sequences, from a process of its own.
@@ -118,7 +127,7 @@ def ask(
     Args:
         module: run with the names of two files: the request, JSON that holds `path` of the
             folder, the engine's `options`, `sequences` and `more`; and the answer, JSON too.
-        server, folder, sequences, policy: as `likelihoods` has them.
+        server, folder, sequences, policy, backend: as `likelihoods` has them.
         more: what the module takes beside them.
 
     Raises:
@@ -130,6 +139,7 @@ def ask(
     request = more | {
         "path": str(folder.resolve()),
         "lmdeploy": server.release.name,
+        "backend": backend,
         # A workspace holds no code.
         "trust": server.trust_remote_code and not server.release.workspaces,
         "sequences": [list(tokens) for tokens in sequences],
@@ -149,7 +159,7 @@ def ask(
         try:
             run_tool(command, environment)
         except ButlerError:
-            raise ButlerError(f"TurboMind failed on {folder}; the lines above say why") from None
+            raise ButlerError(f"LMDeploy failed on {folder}; the lines above say why") from None
         return json.loads(answered.read_text(encoding="utf-8"))
 
 
@@ -158,7 +168,8 @@ def answer(reply: Callable[[Any, dict[str, Any]], Any]) -> None:
     asked, answered = (Path(word) for word in sys.argv[1:])
     request = json.loads(asked.read_text(encoding="utf-8"))
     check_installed(RELEASES[request["lmdeploy"]], installed_version())
-    with turbomind(Path(request["path"]), request["trust"], **request["options"]) as pipe:
+    path, trust, backend = Path(request["path"]), request["trust"], request["backend"]
+    with turbomind(path, trust, backend, **request["options"]) as pipe:
         answered.write_text(json.dumps(reply(pipe, request)), encoding="utf-8")
         sys.stdout.flush()
         os._exit(0)  # 0.7.3 may abort while it is taken down

@@ -15,10 +15,12 @@ from butler.reference.quant import (
     unpack_codes,
 )
 from butler.reference.workspace_reader import Workspace
-from butler.schemes import KV_CACHES
+from butler.schemes import KV_CACHES, TURBOMIND
 
 GROWTH = 256  # tokens that slots grow by
-KINDS = (*KV_CACHES, "fp32", "static")  # the schemes that are served, and two for the checks
+# The schemes that TurboMind has too, and two for the checks.
+SCHEMES = {name: one for name, one in KV_CACHES.items() if TURBOMIND in one.backends}
+KINDS = (*SCHEMES, "fp32", "static")
 
 
 class Codec(Protocol):
@@ -84,8 +86,8 @@ def make_codecs(
     """
     if kind == "fp32":
         return [(FloatCodec(torch.float32),) * 2] * layers
-    if kind in KV_CACHES:
-        scheme = KV_CACHES[kind]
+    if kind in SCHEMES:
+        scheme = SCHEMES[kind]
         codec = OnlineCodec(scheme.bits) if scheme.quantised else FloatCodec(torch.float16)
         return [(codec, codec)] * layers
     if kind == "static" and kv_scales is not None:
