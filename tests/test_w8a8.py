@@ -154,6 +154,10 @@ def test_a_smoothed_model_is_the_merged_one(made, merged: Path, tmp_path: Path) 
     name = "model.layers.0.attention.wo.weight"  # which nothing smooths
     error = (tensors[name] - plain[name].float()).norm() / plain[name].float().norm()
     assert tensors[name].dtype == torch.float32 and 1e-3 < error < 0.04
+    given = torch.linspace(-1, 1, 7)
+    assert torch.equal(
+        tensors.inputs(given), rounded_inputs(given, getattr(torch, W8A8[scheme].codes))
+    )
 
 
 NAME = "model.layers.3.feed_forward.w3"

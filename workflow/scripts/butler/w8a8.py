@@ -129,6 +129,7 @@ class W8a8Tensors:
         self._layers = set(layers(self._tensors.names()))
         if not self._layers:
             raise ButlerError(f"{folder} holds no layer of 8-bit weights")
+        self._codes = self._tensors[f"{min(self._layers)}.weight"].dtype
 
     def __contains__(self, name: str) -> bool:
         layer, _, last = name.rpartition(".")
@@ -139,3 +140,7 @@ class W8a8Tensors:
         if layer != name and layer in self._layers:
             return RowLinear.read(self._tensors, layer, self._device).weight()
         return self._tensors[name]
+
+    def inputs(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the inputs of a linear layer as the engine rounds them: to what weights are in."""
+        return rounded_inputs(values, self._codes)
