@@ -7,9 +7,7 @@ usage: .envs/lmdeploy/bin/python benchmarks/quantise.py --work /dev/shm/awq --ou
 """
 
 import argparse
-import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ from typing import Any
 
 from common import ROOT, SCRIPTS, ButlerError, markdown, publish, python_of, record
 from random_bases import DEFAULT, add_shape, chat_template, shape_of, shape_options
-from serving_models import run
+from serving_models import run, write_text
 
 from butler.efficiency.figures import MIB
 from butler.errors import run_cli
@@ -39,17 +37,6 @@ PHASES = {
     "smoothing": " smooth weight done",
     "quantisation": " weight packed",
 }
-WORDS = ("白菜", "豆腐", "猪肉", "鸡蛋", "土豆", "姜", "葱", "洗净", "切块", "翻炒", "出锅", "加水")
-
-
-def write_text(path: Path, chats: int, words: int) -> None:
-    """Write made-up recipes in the corpus's form."""
-    generator = random.Random(0)
-    with path.open("w", encoding="utf-8") as stream:
-        for number in range(chats):
-            answer = "".join(generator.choices(WORDS, k=words))
-            turn = {"system": "你是厨师", "input": f"第{number}道菜的做法", "output": answer}
-            stream.write(json.dumps({"conversation": [turn]}, ensure_ascii=False) + "\n")
 
 
 def phases(lines: Sequence[tuple[float, str]], total: float) -> dict[str, float]:

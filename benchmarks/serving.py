@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, ButlerError, atomic_write_json, markdown, publish, python_of, record
+from common import ROOT, ButlerError, atomic_write_json, markdown, publish, record
 from random_bases import Shape, add_shape, check, shape_of, shape_options
 from serving_capacity import check_card
 from serving_models import make_all, run
@@ -204,13 +204,13 @@ def main() -> None:
     tokens = (settings.prompt_tokens, settings.new_tokens)
     if max(sum(tokens), args.room_tokens) > args.session_len:
         raise ButlerError("--room-tokens and the requests must fit --session-len")
-    xtuner, options = python_of("xtuner", args.environments), shape_options(shape)
+    options = shape_options(shape)
     release = RELEASES[args.lmdeploy]
     check_installed(release, installed_version())
     journal = Journal(args.out, shape=shape.__dict__, lmdeploy=release.version)
     report = journal.report
     made = make_all(
-        work, args.variants, options, xtuner, args.session_len, args.keep_models, release
+        work, args.variants, options, args.environments, args.session_len, args.keep_models, release
     )
     journal.add("made", made)
     if args.make_only:

@@ -1,6 +1,7 @@
 """What the serving benchmark measures: random models, made to what a release serves."""
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -8,14 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import ROOT, SCRIPTS, ButlerError
+from common import ROOT, SCRIPTS, ButlerError, python_of
+from random_bases import DEFAULT, chat_template
 
-from butler.lmdeploy.release import Release
-from butler.schemes import VARIANTS, WEIGHTS
-from butler.settings.serving_stage import AwqSettings, KVCacheSettings, WorkspaceSettings
+from butler.lmdeploy.release import CONVERTER, Release
+from butler.schemes import VARIANTS, WEIGHTS, WeightScheme
+from butler.settings.serving_stage import (
+    AwqSettings,
+    CalibrationSettings,
+    KVCacheSettings,
+    WorkspaceSettings,
+)
 from butler.tools import tool_environment
 
-MARK = "made.json"
+WORDS = ("白菜", "豆腐", "猪肉", "鸡蛋", "土豆", "姜", "葱", "洗净", "切块", "翻炒", "出锅", "加水")
+CALIBRATION = CalibrationSettings(samples=8, length=512)  # of weights that are random anyhow
 
 
 def run(command: Sequence[object], work: Path, name: str) -> None:
@@ -38,11 +46,21 @@ def run(command: Sequence[object], work: Path, name: str) -> None:
         raise ButlerError(f"{name} failed: {lines[-1] if lines else 'it wrote nothing'} ({log})")
 
 
+def write_text(path: Path, chats: int, words: int) -> None:
+    """Write made-up recipes in the corpus's form."""
+    generator = random.Random(0)
+    with path.open("w", encoding="utf-8") as stream:
+        for number in range(chats):
+            answer = "".join(generator.choices(WORDS, k=words))
+            turn = {"system": "你是厨师", "input": f"第{number}道菜的做法", "output": answer}
+            stream.write(json.dumps({"conversation": [turn]}, ensure_ascii=False) + "\n")
+
+
 def make_all(
     work: Path,
     variants: Sequence[str],
     shape: Sequence[str],
-    xtuner: str,
+    environments: Path,
     session_len: int,
     keep_models: bool,
     release: Release,
@@ -60,7 +78,9 @@ def make_all(
         marks = [work / "workspaces" / f"{name}.json" for name in names]
         if all(m.is_file() and json.loads(m.read_text()) == wanted for m in marks):
             return {}
-        return _chain(work, kind, names, shape, xtuner, session_len, keep_models, release, wanted)
+        return _chain(
+            work, kind, names, shape, environments, session_len, keep_models, release, wanted
+        )
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(chain, kinds))
@@ -72,7 +92,7 @@ def _chain(
     kind: str,
     names: Sequence[str],
     shape: Sequence[str],
-    xtuner: str,
+    environments: Path,
     session_len: int,
     keep_models: bool,
     release: Release,
@@ -88,13 +108,21 @@ def _chain(
     weights = WEIGHTS[kind]
     # Random 4-bit weights are written as AWQ's; a workspace of GPTQ's holds them alike.
     form = WEIGHTS["w4"].format if weights.grouped else weights.format
-    model, source = work / "models" / form, work / "converted" / kind
+    model = work / "models" / (kind if weights.bits == 8 else form)
+    source = work / "converted" / kind
     made = work / "models" / f"plain_{kind}" if weights.bits == 8 else model
     awq = ["--awq"] if weights.grouped else []
-    make = [xtuner, ROOT / "benchmarks" / "random_model.py", "--out", made, *awq, *shape]
+    make = [
+        python_of("xtuner", environments),
+        ROOT / "benchmarks" / "random_model.py",
+        "--out",
+        made,
+        *awq,
+        *shape,
+    ]
     step(f"random_{kind}", make)
     if made != model:
-        quantise = [sys.executable, SCRIPTS / "quantise_fp8.py", "--device", "auto"]
+        quantise = _to_eight_bits(weights, work, environments)
         step(f"quantise_{kind}", [*quantise, "--model", made, "--out", model])
         _remove(made)
     if release.workspaces:
@@ -116,6 +144,20 @@ def _chain(
         step(f"variant_{name}", variant)
         (work / "workspaces" / f"{name}.json").write_text(json.dumps(wanted))
     return times
+
+
+def _to_eight_bits(weights: WeightScheme, work: Path, environments: Path) -> list[object]:
+    """Return the command that quantises to such weights, but for the folders."""
+    device = ["--device", "auto"]
+    lite = python_of(CONVERTER.tool, environments)  # whichever release serves
+    if not weights.by_row:
+        return [lite, SCRIPTS / "quantise_fp8.py", *device]
+    text = work / f"text_{weights.name}.jsonl"
+    # A byte is a token here: three to a character.
+    write_text(text, chats=2 + 2 * CALIBRATION.samples, words=CALIBRATION.length // 6)
+    command = [lite, SCRIPTS / "quantise_w8a8.py", "--text", text, "--dtype", weights.codes]
+    command += ["--chat-template", chat_template(DEFAULT).name, *device]
+    return [*command, "--calibration", CALIBRATION.to_argument()]
 
 
 def _remove(model: Path) -> None:

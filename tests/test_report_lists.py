@@ -72,7 +72,7 @@ def make(folder: Path, variants: list[str], **benchmarks: tuple[str, Ask]) -> di
             records.sort(key=lambda record: record["dataset"])
             write_records(folder, name, variant, records, metric)
     for place, variant in enumerate(variants):
-        write_efficiency(folder, variant, (0.0, 32_000_000 >> place, 2048 >> place, 90.0))
+        write_efficiency(folder, variant, (0.0, 2**40 >> place, 2**30 >> place, 90.0))
     write_rest(folder)
     return options_of(folder) | {
         "variants": variants,

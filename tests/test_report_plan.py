@@ -15,6 +15,7 @@ from workflow_state import CONFIG, ROOT
 
 MIB = 2**20
 STAGES = ["train", "check_training", "check_workspace", "check_kv_cache", "evaluate", "workspace"]
+STAGES += ["w8a8", "check_w8a8", "fp8", "check_fp8"]
 PLAN = "stage,jobs,host,gpu,disk,seconds\ntrain,1,1000,0,0,60\nevaluate,10,2000,0,0,100\n"
 
 
@@ -26,6 +27,10 @@ PLAN = "stage,jobs,host,gpu,disk,seconds\ntrain,1,1000,0,0,60\nevaluate,10,2000,
         ("check_training", "check_training"),
         ("check_workspace_w4", "check_workspace"),
         ("check_w4kv8", "check_kv_cache"),
+        ("check_fp8", "check_fp8"),
+        ("check_fp8kv8", "check_kv_cache"),
+        ("w8a8_w8a8fp8", "w8a8"),
+        ("check_w8a8_w8a8", "check_w8a8"),
         ("evaluate_my_exam_w4", "evaluate"),
         ("evaluate_ceval_base-hf", ""),
         ("workspace_fp16", "workspace"),

@@ -10,6 +10,7 @@ import pytest
 from butler.benchmarks.qa import QuestionAnswerSettings
 from butler.benchmarks.recipe.metrics import METRICS
 from butler.corpus.choice import REASONS
+from butler.report_sections.html_page import check_name
 from butler.schemes import BASELINE, VARIANTS
 from butler.settings.judging_stage import DecisionSettings, ServiceTarget
 from butler.settings.run import Settings
@@ -78,6 +79,11 @@ def test_a_variant_is_called_by_its_weights_and_its_cache() -> None:
     assert say(variant_label("w4kv8"), "zh") == "4 位权重、int8 KV 缓存"
     assert say(variant_label(BASELINE), "en") == "baseline: fp16 weights, fp16 KV cache"
     assert len({say(variant_label(name), "en") for name in VARIANTS}) == len(VARIANTS)
+
+
+def test_a_check_of_weights_that_a_variant_is_called_by_is_of_weights() -> None:
+    assert "(W8A8): those of the merged model, rounded" in check_name("w8a8")
+    assert "int8 KV cache hardly changes" in check_name("w8a8kv8")
 
 
 def test_no_text_and_no_code_of_the_report_names_a_benchmark_or_a_variant() -> None:

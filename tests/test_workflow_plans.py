@@ -59,7 +59,7 @@ def test_a_variant_waits_for_the_baselines_answers_where_it_is_asked_in_rounds(
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("results/ceval_w4kv9.csv", "no variant w4kv9, only base, fp16, kv8, kv4, w4, "),
+        ("results/ceval_w4kv9.csv", "no variant w4kv9, only base, fp16, kv8, kv4, "),
         ("workspaces/w5", "there is no variant w5, only base, "),
         ("results/efficiency_w5.csv", "there is no variant w5, only base, "),
         ("results/cevall_w4.csv", "there is no benchmark cevall, only ceval, recipe"),

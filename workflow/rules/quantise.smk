@@ -197,9 +197,9 @@ rule w8a8:
     output:
         directory("build/{scheme}"),
     log:
-        "logs/{scheme}.log",
+        "logs/w8a8_{scheme}.log",
     benchmark:
-        "logs/{scheme}.tsv"
+        "logs/w8a8_{scheme}.tsv"
     wildcard_constraints:
         scheme="|".join(W8A8),
     priority: 50
@@ -234,9 +234,9 @@ rule check_w8a8:
             labels={"check": "{scheme}"},
         ),
     log:
-        "logs/check_{scheme}.log",
+        "logs/check_w8a8_{scheme}.log",
     benchmark:
-        "logs/check_{scheme}.tsv"
+        "logs/check_w8a8_{scheme}.tsv"
     wildcard_constraints:
         scheme="|".join(W8A8),
     threads: 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from butler.errors import ButlerError
 
 LIKE = 0.8  # of 1, how like a target a word must be to be taken for a slip: "al" is, of "all"
-_WILDCARD = re.compile(r"\{(\w+)[^{}]*\}")
+_WILDCARD = re.compile(r"\{(\w+)(?:,([^{}]*))?\}")  # its name, and what its rule says it may be
 
 
 def check_targets(
@@ -80,7 +80,7 @@ def _unknown(
     target: str, output: str, known: Mapping[str, Collection[str]]
 ) -> Iterator[dict[str, str]]:
     """Yield which words keep a target from being this output: one of them, or all."""
-    names = [name for name in _WILDCARD.findall(output) if name in known]
+    names = [name for name, _ in _WILDCARD.findall(output) if name in known]
     for free in [*([name] for name in names), names]:
         if match := _match(target, output, known, free):
             yield {name: match[name] for name in free}
@@ -91,12 +91,12 @@ def _match(
 ) -> re.Match[str] | None:
     """Match a target with an output whose wildcards are known words, but those `free` any word.
 
-    A wildcard of which no words are known may be anything.
+    A wildcard of which no words are known may be what its rule says, or anything.
     """
     form, end = "", 0
     for wildcard in _WILDCARD.finditer(output):
         name = wildcard[1]
-        words = "|".join(map(re.escape, known[name])) if name in known else ".+"
+        words = "|".join(map(re.escape, known[name])) if name in known else wildcard[2] or ".+"
         words = "[^/.]+" if name in free else words
         form += re.escape(output[end : wildcard.start()]) + f"(?P<{name}>{words})"
         end = wildcard.end()

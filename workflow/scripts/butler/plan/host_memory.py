@@ -118,23 +118,29 @@ def _calibration(task: Task) -> Calibration:
     return Calibration.of(shape.heads, shape.hidden, text.samples, text.length)
 
 
-def _quantising(task: Task, made: float) -> float:
+def _quantising(task: Task, made: float, beside: float = 0) -> float:
     """Bytes of the whole model, in fp32 on a CPU, with the hidden states of the text.
 
     A GPU that holds it beside the calibration is loaded shard by shard, and gives back what is
-    quantised, `made` bytes.
+    quantised, `made` bytes. `beside` of them are there as long as the model is.
     """
     size, text = task.size, task.settings.calibration
     if not task.on_gpu:
         states = 2 * FP32 * text.samples * text.length * size.shape.hidden
-        return FP32 * size.parameters + states
+        return FP32 * size.parameters + states + beside
     if task.free is not None and _calibration(task).fits_beside(size.fp16, task.free):
         return CUDA_HOST + max(SHARD, made)
-    return CUDA_HOST + size.fp16
+    return CUDA_HOST + size.fp16 + beside
 
 
 def _quantising_awq(task: Task) -> float:
     return _quantising(task, task.size.awq(task.settings.awq.group_size))
+
+
+def _quantising_w8a8(task: Task) -> float:
+    """Bytes with `smooth_quant`, which keeps each layer until all are quantised."""
+    made = task.size.stored_in_eight(WEIGHTS["w8a8"])
+    return _quantising(task, made, made)
 
 
 def gptq_layer(task: Task) -> float:
@@ -219,7 +225,7 @@ BY_SIZE: dict[str, Callable[[Task], float]] = {
         _on_device(task) + min(WRITTEN_SHARD, task.size.stored_in_eight(WEIGHTS["fp8"]))
     ),
     "check_fp8": _on_device,
-    "w8a8": lambda task: _quantising(task, task.size.stored_in_eight(WEIGHTS["w8a8"])),
+    "w8a8": _quantising_w8a8,
     "check_w8a8": _on_device,
     "calibrate": _quantising_awq,
     "workspace": streamed,

@@ -130,8 +130,11 @@ def _spans(said: Mapping[str, str]) -> Markup:
 
 def check_name(name: str) -> Markup:
     """Say what a check proves; those made per model, benchmark or KV cache share a text."""
-    if name in VARIANTS:
-        return both(phrase("check.kv_cache", cache=VARIANTS[name].kv.label))
+    if name in VARIANTS:  # or called as the weights are, which have a check too
+        one = VARIANTS[name]
+        if one.kv.quantised:
+            return both(phrase("check.kv_cache", cache=one.kv.label))
+        return both(phrase("check.weights", weights=one.weights.label))
     kind = name.split("_")[0]
     for key in (name, kind):
         text = named("check", key)

@@ -60,7 +60,8 @@ def stage_of(job: str, stages: Sequence[str]) -> str:
     """Return the stage of a job by its log's name, which is the stage's or begins with it."""
     if job.endswith(f"_{UNPLANNED}"):
         return ""
-    if job.startswith("check_") and job.removeprefix("check_") in VARIANTS:
+    variant = VARIANTS.get(job.removeprefix("check_"))
+    if job.startswith("check_") and variant and variant.kv.quantised:
         return BY_VARIANT
     found = [one for one in stages if job == one or job.startswith(f"{one}_")]
     return max(found, key=len, default="")
