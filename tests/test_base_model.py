@@ -108,7 +108,7 @@ def test_code_that_a_configuration_names_needs_a_consent(tmp_path):
 
 def test_a_base_that_trains_elsewhere_is_told_before_its_weights_are_fetched(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["Qwen3ForCausalLM"]}')
-    settings = {"remote_code": False, "group_size": None, "release": None}
+    settings = {"remote_code": False}
     base_model.check_run(tmp_path, "someone/model", **settings, trainer="xtuner-qwen3")
     said = (
         "^someone/model/config.json names architecture Qwen3ForCausalLM, which trains in the "
@@ -156,9 +156,13 @@ def test_weights_are_linked_where_they_can_be(tmp_path, elsewhere):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ((False, None, None), "runs Python code of its own"),
-        ((True, 96, None), "config.json: hidden_size 256 is no multiple of awq.group_size 96"),
-        ((True, 128, "0.7.3"), None),
+        ((False,), "runs Python code of its own"),
+        (
+            (True, ["w4"], 96, "0.7.3"),
+            "config.json: hidden_size 256 is no multiple of awq.group_size 96",
+        ),
+        ((True, ["fp16", "w4", "kv8"], 128, "0.7.3"), None),
+        ((True, ["fp8"], 128, "latest"), None),
     ],
 )
 def test_a_base_that_the_settings_do_not_go_with_is_told_by_its_json_alone(
@@ -172,7 +176,7 @@ def test_a_base_that_the_settings_do_not_go_with_is_told_by_its_json_alone(
         base_model.check_run(tmp_path, "someone/model", *options)
     (tmp_path / "config.json").unlink()
     with pytest.raises(ButlerError, match="^someone/model/config.json is missing"):
-        base_model.check_run(tmp_path, "someone/model", True, None, None)
+        base_model.check_run(tmp_path, "someone/model", True)
 
 
 @pytest.mark.e2e

@@ -11,7 +11,11 @@ from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 from butler.families import FAMILIES, TRAINER, TRAINERS, family_of
 from butler.lmdeploy.release import RELEASES
-from butler.model_folder import check_group_size, check_model_folder, check_served
+from butler.model_folder import (
+    check_group_size,
+    check_model_folder,
+    check_served,
+)
 from real_tools import python_of
 from toys import TOYS, table
 from workflow_state import BASE_OVERLAYS, ROOT

@@ -20,7 +20,7 @@ from butler.lmdeploy.smooth_quant import zeros_too
 from butler.manifest import check_unchanged, write_manifest
 from butler.plan.model_size import ModelSize
 from butler.schemes import W8A8, WEIGHTS
-from butler.w8a8 import SCALES, RowLinear, W8a8Tensors, form_of, rounded_inputs
+from butler.w8a8 import SCALES, RowLinear, W8a8Tensors, form_of
 from real_tools import read_json, script
 from workflow_state import ROOT, overlay, plan
 
@@ -57,15 +57,6 @@ def test_numbers_by_hand() -> None:
     # Half a step, and three roundings to fp16 of the most steps that a number is.
     assert form_of(W8A8["w8a8"]).allowed == 0.5 + 3 * 127 / 2048
     assert form_of(W8A8["w8a8fp8"]).allowed == 0.5 + 3 * 14 / 2048
-
-
-def test_inputs_are_rounded_token_by_token() -> None:
-    inputs = torch.tensor([[[127.0, -63.4, 0.6], [0, 0, 0]], [[0.127, 0.0004, 0], [1, 1, -1]]])
-    found = rounded_inputs(inputs, torch.int8).flatten(0, 1)
-    wanted = torch.tensor([[127.0, -63, 1], [0, 0, 0], [0.127, 0, 0], [1, 1, -1]])
-    assert torch.allclose(found, wanted, atol=1e-6)
-    floats = rounded_inputs(torch.tensor([[448.0, 1.06, 17.5]]), torch.float8_e4m3fn)
-    assert floats.tolist() == [[448, 1, 18]]
 
 
 def test_rows_of_zeros_are_zeros() -> None:
@@ -154,10 +145,6 @@ def test_a_smoothed_model_is_the_merged_one(made, merged: Path, tmp_path: Path) 
     name = "model.layers.0.attention.wo.weight"  # which nothing smooths
     error = (tensors[name] - plain[name].float()).norm() / plain[name].float().norm()
     assert tensors[name].dtype == torch.float32 and 1e-3 < error < 0.04
-    given = torch.linspace(-1, 1, 7)
-    assert torch.equal(
-        tensors.inputs(given), rounded_inputs(given, getattr(torch, W8A8[scheme].codes))
-    )
 
 
 NAME = "model.layers.3.feed_forward.w3"

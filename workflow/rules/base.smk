@@ -30,7 +30,10 @@ rule base_model:
         # What a hub's model is checked by before it is downloaded. It changes nothing in what is
         # made, so another choice of variants must not make it anew: Snakemake does not compare
         # params that are functions of the input.
-        checked=lambda w, input: f"--trainer {TRAINER} --lmdeploy {settings.lmdeploy} {group_size_option()}",
+        checked=lambda w, input: (
+            f"--trainer {TRAINER} --lmdeploy {settings.lmdeploy} "
+            f"--variants {' '.join(settings.variants)} --group-size {settings.awq.group_size}"
+        ),
     shell:
         "{params.python:q} {input.code[0]:q} --model {params.model:q} --hub {params.hub} "
         "{params.revision} --repository {params.repository:q} --chat-template {params.template} "

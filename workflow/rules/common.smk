@@ -180,12 +180,6 @@ def number_option(name, value):
     return "" if value is None else f"{name} {value}"
 
 
-def group_size_option():
-    """Return the option that says in which groups weights are quantised, if any are."""
-    grouped = any(one.weights.grouped for one in MODELS.values())
-    return option("--group-size", grouped and settings.awq.group_size)
-
-
 def model_folder(weights):
     """Return the Hugging Face folder that these weights are converted from."""
     return f"build/{WEIGHT_SCHEMES[weights].folder}"

@@ -11,7 +11,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -25,13 +25,14 @@ from butler.families import TRAINER, TRAINERS, family_of
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
 from butler.hubs import HUBS, HubUnreachableError, open_hub
+from butler.lmdeploy.release import RELEASES, number
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import write_manifest
 from butler.model_folder import (
-    check_group_size,
     check_model_folder,
     check_served,
     check_values,
+    check_variant_sizes,
     is_pickle,
     model_config,
     weight_files,
@@ -39,6 +40,8 @@ from butler.model_folder import (
 )
 from butler.pickled_weights import convert
 from butler.progress import progress, say
+from butler.schemes import VARIANTS
+from butler.settings.serving_stage import AwqSettings
 
 # What of a hub's model is fetched beside its weights: configurations, code, tokenizer, licence.
 BESIDE_WEIGHTS = (
@@ -132,8 +135,9 @@ def check_run(
     folder: Path,
     shown: str,
     remote_code: bool,
-    group_size: int | None,
-    release: str | None,
+    variants: Sequence[str] = (),
+    group_size: int = AwqSettings().group_size,
+    release: str | None = None,
     trainer: str = TRAINER,
 ) -> None:
     """Stop if the run's settings do not go with the folder's configurations.
@@ -142,7 +146,8 @@ def check_run(
         folder: with the base's JSON files at least.
         shown: base.model as the user wrote it.
         remote_code: whether the model's own code may run.
-        group_size: of 4-bit weights; None if none are made.
+        variants: that are made of it, by name.
+        group_size: of 4-bit weights.
         release: of LMDeploy, as config.yaml names it; None leaves open what serves.
         trainer: the tool that is to train it.
 
@@ -158,9 +163,10 @@ def check_run(
             f"environment {family.trainer} and not in {trainer}; set base.architecture: "
             f"{family.architecture}"
         )
-    if group_size:
-        check_group_size(config, group_size, shown)
     if release:
+        version = number(RELEASES[release].version)
+        for name in variants:
+            check_variant_sizes(config, VARIANTS[name], group_size, version, shown)
         check_served(config, release, shown)
 
 
@@ -324,8 +330,9 @@ def main() -> None:
     parser.add_argument("--chat-template", required=True, help="name in config/chat_templates.yaml")
     parser.add_argument("--remote-code", action="store_true", help="the model's code may run")
     parser.add_argument("--pickles", action="store_true", help="pickled weights may be read")
-    parser.add_argument("--group-size", type=int, help="of 4-bit weights, if any are made")
-    parser.add_argument("--lmdeploy", help="the release that serves, as config.yaml names it")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=[], help="to be made")
+    parser.add_argument("--group-size", type=int, default=AwqSettings().group_size)
+    parser.add_argument("--lmdeploy", choices=RELEASES, help="the release that serves")
     parser.add_argument("--trainer", choices=sorted(TRAINERS), default=TRAINER)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -334,6 +341,7 @@ def main() -> None:
         check_run,
         shown=args.model,
         remote_code=args.remote_code,
+        variants=args.variants,
         group_size=args.group_size,
         release=args.lmdeploy,
         trainer=args.trainer,

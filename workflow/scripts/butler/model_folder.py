@@ -15,8 +15,10 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.families import Family, family_of
 from butler.hf_folder import sizes_of
+from butler.schemes import Variant
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")  # can run code when loaded
+USUAL_HEAD = 128  # values of a head
 PICKLED_WEIGHTS = "pytorch_model*.bin"  # as transformers writes them
 LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 # A tokenizer's vocabulary: that of a fast one, of a SentencePiece one, or of a slow byte-level one.
@@ -83,20 +85,18 @@ def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> 
 def check_blocks(config: Mapping[str, Any], block: int, shown: str) -> None:
     """Check that the matrices of all layers come in whole blocks of 8-bit weights.
 
+    LMDeploy puts the rows of each head in another order, with the scales of whole blocks of them.
+
     Raises:
         ButlerError: naming the size that does not, if the model cannot be quantised.
     """
     path = f"{shown}/config.json"
     sizes = sizes_of(config, path, hidden="hidden_size", mlp="intermediate_size")
-    head = sizes["head_dim"]
     sides = {
         "hidden_size": sizes["hidden"],
         "intermediate_size": sizes["mlp"],
-        "attention heads × head size": sizes["heads"] * head,
-        "key-value heads × head size": sizes["kv_heads"] * head,
+        "head size": sizes["head_dim"],
     }
-    if family_of(config, path).fused_qkv:  # the engine takes its heads apart, scales and all
-        sides["head size"] = head
     for name, size in sides.items():
         if size % block:
             raise ButlerError(
@@ -104,6 +104,39 @@ def check_blocks(config: Mapping[str, Any], block: int, shown: str) -> None:
                 f"FP8 in blocks of {block}; leave the variants with fp8 out of variants, or take "
                 "another base.model"
             )
+
+
+def check_variant_sizes(
+    config: Mapping[str, Any],
+    variant: Variant,
+    group_size: int,
+    version: tuple[int, ...],
+    shown: str,
+) -> None:
+    """Check that a model has sizes with which a variant of it can be made and served.
+
+    Args:
+        config: of the model.
+        variant: one that LMDeploy of that version has.
+        group_size: of 4-bit weights.
+        version: of the LMDeploy that serves.
+        shown: what the user calls the model.
+
+    Raises:
+        ButlerError: naming the size and what to leave out.
+    """
+    if variant.weights.grouped:
+        check_group_size(config, group_size, shown)
+    if variant.weights.block:
+        check_blocks(config, variant.weights.block, shown)
+    path = f"{shown}/config.json"
+    head = sizes_of(config, path)["head_dim"]
+    if head < USUAL_HEAD and version < variant.kv.small_heads:
+        raise ButlerError(
+            f"{path}: heads of {head} values; TurboMind of LMDeploy {'.'.join(map(str, version))} "
+            f"falls when it holds their KV cache in {variant.kv.name}: leave {variant.name} out of "
+            "variants, or set lmdeploy: latest"
+        )
 
 
 def check_served(config: Mapping[str, Any], release: str, shown: str) -> None:

@@ -5,7 +5,7 @@ them back after (accelerate's hooks). So memory holds the largest module and one
 and on a GPU, and the arithmetic is fp32 on both.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,7 +57,6 @@ def likelihoods(
     device: str = "cpu",
     counted: Sequence[Sequence[bool]] | None = None,
     weights: NamedTensors | None = None,
-    inputs: "Callable[[torch.Tensor], torch.Tensor] | None" = None,
 ) -> "list[torch.Tensor]":
     """Return the negative log-likelihood of tokens of each sequence, in nats.
 
@@ -69,7 +68,6 @@ def likelihoods(
         counted: which tokens of each sequence to return; default: all. The first is predicted by
             nothing and never returned.
         weights: the model's, under the names that its code has.
-        inputs: what a linear layer gets in place of its input, where an engine rounds that.
 
     Returns:
         For each sequence fp32 [counted tokens], on the CPU.
@@ -86,10 +84,6 @@ def likelihoods(
     keep_old_cache(folder)
     tensors = weights or ModelTensors(folder)
     decoder, head = _without_weights(folder, tensors, device)
-    if inputs is not None:
-        for module in decoder.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.register_forward_pre_hook(lambda _, given: (inputs(given[0]), *given[1:]))
     found = {}
     with torch.inference_mode():
         lengths = [len(tokens) for tokens in sequences]

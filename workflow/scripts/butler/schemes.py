@@ -30,7 +30,8 @@ class WeightScheme:
 
     TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with
     symmetric scales and rows in order (`sym`, not `desc_act`). A workspace holds both alike, so
-    that they run on the same engines and cards. FP8's kernels are in 0.18 for all of its cards.
+    that they run on the same engines and cards. FP8's kernels are in 0.18 for all of its cards; its
+    PyTorch engine fell when it was given such a folder, and has not been given one of 4 bits.
     """
 
     name: str
@@ -68,7 +69,8 @@ class KVScheme:
     much more than with the fp16 cache; both in nats per token: what a sound cache costs differs by
     model, a broken one costs whole nats. `identical` is the least share of greedy tokens that the
     two engines must have in common: with few bits an answer parts at a near tie and stays apart.
-    `static` says that LMDeploy up to 0.3 had one scale and zero point for a whole layer of it.
+    `static` says that LMDeploy up to 0.3 had one scale and zero point for a whole layer of it,
+    `small_heads` since which release TurboMind takes it with heads of 64 values too.
     """
 
     name: str
@@ -80,6 +82,7 @@ class KVScheme:
     limit: float
     identical: float = 0.95
     static: bool = False
+    small_heads: tuple[int, ...] = (0,)
     scaled: bool = True
     backends: tuple[str, ...] = BACKENDS
 
@@ -125,7 +128,15 @@ WEIGHTS = {
     one.name: one
     for one in (
         WeightScheme("fp16", "merged", "hf", {"zh": "fp16 权重", "en": "fp16 weights"}),
-        WeightScheme("w4", "awq", "awq", {"zh": "4 位权重", "en": "4-bit weights"}, 4, "awq"),
+        WeightScheme(
+            "w4",
+            "awq",
+            "awq",
+            {"zh": "4 位权重", "en": "4-bit weights"},
+            4,
+            "awq",
+            backends=(TURBOMIND,),
+        ),
         WeightScheme(
             "w4gptq",
             "gptq",
@@ -144,6 +155,7 @@ WEIGHTS = {
             8,
             "fp8",
             since=(0, 18),
+            backends=(TURBOMIND,),
             codes="float8_e4m3fn",
             block=FP8_BLOCK,
         ),
@@ -206,6 +218,7 @@ KV_CACHES = {
             agreement=0.06,  # fp16's rounding of K and V alone: 0.05 (benchmarks/kv_rounding.py)
             identical=0.75,
             limit=0.5,
+            small_heads=(0, 18),
         ),
         KVScheme(
             "fp8",

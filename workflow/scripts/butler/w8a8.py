@@ -24,7 +24,6 @@ SCALES = ".scale"  # after the name of the layer
 # What is rounded to fp16 on the way: a norm's weight, from which its factor is read, and on a GPU
 # the weight itself, times that factor and again by the factor between two linears.
 ROUNDINGS = 3
-LEAST_INPUT = 1e-7  # of a token, as the engine has it: what divides one of zeros
 # Near 0 what fp16 rounds is no share of a number but 2⁻²⁵. Steps below this count as it: of more
 # than that it is less than ROUNDINGS allows.
 LEAST_STEP = 2.0**-18
@@ -87,24 +86,10 @@ class RowLinear:
         return self.codes.float() * self.scales
 
 
-def rounded_inputs(values: torch.Tensor, codes: torch.dtype) -> torch.Tensor:
-    """Return the inputs of a linear layer [..., in] as the engine rounds them, fp32: with a scale
-    for each token.
-    """
-    largest = _largest(codes)
-    scales = values.float().abs().amax(-1, keepdim=True).clamp(min=LEAST_INPUT) / largest
-    found = (values.float() / scales).clamp(-largest, largest)
-    return (found if codes.is_floating_point else found.round()).to(codes).float() * scales
-
-
-def _largest(codes: torch.dtype) -> float:
-    info = torch.finfo if codes.is_floating_point else torch.iinfo
-    return info(codes).max
-
-
 def most_steps(codes: torch.dtype) -> float:
     """Return how many steps the largest code is."""
-    largest = torch.full((1, 1), _largest(codes), dtype=codes)
+    info = torch.finfo if codes.is_floating_point else torch.iinfo
+    largest = torch.full((1, 1), info(codes).max, dtype=codes)
     return float(RowLinear(largest, torch.ones(1, 1)).steps())
 
 
@@ -129,7 +114,6 @@ class W8a8Tensors:
         self._layers = set(layers(self._tensors.names()))
         if not self._layers:
             raise ButlerError(f"{folder} holds no layer of 8-bit weights")
-        self._codes = self._tensors[f"{min(self._layers)}.weight"].dtype
 
     def __contains__(self, name: str) -> bool:
         layer, _, last = name.rpartition(".")
@@ -140,7 +124,3 @@ class W8a8Tensors:
         if layer != name and layer in self._layers:
             return RowLinear.read(self._tensors, layer, self._device).weight()
         return self._tensors[name]
-
-    def inputs(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the inputs of a linear layer as the engine rounds them: to what weights are in."""
-        return rounded_inputs(values, self._codes)

@@ -20,10 +20,9 @@ from butler.lmdeploy.guards import check_split
 from butler.lmdeploy.release import RELEASES, number
 from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import (
-    check_blocks,
-    check_group_size,
     check_model_folder,
     check_served,
+    check_variant_sizes,
     model_config,
 )
 from butler.schemes import KV_CACHES, Variant
@@ -124,12 +123,9 @@ def check_variant(settings: Settings, variant: Variant, repository: Path) -> Non
             f"does not serve {weights.label['en']}; set lmdeploy: {' or '.join(able)}, or leave it "
             "out of variants"
         )
-    if (weights.grouped or weights.block) and (repository / base).is_dir():
-        config = model_config(repository / base, base)
-        if weights.grouped:
-            check_group_size(config, settings.awq.group_size, base)
-        else:
-            check_blocks(config, weights.block, base)
+    if (repository / base).is_dir():
+        config, group = model_config(repository / base, base), settings.awq.group_size
+        check_variant_sizes(config, variant, group, number(release.version), base)
 
 
 def check_engine(settings: Settings, gpu: bool) -> None:
