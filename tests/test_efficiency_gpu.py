@@ -61,11 +61,11 @@ def test_turbomind_is_measured_at_the_room_that_was_asked_for(tmp_path):
             assert load.requests == 3 * max(10, 2 * count)
             assert load.tokens_per_s.low <= load.tokens_per_s.median <= load.tokens_per_s.high
             assert load.first_token.worst_p90
-            # Where 1,024 wait, the tiny model's answers come whole: there is nothing between.
+            # Where 1,024 wait, the tiny model's answers may come whole, with nothing between.
             assert load.between_tokens.worst_p90 or count == 1024
             # 30 and 48 requests of 16 tokens: gaps enough for a p99, requests not.
             assert (99 in load.first_token.percentiles) == (count == 1024)
-            assert 99 in load.between_tokens.percentiles
+            assert 99 in load.between_tokens.percentiles or count == 1024
         # Alone a request waits for its outputs as its own rate says.
         alone = speed.loads[1]
         expected = alone.tokens_per_output / speed.decode_tokens_per_s.median
