@@ -12,7 +12,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 import pytest
 
 from butler.chat_template import MARKER
-from butler.corpus.rules import adverts, ingredients, names, steps, talk
+from butler.corpus.rules import adverts, amounts, ingredients, names, steps, talk
 from butler.corpus.rules.patterns import branches, either, needed
 from butler.corpus.rules.text import spell
 from rule_walk import (
@@ -120,10 +120,10 @@ def test_makers_and_tools_are_no_ingredients(tmp_path: Path) -> None:
 
 def test_vague_amounts_are_told_in_one_word(tmp_path: Path) -> None:
     texts = [
-        text for one in branches(ingredients._CHATTY) for text in examples(parser.parse(one))
-        if re.fullmatch(ingredients._CHATTY, text)
+        text for one in branches(amounts.CHATTY) for text in examples(parser.parse(one))
+        if re.fullmatch(amounts.CHATTY, text)
     ]  # fmt: skip
-    assert len(texts) > 40 and all(map(ingredients._CHATTY_AMOUNT.search, texts))
+    assert len(texts) > 40 and all(map(amounts._CHATTY_AMOUNT.search, texts))
     data = numbered(texts, lambda text: usable(recipeIngredient=[f"{text}芝麻"]))
     _, outputs = run(tmp_path, data, test_size=0)
     listed = [text.split("\n")[1] for text in answers(outputs).values()]

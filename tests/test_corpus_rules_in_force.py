@@ -35,47 +35,61 @@ from test_corpus_input import build
 TEXTS: dict[str, list[str]] = {
     # A verdict in which nothing is done is talk before: 美味好好享用, but 美味炒饭享用.
     "deeds.VERDICT": [
-        re.sub(f"好好(?!的)|{HAN[0] * 2}(?=成品|口味)", "炒饭", one)
+        swapped if deeds.VERDICT.search(swapped) else one
         for one in alternatives(deeds.VERDICT)
+        for swapped in [
+            re.sub(f"好好(?!的)|(?<=的)好(?=就)|{HAN[0] * 2}(?=成品|口味)", "炒饭", one)
+        ]
     ],
 }
 _LISTS_CHATTY = "another rule of MENDED takes it before"
 _SPELT = "spelling takes a space of it before"
 _WHOLE = "in a clause ^ finds it; these are for TALK, which looks in whole sentences"
+_EMPTY = "nothing is in it"
 _PAIRED = "clean_steps leaves no round bracket that another kind opens"
 _ODD = "brackets of two kinds: the line goes, as the cook talks"
 # Alternatives of which other rules leave nothing, and why that is right; each may go.
 TAKEN_BEFORE: dict[str, dict[str, str]] = {
+    "adverts._BRACKET": dict.fromkeys(("(）", "（)", "（）"), _EMPTY),
+    "steps._PAIR": dict.fromkeys(("(）", "（)", "（）"), _EMPTY),
     "adverts.REACH": {"+77      7": _SPELT},
-    "ingredients.MENDED": {
+    "amounts.MENDED": {
         **dict.fromkeys(("随意适量㐀", "随意Aa㐀", "随意，㐀", "随意（好）㐀（"), _LISTS_CHATTY),
         **dict.fromkeys(("随意，。㐀", "7毫升，，㐀㐀:", "随意，。㐀㐀:"), _LISTS_CHATTY),
         **dict.fromkeys(("「我)", "〖我)", "（我」", "（我〗"), _ODD),
         "㐀A  ": _SPELT,
     },
     "ingredients._TWO": dict.fromkeys(("㐀7毫升㐀随意", "㐀随意㐀7毫升"), _LISTS_CHATTY),
-    "ingredients._NONE": {"㐀糊用随意": _LISTS_CHATTY},
+    "ingredients._NONE": {"㐀糊用随意": _LISTS_CHATTY}
+    | dict.fromkeys(("模()", "模（)", "模（）"), _EMPTY),
+    "ingredients._NAMES": dict.fromkeys(("㐀、㐀随意", "随意㐀、㐀"), _LISTS_CHATTY),
     "ingredients._AGAIN": {"随意㐀㐀": _LISTS_CHATTY},
-    "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), "nothing is in it"),
+    "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), _EMPTY),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
     "names.NO_DISH": {".": "a name without letters goes before"},
     "steps.PLACEHOLDER": {"_如图": "BULLET takes _ before"},
     "talk.CHATTER": dict.fromkeys(("。这是", "，这是", "。这样的", "，这样的"), _WHOLE),
     "talk.TALK": dict.fromkeys(
-        ("。这是", "。这是好，", "。这样的"), "no sentence has 。 before its end"
+        ("。这是", "。这是好，", "。这样的", "。共好了", "。好在", "。看，"),
+        "no sentence has 。 before its end",
     ),
-    "deeds.USED": {"食材：。": "PLACEHOLDER takes it before"},
-    "talk._BRACKETS": dict.fromkeys(("【）", "「）"), _PAIRED),
+    "deeds.USED": {
+        "食材：。": "PLACEHOLDER takes it before",
+        "一一：㐀7克、㐀7克、㐀7克、": "NUMBER does",
+    },
+    "talk._BRACKETS": dict.fromkeys(("【）", "「）"), _PAIRED)
+    | dict.fromkeys(("(）", "（)", "（）"), _EMPTY),
     "talk._CLAUSE": dict.fromkeys(("“）", "“），", "「）", "「），", "【）", "【），"), _PAIRED),
 }
 
 
-UNIONS = dict.fromkeys(("ingredients._BEGINS", "ingredients._HOLDS"), "ingredients.MENDED")
+UNIONS = dict.fromkeys(("amounts._BEGINS", "amounts._HOLDS"), "amounts.MENDED")
 # Where the rules of a module look; those of another look everywhere.
 PARTS = {
     "adverts": ("name", "recipeIngredient", "recipeInstructions"),
     "names": ("name",),
     "dish": ("dish",),
+    "amounts": ("recipeIngredient",),
     "ingredients": ("recipeIngredient",),
     "steps": ("recipeInstructions",),
     "deeds": ("recipeInstructions",),
@@ -90,7 +104,7 @@ def in_recipes(texts: list[str], module: str) -> list[dict[str, Any]]:
     for number, text in enumerate(texts):
         line = text.replace("\n", " ")
         own = {"recipeIngredient": [f"{number}克面粉"], "recipeInstructions": [LEAD, PLAIN]}
-        if module == "ingredients":  # which are told from talk by what the steps name
+        if module in ("amounts", "ingredients"):  # which are told from talk by what the steps name
             own["recipeInstructions"] = [LEAD, PLAIN, f"葱花{text}葱花"]
         for part in PARTS.get(module, WHERE):
             values = [
@@ -137,9 +151,14 @@ def beside(text: str) -> dict[str, list[dict[str, Any]]]:
         "foods": [
             {"name": f"拌{text}", "recipeInstructions": [LEAD, f"{text}{PLAIN}"]},
             {"recipeInstructions": [LEAD, f"{text}{PLAIN}"]},
-            {"recipeIngredient": [f"葱花{text}海苔{text}松仁", f"{text}{text}蒜末"]},
+            {"recipeIngredient": [f"2勺葱花{text}海苔{text}松仁", f"{text}{text}蒜末"]},
             {"recipeIngredient": listed, "recipeInstructions": [f"把{text}切块", "放进去煮熟"]},
         ],
+        "steps": [
+            {"recipeInstructions": [LEAD, *f"{PLAIN}{text}".split("\n"), PLAIN]},
+            {"recipeInstructions": [LEAD, "把肉切成", text]},
+        ],
+        "deeds": [{"recipeInstructions": [LEAD, text, "盐适量", "糖适量", "油适量", LEAD, PLAIN]}],
         "talk": [{"recipeInstructions": ["我家没有，我下次再说。", LEAD, f"{PLAIN}{text}。"]}],
     }
 

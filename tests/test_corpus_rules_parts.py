@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from butler.corpus.rules import adverts, answers, ingredients, names, sections, steps, talk
+from butler.corpus.rules import adverts, amounts, answers, names, sections, steps, talk
 from butler.corpus.rules.text import letters, spell
 from rule_walk import LEAD, PLAIN, alternatives, numbered, patterns, turns, usable
 from rule_walk import answers as told_answers
 from test_corpus import json_lines, kept, raw_lines, run
 from test_corpus_input import build
 
-MENDED = {name: one for name, one in patterns().items() if one in dict(ingredients.MENDED)}
-MENDED |= {"_CHATTY_AMOUNT": ingredients._CHATTY_AMOUNT}
+MENDED = {name: one for name, one in patterns().items() if one in dict(amounts.MENDED)}
+MENDED |= {"_CHATTY_AMOUNT": amounts._CHATTY_AMOUNT}
 CUT = {"self": talk.SELF, "tone": talk.TONE, "picture words": talk.PICTURE_WORDS}
 CUT |= {"number": steps.NUMBER, "bullet": steps.BULLET}
 

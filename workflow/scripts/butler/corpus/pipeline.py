@@ -16,6 +16,7 @@ from butler.corpus.rules.text import (
     is_mostly,
     letters,
     share_of,
+    simplified,
     spell,
 )
 from butler.settings.corpus_stage import CorpusSettings
@@ -70,11 +71,11 @@ def run(steps_of: Sequence[Step[Record]], record: Record) -> Record | Rejected:
 
 
 def spell_recipe(recipe: Recipe) -> Recipe:
-    """One spelling in all fields."""
-    recipe.name = spell(" ".join(recipe.name.split()))
-    recipe.dish = spell(recipe.dish)
-    recipe.ingredients = spell(recipe.ingredients)
-    recipe.steps = spell(recipe.steps)
+    """One spelling in all fields, in simplified Chinese as the headers of the answer are."""
+    recipe.name = simplified(spell(" ".join(recipe.name.split())))
+    recipe.dish = simplified(spell(recipe.dish))
+    recipe.ingredients = simplified(spell(recipe.ingredients))
+    recipe.steps = simplified(spell(recipe.steps))
     return recipe
 
 
@@ -112,7 +113,7 @@ def clean_steps(recipe: Recipe) -> Recipe | Rejected:
 def take_out_talk(recipe: Recipe) -> Recipe:
     """No talk of pictures and people, no praise; notes what may be a story of one meal."""
     told = recipe.told = recipe.steps
-    recipe.steps = deeds.without_caption(talk.without_talk(told), recipe.name)
+    recipe.steps = deeds.without_caption(talk.without_talk(deeds.without_list(told)), recipe.name)
     if "\n" not in recipe.steps and recipe.steps != told:
         recipe.steps = steps.split_paragraph(recipe.steps)
     recipe.talk = len(told) - len(recipe.steps)
@@ -134,7 +135,9 @@ def take_out_adverts(recipe: Recipe) -> Recipe | Rejected:
                 return Rejected("advert", f"nothing but adverts or contacts ({what})")
         if _tells_contact(recipe):
             return Rejected("contact", "a contact detail that could not be cut out")
-    recipe.cut |= (recipe.ingredients, recipe.steps) != (listed, told)
+    if recipe.ingredients != listed:
+        recipe.ingredients = ingredients.clean_ingredients(spell(recipe.ingredients))
+    recipe.cut |= recipe.steps != told
     return recipe
 
 
@@ -144,14 +147,13 @@ def _tells_contact(recipe: Recipe) -> bool:
 
 
 def mend_what_is_left(recipe: Recipe) -> Recipe:
-    """The same rules once more where something was cut, until they find nothing."""
+    """The same rules once more where steps were cut, until they find nothing."""
     while recipe.cut:
-        listed, told = recipe.ingredients, recipe.steps
-        recipe.ingredients = ingredients.clean_ingredients(spell(listed))
+        told = recipe.steps
         recipe.steps = steps.clean_steps(spell(told))
         if recipe.steps != told:
             recipe.steps = talk.without_talk(recipe.steps)
-        recipe.cut = (recipe.ingredients, recipe.steps) != (listed, told)
+        recipe.cut = recipe.steps != told
     return recipe
 
 

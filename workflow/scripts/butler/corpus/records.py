@@ -26,7 +26,7 @@ class Recipe:
 
     `dish` is "" where the corpus does not know it; the author is never read. `told` holds the steps
     before talk was taken out, `talk` counts the characters that it had; `story` says that they may
-    tell of one meal, `cut` that something was taken out within a line.
+    tell of one meal, `cut` that something was taken out of the steps.
     """
 
     name: str

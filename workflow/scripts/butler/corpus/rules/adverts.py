@@ -68,6 +68,8 @@ BRAND = either(
         rf"(?:{_BRAND_OF})(?:牌的?|家的?|(?=[ ·]?(?:\d|[{HAN}]{{2}})))[ ·]?",
         r"[A-Za-z]{3,}(?: [A-Za-z]+)?(?=铸铁锅|不粘锅|珐琅锅|烤箱|厨师机|面包机|破壁机|料理机"
         r"|电饭煲|模具|吐司盒)",
+        r"(?:[A-Za-z]+ )?[A-Za-z]{2,}-?\d{2,}[A-Za-z0-9-]*"
+        "(?=(?:智能|多功能)?(?:烤箱|料理|厨师机|面包机|破壁机|电饭煲))",
     )
 )
 _TOKEN = "\ue000"  # stands for a link; private characters are gone from clean text

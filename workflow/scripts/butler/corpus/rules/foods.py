@@ -9,15 +9,18 @@ from butler.corpus.rules.patterns import either
 _KINDS = (
     "鸡蛋|蛋[黄白清液]|皮蛋 面粉|[低高中]筋|[低高]粉 排骨 牛肉|牛腩|肥牛 羊肉|羊排 "
     "五花|猪肉|肉[末丝片丁馅糜]|里脊 鸡[翅腿胸肉爪] 鸭(?!蛋) 虾 蟹 兔 鹅肉|[烧卤]鹅 "
-    "牛蛙|田鸡 鳝|鳗 豆腐|千张|豆皮|腐皮 土豆|马铃薯|洋芋 "
+    "牛蛙|田鸡 鳝鱼?|鳗鱼? "
+    "(?<![鲍章墨金管甲])鱼(?![香露丸糕腥]|豆腐|子酱|肝油|胶) 豆腐|千张|豆皮|腐皮 土豆|马铃薯|洋芋 "
     "番茄|西红柿|圣女果 茄子 黄瓜 白菜|娃娃菜 萝卜 南瓜 冬瓜 丝瓜 苦瓜 豆角|四季豆|豇豆 豆芽 "
     "芹菜|西芹 韭菜 菠菜 生菜 洋葱 [青红彩尖]椒 香菇(?!馒头|包)|冬菇 金针菇 木耳 银耳 "
     "莲藕|藕|莲菜 山药 红薯(?!粉)|地瓜(?!粉) 紫薯 玉米(?!油|淀粉) 花生(?!油) 核桃 红枣 莲子 绿豆 "
     "红豆 薏米 糯米 米饭|大米 面条|挂面 粉丝|粉条 年糕 牛奶 奶油 黄油 "
-    "奶酪|芝士|马苏里拉|起司|乳酪|车达 酸奶 可可粉|巧克力 抹茶 苹果 香蕉 草莓 芒果 柠檬 菠萝 "
+    "奶酪|芝士|马苏里拉|起司|乳酪|车达 酸奶 可可粉|巧克力 抹茶 苹果 香蕉 草莓 芒果 柠檬 菠萝|凤梨 "
+    "木瓜 牛油果|鳄梨 榴莲 黄桃 蓝莓 雪梨 莴笋|莴苣 毛豆 芋头|香芋 "
     "火腿|香肠|腊肠|萨拉米 腊肉 海带|紫菜 "
-    "花甲|蛤蜊|花蛤|蚬 鱿鱼 西兰花 花菜 秋葵 百合 枸杞 桂圆 葱 姜(?!黄) 蒜 花椒 八角|大料 "
-    "桂皮 香叶 干辣椒 豆瓣酱 生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 "
+    "花甲|蛤蜊|花蛤|蚬 生蚝|蚝(?!油)|牡蛎|海蛎 鱿鱼 西兰花 花菜 秋葵 百合 枸杞 桂圆 "
+    "葱 姜(?!黄) 蒜 花椒 八角|大料 桂皮 香叶 干辣椒 豆瓣酱 "
+    "生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 "
     "淀粉|生粉 芝麻 胡椒 酵母 蜂蜜"
 )
 _EACH_KIND = tuple(re.compile(kind) for kind in _KINDS.split(" "))
@@ -41,9 +44,11 @@ def named_in(text: str) -> bool:
 
 def unlisted(name: str, ingredients: str, steps: str) -> str:
     """What a list lacks: the food that the name tells, or most of what the steps use; else ""."""
+    seasonings_alone = named_in(ingredients) and not _FOOD.search(ingredients)
     for found in _FOOD.finditer(name):
-        if found[0] not in steps or set(found[0]) & set(ingredients):
-            continue  # part of the word is enough: 龙骨 for 排骨
+        word = name[max(found.start() - 1, 0) : found.end()] if found[0] == "鱼" else found[0]
+        if set(word) & set(ingredients) or not (seasonings_alone or found[0] in steps):
+            continue  # part of the word is enough: 龙骨 for 排骨, 海白鲳 for 鲳鱼
         if not _kind_of(found[0]).search(ingredients):
             return found[0]
     lines = ingredients.count("\n") + 1 + len(_SEVERAL.findall(ingredients))

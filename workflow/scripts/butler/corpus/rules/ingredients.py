@@ -4,175 +4,27 @@ import re
 from functools import lru_cache
 
 from butler.corpus.rules import foods
-from butler.corpus.rules.patterns import by_place, either
+from butler.corpus.rules.amounts import MEASURE, NUMBER, QUANTITY, VAGUE, mended
+from butler.corpus.rules.patterns import by_place
 from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
-_NUMBER = r"(?:\d+(?:[./~～-]\d+)*|[半一二两三四五六七八九十几数]{1,2})"
-_MEASURE = rf"(?:大|小)?(?:{UNITS}|节|听|罐|瓶|份|kg|g|G|ml|ML|mL)"
-_VAGUE = "适量|少许|若干|少量|些许|随意|一点点?|一些"
-_QUANTITY = rf"(?:(?:约|大约)?{_NUMBER} ?{_MEASURE}(?:左右)?|{_VAGUE})"
-
-BULLETS = re.compile(
-    r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\①-⑳❶-❿》]|[-.~～](?!\d)"
-    r"|\d{1,2}(?:[.)）](?!\d)|、(?!\d)) ?|@|\s)+",
-    re.MULTILINE,
-)
-_HASHED = re.compile(r"^[#＃]+\s*([^#＃:：]{1,20})[#＃:：]*$")
-
-# Scraping tore amounts apart: "克面粉 250" and "克6抹茶" have them in another place, "克盐" has
-# lost the number. Words that only look like a measure are left alone.
-_NO_UNIT = (
-    "克[力里东林什拉罗]|个[头人别性]|只[要有是]|根[据茎块须]|[颗粒]粒|滴水|块[菌根茎]|片[糖皮儿]|条[纹状斑]"
-    "|朵拉|包[菜心]|头菜|杯面|把子|支竹|张飞|[袋盒杯碗瓶罐听]装|两|半|度|秒|寸|分|小时|碗[豆仔]|勺子|瓶子|罐头|份量|团子|枝竹"
-)
-_UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
-_LOST = (
-    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听"
-    "|斤|捆|束|节|把|段|头|小把|小块|g|ml"
-)
-# What a chatty amount is made of: 看个人口味添加即可 is 适量.
-_LIKING = (
-    "(?:心情|口味|喜好|爱好|喜爱|喜欢|需要|需求|情况|感觉|习惯|食量|人数|饭量|实际情况|水分|数量"
-    "|意|便|缘)"
-)
-_CHATTY = (
-    r"(?:看|按照|按|依照|依据|依|根据|凭|随|照|视|更具)(?:着|自己的?|个人的?|各人的?|大家的?|家人的?|你的?|自身)*"
-    rf"{_LIKING}(?:的|自己|适当|酌情|添加|加入|增减|调整|放|加|来|而定|决定|选择|准备|即可|就好|就行|就可以|吧|哈|啦|了|，)*"
-    r"|喜欢(?:什么|吃什么)(?:就)?(?:放|加)(?:什么|点什么)?(?:其[他它])?"
-    r"|(?:喜欢|想)(?:放|加|吃)?多少(?:就)?(?:放|加|吃)?(?:多少)?"
-    r"|看着(?:放|加|下|办)(?:吧|就好|就行)?|自己看着办|酌情(?:添加|增减)?|你懂的|可有可无"
-    r"|多多益善|没过[^，。]{1,6}(?:就行|即可|就好)。?|一丢丢|越多越好|加不加(?:均可|都行)|可加可不加|可不加|可多放点?|适量安排|安排|量大点|建议少放|一捏捏|一捏|可选(?![（）]|[原材用配辅调]料|食材|工具)"
-    rf"|(?:个人|自己的?){_LIKING}(?:适量|添加|即可|调整|放|加|增减)*|(?:看|随)(?:自己|个人|你|着)(?:啦|吧|了|的)?"
-)
-_CHATTY_AMOUNT = re.compile(f"^(?:{_CHATTY})")
-# The same behind what it is of: 盐（你懂的）, 葱花看喜欢.
-_CHATTY_ASIDE = re.compile(rf"[（(](?:{_CHATTY})[）)]|(?<=[{HAN}）)])(?:{_CHATTY})$")
-_TALK = (
-    "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
-    "|怎么|赶脚|就是|所谓|啦|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
-)
-# Each is (what is found in a line, what stands there instead); gone through until none is found.
-MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
-    (_HASHED, r"\1："),
-    (BULLETS, ""),
-    # 食材：腐竹, 石材胡萝卜, 用料3. 红豆泥: the heading of all is none of one
-    (
-        re.compile(
-            rf"^(?:[食石]材|用料|材料|原料|配料|主料|辅料)\d*[:：.、 ]*(?=[{HAN}\d]+[\d 克])(?!包)"
-        ),
-        "",
-    ),
-    # 200g克酸奶, 一勺克牛奶, 50m|料酒, 半个柠檬柠檬汁, 2个西瓜的皮西瓜皮, 淡奶油总统牌, 先将1勺生抽
-    (
-        re.compile(
-            rf"^({_NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"
-        ),
-        r"\1",
-    ),
-    (re.compile(rf"^(\d+)m[|丨](?=[{HAN}])"), r"\1ml"),
-    (
-        re.compile(
-            rf"^({_NUMBER} ?{_MEASURE})(?P<whose>[{HAN}]{{2,3}})(?:的[{HAN}])?(?=(?P=whose))"
-        ),
-        r"\1",
-    ),
-    (re.compile(rf"^用量[：:]({_QUANTITY})食材[：:]"), r"\1"),
-    (re.compile(r"^\d(?=适量|少许)"), ""),
-    (re.compile(rf"^(?:n[克个]|\d+(?:块钱|元)的?)(?=[{HAN}])"), "适量"),
-    (re.compile(rf"(?<=[{HAN}])l(?=[张块个只根片])"), "1"),
-    (re.compile(r"(?<=\d)[oO](?=[克g])"), "0"),
-    (re.compile(rf"^(\d{{3,4}})(?!\d|{UNITS})(?=[{HAN}]{{2,6}}$)"), r"\1克"),
-    (re.compile(rf"^({_QUANTITY})(?:用料|材料)\d+[.、]? ?(?=[{HAN}])"), r"\1"),
-    (re.compile(rf"(?<=[{HAN}]{{2}})[{HAN}]{{2}}牌$|^(?:先|再|然后)?将(?=\d)"), ""),
-    (re.compile(rf"(?<=[{HAN}])(?:混合|搅拌|拌匀|调匀)[在于]?[^，：:]{{0,8}}(?:备用|待用)$"), ""),
-    (re.compile("[①-⑳❶-❿]"), ""),
-    # 克面粉 250, 克6抹茶, 克盐
-    (
-        re.compile(
-            rf"^{_UNIT}([^\d\s:：，,]{{1,20}}?)[:： 。]*"
-            r"(\d+(?:[./~～-]\d+)*|[一二两三四五六七八九十半几]{1,2})$"
-        ),
-        r"\3\1\2",
-    ),
-    (re.compile(rf"^{_UNIT} ?(\d+(?:[./~～-]\d+)*)(?=[{HAN}])"), r"\2\1"),
-    (re.compile(r"^(克|毫升)([A-Za-z]+\d+) (\d+)$"), r"\3\1\2"),
-    (re.compile(rf"^(?!{_NO_UNIT})(?:{_LOST})[#：: ]?(?=[{HAN}])"), ""),
-    # 个（350克）茄子3, 1/4个#肉末腌制
-    (
-        re.compile(
-            rf"^{_UNIT}([（(][^（）()\d]*\d[^（）()]*[)）])([{HAN}]{{1,12}})[:： 。]*"
-            r"(\d+(?:[./~～-]\d+)*)$"
-        ),
-        r"\4\1\3\2",
-    ),
-    (re.compile(rf"^{_QUANTITY}[#＃]([{HAN}]{{2,8}})$"), r"\1："),
-    # 适量克姜丝, 各少许克盐, 蛋黄1个克, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
-    (re.compile(rf"^(各?(?:{_VAGUE}|多点))(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}])"), r"\1"),
-    (re.compile(rf"^([{HAN}]{{1,8}}(?:\d+(?:\.\d+)?(?:{UNITS})|{_VAGUE}))(?:{_LOST})$"), r"\1"),
-    (re.compile(rf"^(\d+)(?P<again>{UNITS})[一1](?P=again)"), r"\1\2"),
-    (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
-    (re.compile(rf"^([\d半一二两三]+(?P<twice>{UNITS}))(?P=twice)"), r"\1"),
-    # 500大米 is weighed; 20虾 is not
-    (
-        re.compile(
-            rf"^(\d{{2,4}})(?!\d|{UNITS}|[份寸年日号目天月倍多只颗余来几元块]|[大小][勺匙把片块碗杯袋包颗个只根条节朵])"
-            rf"(?=[{HAN}]{{0,5}}(?:[粉糖面米奶油水肉酱浆酪馅豆]|淇淋|蛋[白清黄液])(?:[（(]|$))"
-        ),
-        r"\1克",
-    ),
-    # 200g或者根据自己喜好藕
-    (re.compile(rf"^({_QUANTITY})(?:或者?|，)?(?:{_CHATTY})的?(?=[{HAN}]{{1,6}}$)"), r"\1"),
-    # 适量，腌排骨一小时腌料：生抽
-    (re.compile(rf"^{_QUANTITY}，[^，：:]*?([{HAN}]{{1,2}}料[:：].*)$"), r"\1"),
-    (re.compile(rf"^({_QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
-    (_CHATTY_AMOUNT, "适量"),
-    (_CHATTY_ASIDE, ""),
-    (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
-    (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
-    (re.compile(rf"^({_VAGUE})[，,到 ]?(?:{_VAGUE})(?=[{HAN}])"), r"\1"),
-    # （圆粒的）糯米 is 糯米（圆粒的）
-    (re.compile(rf"^([（(][^（）()]*[）)]) ?([{HAN}][^（）()]*)$"), r"\2\1"),
-    (re.compile(rf"[（(「〖][^（）()」〗]*(?:{_TALK})[^（）()」〗]*[)）」〗]"), ""),
-    # 半个菠萝 Pineapple, 辣椒粉(chili powder), 10汤匙Cornstarch玉米淀粉
-    (re.compile(rf"(?<=[{HAN}）)]) ?[A-Za-z][A-Za-z' ]{{2,}}$|[（(][A-Za-z][A-Za-z' ]+[)）]"), ""),
-    (re.compile(rf"^({_QUANTITY}) ?[A-Z][a-z]+(?: [A-Za-z]+)* ?(?=[{HAN}])"), r"\1"),
-    # 适量。蒜, 棉花糖。适量, 8个(自制)酸辣椒
-    (re.compile(rf"^({_QUANTITY})[，,。.] ?([{HAN}]{{1,6}})$"), r"\1\2"),
-    (re.compile(rf"^([{HAN}]{{1,8}})[。，,：: ]+({_VAGUE})$"), r"\2\1"),
-    (
-        re.compile(rf"^({_QUANTITY}) ?([（(][^（）()]+[）)]) ?([{HAN}A-Za-z]+)(?=[（(]|$)"),
-        r"\1\3\2",
-    ),
-    # 1节，好吃。藕; 20克表面材料：蛋液; 盐3g黑胡椒2g腌肉料：
-    (re.compile(rf"^({_QUANTITY})[，,][^：:]*。([{HAN}（）A-Za-z]{{1,12}})$"), r"\1\2"),
-    (re.compile(rf"^({_QUANTITY})([{HAN}]{{2,8}}[:：]) ?(.+)$"), r"\2\1\3"),
-    (re.compile(rf"^(.*[\d ].*?[\dg克只个勺 ])([{HAN}]{{2,5}}[:：])$"), r"\2\1"),
-    (re.compile(rf"^({_QUANTITY}，.*?[。，；])([{HAN}]{{2,8}}[:：].*)$"), r"\2\1"),
-    (re.compile(r"(?<=[^\s（(])[、，,;；。.~～!！ ]+$"), ""),
-)
-# Whether any of them is found: most lines are as they should be. What begins a line is looked for
-# there only.
-_FOUND = [pattern.pattern for pattern, _ in MENDED]
-_AMOUNT_FIRST = f"({_QUANTITY})"  # read once for all that begin with it
-_AT_START = [found.removeprefix("^") for found in _FOUND if found.startswith("^")]
-_AFTER_AMOUNT = [
-    found.removeprefix(_AMOUNT_FIRST)
-    for found in _AT_START
-    if found.startswith(_AMOUNT_FIRST) and not found.startswith(_AMOUNT_FIRST + "?")
-]
-_BEGINS = re.compile(
-    f"(?:{_QUANTITY})(?:{'|'.join(_AFTER_AMOUNT)})|"
-    + "|".join(one for one in _AT_START if one.removeprefix(_AMOUNT_FIRST) not in _AFTER_AMOUNT)
-)
-_HOLDS = either(found for found in _FOUND if not found.startswith("^"))
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _COMMAS = re.compile("[，,、；;。]")
-_HAS_AMOUNT = re.compile(rf"(?:{_NUMBER} ?{_MEASURE}|{_VAGUE}|[一两半][根把个勺])")
-_ONE = rf"([{HAN}]{{1,8}}?) ?(\d+(?:[./]\d+)?(?:[大小]?(?:{UNITS})|g|ml)|{_VAGUE})"
+_HAS_AMOUNT = re.compile(rf"(?:{NUMBER} ?{MEASURE}|{VAGUE}|[一两半][根把个勺])")
+_ONE = (
+    rf"([{HAN}]{{1,8}}?) ?((?:\d+(?:[./]\d+)?|[一二两三四五半])(?:[大小]?(?:{UNITS})|g|ml)|{VAGUE})"
+)
 _TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
+# Names alone, with one amount for all or none: 适量盐、胡椒粉; 各50g韭菜、菠菜; 葱，姜
+_NO_NAME_WITHIN = (
+    "[都有也或和等放不配另去切剪剁洗打后两几半]|用(?![油盐])"
+    "|[二三四五六七八九十](?!角|文鱼|花|香|三香|季豆)"
+)
+_NAME = rf"(?:(?!{VAGUE}|{_NO_NAME_WITHIN})[{HAN}]){{1,6}}"
+_NAMES = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:[、，,]{_NAME})+?)({VAGUE})?")
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 _HEADING_ENDS = frozenset(":：】）)")
@@ -188,15 +40,15 @@ _NONE, _HOLDS_NONE = by_place(
     (
         r"^(?:或者?|以及|另外|[和加])$|^[一二三四五]、[主辅配材料]+$|^以[上下](?:是|为)[^：:]*$|^括号里",
         r"^[^：:]*(?:接下去|才好看|仅作参考|的尺寸|分享自)[^：:]*$|^\d+分钟时间$|^\d+min\d+°.*$|^满满\s?心情",
-        rf"^[{HAN}]{{1,3}}[糊液团皮]用(?:{_QUANTITY})?$",
+        rf"^[{HAN}]{{1,3}}[糊液团皮]用(?:{QUANTITY})?$",
         r"^(?:揉成|擀成|煎熟|搅匀|混合均匀|搅拌均匀)[^：:]*$",
         rf"^\d?[个只把]?[{HAN}]{{0,4}}(?:模具?|粉筛|锡箔纸)(?:[（(][^）)]*[)）])?$",
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
-        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸)"
-        r"(?:[一1]?[个台只张套把卷口块]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
-        r"^[\d\W_]+$",
+        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸|布袋子?|袋子|塑料袋|容器|(?:^|个|只)空?瓶子?|制作器|不粘[炒平底]*[锅模]|煎锅|筛网|抹布|保温杯|(?:^|把)(?:小?刀))"
+        r"(?:[一1]?[个台只张套把卷口块条]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
+        r"^[\d\W_]+$|^(?:备用|工具)$|^方子",
         rf"^(?:(?:大?约|共|各)?[\d./~～+-]+ ?(?:{UNITS}|份|g|kg|ml|cm|人份|个月|℃)?"
         r"(?:左右|以上)?[ ，,]?)+$",
         rf"^(?:烤箱|上下火|[上下]火|[上中下]{{1,2}}层|预热)[{HAN}]{{0,2}}(?:\d[^，]*)?$|^(?:适量)?(?:室温|常温|冷藏|冷冻)$",
@@ -215,7 +67,10 @@ _NONE, _HOLDS_NONE = by_place(
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
     lines = [clean for line in text.split("\n") for clean in clean_line(line)]
-    return "\n".join(_listed_once(_without_tools(lines)))
+    lines = _listed_once(_without_tools(lines))
+    while lines and is_heading(lines[-1]) and not _HAS_AMOUNT.search(lines[-1]):  # of no part
+        lines.pop()
+    return "\n".join(lines)
 
 
 def _without_tools(lines: list[str]) -> list[str]:
@@ -262,17 +117,6 @@ def clean_line(line: str) -> tuple[str, ...]:
     return tuple(clean for part in parts for clean in clean_line(part))
 
 
-def mended(line: str) -> str:
-    """`line` with its amount in order, without chat about it."""
-    while _BEGINS.match(line) or _HOLDS.search(line):
-        before = line
-        for pattern, instead in MENDED:
-            line = pattern.sub(instead, line)
-        if line == before:
-            break
-    return line
-
-
 def split_line(line: str) -> list[str]:
     """The ingredients of a line that lists several with their amounts, else the line alone."""
     if _WORDS.fullmatch(line):
@@ -281,6 +125,11 @@ def split_line(line: str) -> list[str]:
         return [two[1] + two[2], two[3] + two[4]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
+    heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
+    if _COMMAS.search(body) and (found := _NAMES.fullmatch(body)):
+        names, amount = _COMMAS.split(found[3]), found[1] or found[2] or found[4] or ""
+        if all(len(name) > 1 or name in _OF_ONE for name in names):  # 干、湿淀粉 is one
+            return heading + [amount + name for name in names]
     parts = [part for part in _PARTS.split(body) if part]
     if len(parts) < 3 or len(parts := _with_amounts(parts)) < 3:
         return [line]
@@ -288,11 +137,10 @@ def split_line(line: str) -> list[str]:
     of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋
     if 2 * with_amount < len(parts) and not (of_words and with_amount > 2):
         return [line]
-    heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
     return heading + parts
 
 
-_AMOUNT = re.compile(rf"(?:{_QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
+_AMOUNT = re.compile(rf"(?:{QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
 
 
 def _with_amounts(parts: list[str]) -> list[str]:
@@ -340,16 +188,17 @@ def rejoined(ingredients: str, steps: str) -> str:
     return "\n".join(filter(None, (_rejoined(line, steps) for line in ingredients.split("\n"))))
 
 
-_TALKED = re.compile(rf"^({_QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
+_TALKED = re.compile(rf"^({QUANTITY})?(?:[^：:，,\n]*[，,])+([^：:，,\n]{{2,}})$", re.MULTILINE)
 _COOK = re.compile(
     "我(?!厨)|(?<![迷想])你|俺|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
     f"|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[{HAN}])|就(?:好|行|OK|ok)(?:了)?(?=[{HAN}])"
     rf"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{{0,8}}(?=[{HAN}])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
+    "|可省略|有无|不加均可|总之|不记得|保证|基本|够铺|of course|手头|或不|较多|吸收|[几n]久"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
-_LEADING = re.compile(rf"^{_QUANTITY}")
-_AGAIN = re.compile(rf"^(?:去[{HAN}])?(?:大?约|大概)?{_QUANTITY}(?:左右)?([{HAN}]{{2,6}})$")
-_OF_ONE = "水油盐糖醋酒姜葱蒜面"  # names of one character
+_LEADING = re.compile(rf"^{QUANTITY}")
+_AGAIN = re.compile(rf"^(?:去[{HAN}])?(?:大?约|大概)?{QUANTITY}(?:左右)?([{HAN}]{{2,6}})$")
+_OF_ONE = "水油盐糖醋酒姜葱蒜面藕梨虾蟹鱼肉"  # names of one character
 _NO_NAME = re.compile(f"左右|即可|为准|随意|适量|就行|就好|啥|[加放定点]$|可以$|^[^{HAN}]")
 _LONGEST_NAME, _TALK_WORD = 6, 2  # characters of a name, and of the word before it
 _SENTENCE = re.compile("[是不就]")

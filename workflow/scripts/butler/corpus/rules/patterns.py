@@ -23,7 +23,7 @@ _ZERO_WIDTH = (codes.ASSERT, codes.ASSERT_NOT, codes.AT)
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 _COMMON = frozenset((*_CATEGORIES.values(), *"的了一成到至大小"))
 _ANY = r"\s\S"
-_GROUPS = 8
+_GROUPS, _FEW = 8, 6
 
 
 def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
@@ -31,10 +31,12 @@ def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
     groups: dict[int, list[tuple[str, set[str]]]] = {}
     for one in branches("|".join(alternatives)):
         starts = _starts(one, flags)
-        (first, *others) = starts
-        # Those that begin with one character are shared out by it, so that few are tried.
-        key = ord(first[-1]) % _GROUPS if not others and len(first) == 1 else _GROUPS
-        groups.setdefault(key, []).append((one, starts))
+        # Those that begin with few characters are shared out by them, so that few are tried.
+        if len(starts) <= _FEW and all(len(start) == 1 for start in starts):
+            for start in starts:
+                groups.setdefault(ord(start) % _GROUPS, []).append((one, {start}))
+        else:
+            groups.setdefault(_GROUPS, []).append((one, starts))
     parts = [f"{_look(group)}(?:{'|'.join(one for one, _ in group)})" for group in groups.values()]
     everything = [alternative for group in groups.values() for alternative in group]
     return re.compile(f"{_look(everything)}(?:{'|'.join(parts)})", flags)

@@ -18,7 +18,7 @@ NUMBER = re.compile(
     r"^(?:"
     r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
     r"|[（(]\d{1,2}[)）][、.,，:： ]*"
-    r"|\d{1,2}(?:[.:：，,](?!\d)|[。)）]) *[、.]*"
+    r"|\d{1,2}(?:[.:：∶，,](?!\d)|[。)）]) *[、.]*"
     r"|\d{1,2}(?:、|-+ ?)(?!\d)"
     r"|\d{1,2}\*(?!\d)|问题\d{1,2}[:：]"
     r"|第?[一二三四五六七八九十\d]{1,3}步(?:骤)?(?:[、.,，:： ]+|$)"
@@ -41,13 +41,13 @@ _FROM_TWO = re.compile(r"[。；;）) ] ?2[、.。](?!\d).+[。；;）) ] ?3[、
 _ALL_STEPS = re.compile(r"^[\W_]*(?:做法|步骤|制作方法|制作步骤|制作过程)(?:如下)?[:：]")
 # What tells nothing: the whole line, whatever signs are around it.
 _EDGE, _END = r"(?:[^\w\n]|_)*", r"(?:[^\w\n]|[\d_])*"
-_THINGS = "(?:食材|材料|原料|配料|用料|调料)"
+_THINGS = "(?:食材|材料|原料|[配用调佐作辅主]料)"
 _NOTHING = (
     r"(?:步骤|做法|文字|具体|详细|方法|过程|状态|直接|请)*"
     r"(?:[如见看参按](?:考|照)?(?:以)?[上下]?(?:面)?(?:图|图片|视频|步骤)(?:片|示|所示|[一二三四五六七八九十]|这样)*|同上|图片?)",
     r"(?:[上来]|再来)?(?:一?张)?(?:成品|完成|效果|美|近|细节|特写|全家)图?(?:展示|来?了?[一张个]?)?",
     r"再来一?张图?|继续|捏捏|同样|就这样|这样|做|吃|做法|步骤|方法|过程|无|没有|略|接下来?|暂无|待续|未完待续|准备|开始|做法如下|制作(?:过程|方法|步骤)",
-    rf"详细步骤视频|看视频|{_THINGS}(?:图|如图)?",
+    rf"详细步骤视频|看视频|(?:常用|全部|所有)?{_THINGS}(?:图|如图)?",
     rf"(?:先|首先|提前)?(?:准备|备)(?:一下|好|齐)?(?:所有|所需|需要|各种|全部|主要|的|主|食)*(?:{_THINGS}|工作)"
     r"(?:一览|如下|备用|备齐|备好|准备好|集合|全家福)?",
     rf"(?:首先|先)?(?:把|将)?(?:所有|所需|各种|全部|主要|各类)?(?:需要)?的?{_THINGS}(?:都|先)*(?:按量|按配方)?"
@@ -71,8 +71,8 @@ _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
 _CLAUSE_END = "的话|(?<![最前背先今])后|的时候|(?<![小及随同按准分])时"
 _WORD_END = (
-    "[至将把被约約]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊刀]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
-    r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|\d[-~～]"
+    "[至将把被约]|大概|以及|或者|因为|由于|如果|并且|而且|但是|[切擀做变揉捏卷压打搓调擦拌熬弄剪撕捣剁摊刀]开?成|(?<![混搅柔暖水])和|[与及或]|直到|等到"
+    r"|[炒煮熬揉打烤蒸煎炸泡腌焖炖烧发切]到|[度宽厚小]在|\d[-~～]"
 )
 _BREAKS_OFF = re.compile(f"(?:{_CLAUSE_END}|{_WORD_END})$", re.MULTILINE)
 _MAY_BREAK_OFF = needed(_BREAKS_OFF)
@@ -82,12 +82,14 @@ _AT_LAST = re.compile(
     r"(?:(?:^|(?<=[，。；\n]))[\d~～一二两三四五六七八九十几半多大约]+个?(?:分钟|小时|天)(?:左右|以)?)?"
     r"(?<![最前背先今然随之])后\Z"
 )
-# A line feed within a sentence: before the number of 切5厘米, within 适量.
+# A line feed within a sentence: before the number of 约180度, within 适量. Brackets without a word.
 _MID_SENTENCE = re.compile(
-    r"\n(?<=[切以约]\n)(?=\d+ ?(?:厘米|毫米|cm|mm|度|℃|分钟))|\n(?<=[少许和与加]适\n)(?=量)"
+    r"\n(?<=[以约]\n)(?=\d+ ?(?:度|℃|分钟))|\n(?<=[少许和与加]适\n)(?=量)|[，,]?[（(] ?[)）]"
 )
+# Where lines were cut at each number and its point, 切0.5厘米 is "切" and "5厘米": 5 is wrong.
+_FIGURE = re.compile(r"\d+ ?(?:厘米|毫米|公分|cm|mm|克|g|毫升|ml|勺|斤|公斤|倍)")
 _IDLE_END = re.compile(
-    "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃]+$", re.MULTILINE
+    "[，,、。 ]+(?:然后|接着|最后|接下来|再)…*$|(?<=[，,])…+$|[*#＃\\\\]+$", re.MULTILINE
 )
 _MAY_END_IDLY = needed(_IDLE_END)
 _IDLE_START = re.compile(f"^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[{HAN}]{{2}})")
@@ -98,9 +100,11 @@ TORN = either(
         r"(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸])[成至到](?=[，。；！,;!]|$)",
         r"(?<=\d)[×=]$|^\d{0,4}=\d",
         "^(?:℃|°C|度(?=[烤左中上下预，]))",
+        rf"(?:[成切厚宽是为在加+—\d-]|直径|(?<![半一二两三四五\d]勺)[生老]抽)\n{_FIGURE.pattern}",
     ),
     re.MULTILINE,
 )
+LONGEST_AGAIN = 24  # characters of what may be done twice: a longer line is there by mistake
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
 LONG_SENTENCE, LEAST_CLAUSES = 20, 14  # characters of one that is cut, and of what it is cut into
 
@@ -117,7 +121,8 @@ def clean_steps(text: str) -> str:
         kept: list[str] = []
         for line in lines:
             line = line.strip(" ，,、")
-            if line and (not kept or kept[-1] != line):
+            again = line in kept if len(line) > LONGEST_AGAIN else kept[-1:] == [line]
+            if line and not again:
                 kept.append(line)
         text = _joined_lines("\n".join(kept))
         if text == before:
@@ -141,6 +146,7 @@ def _joined_lines(text: str) -> str:
                 kept
                 and _BREAKS_OFF.search(kept[-1])
                 and not is_heading(line)
+                and not _FIGURE.match(line)
                 and len(kept[-1]) + len(line) < LONGEST_JOINED
             ):
                 kept[-1] += ("，" if _ENDS_CLAUSE.search(kept[-1]) else "") + line

@@ -85,18 +85,21 @@ LIKE_THIS = (
         "",
     ),
 )
-TONE = re.compile(
-    r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)"
-    r"|嗯+(?:[，,。！!…~]+|$)|(?<=[去倒剪切拿]掉)了(?=[，。！]|$)"
-    # 炒了7分钟 tells what was done, 炒7分钟 what is to be done
-    r"|(?<=[切煮炒蒸炸煎烤焖炖揉打搅腌泡发冻烧拌热放])(?<!共计.)(?<![一总]共.)了"
-    r"(?=[\d.~～一二两三四五六七八九十几半]+ ?个?(?:分钟|半?小时|次|遍|秒))"
-    r"|^(?:小?贴士|温馨提示|小提示|[Tt]ips?|TIPS?|[Pp][Ss]|PS)[：:] ?"
-    r"|(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
+TONE = either(
+    (
+        r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)|嗯+(?:[，,。！!…~]+|$)",
+        "(?<=[去倒剪切拿]掉)了(?=[，。！]|$)",
+        # 炒了7分钟 tells what was done, 炒7分钟 what is to be done; so do 加了一点糖 and 切成了三段
+        "(?:(?<=[切煮炒蒸炸煎烤焖炖揉打搅腌泡发冻烧拌热放加倒撒刷涂淋抹挤铺分换洗榨压包擀剪滴取备])"
+        "|(?<=[切分]成))(?<!共计.)(?<![一总]共.)(?<![因如]为.)(?<!如果.)(?<!挥发)了"
+        r"(?=[\d.~～一二两三四五六七八九十几半])(?![^，。！\n]{0,6}的)",
+        "[Ee]njoy *$|^(?:小?贴士|温馨提示|小提示|[Tt]ips?|TIPS?|[Pp][Ss]|PS)[：:] ?",
+        r"(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
+    ),
     re.MULTILINE,
 )
 _FACES = re.compile(
-    r"[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
+    r"-[._]+-|[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
 )
 _WAVE = re.compile(f"(?<=[{HAN}])(?<![火一二三四五六七八九十半两几])[~～]+(?=[{HAN}])")
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
@@ -106,9 +109,9 @@ TAIL = re.compile(
     rf"[^，,。！!；;\n]{{0,14}}?(?:就|便)?{_DONE}[了啦](?=[，,。！!；;~～]|$)",
     re.MULTILINE,
 )
-# What goes alone, in this order, and what stands there instead; the characters come first.
+# What goes alone, in this order, and what stands there instead; what it needs is looked for first.
 _ALONE = tuple(
-    (needed(pattern), pattern, instead)
+    (re.compile(_THIS) if _THIS in pattern.pattern else needed(pattern), pattern, instead)
     for pattern, instead in (
         *((pattern, "") for pattern in (SELF, SPOKEN_TO, BOUGHT)),
         *LIKE_THIS,
@@ -117,7 +120,7 @@ _ALONE = tuple(
     )
 )
 # What cutting leaves: 切块，。
-_DANGLING = re.compile("[，,、：:]+(?=[。！!；;])|[，,、]+$", re.MULTILINE)
+_DANGLING = re.compile("[，,：:]+(?=[。！!；;])|[，,]+$", re.MULTILINE)
 _HAN = re.compile(f"[{HAN}]")
 _BRACKETS = re.compile(r"[（(【「][^（）()【】「」\n]*[）)】」]")
 _END = "，,。！!？?；;…"
@@ -164,8 +167,7 @@ def without_talk(text: str) -> str:
     if bare != text:  # no word reaches past its line
         lines = zip(text.split("\n"), bare.split("\n"), strict=True)
         text = "\n".join(now if now == was else _settled(now) for was, now in lines)
-    told = _told if ANY.search(text) else _step
-    return "\n".join(filter(None, map(told, text.split("\n"))))
+    return "\n".join(filter(None, map(_told, text.split("\n"))))
 
 
 def _settled(line: str) -> str:
@@ -201,12 +203,9 @@ def _told(line: str) -> str:
         after_cut = number > 1 and not kept[-1]
         kept.append(_sentence_told(sentence, "。" if number < len(sentences) else "", after_cut))
     told = "".join(kept).strip(" ，,")
-    return told if told and tells_to_do(told) else ""
-
-
-def _step(line: str) -> str:
-    """A line without talk, "" if it tells nothing to do."""
-    return line if not _HAN.search(line) or tells_to_do(line) else ""
+    if told == line:
+        return line if tells_to_do(line) else ""
+    return _told(told) if told else ""  # 很下饭的菜，快来试试 ends with its first clause now
 
 
 def _sentences(line: str) -> list[list[str]]:

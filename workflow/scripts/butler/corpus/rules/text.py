@@ -40,6 +40,31 @@ _SIGNS = {
 }
 _FRACTIONS = {c: unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚"}
 
+# One character of traditional Chinese for another of simplified, each before its own: recipes are
+# asked for in simplified Chinese, and the rules of talk are written in it.
+_TRADITIONAL = (
+    "丟丢並并乾干亂乱佈布佔占來来個个們们偽伪備备傳传債债傾倾僅仅價价兌兑內内兩两凈净凍冻凱凯則则剛刚創创劃划劍剑劑剂勁劲動动務务勝胜勞劳勻匀匯汇區区協协卻却厭厌參参叢丛員员問问啟启"
+    "喚唤喬乔單单嘗尝噸吨嚐尝嚮向圍围園园圓圆圖图團团執执堅坚報报場场塊块塗涂壓压壞坏壯壮壺壶夠够夾夹奪夺妝妆婦妇孫孙學学實实寧宁寫写寶宝將将專专尋寻對对導导層层嶺岭帶带幫帮幹干幾几"
+    "庫库廚厨廠厂廢废廣广張张強强彈弹彎弯後后徑径從从復复徹彻態态慣惯慮虑應应懶懒懸悬戲戏戶户捨舍捲卷掃扫掛挂採采揀拣換换揮挥損损搖摇搗捣摺折撈捞撥拨撲扑撻挞撿捡擁拥擇择擊击擋挡據据"
+    "擠挤擰拧擱搁擴扩擺摆擾扰攔拦攝摄攤摊攪搅攬揽敗败敘叙敵敌數数斂敛斃毙斷断於于時时晉晋晝昼暈晕暫暂曬晒書书會会東东條条楊杨楓枫極极榮荣構构槍枪樂乐樓楼標标樣样樹树橋桥機机檔档檢检"
+    "檳槟檸柠櫃柜櫻樱欄栏權权欖榄歐欧歡欢歲岁歷历歸归殘残殺杀殼壳氈毡氣气決决沒没沖冲況况洩泄淨净淺浅渦涡測测湊凑湯汤準准溝沟溫温滄沧滅灭滬沪滯滞滲渗滷卤滾滚滿满漁渔漢汉漬渍漲涨漸渐"
+    "漿浆潑泼潔洁潛潜潤润澀涩澆浇濃浓濕湿濟济濺溅濾滤瀏浏瀝沥瀟潇灑洒灘滩灣湾為为烏乌無无煉炼煙烟煩烦熱热熾炽燈灯燉炖燒烧燙烫燜焖營营燦灿燭烛爍烁爐炉爛烂爭争爺爷牆墙狀状狹狭獅狮獎奖"
+    "獨独獲获獻献現现瑪玛環环瓊琼產产畢毕畫画異异當当疊叠瘋疯發发盞盏盡尽監监盤盘盧卢眾众睏困瞭了矯矫確确碼码磚砖礎础祕秘禮礼種种稱称穀谷穌稣積积穩稳窩窝窮穷竅窍競竞筆笔筍笋節节範范"
+    "篤笃篩筛簡简簽签簾帘籃篮籠笼籤签粵粤糝糁糞粪糧粮糰团紀纪約约紅红紋纹納纳純纯紗纱紙纸級级紛纷細细紹绍終终組组結结絕绝絞绞絡络給给絨绒統统絲丝綁绑經经綜综綠绿維维綱纲網网綿绵緊紧"
+    "緒绪線线緣缘編编緩缓練练縮缩縱纵總总績绩織织繞绕繡绣繩绳繪绘繫系繼继續续纖纤罈坛羅罗義义習习翹翘聖圣聞闻聯联聰聪聲声聽听脅胁脈脉脫脱脹胀腎肾腦脑腫肿腸肠膚肤膠胶膩腻膽胆臉脸臍脐"
+    "臘腊臟脏臨临臺台與与興兴舉举舊旧艙舱艷艳莊庄莖茎莢荚莧苋華华菸烟萊莱萬万葉叶葷荤蒞莅蓋盖蓮莲蔔卜蔣蒋蔥葱蔭荫薑姜薦荐薺荠藍蓝藝艺藥药蘆芦蘇苏蘋苹蘭兰蘿萝處处虛虚號号蝕蚀蝦虾蝸蜗"
+    "蟲虫蟶蛏蟻蚁蠔蚝蠟蜡蠶蚕衆众術术衛卫衝冲裏里補补裝装裡里製制複复褲裤襯衬見见規规視视親亲覺觉覽览觀观觸触訂订計计訊讯討讨訓训記记訣诀訪访設设許许訴诉註注評评詞词試试話话該该詳详"
+    "誇夸誤误說说誰谁課课調调請请論论諸诸講讲謝谢證证識识譜谱議议護护讀读變变讓让豐丰豔艳豬猪貓猫負负財财貢贡貨货販贩貫贯責责貴贵買买費费貼贴賀贺資资賓宾賞赏賣卖賦赋質质賬账購购贈赠"
+    "贊赞趕赶趙赵跡迹踐践躍跃車车軋轧軌轨軍军軟软軸轴較较載载輔辅輕轻輛辆輝辉輥辊輪轮輸输輾辗轉转轟轰辦办辭辞農农迴回逕径這这連连週周進进遊游運运過过達达違违遙遥遜逊遞递遠远適适遲迟"
+    "遷迁選选遺遗邊边郵邮鄉乡鄭郑醃腌醜丑醞酝醬酱釀酿釋释釐厘針针釣钓鈉钠鈕钮鈣钙鉀钾鉗钳鉤钩銀银銅铜鋁铝鋒锋鋪铺鋼钢錄录錐锥錘锤錢钱錦锦錫锡錯错鍋锅鍵键鍾钟鎖锁鎮镇鏟铲鏡镜鐘钟鐵铁"
+    "鐺铛鑊镬鑑鉴鑲镶長长門门閃闪閉闭開开閒闲間间閩闽閱阅闆板闊阔關关陣阵陰阴陳陈陸陆陽阳隊队階阶際际隨随險险隱隐隻只雖虽雙双雛雏雜杂雞鸡離离難难雲云電电霧雾靈灵靜静頁页頂顶項项順顺"
+    "須须預预頓顿領领頭头頰颊頸颈頻频顆颗題题額额顏颜願愿類类顧顾顯显風风颱台飄飘飛飞飯饭飲饮飼饲飽饱飾饰餃饺餅饼養养餌饵餓饿餘余餛馄餡馅館馆餵喂餾馏饅馒饈馐饋馈饞馋馬马馳驰駝驼騙骗"
+    "騰腾驅驱驗验驚惊驟骤髒脏體体髮发鬆松鬍胡鬧闹魚鱼魯鲁魷鱿鮑鲍鮪鲔鮮鲜鯉鲤鯊鲨鯖鲭鯛鲷鯽鲫鰱鲢鰻鳗鱈鳕鱔鳝鱖鳜鱗鳞鱘鲟鱸鲈鳥鸟鳳凤鳴鸣鴨鸭鴿鸽鵝鹅鵪鹌鶉鹑鷹鹰鹵卤鹹咸鹼碱鹽盐麗丽"
+    "麥麦麩麸麪面麯曲麵面麼么麽么黃黄點点黨党黴霉齊齐齋斋齒齿齡龄龍龙龜龟煑煮焼烧剝剥"
+)
+_SIMPLIFIED = str.maketrans(_TRADITIONAL[::2], _TRADITIONAL[1::2])
+_ANY_TRADITIONAL = re.compile(f"[{''.join(map(chr, _SIMPLIFIED))}]")
+
 # Food emoji stand for a word when a quantity or a verb comes before them ("3个🥚").
 _FOOD_WORDS = (
     "🥚鸡蛋 🍅番茄 🥕胡萝卜 🥔土豆 🌽玉米 🍠红薯 🥛牛奶 🍋柠檬 🍓草莓 🍌香蕉 🍎苹果 "
@@ -78,7 +103,12 @@ _BLANKS = re.compile("  +")
 _EDGES = re.compile(" \n[ \n]*|\n[ \n]+")  # empty lines, and spaces where a line begins or ends
 # Each mark by itself, as a pattern that asks for the same again is slow to search.
 _REPEATED = re.compile("|".join(f"{re.escape(mark) * 2}+" for mark in "！!？?，,、~～；;"))
-_STRUCK_AGAIN = re.compile(rf"{_REPEATED.pattern}|……+|\.\.\.\.+|。。+")
+# Of two marks the stronger is meant: 翻炒。，加老抽; 适量油、，倒入.
+_STRUCK_AGAIN = re.compile(
+    rf"{_REPEATED.pattern}|……+|\.\.\.\.+|。。+|、[，。；]|"
+    + "|".join(f"{mark}[，、]+" for mark in "。！？；，")
+    + "|。！|！。"
+)
 # The most frequent of what is no letter, nor has one in its compatibility form.
 NEVER_LETTERS = "，。！？、：；（）“”～…·《》【】° "
 _NEVER_LETTERS = re.compile(f"[{NEVER_LETTERS}]+")
@@ -111,7 +141,7 @@ _SPELLING = _Spelling()
 # All but the characters that each stay as they are, whatever is beside them.
 _UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
-_FACE_MARKS = "∩▽^´｀≧≦﹏ω"
+_FACE_MARKS = "∩▽^´｀≧≦﹏ω艸๑"
 _FACE_MARK = re.compile(f"[{re.escape(_FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
     rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{_FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
@@ -160,7 +190,9 @@ def _tidy(text: str, chinese: bool) -> str:
 
 def _struck_once(match: re.Match[str]) -> str:
     """A mark that stands several times, once; dots are an ellipsis, but two 。 are one."""
-    mark = match[0][0]
+    mark, last = match[0][0], match[0][-1]
+    if mark != last:
+        return last if mark == "、" else mark
     return "……" if mark in "….。" and match[0] != "。。" else mark
 
 
@@ -169,6 +201,11 @@ def _food_word(match: re.Match[str]) -> str:
     word = FOOD[match[1]]
     before, after = match.string[: match.start()], match.string[match.end() :]
     return "" if before.endswith(word) or after.startswith(word) else word
+
+
+def simplified(text: str) -> str:
+    """`text` in simplified Chinese, as far as one character stands for one."""
+    return text.translate(_SIMPLIFIED) if _ANY_TRADITIONAL.search(text) else text
 
 
 def letters(text: str) -> str:

@@ -1,0 +1,161 @@
+"""Kinds of faults that readers found in kept records, each through the real stage."""
+
+from pathlib import Path
+
+import pytest
+
+from butler.corpus.rules.foods import unlisted
+from butler.corpus.rules.text import simplified
+from rule_walk import LEAD, PLAIN, answers, numbered, turns, usable
+from test_corpus import run
+
+# What a step is, and what is left of it; "" where it goes.
+STEPS = {
+    # What was done once is told as what is to be done.
+    "加了150克面粉揉成团": "加150克面粉揉成团",
+    "把面团分成了4个小剂子": "把面团分成4个小剂子",
+    "因为放了一个土豆，盐少放": "因为放了一个土豆，盐少放",
+    # What became of it, and how the cook felt.
+    "虽然有点烤过头了": "",
+    "锅里放不下了，剩了点菜和面烙了几个饼": "",
+    "用同样的方法做了毛毛虫豆沙包": "",
+    "擀开，最近发现这样特别快": "擀开",
+    "还没切块就迫不及待地吃了，香滑": "",
+    "撕开看看，云朵般细密": "",
+    "看，一个个圆滚滚的汤圆": "",
+    "很下饭的萝卜夹肉，快来试试吧！": "",
+    "放冰箱里保存，没有防腐剂": "放冰箱里保存",
+    # Captions and counts.
+    "成品出锅": "",
+    "煮至收干汤汁出锅": "煮至收干汤汁出锅",
+    "这道简单的蒸萝卜就出锅了！": "",
+    "简易版酱烧老豆腐完成": "",
+    "南瓜豆沙包": "",
+    "面包": "",
+    "所用低脂奶粉": "",
+    "正好20个，两篦子。": "",
+    "如果揉面没揉好": "",
+    "如果没有发好就再等半小时": "如果没有发好就再等半小时",
+    "可以不加。": "",
+    "辅料": "",
+    # Signs.
+    "翻炒均匀。，加老抽": "翻炒均匀。加老抽",
+    "放适量的油、，倒入面糊": "放适量的油，倒入面糊",
+    "放高筋面粉（）揉匀": "放高筋面粉揉匀",
+    "浇上芝麻油\\\\": "浇上芝麻油",
+    "1∶把吉利丁片泡软": "把吉利丁片泡软",
+    "蛋黄醬攪拌均勻後放入鍋裡": "蛋黄酱搅拌均匀后放入锅里",
+}
+LISTED = {
+    "200g+低粉": ["200g低粉"],
+    "50g+/-黄油": ["50g黄油"],
+    "3勺A 酱油": ["3勺酱油"],
+    "50g糯米粉*": ["50g糯米粉"],
+    "低粉 120": ["120克低粉"],
+    "0大勺生抽": ["适量生抽"],
+    "0粒大杏仁1": ["10粒大杏仁"],
+    "50+200克了猪油": ["50+200克猪油"],
+    "5颗菠菜叶菠菜叶": ["5颗菠菜叶"],
+    "适量勺（可不放）蜂蜜": ["适量蜂蜜（可不放）"],
+    "杏仁奶油馅（约20": ["杏仁奶油馅"],
+    "高筋面粉（）": ["高筋面粉"],
+    "少于陈醋": ["少许陈醋"],
+    "看天气冰块": ["适量冰块"],
+    "10克都行糖": ["10克糖"],
+    "有时牛肉": ["适量牛肉"],
+    "腊肉主料": ["腊肉"],
+    "棉布袋子": [],
+    "一只空瓶子": [],
+    # One ingredient a line.
+    "适量盐、胡椒粉、料酒": ["适量盐", "适量胡椒粉", "适量料酒"],
+    "盐、糖少许": ["少许盐", "少许糖"],
+    "各50g韭菜、菠菜": ["50g韭菜", "50g菠菜"],
+    "葱，姜，花椒": ["葱", "姜", "花椒"],
+    "腌肉料：料酒、生抽": ["腌肉料：", "料酒", "生抽"],
+    "大酱三勺韩国辣酱一勺": ["大酱三勺", "韩国辣酱一勺"],
+    "干、湿淀粉": ["干、湿淀粉"],
+    "三、四片柠檬": ["三、四片柠檬"],
+    "两斤基围虾，去壳抽筋": ["两斤基围虾，去壳抽筋"],
+}
+
+
+# What a recipe is called; "" where that is no dish.
+NAMES = {
+    "颜值高的双椒脆皮肠": "双椒脆皮肠",
+    "吃一次就爱上的东北饭包": "东北饭包",
+    "超级无敌好吃的猪颈骨": "猪颈骨",
+    "简易版绿豆糕": "绿豆糕",
+    "我家的叉烧包": "叉烧包",
+    "元气早餐": "",
+    "给老公儿子带饭10": "",
+    "胡萝卜早餐包": "胡萝卜早餐包",
+    "好吃又简单的红烧肉": "红烧肉",
+}
+
+
+def parts(text: str) -> tuple[list[str], list[str]]:
+    """The ingredients and the steps of an answer."""
+    listed, told = text.split("\n按以下方法制作:\n")
+    return listed.split("\n")[1:], told.split("\n")
+
+
+def test_a_step_that_no_cook_would_write_goes_or_is_mended(tmp_path: Path) -> None:
+    data = numbered(list(STEPS), lambda text: usable(recipeInstructions=[LEAD, text, PLAIN]))
+    _, outputs = run(tmp_path, data, test_size=0)
+    told = {n: "\n".join(parts(text)[1][1:-1]) for n, text in answers(outputs).items()}
+    assert dict(zip(STEPS, (told.get(n) for n in range(len(STEPS))), strict=True)) == STEPS
+
+
+def test_a_line_holds_one_ingredient_and_its_amount(tmp_path: Path) -> None:
+    data = numbered(list(LISTED), lambda text: usable(recipeIngredient=["1根黄瓜", text]))
+    _, outputs = run(tmp_path, data, test_size=0)
+    found = {n: parts(text)[0] for n, text in answers(outputs).items()}
+    own = {n: [one for one in lines if "黄瓜" not in one][:-1] for n, lines in found.items()}
+    assert dict(zip(LISTED, (own.get(n) for n in range(len(LISTED))), strict=True)) == LISTED
+
+
+def test_a_name_is_a_dish_without_praise(tmp_path: Path) -> None:
+    data = numbered(list(NAMES), lambda text: usable(name=text))
+    _, outputs = run(tmp_path, data, test_size=0, forms={"的做法": 1.0})
+    asked = {n: turn["input"].removesuffix("的做法") for n, turn in turns(outputs)}
+    assert dict(zip(NAMES, (asked.get(n, "") for n in range(len(NAMES))), strict=True)) == NAMES
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["面团擀成", "5厘米厚的片", PLAIN],  # 0.5 or 1.5: the source was cut at the point
+        ["香葱切", "5cm的小段备用。", PLAIN],
+        ["倒入2勺老抽和生抽", "5勺炒匀", PLAIN],
+    ],
+)
+def test_a_figure_that_lost_its_beginning_is_not_told(tmp_path: Path, steps: list[str]) -> None:
+    data = numbered(["x"], lambda _: usable(recipeInstructions=[LEAD, *steps]))
+    stats, _ = run(tmp_path, data, test_size=0)
+    assert stats["reasons"] == {"torn_steps": 1}
+
+
+def test_an_amount_after_a_whole_one_has_its_beginning(tmp_path: Path) -> None:
+    steps = ["倒入4勺生抽，2勺老抽", "1勺糖提鲜，翻炒均匀", PLAIN]
+    data = numbered(["x"], lambda _: usable(recipeInstructions=steps))
+    _, outputs = run(tmp_path, data, test_size=0)
+    assert parts(answers(outputs)[0])[1] == steps
+
+
+def test_a_list_among_the_steps_and_a_step_told_twice_go(tmp_path: Path) -> None:
+    again = "锅里加入适量的油，放入洋葱和胡萝卜煸炒出香味，加水煮开"
+    lists = [LEAD, "橄榄油 适量", "西红柿，2只；", "一根黄瓜", again, PLAIN, again]
+    data = numbered(["x"], lambda _: usable(recipeInstructions=lists))
+    _, outputs = run(tmp_path, data, test_size=0)
+    assert parts(answers(outputs)[0])[1] == [again, PLAIN]
+
+
+def test_a_list_of_seasonings_alone_lacks_what_the_name_tells() -> None:
+    assert unlisted("清蒸排骨", "3片姜\n1勺盐", "放姜蒸熟") == "排骨"
+    assert unlisted("清蒸排骨", "3片姜\n1斤肋排", "放姜蒸熟") == ""
+    assert unlisted("banana 香蕉 bread", "2 bananas\nflour", "Mix it.") == ""
+
+
+def test_simplified_characters_stay_as_they_are() -> None:
+    text = "适量盐，把面团擀开后放入锅里蒸熟，乾坤"
+    assert simplified(text) == text.replace("乾", "干")
