@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from butler.corpus.rules.foods import unlisted
-from butler.corpus.rules.text import simplified
 from rule_walk import LEAD, PLAIN, answers, numbered, turns, usable
 from test_corpus import run
 
@@ -154,8 +153,3 @@ def test_a_list_of_seasonings_alone_lacks_what_the_name_tells() -> None:
     assert unlisted("清蒸排骨", "3片姜\n1勺盐", "放姜蒸熟") == "排骨"
     assert unlisted("清蒸排骨", "3片姜\n1斤肋排", "放姜蒸熟") == ""
     assert unlisted("banana 香蕉 bread", "2 bananas\nflour", "Mix it.") == ""
-
-
-def test_simplified_characters_stay_as_they_are() -> None:
-    text = "适量盐，把面团擀开后放入锅里蒸熟，乾坤"
-    assert simplified(text) == text.replace("乾", "干")

@@ -16,7 +16,6 @@ from butler.corpus.rules.text import (
     is_mostly,
     letters,
     share_of,
-    simplified,
     spell,
 )
 from butler.settings.corpus_stage import CorpusSettings
@@ -71,11 +70,11 @@ def run(steps_of: Sequence[Step[Record]], record: Record) -> Record | Rejected:
 
 
 def spell_recipe(recipe: Recipe) -> Recipe:
-    """One spelling in all fields, in simplified Chinese as the headers of the answer are."""
-    recipe.name = simplified(spell(" ".join(recipe.name.split())))
-    recipe.dish = simplified(spell(recipe.dish))
-    recipe.ingredients = simplified(spell(recipe.ingredients))
-    recipe.steps = simplified(spell(recipe.steps))
+    """One spelling in all fields."""
+    recipe.name = spell(" ".join(recipe.name.split()))
+    recipe.dish = spell(recipe.dish)
+    recipe.ingredients = spell(recipe.ingredients)
+    recipe.steps = spell(recipe.steps)
     return recipe
 
 
