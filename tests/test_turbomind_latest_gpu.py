@@ -24,7 +24,7 @@ pytestmark = pytest.mark.gpu
 RUN = Path(os.environ.get("BUTLER_RUN", ROOT)).resolve()
 TOOL = "lmdeploy-latest"
 CONVERTER = "lmdeploy"
-SERVED = ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8", "kvfp8", "fp8kvfp8", "w8a8", "w8a8fp8")
+SERVED = ("fp16", "w4kv8", "w4kv4", "fp8", "fp8kv8", "kvfp8", "w8a8", "w8a8kv8", "w8a8fp8")
 VARIANTS = {name: schemes.VARIANTS[name] for name in SERVED}
 MADE = {"fp8", *schemes.W8A8}  # here, of build/merged
 

@@ -264,10 +264,12 @@ def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
     assert "--model build/awq --lmdeploy latest" in text
     assert ".envs/lmdeploy-latest/bin/python" in text
     assert "makes: .envs/lmdeploy-latest.json" in text
-    # No workspace, and none of what is checked in one; the rest is checked as ever.
-    assert "build/workspace" not in text and "results/checks/w4kv8.json" not in text
-    assert "makes: results/checks/awq.json" in text
-    assert "makes: results/checks/template.json" in text
+    # No workspace is made, and what is served is checked as a workspace is.
+    assert "build/workspace" not in text
+    for check in ("awq", "template", "workspace_w4", "w4kv8"):
+        assert f"makes: results/checks/{check}.json" in text
+    asked = [line for line in text.splitlines() if "check_kv_cache.py" in line and "--" in line]
+    assert "--lmdeploy latest --server-python .envs/lmdeploy-latest/bin/python" in asked[-1]
 
 
 def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
@@ -290,7 +292,9 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     checks = report.split("--checks ")[1].split(" --corpus-stats")[0].split()
     names = {Path(check).stem for check in checks if "/evaluation_" not in check}
     of_variants = {f"efficiency_{variant}" for variant in VARIANTS}
-    assert names == {"training", "merge", "template", "awq"} | of_variants
+    of_variants |= {f"divergence_{variant}" for variant in VARIANTS if variant != "fp16"}
+    of_weights = {"workspace_base", "workspace_fp16", "workspace_w4", "awq", "kv8", "w4kv8"}
+    assert names == {"training", "merge", "template"} | of_weights | of_variants
     locks = report.split("--locks ")[1].split(" --logs")[0].split()
     tools = ["xtuner", "lmdeploy", "opencompass", "lmdeploy-latest"]
     kinds = {tool: ["", ".torch"] + [".cuda"] * tool.startswith("lmdeploy") for tool in tools}
