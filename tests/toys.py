@@ -20,6 +20,7 @@ class Toy:
     """A toy by name, with its architecture, its chat template and the overlay of the real base.
 
     `chain`: what goes through all stages in its place; "toy": itself (tests/test_e2e_models.py).
+    `real_shape`: whether the overlay's base was trained on an H200, beside stock XTuner;
     `on_gpu`: what of the base went through TurboMind on an H200 (docs/benchmarks.md).
     """
 
@@ -29,7 +30,8 @@ class Toy:
     overlay: str = ""
     remote_code: bool = False
     chain: str = "toy"
-    on_gpu: str = ""
+    on_gpu: str = "toy"
+    real_shape: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -80,23 +82,53 @@ TOYS = {
             "internlm2_chat_7b",
             remote_code=True,
             chain="the demo",
-            on_gpu="7B's shape",
+            on_gpu="toy, 7B's shape",
+            real_shape=True,
         ),
-        Toy("internlm2_5", INTERNLM2, "internlm2_chat", "internlm2_5_chat_7b", remote_code=True),
+        Toy(
+            "internlm2_5",
+            INTERNLM2,
+            "internlm2_chat",
+            "internlm2_5_chat_7b",
+            remote_code=True,
+            real_shape=True,
+        ),
         Toy(
             "internlm3",
             "InternLM3ForCausalLM",
             "internlm2_chat",
             "internlm3_8b",
             remote_code=True,
+            real_shape=True,
         ),
         Toy("internlm", "InternLMForCausalLM", "internlm2_chat", "internlm_chat_7b"),
         Toy("llama", LLAMA, "internlm2_chat", chain="as llama3_2"),
-        Toy("llama3_1", LLAMA, "llama3_chat", "llama3_1_8b", chain="as llama3_2"),
+        Toy(
+            "llama3_1",
+            LLAMA,
+            "llama3_chat",
+            "llama3_1_8b",
+            chain="as llama3_2",
+            real_shape=True,
+        ),
         Toy("llama3_2", LLAMA, "llama3_chat", "llama3_2_3b"),
-        Toy("qwen2", QWEN2, "qwen_chat", "qwen2_5_7b", chain="as qwen2_5_0_5b"),
-        Toy("qwen2_5_0_5b", QWEN2, "qwen_chat", "qwen2_5_0_5b", on_gpu="the real 0.5B"),
-        Toy("qwen3", "Qwen3ForCausalLM", "qwen3_chat", "qwen3_8b"),
+        Toy(
+            "qwen2",
+            QWEN2,
+            "qwen_chat",
+            "qwen2_5_7b",
+            chain="as qwen2_5_0_5b",
+            real_shape=True,
+        ),
+        Toy("qwen2_5_0_5b", QWEN2, "qwen_chat", "qwen2_5_0_5b", on_gpu="toy, the real 0.5B"),
+        Toy(
+            "qwen3",
+            "Qwen3ForCausalLM",
+            "qwen3_chat",
+            "qwen3_8b",
+            on_gpu="toy, not as near as the others",
+            real_shape=True,
+        ),
     )
 }
 
@@ -114,9 +146,9 @@ def table() -> str:
                 overlay,
                 toy.template,
                 toy.trainer,
-                "toy",
+                "toy, real shape on a GPU" if toy.real_shape else "toy",
                 toy.chain,
-                toy.on_gpu or "not run",
+                toy.on_gpu,
             )
         )
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
