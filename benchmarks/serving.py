@@ -23,7 +23,7 @@ from serving_capacity import check_card
 from serving_models import make_all, run
 
 from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
-from butler.efficiency.measure_turbomind import measure
+from butler.efficiency.measure_engine import measure
 from butler.efficiency.speed import Speed, Spread, Waits
 from butler.errors import run_cli
 from butler.lmdeploy.release import (

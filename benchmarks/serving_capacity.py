@@ -15,7 +15,7 @@ from typing import Any
 from common import ButlerError
 
 from butler.efficiency.figures import GB, RESERVE_BYTES, Session, chats_on_card
-from butler.efficiency.measure_turbomind import MeasuredFolder, Workload, run_session
+from butler.efficiency.measure_engine import MeasuredFolder, Workload, run_session
 from butler.efficiency.timings import most_at_once
 from butler.gpu import GpuMemory
 from butler.lmdeploy.cache_room import Room

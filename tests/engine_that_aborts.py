@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from butler.efficiency import measure_turbomind as measured
+from butler.efficiency import measure_engine as measured
 from butler.lmdeploy.cache_room import Room
 
 

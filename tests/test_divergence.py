@@ -22,7 +22,7 @@ from butler.divergence import (
 )
 from butler.errors import ButlerError
 from butler.held_out import LONGEST
-from butler.lmdeploy import turbomind_divergence
+from butler.lmdeploy import engine_divergence
 from butler.manifest import write_manifest
 from real_tools import read_json
 from tiny_workspace import Tiny
@@ -97,37 +97,37 @@ def test_answers_are_cut_where_a_session_ends_and_left_out_where_none_fits() -> 
 def test_kept_distributions_give_the_divergence_of_the_logits(
     tmp_path: Path, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turbomind_divergence, "LOGITS", 1500)  # parts of one or two rows
+    monkeypatch.setattr(engine_divergence, "LOGITS", 1500)  # parts of one or two rows
     generator = torch.Generator().manual_seed(0)
     before = (4 * torch.randn(7, 700, generator=generator)).to(precision)
     after = before + (0.2 * torch.randn(7, 700, generator=generator)).to(precision)
     before[:, 5], after[:, 5] = -torch.inf, -torch.inf  # a token that can never come
     wanted = list(range(10, 17))
-    turbomind_divergence.keep(tmp_path / "0.npz", before, wanted)
-    found = turbomind_divergence.compare(tmp_path / "0.npz", after, wanted)
+    engine_divergence.keep(tmp_path / "0.npz", before, wanted)
+    found = engine_divergence.compare(tmp_path / "0.npz", after, wanted)
     log_p, log_q = (x.double().log_softmax(-1) for x in (before, after))
     kl = torch.nan_to_num(log_p.exp() * (log_p - log_q)).sum(-1)
     assert found.divergences == pytest.approx(kl.tolist(), rel=1e-2)
     assert found.baseline == pytest.approx((-log_p[range(7), wanted]).tolist(), abs=1e-5)
     assert found.variant == pytest.approx((-log_q[range(7), wanted]).tolist(), abs=1e-5)
     assert found.same == (log_p.argmax(-1) == log_q.argmax(-1)).tolist()
-    again = turbomind_divergence.compare(tmp_path / "0.npz", before, wanted)
+    again = engine_divergence.compare(tmp_path / "0.npz", before, wanted)
     assert max(again.divergences) < 1e-6 and all(again.same)
 
 
 def test_a_divergence_by_hand(tmp_path: Path) -> None:
     p, q = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log()
-    turbomind_divergence.keep(tmp_path / "0.npz", p, [1])
-    found = turbomind_divergence.compare(tmp_path / "0.npz", q, [1])
+    engine_divergence.keep(tmp_path / "0.npz", p, [1])
+    found = engine_divergence.compare(tmp_path / "0.npz", q, [1])
     assert found.divergences == pytest.approx([0.1438], abs=1e-3)
     assert [*found.baseline, *found.variant] == pytest.approx([0.6931, 1.3863], abs=1e-4)
 
 
 def test_no_more_distributions_are_kept_than_the_disk_is_asked_for() -> None:
     answers = [HeldOutAnswer([0] * 1010, 10)] * 40  # 1,000 tokens each
-    taken = turbomind_divergence.fitting(answers, 151_936)
+    taken = engine_divergence.fitting(answers, 151_936)
     assert len(taken) == 6  # 2e9 / (2 · 151,936) = 6,581 tokens
-    assert len(turbomind_divergence.fitting(answers, 10**7)) == 1
+    assert len(engine_divergence.fitting(answers, 10**7)) == 1
 
 
 @pytest.fixture

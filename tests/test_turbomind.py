@@ -12,7 +12,7 @@ import yaml
 pytest.importorskip("torch")
 
 import serve
-from butler.efficiency import measure_turbomind as efficiency_turbomind
+from butler.efficiency import measure_engine as efficiency_turbomind
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.lmdeploy import guards

@@ -9,7 +9,7 @@ import pytest
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.cache_share import PAGE, base_bytes, region_bytes, slab
-from butler.lmdeploy.turbomind_engine import Counted, EngineStart, cache_bytes, start_engine
+from butler.lmdeploy.measured_engine import Counted, EngineStart, cache_bytes, start_engine
 
 GIB, MIB = 2**30, 2**20
 SEVEN_B, SEVEN_B_INT8 = 131_072, 67_584  # bytes of a token in InternLM2-7B's cache

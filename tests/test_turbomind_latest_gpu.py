@@ -130,7 +130,7 @@ def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, c
     )  # fmt: skip
     with capsys.disabled():
         print(f"\n{name}: {found}")
-    assert found["engine"] == "turbomind"
+    assert found["engine"] == weights.backends[0]
 
 
 @pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8", "kvfp8"])

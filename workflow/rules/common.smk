@@ -158,7 +158,7 @@ def base_files():
     return sorted(str(path) for path in folder.glob("*") if path.is_file())
 
 
-def asked_turbomind():
+def asked_server():
     """Return what tells a check of the TurboMind that will serve, where it is asked."""
     remote_code = flag("--trust-remote-code", settings.base.remote_code)
     served = f"--server-python {quote(python(RELEASE.tool))} --tp {settings.workspace.tp}"

@@ -40,11 +40,11 @@ rule divergence:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
         engine=settings.engine,
-        turbomind=asked_turbomind(),
+        server=asked_server(),
         conversations=settings.divergence.conversations,
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--baseline {input.baseline} --variant {wildcards.variant} --held-out {input.held_out} "
         "--conversations {params.conversations} --chat-template {params.template} "
-        "--engine {params.engine} {params.turbomind} --threads {threads} --out {output.table} "
+        "--engine {params.engine} {params.server} --threads {threads} --out {output.table} "
         "--check {output.check} > {log} 2>&1"

@@ -58,7 +58,7 @@ rule check_workspace:
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
         template=settings.base.chat_template,
         engine=settings.engine,
-        turbomind=asked_turbomind(),
+        server=asked_server(),
         backend=lambda w: WEIGHT_SCHEMES[w.weights].backends[0],
         limit=settings.checks.workspace_nll,
         turbomind_limit=lambda w: max(
@@ -68,7 +68,7 @@ rule check_workspace:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--weights {wildcards.weights} --model {input.model} "
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
-        "--engine {params.engine} {params.turbomind} --backend {params.backend} "
+        "--engine {params.engine} {params.server} --backend {params.backend} "
         "--limit {params.limit} "
         "--turbomind-limit {params.turbomind_limit} --threads {threads} --out {output} "
         "> {log} 2>&1"
@@ -181,11 +181,11 @@ rule check_kv_cache:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
         engine=settings.engine,
-        turbomind=asked_turbomind(),
+        server=asked_server(),
         limit=lambda w: kv_limit(KNOWN[w.variant].kv),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--held-out {input.held_out} --chat-template {params.template} "
-        "--engine {params.engine} {params.turbomind} --limit {params.limit} --threads {threads} "
+        "--engine {params.engine} {params.server} --limit {params.limit} --threads {threads} "
         "--out {output} "
         "> {log} 2>&1"

@@ -24,10 +24,10 @@ from butler.checks import conclude
 from butler.errors import run_cli
 from butler.held_out import conversations, mean_nll
 from butler.lmdeploy.commands import engine_options
+from butler.lmdeploy.engine_likelihood import lmdeploy_pipeline, mean_losses
 from butler.lmdeploy.guards import check_machine, resolve_tp
 from butler.lmdeploy.release import check_installed, installed_version
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
-from butler.lmdeploy.turbomind_likelihood import mean_losses, turbomind
 from butler.progress import progress
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
@@ -62,7 +62,7 @@ def by_turbomind(
 ) -> tuple[list[float], list[Tokens]]:
     """Return the same from TurboMind, on token ids, so that no template is between."""
     options = engine_options(folder, resolve_tp(folder, None), folder.settings.session_len)
-    with turbomind(folder.path, max_batch_size=max(len(prompts), 1), **options) as pipe:
+    with lmdeploy_pipeline(folder.path, max_batch_size=max(len(prompts), 1), **options) as pipe:
         nll = mean_losses(pipe, sequences)
         return nll, pipe._run(coro=greedy(pipe, prompts, stops)).result()
 

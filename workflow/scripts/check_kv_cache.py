@@ -16,12 +16,12 @@ import torch
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.devices import resolve_engine
+from butler.devices import engine_shown, resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
+from butler.lmdeploy.engine_likelihood import LmdeployServer, add_arguments, likelihoods
 from butler.lmdeploy.release import quant_policy
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
-from butler.lmdeploy.turbomind_likelihood import TurboMindServer, add_arguments, likelihoods
 from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.likelihood import StreamingEngine
@@ -52,12 +52,12 @@ def by_reference(
     return losses, divergences
 
 
-def by_turbomind(
-    server: TurboMindServer, folder: ServedFolder, sequences: Sequences, kinds: list[str]
+def by_lmdeploy(
+    server: LmdeployServer, folder: ServedFolder, sequences: Sequences, kinds: list[str]
 ) -> dict[str, list[float]]:
-    """Return each sequence's mean NLL by TurboMind, its cache held in each of the kinds."""
+    """Return each sequence's mean NLL by LMDeploy, its cache held in each of the kinds."""
     found: dict[str, list[float]] = {}
-    with progress("check kv cache", lambda: f"TurboMind, {len(found)} of {len(kinds)} caches done"):
+    with progress("check kv cache", lambda: f"LMDeploy, {len(found)} of {len(kinds)} caches done"):
         for kind in kinds:
             policy = quant_policy(KV_CACHES[kind], server.release)
             found[kind] = likelihoods(server, folder.path, sequences, policy, folder.backend)
@@ -85,8 +85,8 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     sequences = token_ids(args.held_out, count, template, tokenizer, longest)
     static = ["static"] if workspace and workspace.has_kv_scales() else []
     if engine == "turbomind":
-        server = TurboMindServer.of(args)
-        losses, measured = by_turbomind(server, folder, sequences, [PLAIN, scheme]), {}
+        server = LmdeployServer.of(args)
+        losses, measured = by_lmdeploy(server, folder, sequences, [PLAIN, scheme]), {}
         few = sequences[: SAMPLES["reference"]]
         shown = by_reference(workspace, few, [PLAIN, *static])[0] if workspace and static else {}
     else:
@@ -103,7 +103,8 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         measured[f"nll_{kind}"] = mean_nll(losses[kind], sequences)
         measured[f"bytes_per_token_{kind}"] = folder.shape.kv_bytes_per_token(KV_CACHES[kind])
     tokens = sum(len(one) - 1 for one in sequences)
-    return scheme, measured | {"engine": engine, "sequences": len(sequences), "tokens": tokens}
+    asked = {"engine": engine_shown(engine, folder.backend), "sequences": len(sequences)}
+    return scheme, measured | asked | {"tokens": tokens}
 
 
 def main() -> None:

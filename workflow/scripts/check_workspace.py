@@ -21,13 +21,13 @@ import torch
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.devices import resolve_engine
+from butler.devices import engine_shown, resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.fp8 import Fp8Tensors
 from butler.held_out import LONGEST, SAMPLES, mean_difference, mean_nll, token_ids, with_error
+from butler.lmdeploy.engine_likelihood import LmdeployServer, add_arguments, likelihoods
 from butler.lmdeploy.packed_weights import DequantisedTensors
 from butler.lmdeploy.release import quant_policy
-from butler.lmdeploy.turbomind_likelihood import TurboMindServer, add_arguments, likelihoods
 from butler.lmdeploy.workspace_tensors import compare
 from butler.manifest import check_unchanged
 from butler.model_likelihood import likelihoods as model_likelihoods
@@ -58,7 +58,7 @@ def through_model(model: Path, model_format: str, sequences: Sequences, engine: 
     ]
 
 
-def measure(args: argparse.Namespace, server: TurboMindServer, engine: str) -> dict[str, Any]:
+def measure(args: argparse.Namespace, server: LmdeployServer, engine: str) -> dict[str, Any]:
     """Return the mean NLL per token of the held-out text both ways.
 
     `difference` is how much higher it is through what is served, in nats, with its
@@ -99,7 +99,7 @@ def measure(args: argparse.Namespace, server: TurboMindServer, engine: str) -> d
         "largest_difference": max(abs(a - b) for a, b in zip(through, source, strict=True)),
         "tokens": sum(len(tokens) - 1 for tokens in sequences),
         "sequences": len(sequences),
-        "engine": engine,
+        "engine": engine_shown(engine, args.backend),
         "tensors": len(tensors),
     }
 
@@ -133,7 +133,7 @@ def main() -> None:
         os.environ["HF_HOME"] = cache
         checked = check_unchanged(args.workspace)
         try:
-            measured = measure(args, TurboMindServer.of(args), engine)
+            measured = measure(args, LmdeployServer.of(args), engine)
         except ButlerError as error:  # of a tensor that is not the model's, most likely
             conclude(args.out, name, False, str(error), {}, limits, manifests=checked)
             raise
@@ -145,7 +145,7 @@ def main() -> None:
         args.out,
         name,
         abs(measured["difference"]) <= limit,
-        f"{same}; mean NLL {measured['nll_workspace']:.5f} through it in {engine}, "
+        f"{same}; mean NLL {measured['nll_workspace']:.5f} through it in {measured['engine']}, "
         f"{measured['nll_model']:.5f} through the model in transformers "
         f"(difference {moved}, limit {limit})",
         measured,

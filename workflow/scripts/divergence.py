@@ -17,13 +17,13 @@ import torch
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.devices import resolve_engine
+from butler.devices import engine_shown, resolve_engine
 from butler.divergence import AnswerDivergence, HeldOutAnswer, cut_answers, figures, unit
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
 from butler.held_out import SAMPLES, conversations, with_error
+from butler.lmdeploy.engine_likelihood import LmdeployServer, add_arguments
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
-from butler.lmdeploy.turbomind_likelihood import TurboMindServer, add_arguments
 from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.likelihood import workspace_likelihoods
@@ -83,18 +83,18 @@ def by_reference(
     ]
 
 
-def by_turbomind(
-    server: TurboMindServer,
+def by_lmdeploy(
+    server: LmdeployServer,
     baseline: ServedFolder,
     variant: ServedFolder,
     answers: Sequence[HeldOutAnswer],
 ) -> list[AnswerDivergence]:
-    """Return the divergence of each answer in TurboMind, of as many as its scratch file holds."""
-    from butler.lmdeploy.turbomind_divergence import divergences, fitting
+    """Return the divergence of each answer in LMDeploy, of as many as its scratch file holds."""
+    from butler.lmdeploy.engine_divergence import divergences, fitting
 
     taken = fitting(answers, variant.vocab)
     name = f"divergence {variant.path.name}"
-    with progress(name, lambda: f"{len(taken)} conversations through TurboMind twice"):
+    with progress(name, lambda: f"{len(taken)} conversations through LMDeploy twice"):
         return divergences(server, baseline, variant, taken)
 
 
@@ -113,7 +113,7 @@ def measure(args: argparse.Namespace, engine: str) -> dict[str, float]:
     longest = min(baseline.settings.session_len, variant.settings.session_len)
     answers = held_out_answers(args, longest)
     if engine == "turbomind":
-        found = by_turbomind(TurboMindServer.of(args), baseline, variant, answers)
+        found = by_lmdeploy(LmdeployServer.of(args), baseline, variant, answers)
     else:
         found = by_reference(baseline, variant, answers)
     measured = figures(found)
@@ -145,6 +145,7 @@ def main() -> None:
     checked = check_unchanged(args.baseline) | check_unchanged(args.workspace)
     engine = resolve_engine(args.engine)
     measured = measure(args, engine)
+    shown = engine_shown(engine, read_folder(args.workspace).backend)
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -153,14 +154,14 @@ def main() -> None:
     sentence = (
         f"the likeliest next token is {args.baseline.name}'s in {measured['same_top']:.2f} % of "
         f"{measured['tokens']:,} places, mean KL {measured['kl_mean']:.5f} nats, mean NLL {moved} "
-        f"({measured['conversations']} conversations through {engine})"
+        f"({measured['conversations']} conversations through {shown})"
     )
     conclude(
         args.check,
         f"divergence_{args.variant}",
         True,  # it informs, and stops nothing
         sentence,
-        measured | {"engine": engine},
+        measured | {"engine": shown},
         {},
         [args.out],
         checked,

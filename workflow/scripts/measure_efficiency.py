@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from butler.checks import conclude
-from butler.devices import cpu_name, resolve_engine
+from butler.devices import cpu_name, engine_shown, resolve_engine
 from butler.efficiency.figures import check_session
 from butler.efficiency.speed import Row
 from butler.errors import ButlerError, run_cli
@@ -37,8 +37,9 @@ def main() -> None:
     variant = args.variant or args.workspace.resolve().name
     manifests = check_unchanged(args.workspace)
     with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
-        rows = measure_turbomind(args) if engine == "turbomind" else measure_reference(args)
+        rows = measure_lmdeploy(args) if engine == "turbomind" else measure_reference(args)
     machine = machine_name(engine, args)
+    engine = engine_shown(engine, read_folder(args.workspace).backend)
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -87,8 +88,8 @@ def machine_name(engine: str, args: argparse.Namespace) -> str:
     return f"{args.threads} threads, {cpu_name()}"
 
 
-def measure_turbomind(args: argparse.Namespace) -> list[Row]:
-    """Return (metric, value, unit) rows of TurboMind on the GPU, with room for all requests.
+def measure_lmdeploy(args: argparse.Namespace) -> list[Row]:
+    """Return (metric, value, unit) rows of LMDeploy on the GPU, with room for all requests.
 
     Raises:
         ButlerError: if there is no CUDA GPU, LMDeploy is another than the folder's, or the
@@ -96,7 +97,7 @@ def measure_turbomind(args: argparse.Namespace) -> list[Row]:
     """
     import torch
 
-    from butler.efficiency.measure_turbomind import measure
+    from butler.efficiency.measure_engine import measure
     from butler.lmdeploy.release import check_installed, installed_version
 
     if not torch.cuda.is_available():

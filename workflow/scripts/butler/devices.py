@@ -47,3 +47,8 @@ def resolve_engine(engine: str) -> str:
     import torch
 
     return "turbomind" if torch.cuda.is_available() else "reference"
+
+
+def engine_shown(engine: str, backend: str) -> str:
+    """Return which engine computes: `turbomind` is LMDeploy, whose `backend` may be the other."""
+    return backend if engine == "turbomind" else engine

@@ -145,7 +145,7 @@ def _evaluation(task: Task, texts: TextSizes, r: Rates) -> float:
 
 
 def _efficiency(task: Task, r: Rates) -> float:
-    """Seconds of the requests, as efficiency/measure_turbomind.py has them; of the engine for CPUs
+    """Seconds of the requests, as efficiency/measure_engine.py has them; of the engine for CPUs
     of the one that fills its memory.
     """
     one, weights = task.settings.efficiency, task.size.parameters

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
+from butler.lmdeploy.served_folder import read_folder
 from butler.process import last_lines, running_process
 from butler.serve.address import DIRECT, KEY_VARIABLE, OUR_SERVER
 from butler.tools import OFFLINE
@@ -82,7 +83,7 @@ class StartingServer:
         url = f"http://{HOST}:{port}"
         owner = _owner(url, self.plan.model_name) if port else None
         if owner is not None:
-            engine = "reference" if owner == OUR_SERVER else "turbomind"
+            engine = "reference" if owner == OUR_SERVER else read_folder(workspace).backend
             return RunningServer(url, engine, self.process, self.log)
         if time.monotonic() > self.deadline:
             raise ButlerError(

@@ -21,8 +21,8 @@ from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import resolve_tp
+from butler.lmdeploy.measured_engine import EngineStart, cache_bytes, start_engine
 from butler.lmdeploy.served_folder import read_folder
-from butler.lmdeploy.turbomind_engine import EngineStart, cache_bytes, start_engine
 from butler.schemes import TURBOMIND
 from butler.settings.judging_stage import EfficiencySettings
 

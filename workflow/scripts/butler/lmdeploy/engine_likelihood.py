@@ -29,7 +29,7 @@ CACHE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class TurboMindServer:
+class LmdeployServer:
     """What serves: a release of LMDeploy, its interpreter, on `tp` GPUs."""
 
     release: Release
@@ -39,7 +39,7 @@ class TurboMindServer:
     threads: int
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> "TurboMindServer":
+    def of(cls, args: argparse.Namespace) -> "LmdeployServer":
         """Return what the options of `add_arguments` say, and --threads."""
         release = RELEASES[args.lmdeploy]
         return cls(release, args.server_python, args.tp, args.trust_remote_code, args.threads)
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def turbomind(
+def lmdeploy_pipeline(
     path: Path, trust: bool = False, backend: str = TURBOMIND, **options: Any
 ) -> Iterator[Any]:
     """Yield LMDeploy's pipeline on a folder; `options` are those of `engine_options`."""
@@ -92,7 +92,7 @@ def all_logits(pipe: Any, tokens: Sequence[int]) -> "torch.Tensor":
 
 
 def likelihoods(
-    server: TurboMindServer,
+    server: LmdeployServer,
     folder: Path,
     sequences: Sequence[Sequence[int]],
     policy: int,
@@ -110,12 +110,12 @@ def likelihoods(
     Raises:
         ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
     """
-    return ask("butler.lmdeploy.turbomind_likelihood", server, folder, sequences, policy, backend)
+    return ask("butler.lmdeploy.engine_likelihood", server, folder, sequences, policy, backend)
 
 
 def ask(
     module: str,
-    server: TurboMindServer,
+    server: LmdeployServer,
     path: Path,
     sequences: Sequence[Sequence[int]],
     policy: int,
@@ -169,7 +169,7 @@ def answer(reply: Callable[[Any, dict[str, Any]], Any]) -> None:
     request = json.loads(asked.read_text(encoding="utf-8"))
     check_installed(RELEASES[request["lmdeploy"]], installed_version())
     path, trust, backend = Path(request["path"]), request["trust"], request["backend"]
-    with turbomind(path, trust, backend, **request["options"]) as pipe:
+    with lmdeploy_pipeline(path, trust, backend, **request["options"]) as pipe:
         answered.write_text(json.dumps(reply(pipe, request)), encoding="utf-8")
         sys.stdout.flush()
         os._exit(0)  # 0.7.3 may abort while it is taken down

@@ -14,9 +14,9 @@ import numpy as np
 from butler.divergence import AnswerDivergence, HeldOutAnswer
 from butler.errors import run_cli
 from butler.held_out import KEPT_BYTES
+from butler.lmdeploy.engine_likelihood import LmdeployServer, all_logits, answer, ask
 from butler.lmdeploy.release import quant_policy
 from butler.lmdeploy.served_folder import ServedFolder
-from butler.lmdeploy.turbomind_likelihood import TurboMindServer, all_logits, answer, ask
 from butler.model_likelihood import LOGITS
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def fitting(answers: Sequence[HeldOutAnswer], vocab: int) -> list[HeldOutAnswer]
 
 
 def divergences(
-    server: TurboMindServer,
+    server: LmdeployServer,
     baseline: ServedFolder,
     variant: ServedFolder,
     answers: Sequence[HeldOutAnswer],
@@ -60,7 +60,7 @@ def divergences(
     with tempfile.TemporaryDirectory() as folder:
         for one in (baseline, variant):
             found = ask(
-                "butler.lmdeploy.turbomind_divergence",
+                "butler.lmdeploy.engine_divergence",
                 server,
                 one.path,
                 sequences,
