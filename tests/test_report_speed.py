@@ -160,3 +160,15 @@ def test_on_a_cpu_neither_speed_nor_capacity_is_claimed(stages: Path) -> None:
     assert "tokens/s" not in shown and "p90" not in shown
     assert shown.count("No speed is shown: the reference engine") == 1
     assert "chats_24_gb" not in (stages / "out" / "summary.csv").read_text(encoding="utf-8")
+
+
+def test_engines_that_differ_are_told(stages: Path) -> None:
+    on_a_gpu(stages)
+    path = stages / "results" / "efficiency_kv8.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("turbomind", "pytorch"))
+    assert run(stages).returncode == 0
+    shown = section(page_of(stages))
+    assert "kv8: served by LMDeploy&#39;s pytorch engine, fp16 by turbomind." in shown
+    on_a_gpu(stages)
+    assert run(stages).returncode == 0
+    assert "served by LMDeploy" not in section(page_of(stages))

@@ -21,7 +21,8 @@ class SpeedSection:
     """The figures of each variant.
 
     `machines` measured them; `on_reference` says that the reference engine did some of it, which
-    shows no speed. `speeds` are by variant, of those that have one, and `loads` by requests at a
+    shows no speed, and `others` are the variants that another of LMDeploy's engines than the
+    baseline's serves. `speeds` are by variant, of those that have one, and `loads` by requests at a
     time and variant, with `percentiles` of the waits as far as they are known; `targets` says by
     variant what became of the rule's target, if it has one. `room_tokens` are the tokens that
     TurboMind's KV cache had room for.
@@ -31,6 +32,7 @@ class SpeedSection:
     chosen: str
     machines: Sequence[str]
     on_reference: bool
+    others: Sequence[str]
     speeds: Mapping[str, Speed]
     loads: Mapping[int, Mapping[str, LoadSpeed]]
     targets: Mapping[str, TargetOutcome]
@@ -51,6 +53,7 @@ def speed_section(decision: Decision, findings: Findings, colours: Colours) -> S
         chosen=decision.variant,
         machines=sorted({one.machine for one in measured.values()}),
         on_reference=any(one.engine == "reference" for one in measured.values()),
+        others=[name for name, one in measured.items() if one.engine != measured[BASELINE].engine],
         speeds=speeds,
         loads={
             count: {name: one.loads[count] for name, one in speeds.items() if count in one.loads}
