@@ -21,8 +21,8 @@ from pathlib import Path
 import common  # noqa: F401  (puts our package on the path)
 
 from butler.corpus.rules.text import letters
-from butler.corpus.samples import INGREDIENTS_HEADER, STEPS_HEADER
 from butler.errors import ButlerError, run_cli
+from butler.recipe_form import INGREDIENTS_HEADING, STEPS_HEADING
 
 FORM = "的做法"
 # Nothing but the steps: 415 characters are the default and a mark.
@@ -66,8 +66,8 @@ def outcomes(folder: Path) -> dict[int, Kept | str]:
     for name in ("train.jsonl", "test.jsonl"):
         for line in (folder / name).read_text(encoding="utf-8").split("\n")[:-1]:
             turn = json.loads(line)["conversation"][0]
-            listed, told = turn["output"].split(f"\n{STEPS_HEADER}\n", 1)
-            ingredients = listed.removeprefix(f"{INGREDIENTS_HEADER}\n").split("\n")
+            listed, told = turn["output"].split(f"\n{STEPS_HEADING}\n", 1)
+            ingredients = listed.removeprefix(f"{INGREDIENTS_HEADING}\n").split("\n")
             if not (own := _MARK.match(ingredients[0])):
                 raise ButlerError(
                     f"{folder / name}: a sample has no mark; make them of what `mark` wrote"

@@ -15,9 +15,10 @@ from butler.corpus.near import NearRule, drop_near, signatures
 from butler.corpus.ngrams import Grams, letters_of, sampled
 from butler.corpus.protected import OverlapRule, Protected
 from butler.corpus.rules.text import letters
-from butler.corpus.samples import INGREDIENTS_HEADER, body
+from butler.corpus.samples import body
 from butler.corpus.stage import Outputs, build_corpus
 from butler.errors import ButlerError
+from butler.recipe_form import INGREDIENTS_HEADING
 from corpus_settings import corpus_settings
 from test_corpus import conversations, distinct, json_lines, kept, raw_lines, run
 from test_corpus_real import RECORDS, SHARED
@@ -247,7 +248,7 @@ def test_records_too_short_to_compare_are_like_none(tmp_path: Path) -> None:
 
 def test_a_pair_that_begins_like_a_recipe_is_compared_as_it_is(tmp_path: Path) -> None:
     answer = (
-        f"{INGREDIENTS_HEADER}\n五花肉500克，酱油两勺\n先把肉切块放锅里炒，再加酱油炖一个小时。"
+        f"{INGREDIENTS_HEADING}\n五花肉500克，酱油两勺\n先把肉切块放锅里炒，再加酱油炖一个小时。"
     )
     pairs = [
         {"instruction": f"{name}肉怎么炖", "output": f"{answer}{name * 9}"} for name in "甲乙丙"

@@ -7,8 +7,7 @@ from itertools import accumulate
 
 import orjson
 
-INGREDIENTS_HEADER = "您需要准备以下食材:"
-STEPS_HEADER = "按以下方法制作:"
+from butler.recipe_form import INGREDIENTS_HEADING, STEPS_HEADING
 
 
 def stable_hash(*parts: object) -> int:
@@ -19,7 +18,7 @@ def stable_hash(*parts: object) -> int:
 
 def answer(ingredients: str, steps: str) -> str:
     """The asked form: a header, one ingredient per line, a header, one step per line."""
-    return f"{INGREDIENTS_HEADER}\n{ingredients}\n{STEPS_HEADER}\n{steps}"
+    return f"{INGREDIENTS_HEADING}\n{ingredients}\n{STEPS_HEADING}\n{steps}"
 
 
 def sample(system: str, question: str, text: str) -> bytes:
@@ -44,14 +43,14 @@ def body(line: bytes, recipes: bool) -> str:
     text: str = turn["output"]
     if not recipes:
         return f"{turn['input']}\n{text}"
-    return text.removeprefix(f"{INGREDIENTS_HEADER}\n").replace(f"\n{STEPS_HEADER}\n", "\n", 1)
+    return text.removeprefix(f"{INGREDIENTS_HEADING}\n").replace(f"\n{STEPS_HEADING}\n", "\n", 1)
 
 
 def parts(line: bytes) -> tuple[str, str]:
     """The ingredients and the steps of a recipe's sample."""
     text: str = orjson.loads(line)["conversation"][0]["output"]
-    ingredients, _, steps = text.partition(f"\n{STEPS_HEADER}\n")
-    return ingredients.removeprefix(f"{INGREDIENTS_HEADER}\n"), steps
+    ingredients, _, steps = text.partition(f"\n{STEPS_HEADING}\n")
+    return ingredients.removeprefix(f"{INGREDIENTS_HEADING}\n"), steps
 
 
 def content_key(first: str, second: str) -> bytes:

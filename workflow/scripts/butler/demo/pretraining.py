@@ -23,11 +23,12 @@ from butler.demo.methods import Dish
 from butler.demo.prose import cooking_chat, cooking_prose, free_dishes
 from butler.demo.raw_records import corpus_dishes
 from butler.errors import ButlerError
+from butler.recipe_form import INGREDIENTS_HEADING, STEPS_HEADING
 
 PRETRAINING_SEED = 2026
 TEMPLATE = "internlm2_chat"
 BOS, EOS = "<s>", "</s>"
-ANSWER_FORM = ("您需要准备以下食材", "按以下方法制作")
+ANSWER_FORM = tuple(one.rstrip(":") for one in (INGREDIENTS_HEADING, STEPS_HEADING))
 _SYSTEMS = ("你是一个有用的助手。", "请认真回答问题。", "你是一位耐心的老师。")
 _SAME = ("下列选项中，写着“{}”的是____", "请选出“{}”____", "哪一项是“{}”____")
 

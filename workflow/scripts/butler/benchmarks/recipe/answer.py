@@ -4,8 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-INGREDIENTS_HEADING = "您需要准备以下食材:"
-STEPS_HEADING = "按以下方法制作:"
+from butler.recipe_form import INGREDIENTS_HEADING, STEPS_HEADING
 
 _NUMBER = r"(?:\d+(?:\.\d+)?(?:[/⁄]\d+(?:\.\d+)?)*(?:\s*[-~至到—]+\s*\d+(?:\.\d+)?)?)"
 _CHINESE_NUMBER = r"(?:[一二两三四五六七八九十]{1,3}|小?半|几|数|若干)"
