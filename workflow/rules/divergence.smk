@@ -14,6 +14,7 @@ rule divergence:
     input:
         **tool("lmdeploy", "divergence.py"),
         server=f"{ENVIRONMENTS}/{RELEASE.tool}.json",
+        server_locks=locks(RELEASE.tool),
         workspace="workspaces/{variant}",
         baseline=f"workspaces/{BASELINE}",
         checks=lambda w: sorted({*checks(w.variant), *checks(BASELINE)}),

@@ -35,6 +35,7 @@ rule check_workspace:
     input:
         **tool("lmdeploy", "check_workspace.py"),
         server=f"{ENVIRONMENTS}/{RELEASE.tool}.json",
+        server_locks=locks(RELEASE.tool),
         workspace=lambda w: served_from(w.weights),
         model=lambda w: model_folder(w.weights),
         held_out="build/corpus/test.jsonl",
@@ -158,6 +159,7 @@ rule check_kv_cache:
     input:
         **tool("lmdeploy", "check_kv_cache.py"),
         server=f"{ENVIRONMENTS}/{RELEASE.tool}.json",
+        server_locks=locks(RELEASE.tool),
         workspace="workspaces/{variant}",
         held_out="build/corpus/test.jsonl",
     output:
