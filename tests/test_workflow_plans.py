@@ -159,6 +159,14 @@ def test_a_variant_by_its_name_is_checked_like_a_chosen_one(tmp_path):
     plan(tmp_path, "--dry-run", *arguments, "results/ceval_kv8.csv")
 
 
+@pytest.mark.parametrize(
+    "target", ["build/workspace/fp8", "results/checks/workspace_w8a8.json", "workspaces/kvfp8"]
+)
+def test_what_the_release_does_not_serve_is_refused_before_the_first_job(tmp_path, target):
+    text = plan(tmp_path, "--dry-run", target, check=False)
+    assert "is asked for, but lmdeploy: 0.7.3 does not serve it; set lmdeploy: latest" in text
+
+
 def test_the_base_is_judged_through_its_own_folder_by_name(tmp_path):
     text = plan(tmp_path, "--dry-run", "results/ceval_base-hf.csv")
     assert "evaluate_hugging_face: " in text and "workspaces/" not in text

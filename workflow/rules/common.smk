@@ -159,7 +159,7 @@ def base_files():
 
 
 def asked_server():
-    """Return what tells a check of the TurboMind that will serve, where it is asked."""
+    """Return what tells a check of the LMDeploy that will serve, where it is asked."""
     remote_code = flag("--trust-remote-code", settings.base.remote_code)
     served = f"--server-python {quote(python(RELEASE.tool))} --tp {settings.workspace.tp}"
     return f"--lmdeploy {RELEASE.name} {served} {remote_code}"
@@ -191,7 +191,10 @@ def served_from(weights):
 
 
 def wanted(variant):
-    """Return a variant, or the base, that was asked for; stop the run if it cannot be made."""
+    """Return a variant, or the base, that was asked for; stop the run if it cannot be made.
+
+    Weights are called as the variant of them with the plain KV cache is.
+    """
     raised(check_variant, settings, KNOWN[variant], ROOT)
     return KNOWN[variant]
 

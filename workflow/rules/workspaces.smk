@@ -11,7 +11,7 @@ rule workspace:
     """Convert a model folder to a TurboMind workspace."""
     input:
         **tool("lmdeploy", "workspace.py"),
-        model=lambda w: model_folder(w.weights),
+        model=lambda w: model_folder(wanted(w.weights).weights.name),
     output:
         directory("build/workspace/{weights}"),
     log:

@@ -17,7 +17,7 @@ from butler.corpus.format_check import check_format
 from butler.efficiency.figures import check_session
 from butler.errors import ButlerError
 from butler.lmdeploy.guards import check_split
-from butler.lmdeploy.release import RELEASES, number
+from butler.lmdeploy.release import RELEASES, number, serves
 from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import (
     check_model_folder,
@@ -109,19 +109,12 @@ def check_variant(settings: Settings, variant: Variant, repository: Path) -> Non
     Raises:
         ButlerError: one sentence that names the variant and what lacks.
     """
-    release = RELEASES[settings.lmdeploy]
-    if variant.kv.policy(number(release.version)) is None:
+    release, base = RELEASES[settings.lmdeploy], settings.base.model
+    if not serves(release, variant):
+        able = [one.name for one in RELEASES.values() if serves(one, variant)]
         raise ButlerError(
-            f"config: variant {variant.name} is asked for, but lmdeploy: {settings.lmdeploy} has "
-            f"no {variant.kv.name} KV cache"
-        )
-    weights, base = variant.weights, settings.base.model
-    if number(release.version) < weights.since:
-        able = [one.name for one in RELEASES.values() if number(one.version) >= weights.since]
-        raise ButlerError(
-            f"config: variant {variant.name} is asked for, but lmdeploy: {settings.lmdeploy} "
-            f"does not serve {weights.label['en']}; set lmdeploy: {' or '.join(able)}, or leave it "
-            "out of variants"
+            f"config: variant {variant.name} is asked for, but lmdeploy: {release.name} does not "
+            f"serve it; set lmdeploy: {' or '.join(able)}, or leave it out of variants"
         )
     if (repository / base).is_dir():
         config, group = model_config(repository / base, base), settings.awq.group_size
