@@ -2,7 +2,7 @@
 
 First each file is compared with the manifest written when the folder was made, and each tensor of a
 workspace bit by bit with the model folder's; a release that serves model folders has that folder
-itself. Then it runs in the engine that will serve it: TurboMind on a GPU, in 16 bits, or the
+itself. Then it runs in the engine that will serve it: LMDeploy's on a GPU, in 16 bits, or the
 reference engine on a CPU, in fp32; the model runs in transformers in fp32, a quantised one
 dequantised. An engine that loads noise is off by whole nats.
 """
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
     parser.add_argument(
-        "--turbomind-limit", type=float, required=True, help="the same, if TurboMind serves"
+        "--turbomind-limit", type=float, required=True, help="the same, if LMDeploy serves"
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

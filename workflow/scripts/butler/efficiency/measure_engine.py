@@ -1,4 +1,4 @@
-"""One TurboMind engine in a process of its own: its memory by stage, and its speed under load."""
+"""One engine of LMDeploy in a process of its own: its memory by stage, and its speed under load."""
 
 import asyncio
 import json
@@ -127,7 +127,7 @@ def run_session(workload: Workload) -> Session:
         if not out.is_file():
             lines = [line.strip() for line in written.splitlines() if line.strip()]
             raise ButlerError(
-                f"TurboMind ended with {process.exitcode} on {workload.folder.path} with room for "
+                f"LMDeploy ended with {process.exitcode} on {workload.folder.path} with room for "
                 f"{workload.room.chats} requests of {workload.room.tokens} tokens: {_cause(lines)}"
             )
         return _session(json.loads(out.read_text(encoding="utf-8")))

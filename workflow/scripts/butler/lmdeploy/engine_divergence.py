@@ -1,4 +1,4 @@
-"""How far one variant's next token is from another's in TurboMind; needs a CUDA GPU.
+"""How far one variant's next token is from another's in LMDeploy's engines; needs a CUDA GPU.
 
 One engine at a time is on the card: the baseline's distributions wait in a folder for the
 variant's. Run as a module, in a process of its own, by `divergences`.

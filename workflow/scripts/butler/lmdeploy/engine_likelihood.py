@@ -46,7 +46,7 @@ class LmdeployServer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what serves where TurboMind is asked."""
+    """Add the options that say what serves where LMDeploy is asked."""
     add = parser.add_argument
     add("--lmdeploy", choices=RELEASES, default=CONVERTER.name, help="what serves (%(default)s)")
     add("--server-python", default=sys.executable, help="its interpreter; default: this one")

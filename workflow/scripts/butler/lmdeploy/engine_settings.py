@@ -1,4 +1,4 @@
-"""The `engine_config` of a served folder: how TurboMind is to serve it."""
+"""The `engine_config` of a served folder: how LMDeploy is to serve it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A folder that TurboMind serves: a workspace of 0.7.3 or a model folder, and what is on record.
+"""A folder that LMDeploy serves: a workspace of 0.7.3 or a model folder, and what is on record.
 
 Beside the weights lies lmdeploy.json: the version of LMDeploy that the folder is for and, in a
 model folder, the engine's settings (a workspace has them in its config.yaml, where they belong).
@@ -109,7 +109,7 @@ def read_folder(path: Path) -> ServedFolder:
             "make it again"
         )
     if not (path / TEMPLATE).is_file():
-        raise ButlerError(f"{path / TEMPLATE} is missing: TurboMind would guess the chat template")
+        raise ButlerError(f"{path / TEMPLATE} is missing: LMDeploy would guess the chat template")
     read = _read_workspace if workspace else _read_model
     raw, file, shape, vocab, tp, size = read(path, record)
     settings, kv = EngineSettings.read(raw, str(file), version)

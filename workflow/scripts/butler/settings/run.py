@@ -67,7 +67,7 @@ class Settings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto | cpu | cuda: where training, quantisation and their checks run"""
     engine: Literal["auto", "reference", "turbomind"] = "auto"
-    """auto | reference | turbomind: what serves a workspace"""
+    """auto | reference | turbomind: what serves; turbomind is LMDeploy, either engine of it"""
     lmdeploy: Literal[tuple(RELEASES)] = "0.7.3"  # type: ignore[valid-type]
     """0.7.3 | latest: which LMDeploy serves; latest takes model folders, on CUDA"""
     corpus: CorpusSettings = Field(default_factory=CorpusSettings)
