@@ -4,6 +4,7 @@ import json
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.held_out import LONGEST, mean_difference, mean_nll, token_ids
 from butler.lmdeploy.commands import Request, command
-from butler.lmdeploy.release import CONVERTER, number, serves
+from butler.lmdeploy.release import CONVERTER, RELEASES, number, serves
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.manifest import write_manifest
@@ -128,6 +129,19 @@ def test_a_cache_that_makes_the_text_likelier_passes(converted, held_out, tmp_pa
     record = read_json(check(workspace, held_out, limit=0.02))
     assert record["passed"] and record["measured"]["difference"] < -0.3
     assert "moves the mean NLL by -0." in record["sentence"]
+
+
+@pytest.mark.parametrize(("judged", "asked"), [("turbomind", "turbomind"), (None, "pytorch")])
+def test_the_plain_cache_is_held_by_the_engine_that_the_weights_were_checked_in(
+    judged, asked, monkeypatch
+):
+    # An engine that loads noise has it with either cache: the two would not differ.
+    found = []
+    monkeypatch.setattr(check_kv_cache, "likelihoods", lambda *words: found.append(words[3:]))
+    server = SimpleNamespace(release=RELEASES["latest"])
+    folder = SimpleNamespace(path=Path("kvfp8"), backend="pytorch")
+    check_kv_cache.by_lmdeploy(server, folder, [[1, 2]], ["fp16", "fp8"], judged)
+    assert found == [(0, asked), (16, "pytorch")]
 
 
 def test_fewer_bits_cost_more_likelihood(converted, held_out, tmp_path):

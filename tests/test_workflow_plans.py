@@ -159,6 +159,16 @@ def test_a_variant_by_its_name_is_checked_like_a_chosen_one(tmp_path):
     plan(tmp_path, "--dry-run", *arguments, "results/ceval_kv8.csv")
 
 
+def test_a_cache_of_another_engine_is_compared_with_the_weights_as_they_were_checked(tmp_path):
+    cuda = {"lmdeploy": "latest", "engine": "turbomind", "device": "cuda"}
+    targets = ["results/checks/kvfp8.json", "results/checks/w8a8kv8.json"]
+    text = plan(tmp_path, "--dry-run", "--printshellcmds", *overlay(tmp_path, **cuda), *targets)
+    asked = dict(
+        re.findall(r"check_kv_cache.py --workspace workspaces/(\w+) .* --backend (\w+)", text)
+    )
+    assert asked == {"kvfp8": "turbomind", "w8a8kv8": "pytorch"}
+
+
 @pytest.mark.parametrize(
     "target", ["build/workspace/fp8", "results/checks/workspace_w8a8.json", "workspaces/kvfp8"]
 )

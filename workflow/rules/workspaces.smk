@@ -184,10 +184,10 @@ rule check_kv_cache:
         template=settings.base.chat_template,
         engine=settings.engine,
         server=asked_server(),
+        backend=lambda w: KNOWN[w.variant].weights.backends[0],
         limit=lambda w: kv_limit(KNOWN[w.variant].kv),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
         "--held-out {input.held_out} --chat-template {params.template} "
-        "--engine {params.engine} {params.server} --limit {params.limit} --threads {threads} "
-        "--out {output} "
-        "> {log} 2>&1"
+        "--engine {params.engine} {params.server} --backend {params.backend} "
+        "--limit {params.limit} --threads {threads} --out {output} > {log} 2>&1"

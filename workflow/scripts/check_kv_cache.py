@@ -1,8 +1,9 @@
 """Check a quantised KV cache: what it costs in likelihood of held-out text, and what it saves.
 
-One set of weights is asked twice, with the variant's own cache and with a plain one, through the
-engine that will serve. Where static parameters lie beside the weights, what they would cost is
-measured in the reference engine and decides nothing.
+One set of weights is asked twice, with the variant's own cache through the engine that will serve
+it, and with a plain one through the engine that the weights were checked in: another that loads
+noise would have it with either cache. Where static parameters lie beside the weights, what they
+would cost is measured in the reference engine and decides nothing.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from butler.manifest import check_unchanged
 from butler.progress import progress
 from butler.reference.likelihood import StreamingEngine
 from butler.reference.workspace_reader import Workspace
-from butler.schemes import BASELINE, KV_CACHES, VARIANTS
+from butler.schemes import BACKENDS, BASELINE, KV_CACHES, VARIANTS
 
 PLAIN = VARIANTS[BASELINE].kv.name  # what the others are compared with
 
@@ -53,14 +54,23 @@ def by_reference(
 
 
 def by_lmdeploy(
-    server: LmdeployServer, folder: ServedFolder, sequences: Sequences, kinds: list[str]
+    server: LmdeployServer,
+    folder: ServedFolder,
+    sequences: Sequences,
+    kinds: list[str],
+    judged: str | None = None,
 ) -> dict[str, list[float]]:
-    """Return each sequence's mean NLL by LMDeploy, its cache held in each of the kinds."""
+    """Return each sequence's mean NLL by LMDeploy, its cache held in each of the kinds.
+
+    `judged` is the engine that the weights were checked in, and the plain cache's; None: the
+    folder's.
+    """
     found: dict[str, list[float]] = {}
     with progress("check kv cache", lambda: f"LMDeploy, {len(found)} of {len(kinds)} caches done"):
         for kind in kinds:
             policy = quant_policy(KV_CACHES[kind], server.release)
-            found[kind] = likelihoods(server, folder.path, sequences, policy, folder.backend)
+            backend = judged if judged and kind == PLAIN else folder.backend
+            found[kind] = likelihoods(server, folder.path, sequences, policy, backend)
     return found
 
 
@@ -86,13 +96,15 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     static = ["static"] if workspace and workspace.has_kv_scales() else []
     if engine == "turbomind":
         server = LmdeployServer.of(args)
-        losses, measured = by_lmdeploy(server, folder, sequences, [PLAIN, scheme]), {}
+        losses = by_lmdeploy(server, folder, sequences, [PLAIN, scheme], args.backend)
+        measured: dict[str, Any] = {f"engine_{PLAIN}": args.backend or folder.backend}
         few = sequences[: SAMPLES["reference"]]
         shown = by_reference(workspace, few, [PLAIN, *static])[0] if workspace and static else {}
     else:
         workspace = workspace or Workspace(args.workspace)  # which says what it is not
         shown, divergences = by_reference(workspace, sequences, [PLAIN, scheme, *static])
-        losses, measured = shown, {"divergence": divergences[scheme]}
+        losses = shown
+        measured = {f"engine_{PLAIN}": engine, "divergence": divergences[scheme]}
     difference, error = mean_difference(losses[PLAIN], losses[scheme], sequences)
     measured |= {"difference": difference, "standard_error": error}
     if static:
@@ -115,6 +127,8 @@ def main() -> None:
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
     add_arguments(parser)
+    judged = "LMDeploy's engine that the weights were checked in; default: the folder's"
+    parser.add_argument("--backend", choices=BACKENDS, help=judged)
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
@@ -124,9 +138,11 @@ def main() -> None:
     checked = check_unchanged(args.workspace)
     scheme, measured = measure(args)
     moved = with_error(measured["difference"], measured["standard_error"])
+    engine, plain = measured["engine"], measured[f"engine_{PLAIN}"]
+    through = engine if engine == plain else f"{engine}, with {PLAIN} through {plain}"
     sentence = (
         f"the {scheme} cache moves the mean NLL by {moved} (limit {args.limit}; "
-        f"{measured['sequences']} conversations through {measured['engine']}) and takes "
+        f"{measured['sequences']} conversations through {through}) and takes "
         f"{measured[f'bytes_per_token_{scheme}']:,} bytes a token in place of "
         f"{measured[f'bytes_per_token_{PLAIN}']:,}"
     )
