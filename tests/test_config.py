@@ -325,8 +325,8 @@ TARGET = {"requests": 64, "first_token_p90_s": 1.0}
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("decision.prefer", "speed", "decision.prefer: speed goes by TurboMind's speed on a GPU"),
-        ("decision.target", TARGET, "decision.target goes by TurboMind's speed on a GPU"),
+        ("decision.prefer", "speed", "decision.prefer: speed goes by LMDeploy's speed on a GPU"),
+        ("decision.target", TARGET, "decision.target goes by LMDeploy's speed on a GPU"),
     ],
 )
 def test_a_rule_that_goes_by_speed_needs_the_engine_that_shows_it(engine, key, value, told):

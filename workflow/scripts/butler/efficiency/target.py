@@ -68,7 +68,7 @@ def meets(efficiency: Efficiency, target: ServiceTarget) -> TargetOutcome:
     if missing := [key for key in target.promises if measured.get(key) is None]:
         raise ButlerError(
             f"decision.target.{missing[0]} is of {target.requests} requests at a time, which were "
-            f"not measured of {efficiency.variant}; measure it again in TurboMind on a GPU, with "
+            f"not measured of {efficiency.variant}; measure it again in LMDeploy on a GPU, with "
             "that load in efficiency.concurrency"
         )
     promises = [Promise(key, limit, measured[key]) for key, limit in target.promises.items()]

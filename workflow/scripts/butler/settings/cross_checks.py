@@ -147,7 +147,7 @@ def check_engine(settings: Settings, gpu: bool) -> None:
 
 
 def check_speed(settings: Settings, gpu: bool) -> None:
-    """Check that what the rule goes by is measured: speeds are, of TurboMind on a GPU alone.
+    """Check that what the rule goes by is measured: speeds are, of LMDeploy on a GPU alone.
 
     `gpu` says whether this machine has one; with engine: turbomind the jobs may run elsewhere.
 
@@ -166,7 +166,7 @@ def check_speed(settings: Settings, gpu: bool) -> None:
     for key, otherwise in keys.items() if not measured else []:
         name, value = key.partition(":")[0], otherwise
         raise ButlerError(
-            f"config: {key} goes by TurboMind's speed on a GPU, and the reference engine, which "
+            f"config: {key} goes by LMDeploy's speed on a GPU, and the reference engine, which "
             f"serves here, shows none; set {name}: {value}, or engine: turbomind and device: cuda "
             "if the jobs run on a machine with a GPU"
         )

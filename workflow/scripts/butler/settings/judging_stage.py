@@ -10,16 +10,16 @@ Distinct = Annotated[list[Positive], Field(min_length=1)]
 
 
 class EfficiencySettings(Section):
-    """How memory is measured and, of TurboMind on a GPU, speed."""
+    """How memory is measured and, of LMDeploy on a GPU, speed."""
 
     prompt_tokens: Positive = 512
     new_tokens: Annotated[int, Field(ge=2)] = 64
     repeats: Annotated[int, Field(ge=3)] = 3
     """measurements of each speed; results have their min, median and max"""
     concurrency: Distinct = Field(default_factory=lambda: [1, 64, 256])
-    """requests at a time in TurboMind"""
+    """requests at a time in LMDeploy"""
     cards: Distinct = Field(default_factory=lambda: [24, 48, 80, 141])
-    """GB: how many chats fit each, from TurboMind's figures"""
+    """GB: how many chats fit each, from LMDeploy's figures"""
     chat_tokens: Positive = 2048
     """of such a chat, question and answer"""
 
@@ -68,7 +68,7 @@ class DecisionSettings(Section):
     most_questions: Positive | None = None
     """questions of a benchmark to ask at most; null: all it has"""
     prefer: Literal["memory", "speed"] = "memory"
-    """memory | speed (of one request, the median; TurboMind's alone)"""
+    """memory | speed (of one request, the median; LMDeploy's alone)"""
     target: ServiceTarget | None = None
     """null, or what a variant must keep to ship: {requests: 64, first_token_p90_s: 1.0}"""
     tokens: Positive = 16384
