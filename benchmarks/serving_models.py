@@ -108,8 +108,8 @@ def _chain(
     weights = WEIGHTS[kind]
     # Random 4-bit weights are written as AWQ's; a workspace of GPTQ's holds them alike.
     form = WEIGHTS["w4"].format if weights.grouped else weights.format
-    model = work / "models" / (kind if weights.bits == 8 else form)
-    source = work / "converted" / kind
+    # A folder for each kind: two are made at a time, and each removes its own.
+    model, source = work / "models" / kind, work / "converted" / kind
     made = work / "models" / f"plain_{kind}" if weights.bits == 8 else model
     awq = ["--awq"] if weights.grouped else []
     make = [
