@@ -10,12 +10,14 @@ import yaml
 from butler.chat_template import ChatTemplate
 from butler.errors import ButlerError
 from butler.families import FAMILIES, TRAINER, TRAINERS, family_of
-from butler.lmdeploy.release import RELEASES
+from butler.lmdeploy.release import RELEASES, number
 from butler.model_folder import (
     check_group_size,
     check_model_folder,
     check_served,
+    check_variant_sizes,
 )
+from butler.schemes import VARIANTS
 from real_tools import python_of
 from toys import TOYS, table
 from workflow_state import BASE_OVERLAYS, ROOT
@@ -97,6 +99,24 @@ def test_what_a_release_does_not_serve_is_told(architecture, release, head, sent
         return check_served(model, release, "mine")
     with pytest.raises(ButlerError, match=f"^mine/config.json.*{sentence}"):
         check_served(model, release, "mine")
+
+
+@pytest.mark.parametrize(
+    ("variant", "release", "head", "refused"),
+    [
+        ("w4kv4", "0.7.3", 64, True),
+        ("w4kv4", "0.7.3", 128, False),
+        ("kv8", "0.7.3", 64, False),
+        ("w4kv4", "latest", 64, False),
+    ],
+)
+def test_a_cache_that_ends_the_engine_is_refused(variant, release, head, refused):
+    words = config("LlamaForCausalLM", head_dim=head), VARIANTS[variant], 128
+    version = number(RELEASES[release].version)
+    if not refused:
+        return check_variant_sizes(*words, version, "mine")
+    with pytest.raises(ButlerError, match="^mine/config.json: heads of 64 .* leave w4kv4 out of"):
+        check_variant_sizes(*words, version, "mine")
 
 
 # With the tools themselves
