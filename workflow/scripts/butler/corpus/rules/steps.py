@@ -32,7 +32,7 @@ NUMBER = re.compile(
 # number after the previous step's are taken for step numbers.
 _POSSIBLE_NUMBER = re.compile(
     r"^(\d{1,2})(?:、(?=\d)| (?=[^\d\s])|[.:：](?=\d{3}(?!\d)"
-    r"|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟)))[ \t]*"
+    r"|(?:\d\d|\d[-~～]\d+)(?:个?小时|分钟|秒)))[ \t]*"
 )
 _MAYBE_NUMBERED = re.compile(r"^\d{1,2}(?:[、 .:：])", re.MULTILINE)
 _GLUED = re.compile(rf"^\d{{1,2}}(?=[{HAN}])(?!{UNITS})")
@@ -66,6 +66,12 @@ _BEGINS = "(?:最后|然后|接着|再|将|把|放入|加入|倒入|取|准备|�
 _WITHIN = rf"(?:(?<=[。；;，,！!.）)\s])|(?<=[{HAN}])(?=\d+[、.]{_BEGINS}))"
 _NUMBERED_WITHIN = re.compile(
     rf"\d[、.。](?!\d)(?:(?<=(?={_WITHIN}).{{2}})|(?<=(?={_WITHIN})\d.{{2}}))"
+)
+# The same after any word, where a step stands between 2 and 3: 打散搅拌2.火腿切成长条3.卷好.
+# 糖2、盐3、 are amounts, 步骤2、 and 速度3。 are none, and where 1 stands within all stays.
+_GLUED_FROM_TWO = re.compile(
+    rf"2[、.。](?<=[{HAN}～…]2.)(?<![骤第图料度速档]2.)(?!\d)"
+    rf"(?:(?!3[、.。])[^\n]){{6,}}?3[、.。](?<=[{HAN}～…。；;，,！!.）)]3.)(?!\d)"
 )
 _CLAUSES = re.compile(rf"(?<=[，,])|(?<=[{HAN}] )(?=[{HAN}])")
 # A line that breaks off: what follows it belongs to it, after a comma where a clause ends.
@@ -237,7 +243,7 @@ def _glued(lines: Sequence[str]) -> bool:
 
 def _split_numbered(text: str) -> str:
     """Lines that hold several numbered steps ("1、切丝；2。下锅"), cut at their numbers."""
-    if not _NUMBERED_WITHIN.search(text):
+    if not (_NUMBERED_WITHIN.search(text) or _GLUED_FROM_TWO.search(text)):
         return text
     return "\n".join(part for line in text.split("\n") for part in _numbered_parts(line))
 
@@ -246,9 +252,11 @@ def _numbered_parts(line: str) -> list[str]:
     parts = []
     line = _ALL_STEPS.sub("", line)
     match = _INLINE.match(line)
-    if match or _FROM_TWO.search(line):  # the first may lack its number
+    glued = _GLUED_FROM_TWO.search(line) and "1" not in _INLINE.findall(line)
+    if match or glued or _FROM_TWO.search(line):  # the first may lack its number
         number = int(match[1]) if match else 1
-        while found := re.search(rf"{_WITHIN}{number + 1}[、.。](?!\d)", line):
+        before = rf"(?:{_WITHIN}|(?<=[{HAN}～…]))" if glued else _WITHIN
+        while found := re.search(rf"{before}{number + 1}[、.。](?!\d)", line):
             parts.append(line[: found.start()].strip())
             line = line[found.start() :]
             number += 1

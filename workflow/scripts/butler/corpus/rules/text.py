@@ -61,7 +61,13 @@ _EMOJI_RUN = re.compile(f"{_EMOJI}+")
 _FACES = "\U0001f600-\U0001f64f\U0001f90c-\U0001f93e\U0001f970-\U0001f97a\U0001f440-\U0001f450☺✌"
 _FACE = re.compile(f"[{_FACES}]+")
 _PICTURE = re.compile(f"[{_EMOJI[1:-1]}{_FACES}{_FOOD}]")
-_KEYCAP = re.compile("([0-9])\ufe0f?\u20e3\ufe0f?")
+# A keycap is a step's number, but before a unit a figure: 浸泡🔟分钟, 烤3️⃣0️⃣分钟.
+_KEYCAP = "(?:[0-9]\ufe0f?\u20e3\ufe0f?|🔟)"
+_KEYCAPS = re.compile(
+    rf"({_KEYCAP}+)"
+    r"(?= ?(?:分钟|小时|毫升|[大小茶汤]?[勺匙]|[克斤度秒℃]|个(?!人)|g|ml|min|[-~～]\d))"
+    rf"|{_KEYCAP}"
+)
 _MIXED_NUMBER = re.compile(f"(\\d) ?([{''.join(_FRACTIONS)}])")
 
 UNITS = (
@@ -142,7 +148,7 @@ def _respell(text: str, chinese: bool) -> str:
     if not unusual:
         return text
     text = unicodedata.normalize("NFC", text)
-    text = _KEYCAP.sub(r"\1. ", text)
+    text = _KEYCAPS.sub(_digits, text)
     text = _MIXED_NUMBER.sub(r"\1 \2", text)
     text = _UNUSUAL.sub(lambda found: found[0].translate(_SPELLING), text)
     if _PICTURE.search(text):
@@ -150,6 +156,12 @@ def _respell(text: str, chinese: bool) -> str:
             text = _FOOD_WORD.sub(_food_word, text)
         text = _EMOJI_RUN.sub("", _FACE.sub(" ", text))
     return text
+
+
+def _digits(match: re.Match[str]) -> str:
+    """The digits on keycaps: a figure, or the number of what follows."""
+    digits = "".join(char for char in match[0].replace("🔟", "10") if char in "0123456789")
+    return digits if match[1] else f"{digits}. "
 
 
 def _tidy(text: str, chinese: bool) -> str:
