@@ -55,7 +55,7 @@ def environments(tmp_path):
 
 def run(folder, environments, *more, **variables):
     command = [sys.executable, ROOT / "workflow/scripts/doctor.py", "--environments", environments]
-    command += ["--tools", *TOOLS, "--serving", "0.7.3", "9", "--device", "auto"]
+    command += ["--tools", *TOOLS, "--serving", "0.7.3", "9", "7.0", "--device", "auto"]
     command += ["--engine", "auto", "--hub", "huggingface", *more]
     index = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
     return subprocess.run(
@@ -133,7 +133,7 @@ def test_the_engine_of_a_machine_without_a_gpu_is_the_one_that_is_set(engine, de
 @pytest.mark.parametrize(
     ("version", "card", "given", "says", "failures"),
     [
-        ("580.95.05", ADA, {}, "TurboMind of LMDeploy 0.7.3 will serve", []),
+        ("580.95.05", ADA, {}, "LMDeploy 0.7.3 will serve", []),
         ("580.95.05", BLACKWELL, {}, "LMDeploy 0.7.3 has kernels for", ["engine"]),
         ("580.95.05", BLACKWELL, {"engine": "reference"}, "reference, on the CPU", []),
         ("550.54.14", ADA, {}, "ask an index that has one for CUDA 12", []),
@@ -148,7 +148,8 @@ def test_a_gpu_is_judged_by_what_the_run_asks_of_it(
     monkeypatch.setattr(doctor, "gpu_present", lambda: True)
     wanted = {"device": "auto", "engine": "auto"} | given
     words = [f"--{name}={value}" for name, value in wanted.items()]
-    words += ["--environments=.", "--tools=xtuner", "--hub=huggingface", "--serving", "0.7.3", "9"]
+    words += ["--environments=.", "--tools=xtuner", "--hub=huggingface"]
+    words += ["--serving", "0.7.3", "9", "7.0"]
     monkeypatch.setattr("sys.argv", ["doctor.py", *words])
     findings = doctor.MachineFindings()
     doctor.look_at_gpu(doctor.parse_arguments(), findings)
@@ -172,4 +173,4 @@ def test_the_workflow_runs_it_with_the_settings_of_the_run(tmp_path):
     assert (
         "doctor.py --environments .envs --tools xtuner lmdeploy opencompass --device auto" in text
     )
-    assert "--serving 0.7.3 9" in text and "--model-is-folder" in text
+    assert "--serving 0.7.3 9 7.0" in text and "--model-is-folder" in text

@@ -9,11 +9,11 @@ import pytest
 
 import build_environment
 from butler import driver
-from butler.driver import Card, check_torch, check_turbomind, read_driver
+from butler.driver import Card, check_lmdeploy, check_torch, read_driver, serving_of
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
 from butler.tools import find_python
-from made_machine import ADA, BLACKWELL, HOPPER, OLD, make_torch, put_command
+from made_machine import ADA, AMPERE, BLACKWELL, HOPPER, OLD, make_torch, put_command
 from workflow_state import ROOT
 
 CUDA_13 = ["cuda-toolkit[cublas,cudart]==13.0.3; platform_system == 'Linux'"]
@@ -80,13 +80,23 @@ def test_an_engine_without_kernels_for_the_card_is_told(nvidia_smi, card, releas
     chosen = RELEASES[release]
     arguments = read_driver().cards, chosen.version, chosen.newest_capability
     if fits:
-        check_turbomind(*arguments)
+        check_lmdeploy(*arguments)
         return
     with pytest.raises(ButlerError) as refused:
-        check_turbomind(*arguments)
+        check_lmdeploy(*arguments)
     assert card.split(",")[0] in str(refused.value)
     assert f"LMDeploy {chosen.version} has kernels for" in str(refused.value)
     assert "engine: reference" in str(refused.value)
+
+
+def test_a_card_too_old_for_fp8_in_triton_is_told(nvidia_smi):
+    serving = serving_of(("0.18.0", "12", "8.9"))
+    nvidia_smi("580.65.06", HOPPER)
+    check_lmdeploy(read_driver().cards, *serving)
+    nvidia_smi("580.65.06", AMPERE)
+    with pytest.raises(ButlerError, match="need compute capability 8.9 or newer, and NVIDIA A100"):
+        check_lmdeploy(read_driver().cards, *serving)
+    check_lmdeploy(read_driver().cards, *serving[:2])
 
 
 @pytest.fixture

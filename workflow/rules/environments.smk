@@ -3,7 +3,8 @@
 # Needs envs/TOOL.lock, envs/TOOL.torch.lock, envs/TOOL.cuda.lock of LMDeploy, and a package index.
 # Makes .envs/TOOL and, once it is complete and imports, .envs/TOOL.json.
 
-SERVING = f"--serving {RELEASE.version} {RELEASE.newest_capability}"
+LEAST_CAPABILITY = ".".join(map(str, max(one.capability for one in settings.chosen().values())))
+SERVING = f"--serving {RELEASE.version} {RELEASE.newest_capability} {LEAST_CAPABILITY}"
 
 
 rule environment:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.devices import gpu_present
-from butler.driver import check_torch, check_turbomind, read_driver
+from butler.driver import Serving, check_lmdeploy, check_torch, read_driver, serving_of
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_write_json, discard
 from butler.progress import progress
@@ -110,20 +110,20 @@ def cuda_of(version: str, requires: list[str]) -> int | None:
     return int(build[1]) if build else None
 
 
-def check_offer(lock: Path, into: Path, serving: tuple[str, int] | None) -> None:
+def check_offer(lock: Path, into: Path, serving: Serving | None) -> None:
     """Check, before anything is installed, that this GPU can be used.
 
     Args:
         lock: of the environment.
         into: the environment, with nothing but pip in it.
-        serving: the release of LMDeploy that is to serve, as check_turbomind takes it.
+        serving: what is to serve on it.
 
     Raises:
         ButlerError: if that or the torch which is offered cannot use it.
     """
     driver = read_driver() if gpu_present() else None  # there may be none where one submits
     if driver and serving:
-        check_turbomind(driver.cards, *serving)
+        check_lmdeploy(driver.cards, *serving)
     cuda = offered_cuda(torch_lock(lock), into)
     if cuda is None:
         raise ButlerError(
@@ -153,13 +153,13 @@ class Use:
     """What an environment is for.
 
     `imports` must import, `gpu_imports` too where there is a GPU. `gpu` says that its jobs are to
-    use one, `serving` which release of LMDeploy serves on it, as check_turbomind takes it.
+    use one, `serving` what serves on it.
     """
 
     imports: list[str]
     gpu_imports: list[str]
     gpu: bool
-    serving: tuple[str, int] | None
+    serving: Serving | None
 
 
 def check_environment(into: Path, use: Use) -> None:
@@ -262,14 +262,15 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="its jobs are to use a GPU")
     parser.add_argument(
         "--serving",
-        nargs=2,
-        metavar=("RELEASE", "NEWEST"),
-        help="the LMDeploy that serves on it, and the newest compute capability it has kernels for",
+        nargs=3,
+        metavar=("RELEASE", "NEWEST", "LEAST"),
+        help="the LMDeploy that serves on it, the newest compute capability that it has kernels "
+        "for, and the least that the chosen variants need",
     )
     args = parser.parse_args()
     args.stamp.unlink(missing_ok=True)
     with progress(f"environment {args.into.name}", lambda: status(args.lock, args.into)):
-        serving = (args.serving[0], int(args.serving[1])) if args.serving else None
+        serving = serving_of(args.serving) if args.serving else None
         use = Use(args.imports, args.gpu_imports, args.gpu, serving)
         built = build(args.lock, args.into, args.extra, use)
     atomic_write_json(args.stamp, built)

@@ -19,11 +19,13 @@ from butler.devices import cpu_name, gpu_present
 from butler.driver import (
     LEAST_DRIVER,
     Driver,
+    Serving,
+    check_lmdeploy,
     check_torch,
-    check_turbomind,
     dotted,
     numbers,
     read_driver,
+    serving_of,
 )
 from butler.errors import ButlerError, run_cli
 from butler.plan.machine import host_memory
@@ -89,8 +91,7 @@ def look_at_gpu(arguments: argparse.Namespace, findings: MachineFindings) -> Non
     if arguments.engine == "reference":
         findings.say("engine", "reference, on the CPU, as it is set")
         return
-    serving = arguments.serving[0], int(arguments.serving[1])
-    findings.told("engine", lambda: _turbomind(driver, *serving))
+    findings.told("engine", lambda: _lmdeploy(driver, serving_of(arguments.serving)))
 
 
 def _elsewhere(device: str) -> str:
@@ -102,9 +103,9 @@ def _torch(driver: Driver) -> str:
     return f"PyPI's build, for CUDA {OF_PYPI}, has kernels for it"
 
 
-def _turbomind(driver: Driver, version: str, newest: int) -> str:
-    check_turbomind(driver.cards, version, newest)
-    return f"TurboMind of LMDeploy {version} will serve"
+def _lmdeploy(driver: Driver, serving: Serving) -> str:
+    check_lmdeploy(driver.cards, *serving)
+    return f"LMDeploy {serving[0]} will serve"
 
 
 def engine_without_gpu(arguments: argparse.Namespace) -> str:
@@ -213,8 +214,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--tools", nargs="+", required=True, help="the environments that the run uses")
     add("--device", required=True, help="as the configuration has it")
     add("--engine", required=True, help="as the configuration has it")
-    add("--serving", nargs=2, required=True, metavar=("RELEASE", "NEWEST"), help="the LMDeploy "
-        "that serves, and the newest compute capability it has kernels for")  # fmt: skip
+    add("--serving", nargs=3, required=True, metavar=("RELEASE", "NEWEST", "LEAST"), help="the "
+        "LMDeploy that serves, the newest compute capability that it has kernels for, and the "
+        "least that the chosen variants need")  # fmt: skip
     add("--hub", choices=HUB_ADDRESSES, required=True, help="where the base model comes from")
     add("--model-is-folder", action="store_true", help="it comes from no hub")
     return parser.parse_args()

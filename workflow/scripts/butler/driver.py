@@ -17,6 +17,9 @@ from butler.errors import ButlerError
 LEAST_DRIVER = {12: (525,), 13: (580,)}
 LEAST_CAPABILITY = {12: (7, 0), 13: (7, 5)}
 TURBOMIND_LEAST = (7, 0)  # in the wheels of 0.7.3 and 0.18
+# A release of LMDeploy, the major number of the newest compute capability that it has kernels for,
+# and the least that the chosen variants need.
+Serving = tuple[str, int, tuple[int, ...]]
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 _QUERY = ("driver_version", "name", "memory.total", "compute_cap")
 _ROW = re.compile(r"([\d.]+), (.+), (\d+), (\d+\.\d+)")  # a GPU that cannot tell says [N/A]
@@ -104,21 +107,34 @@ def check_torch(driver: Driver, cuda: int) -> None:
         )
 
 
-def check_turbomind(cards: Sequence[Card], version: str, newest: int) -> None:
+def serving_of(words: Sequence[str]) -> Serving:
+    """Return what a command line says is to serve: RELEASE NEWEST LEAST."""
+    version, newest, least = words
+    return version, int(newest), numbers(least)
+
+
+def check_lmdeploy(
+    cards: Sequence[Card], version: str, newest: int, least: tuple[int, ...] = TURBOMIND_LEAST
+) -> None:
     """Check that a release of LMDeploy has kernels for one of the GPUs.
 
     Args:
         cards: what there is; none where they are not known.
-        version: the release.
-        newest: major number of the newest compute capability that it has kernels for.
+        version, newest, least: as `Serving` has them.
 
     Raises:
         ButlerError: with what is there and what the release has.
     """
-    fits = [TURBOMIND_LEAST <= one.capability < (newest + 1,) for one in cards]
-    if fits and not any(fits):
+    fits = [least <= one.capability < (newest + 1,) for one in cards]
+    if not fits or any(fits):
+        return
+    if all(TURBOMIND_LEAST <= one.capability < least for one in cards):
         raise ButlerError(
-            f"LMDeploy {version} has kernels for compute capability {dotted(TURBOMIND_LEAST)} to "
-            f"{newest}.x and none for {cards[0]}; set lmdeploy: latest where that is newer, "
-            "or engine: reference, which serves on the CPU"
+            f"variants that compute in FP8 with LMDeploy's PyTorch engine need compute capability "
+            f"{dotted(least)} or newer, and {cards[0]} is older; leave them out of variants"
         )
+    raise ButlerError(
+        f"LMDeploy {version} has kernels for compute capability {dotted(TURBOMIND_LEAST)} to "
+        f"{newest}.x and none for {cards[0]}; set lmdeploy: latest where that is newer, "
+        "or engine: reference, which serves on the CPU"
+    )

@@ -110,7 +110,7 @@ def check_variant_sizes(
     config: Mapping[str, Any],
     variant: Variant,
     group_size: int,
-    version: tuple[int, ...],
+    version: tuple[int, ...] | None,
     shown: str,
 ) -> None:
     """Check that a model has sizes with which a variant of it can be made and served.
@@ -119,7 +119,7 @@ def check_variant_sizes(
         config: of the model.
         variant: one that LMDeploy of that version has.
         group_size: of 4-bit weights.
-        version: of the LMDeploy that serves.
+        version: of the LMDeploy that serves; None where it does not.
         shown: what the user calls the model.
 
     Raises:
@@ -131,11 +131,11 @@ def check_variant_sizes(
         check_blocks(config, variant.weights.block, shown)
     path = f"{shown}/config.json"
     head = sizes_of(config, path)["head_dim"]
-    if head < USUAL_HEAD and version < variant.kv.small_heads:
+    if version and head < USUAL_HEAD and version < variant.kv.small_heads:
         raise ButlerError(
             f"{path}: heads of {head} values; TurboMind of LMDeploy {'.'.join(map(str, version))} "
             f"falls when it holds their KV cache in {variant.kv.name}: leave {variant.name} out of "
-            "variants, or set lmdeploy: latest"
+            "variants, or set lmdeploy: latest, or engine: reference, which serves on the CPU"
         )
 
 

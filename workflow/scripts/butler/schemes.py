@@ -27,11 +27,12 @@ class WeightScheme:
     `backends` the engines that do: the first, unless a KV cache asks for another. `agreement` is
     how far its mean NLL may be from that of its weights in transformers, in nats per token, where
     that is more than checks.workspace_nll_turbomind: transformers does not quantise the inputs.
+    `capability` is the least compute capability of a card: Triton computes in e4m3 from 8.9 on.
 
     TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with
     symmetric scales and rows in order (`sym`, not `desc_act`). A workspace holds both alike, so
-    that they run on the same engines and cards. FP8's kernels are in 0.18 for all of its cards; its
-    PyTorch engine fell when it was given such a folder, and has not been given one of 4 bits.
+    that they run on the same engines and cards. 0.18's PyTorch engine fell
+    when it was given FP8's folder, and has not been given one of 4 bits.
     """
 
     name: str
@@ -46,6 +47,7 @@ class WeightScheme:
     codes: str | None = None
     block: int | None = None
     agreement: float = 0.0
+    capability: tuple[int, int] = (7, 0)
 
     @property
     def grouped(self) -> bool:
@@ -64,7 +66,8 @@ class KVScheme:
 
     `bits` a value takes; codes have scale and zero point in fp16 beside each head's vector, floats
     of 8 bits (`scaled` false) none. `policies` says what LMDeploy's `quant_policy` is for it, by
-    the first release for which that holds, and `backends` which engines know it. `agreement` is how
+    the first release for which that holds, and `backends` which engines know it, `capability` as
+    of weights. `agreement` is how
     far the reference engine may be from TurboMind, and `limit` the default of checks.kv_nll, how
     much more than with the fp16 cache; both in nats per token: what a sound cache costs differs by
     model, a broken one costs whole nats. `identical` is the least share of greedy tokens that the
@@ -85,6 +88,7 @@ class KVScheme:
     small_heads: tuple[int, ...] = (0,)
     scaled: bool = True
     backends: tuple[str, ...] = BACKENDS
+    capability: tuple[int, int] = (7, 0)
 
     @property
     def quantised(self) -> bool:
@@ -114,6 +118,11 @@ class Variant:
     name: str
     weights: WeightScheme
     kv: KVScheme
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """The least compute capability of a card that serves it."""
+        return max(self.weights.capability, self.kv.capability)
 
     @property
     def backend(self) -> str:
@@ -182,6 +191,7 @@ WEIGHTS = {
             backends=(PYTORCH,),
             codes="float8_e4m3fn",
             agreement=0.1,
+            capability=(8, 9),
         ),
     )
 }
@@ -230,6 +240,7 @@ KV_CACHES = {
             limit=0.1,
             scaled=False,
             backends=(PYTORCH,),
+            capability=(8, 9),
         ),
     )
 }

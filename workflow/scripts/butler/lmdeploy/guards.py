@@ -1,10 +1,9 @@
 """What must hold before TurboMind is started: each refusal is one sentence, and comes at once."""
 
-from butler.driver import check_turbomind
+from butler.driver import check_lmdeploy
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.served_folder import ModelShape, ServedFolder
-from butler.schemes import TURBOMIND
 
 GIB = 2**30
 RUNTIME_BYTES = GIB // 2  # of one GPU: CUDA's context, the libraries and the smallest buffers
@@ -129,6 +128,6 @@ def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
     # device_count() asks the driver alone; a CUDA context would hold memory beside LMDeploy's.
     check_gpus(tp, torch.cuda.device_count())
     memory = GpuMemory(tp)
-    if folder.backend == TURBOMIND:  # the other compiles its kernels on the machine
-        check_turbomind(memory.cards(), folder.release.version, folder.release.newest_capability)
+    one = folder.release
+    check_lmdeploy(memory.cards(), one.version, one.newest_capability, folder.kv.capability)
     check_memory(folder, tp, session_len, memory.free())

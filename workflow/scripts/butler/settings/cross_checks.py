@@ -25,7 +25,7 @@ from butler.model_folder import (
     check_variant_sizes,
     model_config,
 )
-from butler.schemes import KV_CACHES, Variant
+from butler.schemes import KV_CACHES, PYTORCH, Variant
 from butler.settings.run import Settings
 from butler.settings.scenarios import Scenario
 from butler.settings.trainer import trainer_of
@@ -116,9 +116,16 @@ def check_variant(settings: Settings, variant: Variant, repository: Path) -> Non
             f"config: variant {variant.name} is asked for, but lmdeploy: {release.name} does not "
             f"serve it; set lmdeploy: {' or '.join(able)}, or leave it out of variants"
         )
+    if variant.backend == PYTORCH and settings.workspace.tp > 1:
+        raise ButlerError(
+            f"config: variant {variant.name} runs in LMDeploy's PyTorch engine, which was not "
+            "tried here on several GPUs; set workspace.tp: 1, or leave it out of variants"
+        )
     if (repository / base).is_dir():
         config, group = model_config(repository / base, base), settings.awq.group_size
-        check_variant_sizes(config, variant, group, number(release.version), base)
+        # The reference engine holds any head.
+        version = None if settings.engine == "reference" else number(release.version)
+        check_variant_sizes(config, variant, group, version, base)
 
 
 def check_engine(settings: Settings, gpu: bool) -> None:
