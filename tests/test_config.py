@@ -302,6 +302,11 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
         ({"lmdeploy": "latest", "engine": "turbomind"}, False, "there is no GPU here"),
         ({"workspace.tp": 2}, False, "workspace.tp: 2 is served on CUDA alone"),
         ({"workspace.tp": 4}, True, "workspace.tp 4 does not divide the model's 2 attention"),
+        (
+            {"lmdeploy": "latest", "variants": ["fp16", "kvfp8"], "workspace.tp": 2},
+            True,
+            "kvfp8 runs in LMDeploy's PyTorch engine, which was not tried here on several GPUs",
+        ),
     ],
 )
 def test_an_engine_that_cannot_serve_is_one_sentence(changes, gpu, sentence):
