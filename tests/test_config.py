@@ -303,7 +303,8 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
         ({"workspace.tp": 2}, False, "workspace.tp: 2 is served on CUDA alone"),
         ({"workspace.tp": 4}, True, "workspace.tp 4 does not divide the model's 2 attention"),
         (
-            {"lmdeploy": "latest", "variants": ["fp16", "kvfp8"], "workspace.tp": 2},
+            {"lmdeploy": "latest", "variants": ["fp16", "kvfp8"], "workspace.tp": 2}
+            | {"base.model": "a/b", "base.revision": "0" * 40, "base.remote_code": False},
             True,
             "kvfp8 runs in LMDeploy's PyTorch engine, which was not tried here on several GPUs",
         ),
