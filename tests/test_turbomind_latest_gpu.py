@@ -135,7 +135,12 @@ def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, c
 
 @pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8", "kvfp8"])
 def test_a_quantised_cache_is_checked_in_the_engine(served, tmp_path, name, capsys):
-    found = checked("check_kv_cache.py", tmp_path, "--workspace", served[name], "--limit", 0.5)
+    weights = VARIANTS[name].weights
+    found = checked(
+        "check_kv_cache.py", tmp_path, "--workspace", served[name], "--limit", 0.5,
+        "--backend", weights.backends[0],
+    )  # fmt: skip
+    assert found["engine_fp16"] == weights.backends[0]
     with capsys.disabled():
         print(f"\n{name}: {found}")
     kv = VARIANTS[name].kv
