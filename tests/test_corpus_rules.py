@@ -5,7 +5,10 @@ is tested with the next run. test_corpus_rules_parts.py does the same for the ru
 ingredients, of Markdown and of answers; test_corpus_rules_in_force.py walks all patterns there are.
 """
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from re import _parser as parser  # type: ignore[attr-defined]
 
@@ -15,6 +18,7 @@ from butler.chat_template import MARKER
 from butler.corpus.rules import adverts, amounts, ingredients, names, steps, talk
 from butler.corpus.rules.patterns import branches, either, needed
 from butler.corpus.rules.text import spell
+from real_tools import SCRIPTS
 from rule_walk import (
     LEAD,
     PLAIN,
@@ -196,3 +200,13 @@ def test_a_pattern_finds_what_its_bare_alternatives_find(
         for text in examples(parser.parse(part, pattern.flags)):
             told = f"好，{text}，好"
             assert bool(pattern.search(told)) == bool(whole.search(told)), (name, told)
+
+
+def test_a_pattern_is_the_same_in_every_process() -> None:
+    """Which of several alternatives is taken may change a match, so their order must not change."""
+    code = "from butler.corpus.rules import adverts, talk; print(talk.TALK.pattern, adverts.CONTACT.pattern)"
+    found = set()
+    for seed in ("0", "1", "2"):
+        variables = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(SCRIPTS)}
+        found.add(subprocess.check_output([sys.executable, "-c", code], env=variables))
+    assert len(found) == 1

@@ -33,7 +33,7 @@ def either(alternatives: Iterable[str], flags: int = 0) -> re.Pattern[str]:
         starts = _starts(one, flags)
         # Those that begin with few characters are shared out by them, so that few are tried.
         if len(starts) <= _FEW and all(len(start) == 1 for start in starts):
-            for start in starts:
+            for start in sorted(starts):  # the same pattern in every process
                 groups.setdefault(ord(start) % _GROUPS, []).append((one, {start}))
         else:
             groups.setdefault(_GROUPS, []).append((one, starts))
