@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from butler.checks import conclude
-from butler.devices import cpu_name, engine_shown, resolve_engine
+from butler.devices import cpu_name, resolve_engine
 from butler.efficiency.figures import check_session
 from butler.efficiency.speed import Row
 from butler.errors import ButlerError, run_cli
@@ -39,7 +39,8 @@ def main() -> None:
     with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
         rows = measure_lmdeploy(args) if engine == "turbomind" else measure_reference(args)
     machine = machine_name(engine, args)
-    engine = engine_shown(engine, read_folder(args.workspace).backend)
+    if engine == "turbomind":
+        engine = read_folder(args.workspace).backend  # LMDeploy's, which may be the other
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
