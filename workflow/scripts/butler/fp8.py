@@ -6,7 +6,7 @@ A scale is the largest weight of its block by 448, the largest number that e4m3 
 et al., FP8 Formats for Deep Learning, 2022). No text is needed: the inputs are not quantised.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +110,17 @@ def errors(merged: Path, fp8: Path, device: str) -> Iterator[tuple[str, float]]:
                 f"{list(wanted.shape)}: it is another model's"
             )
         if name in matrices:
-            yield name, _largest(name, wanted.to(device), packed, device)
+            if found.dtype != CODES or f"{name}{SCALES}" not in packed:
+                raise ButlerError(
+                    f"check fp8: {name} is not in FP8 with its scales; quantise again"
+                )
+            scales = packed[f"{name}{SCALES}"]
+            yield name, _largest(wanted.to(device), found.to(device), scales.to(device))
         elif not torch.equal(wanted.half(), found.half()):
             raise ButlerError(f"check fp8: {name} is not quantised and is not the merged one")
 
 
-def _largest(name: str, wanted: torch.Tensor, packed: Mapping[str, Any], device: str) -> float:
-    if packed[name].dtype != CODES or f"{name}{SCALES}" not in packed:
-        raise ButlerError(f"check fp8: {name} is not in FP8 with its scales; quantise again")
-    scales = spread(packed[f"{name}{SCALES}"].to(device), wanted.shape)
-    found = packed[name].to(device).float() * scales
-    allowed = torch.maximum(wanted.float().abs() * HALF, scales * LEAST_HALF)
-    return float(((found - wanted.float()).abs() / allowed).max())
+def _largest(wanted: torch.Tensor, codes: torch.Tensor, scales: torch.Tensor) -> float:
+    each = spread(scales, wanted.shape)
+    allowed = torch.maximum(wanted.float().abs() * HALF, each * LEAST_HALF)
+    return float(((codes.float() * each - wanted.float()).abs() / allowed).max())

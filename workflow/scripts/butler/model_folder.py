@@ -73,13 +73,12 @@ def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> 
         "intermediate_size": sizes["mlp"],
         "attention heads × head size": sizes["heads"] * sizes["head_dim"],
     }
-    for name, size in inputs.items():
-        if size % group_size:
-            raise ButlerError(
-                f"{path}: {name} {size} is no multiple of awq.group_size {group_size}, so the "
-                "model cannot be quantised to 4 bits; leave the variants with w4 out of variants, "
-                "or take another base.model"
-            )
+    if odd := _no_multiple(inputs, group_size):
+        raise ButlerError(
+            f"{path}: {odd} is no multiple of awq.group_size {group_size}, so the model cannot be "
+            "quantised to 4 bits; leave the variants with w4 out of variants, or take another "
+            "base.model"
+        )
 
 
 def check_blocks(config: Mapping[str, Any], block: int, shown: str) -> None:
@@ -97,13 +96,17 @@ def check_blocks(config: Mapping[str, Any], block: int, shown: str) -> None:
         "intermediate_size": sizes["mlp"],
         "head size": sizes["head_dim"],
     }
-    for name, size in sides.items():
-        if size % block:
-            raise ButlerError(
-                f"{path}: {name} {size} is no multiple of {block}, so the model cannot be held in "
-                f"FP8 in blocks of {block}; leave the variants with fp8 out of variants, or take "
-                "another base.model"
-            )
+    if odd := _no_multiple(sides, block):
+        raise ButlerError(
+            f"{path}: {odd} is no multiple of {block}, so the model cannot be held in FP8 in "
+            f"blocks of {block}; leave the variants with fp8 out of variants, or take another "
+            "base.model"
+        )
+
+
+def _no_multiple(sizes: Mapping[str, int], of: int) -> str | None:
+    """Return the first of the named sizes that is no multiple, as a sentence names it."""
+    return next((f"{name} {size}" for name, size in sizes.items() if size % of), None)
 
 
 def check_variant_sizes(
