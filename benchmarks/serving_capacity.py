@@ -15,10 +15,12 @@ from typing import Any
 from common import ButlerError
 
 from butler.efficiency.figures import GB, RESERVE_BYTES, Session, chats_on_card
-from butler.efficiency.measure_engine import MeasuredFolder, Workload, run_session
+from butler.efficiency.measure_engine import Workload, run_session
 from butler.efficiency.timings import most_at_once
 from butler.gpu import GpuMemory
 from butler.lmdeploy.cache_room import Room
+from butler.lmdeploy.guards import resolve_tp
+from butler.lmdeploy.served_folder import ServedFolder, read_folder
 
 START_SECONDS = 120
 
@@ -60,18 +62,18 @@ def ballast(leave: int) -> Iterator[None]:
         holder.join(START_SECONDS)
 
 
-def run_chats(folder: MeasuredFolder, chats: int, chat_tokens: int, new_tokens: int) -> Session:
+def run_chats(folder: ServedFolder, chats: int, chat_tokens: int, new_tokens: int) -> Session:
     """Answer `chats` chats of `chat_tokens` tokens at once, `new_tokens` of them new."""
     room = Room(chats, chat_tokens)
-    asked = chat_tokens - new_tokens
-    return run_session(Workload(folder, room, asked, new_tokens, (chats,), rounds=1))
+    asked, gpus = chat_tokens - new_tokens, resolve_tp(folder, None)
+    return run_session(Workload(folder, gpus, room, asked, new_tokens, (chats,), rounds=1))
 
 
 def check_card(
     path: Path, values: Mapping[str, float], card_gb: float, chat_tokens: int, new_tokens: int
 ) -> dict[str, Any]:
     """Return predicted and held chats on a card of `card_gb` GB, and what a tenth more did."""
-    folder = MeasuredFolder.read(path)
+    folder = read_folder(path)
     chats = chats_on_card(values, card_gb, chat_tokens)
     if chats < 1:
         raise ButlerError(f"no chat fits a card of {card_gb} GB; choose a larger one for --check")

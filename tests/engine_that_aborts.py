@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
+import served_folders
 from butler.efficiency import measure_engine as measured
 from butler.lmdeploy.cache_room import Room
 
@@ -44,8 +45,5 @@ def start(plan, memory, marks):
 messages = SimpleNamespace(GenerationConfig=SimpleNamespace)
 sys.modules |= {"lmdeploy": SimpleNamespace(messages=messages), "lmdeploy.messages": messages}
 measured.GpuMemory, measured.start_engine = Memory, start
-folder = measured.MeasuredFolder(
-    "here", quant_policy=0, per_token=512, vocab=100, tp=1, session_len=64, weight_bytes=0
-)
-workload = measured.Workload(folder, Room(2, 16), 8, 4, loads=(1, 2))
+workload = measured.Workload(served_folders.SEVEN_B, 1, Room(2, 16), 8, 4, loads=(1, 2))
 measured._child(workload, sys.argv[1], sys.argv[1] + ".log")

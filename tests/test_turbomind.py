@@ -12,7 +12,6 @@ import yaml
 pytest.importorskip("torch")
 
 import serve
-from butler.efficiency import measure_engine as efficiency_turbomind
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.lmdeploy import guards
@@ -153,16 +152,6 @@ def test_a_workspace_keeps_the_split_that_it_was_made_for(workspace: Path, model
         guards.resolve_tp(read_folder(workspace), 2)
     assert guards.resolve_tp(read_folder(workspace), None) == 1
     assert guards.resolve_tp(read_folder(model), 2) == 2
-
-
-def test_a_model_is_measured_on_as_many_gpus_as_it_is_served_on(
-    model: Path, workspace: Path
-) -> None:
-    config = json.loads((model / "config.json").read_text())
-    atomic_write_json(model / "config.json", config | {"vocab_size": 300})
-    assert efficiency_turbomind.MeasuredFolder.read(model, tp=2).tp == 2
-    with pytest.raises(ButlerError, match="--tp 2 is not what"):
-        efficiency_turbomind.MeasuredFolder.read(workspace, tp=2)
 
 
 def test_gpus_that_are_not_there_are_missed() -> None:

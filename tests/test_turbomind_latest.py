@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import served_folders
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.cache_share import PAGE, base_bytes, region_bytes, slab
@@ -46,14 +47,7 @@ def test_the_share_is_of_what_will_surely_be_free():
         base_bytes(22 * GIB, 15 * GIB, 5 * GIB)
 
 
-def start(**changes):
-    values = {
-        "path": "model", "workspaces": False, "backend": "turbomind", "tp": 1,
-        "session_len": 2048, "quant_policy": 8,
-        "room": Room(256, 640), "per_token": SEVEN_B, "weight_bytes": 15 * GIB,
-        "trust_remote_code": True,
-    }  # fmt: skip
-    return EngineStart(**(values | changes))
+START = EngineStart(served_folders.SEVEN_B, 1, 2048, Room(256, 640), trust_remote_code=True)
 
 
 class Gpu:
@@ -128,8 +122,8 @@ def put_in(gpu: Gpu, monkeypatch) -> None:
 def test_the_cache_is_exact_however_much_the_weights_take(monkeypatch, weights):
     gpu, marks = Gpu(weights), {}
     put_in(gpu, monkeypatch)
-    start_engine(start(), gpu, marks)
-    assert gpu.region == pytest.approx(cache_bytes(start()), abs=2)
+    start_engine(START, gpu, marks)
+    assert gpu.region == pytest.approx(cache_bytes(START), abs=2)
     assert 0 < gpu.config.cache_max_entry_count < 1
     assert marks == {"context": GIB, "loaded": GIB + weights}
     assert gpu.free == 79 * GIB - weights - gpu.region  # what was filled up is free again
@@ -139,7 +133,7 @@ def test_weights_that_take_more_than_their_files_are_told(monkeypatch):
     gpu = Gpu(19 * GIB)
     put_in(gpu, monkeypatch)
     with pytest.raises(ButlerError, match="less of GPU 0 than their files let expect"):
-        start_engine(start(), gpu, {})
+        start_engine(START, gpu, {})
 
 
 def test_new_tokens_are_counted_up():

@@ -1,7 +1,6 @@
 """Check FP8 weights against the merged model's: each is off by no more than rounding leaves."""
 
 import argparse
-import math
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
-from butler.checks import conclude
+from butler.checks import conclude, or_infinite
 from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.fp8 import errors, linears
@@ -37,8 +36,7 @@ def main() -> None:
     with progress("check fp8", lambda: counted(len(found), total, "matrices", started)):
         for name, error in errors(args.merged, args.fp8, resolve_device(args.device)):
             found[name] = error
-    # NaN compares false with everything: it has to count as the worst.
-    worst = max(found, key=lambda name: found[name] if math.isfinite(found[name]) else math.inf)
+    worst = max(found, key=lambda name: or_infinite(found[name]))
     conclude(
         args.out,
         "fp8",

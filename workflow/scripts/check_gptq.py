@@ -18,7 +18,7 @@ import torch
 
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
-from butler.checks import conclude
+from butler.checks import conclude, or_infinite
 from butler.devices import resolve_device
 from butler.errors import run_cli
 from butler.gptq_errors import LayerError, check_plain_tensors, layer_errors
@@ -84,8 +84,7 @@ def main() -> None:
         template = ChatTemplate.load(args.chat_template)
         sequences = token_ids(args.held_out, args.samples, template, tokenizer, LONGEST)
         errors, measured = measure(args.merged, args.gptq, sequences, resolve_device(args.device))
-    # NaN compares false with everything: it has to count as the worst.
-    worst = max(errors, key=lambda e: e.ratio if math.isfinite(e.ratio) else math.inf)
+    worst = max(errors, key=lambda e: or_infinite(e.ratio))
     mean = math.exp(sum(math.log(e.ratio) for e in errors) / len(errors))
     difference = measured["difference"]
     advice = (

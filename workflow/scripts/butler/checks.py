@@ -6,6 +6,7 @@ of the manifest of each folder that it is about, and of itself.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,14 @@ def conclude(
     atomic_write_json(path, record | {SEAL: seal(record)})
     if not passed:
         raise ButlerError(f"check {name}: {sentence}")
+
+
+def or_infinite(error: float) -> float:
+    """Return an error to find the worst by: infinite if it is no number.
+
+    NaN compares false with everything, so that neither max() nor a sort would put it anywhere.
+    """
+    return error if math.isfinite(error) else math.inf
 
 
 def seal(record: Mapping[str, Any]) -> str:

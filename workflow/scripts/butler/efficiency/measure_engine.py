@@ -22,7 +22,7 @@ from butler.gpu import GpuMemory, Peak
 from butler.lmdeploy.cache_room import Room
 from butler.lmdeploy.guards import resolve_tp
 from butler.lmdeploy.measured_engine import EngineStart, cache_bytes, start_engine
-from butler.lmdeploy.served_folder import read_folder
+from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.schemes import TURBOMIND
 from butler.settings.judging_stage import EfficiencySettings
 
@@ -30,58 +30,17 @@ WARM_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class MeasuredFolder:
-    """What the measurement needs to know of a served folder; `plain` says it is a model folder,
-    `backend` which of LMDeploy's engines serves it.
-
-    `per_token` is the bytes of a token in the cache, on all `tp` GPUs together.
-    """
-
-    path: str
-    quant_policy: int
-    per_token: int
-    vocab: int
-    tp: int
-    session_len: int
-    weight_bytes: int
-    plain: bool = False
-    backend: str = TURBOMIND
-    trust_remote_code: bool = False
-
-    @classmethod
-    def read(
-        cls, path: Path, trust_remote_code: bool = False, tp: int | None = None
-    ) -> "MeasuredFolder":
-        """Read it from the folder's record, configuration and files; `tp` GPUs are to share it.
-
-        Raises:
-            ButlerError: if it is none that LMDeploy serves here, or cannot be shared so.
-        """
-        folder = read_folder(path)
-        return cls(
-            path=str(path),
-            quant_policy=folder.settings.quant_policy,
-            per_token=folder.kv_bytes_per_token,
-            vocab=folder.vocab,
-            tp=resolve_tp(folder, tp),
-            session_len=folder.settings.session_len,
-            weight_bytes=folder.weight_bytes,
-            plain=not folder.release.workspaces,
-            backend=folder.backend,
-            trust_remote_code=trust_remote_code,
-        )
-
-
-@dataclass(frozen=True)
 class Workload:
     """What one engine is asked: prompts of `prompt_tokens`, answers of `new_tokens` tokens.
 
+    It serves `folder` on `tp` GPUs, with the model's own code if `trust_remote_code`.
     `room.chats` is the most requests that it takes at once, `loads` how many at a time, each
     `repeats` times, `single` how many one after another, and `prefills` whether reading alone is
     timed too.
     """
 
-    folder: MeasuredFolder
+    folder: ServedFolder
+    tp: int
     room: Room
     prompt_tokens: int
     new_tokens: int
@@ -90,23 +49,13 @@ class Workload:
     prefills: bool = False
     rounds: int = ROUNDS
     repeats: int = 1
+    trust_remote_code: bool = False
 
     @property
     def start(self) -> EngineStart:
         """What engine to start for it."""
-        one = self.folder
-        return EngineStart(
-            path=one.path,
-            workspaces=not one.plain,
-            backend=one.backend,
-            tp=one.tp,
-            session_len=max(one.session_len, self.room.tokens),
-            quant_policy=one.quant_policy,
-            room=self.room,
-            per_token=one.per_token,
-            weight_bytes=one.weight_bytes,
-            trust_remote_code=one.trust_remote_code,
-        )
+        length = max(self.folder.settings.session_len, self.room.tokens)
+        return EngineStart(self.folder, self.tp, length, self.room, self.trust_remote_code)
 
 
 def run_session(workload: Workload) -> Session:
@@ -180,7 +129,7 @@ def _child(workload: Workload, out: str, log: str) -> None:
 
 async def _measure(workload: Workload, kept: list[Any]) -> Session:
     """Measure an engine; it and its instances outlive this call in `kept`."""
-    memory = GpuMemory(workload.folder.tp)
+    memory = GpuMemory(workload.tp)
     marks = {"before": memory.used()}
     engine = start_engine(workload.start, memory, marks)
     from lmdeploy.messages import GenerationConfig
@@ -230,23 +179,26 @@ def measure(
         ButlerError: if there is no GPU or too little memory, a request does not fit the session,
             or the engine does not hold the room it was given.
     """
-    folder = MeasuredFolder.read(path, trust_remote_code, tp)
-    figures.check_session(settings, folder.session_len)
+    folder = read_folder(path)
+    gpus = resolve_tp(folder, tp)
+    figures.check_session(settings, folder.settings.session_len)
     sizes = figures.session_sizes(settings.concurrency)
     per_request = max(room_tokens, settings.prompt_tokens + settings.new_tokens)
     rooms = [Room(chats, per_request) for chats in sizes]
-    free = GpuMemory(folder.tp).free()
-    figures.check_fits(folder.weight_bytes, rooms[1], folder.per_token, free)
+    per_token = folder.kv_bytes_per_token
+    figures.check_fits(folder.weight_bytes, rooms[1], per_token, GpuMemory(gpus).free())
     own = tuple(c for c in settings.concurrency if c == sizes[0])
     rest = tuple(c for c in settings.concurrency if c != sizes[0])
     smaller = Workload(
         folder,
+        gpus,
         rooms[0],
         settings.prompt_tokens,
         settings.new_tokens,
         own,
         prefills=True,
         repeats=settings.repeats,
+        trust_remote_code=trust_remote_code,
     )
     larger = replace(smaller, room=rooms[1], loads=rest, single=settings.repeats + 1)
     small, large = run_session(smaller), run_session(larger)
@@ -254,4 +206,4 @@ def measure(
     more = cache_bytes(larger.start) - cache_bytes(smaller.start)
     if folder.backend == TURBOMIND:  # the other is told a number of blocks, and keeps graphs beside
         figures.check_room(small, large, more, folder.vocab)
-    return figures.rows(small, large, folder.weight_bytes, folder.per_token, settings.prompt_tokens)
+    return figures.rows(small, large, folder.weight_bytes, per_token, settings.prompt_tokens)

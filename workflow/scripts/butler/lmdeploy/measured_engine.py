@@ -11,6 +11,7 @@ from butler.errors import ButlerError
 from butler.gpu import GpuMemory
 from butler.lmdeploy.cache_room import BLOCK_TOKENS, Room
 from butler.lmdeploy.cache_share import base_bytes, region_bytes
+from butler.lmdeploy.served_folder import ServedFolder
 from butler.schemes import PYTORCH
 
 LEAST_BLOCKS = 16  # that the PyTorch engine takes
@@ -18,30 +19,25 @@ LEAST_BLOCKS = 16  # that the PyTorch engine takes
 
 @dataclass(frozen=True)
 class EngineStart:
-    """What is started: a folder, and the most it is to hold.
+    """What is started: a folder on `tp` GPUs, and the most it is to hold.
 
-    `room.chats` is also the most requests at once; `per_token` bytes of a token in the cache and
-    `weight_bytes` those of the files, on all `tp` GPUs together; `workspaces` says of the release
-    that the folder is a workspace, `backend` which engine serves it.
+    `room.chats` is also the most requests at once; the folder's bytes are those on all GPUs
+    together.
     """
 
-    path: str
-    workspaces: bool
-    backend: str
+    folder: ServedFolder
     tp: int
     session_len: int
-    quant_policy: int
     room: Room
-    per_token: int
-    weight_bytes: int
     trust_remote_code: bool
 
 
 def cache_bytes(start: EngineStart) -> int:
     """Return the bytes of GPU memory, on all GPUs together, that the cache is to take."""
-    if start.workspaces or start.backend == PYTORCH:  # they take a number of blocks
-        return start.room.held * start.per_token
-    return start.tp * region_bytes(start.room, start.per_token // start.tp)
+    per_token = start.folder.kv_bytes_per_token
+    if start.folder.release.workspaces or start.folder.backend == PYTORCH:
+        return start.room.held * per_token  # they take a number of blocks
+    return start.tp * region_bytes(start.room, per_token // start.tp)
 
 
 def start_engine(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) -> Any:
@@ -52,7 +48,7 @@ def start_engine(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) -
     Raises:
         ButlerError: if the GPU has too little memory for it.
     """
-    if start.backend == PYTORCH:
+    if start.folder.backend == PYTORCH:
         return _of_pytorch(start, memory, marks)
     from lmdeploy.messages import TurbomindEngineConfig
 
@@ -60,10 +56,10 @@ def start_engine(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) -
         tp=start.tp,
         session_len=start.session_len,
         max_batch_size=start.room.chats,
-        quant_policy=start.quant_policy,
+        quant_policy=start.folder.settings.quant_policy,
         cache_block_seq_len=BLOCK_TOKENS,
     )
-    starter = _of_workspace if start.workspaces else _of_model
+    starter = _of_workspace if start.folder.release.workspaces else _of_model
     return starter(start, config, memory, marks)
 
 
@@ -106,7 +102,7 @@ def _of_workspace(start: EngineStart, config: Any, memory: GpuMemory, marks: dic
             return Stages(native, lambda _: marks.setdefault("loaded", memory.used()))
 
     config.cache_max_entry_count = float(start.room.blocks)
-    return Measured.from_pretrained(start.path, tokenizer=None, engine_config=config)
+    return Measured.from_pretrained(str(start.folder.path), tokenizer=None, engine_config=config)
 
 
 def _of_model(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[str, int]) -> Any:
@@ -120,7 +116,7 @@ def _of_model(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[st
     _synchronise(start.tp)
     region = cache_bytes(start) // start.tp
     free = min(torch.cuda.mem_get_info(device)[0] for device in range(start.tp))
-    base = base_bytes(free, start.weight_bytes // start.tp, region)
+    base = base_bytes(free, start.folder.weight_bytes // start.tp, region)
     fillers = []
 
     def fill(device: int) -> None:
@@ -128,8 +124,8 @@ def _of_model(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[st
         more = torch.cuda.mem_get_info(device)[0] - base
         if more < 0:
             raise ButlerError(
-                f"the weights of {start.path} left {-more / 2**30:.2f} GiB less of GPU {device} "
-                "than their files let expect; the figures would not be at equal room"
+                f"the weights of {start.folder.path} left {-more / 2**30:.2f} GiB less of GPU "
+                f"{device} than their files let expect; the figures would not be at equal room"
             )
         fillers.append(torch.empty(more, dtype=torch.uint8, device=f"cuda:{device}"))
 
@@ -144,7 +140,7 @@ def _of_model(start: EngineStart, config: Any, memory: GpuMemory, marks: dict[st
 
     config.cache_max_entry_count = region / base
     engine = Measured.from_pretrained(
-        start.path, engine_config=config, trust_remote_code=start.trust_remote_code
+        str(start.folder.path), engine_config=config, trust_remote_code=start.trust_remote_code
     )
     fillers.clear()
     torch.cuda.empty_cache()
@@ -178,12 +174,12 @@ def _of_pytorch(start: EngineStart, memory: GpuMemory, marks: dict[str, int]) ->
         tp=start.tp,
         session_len=start.session_len,
         max_batch_size=start.room.chats,
-        quant_policy=start.quant_policy,
+        quant_policy=start.folder.settings.quant_policy,
         block_size=BLOCK_TOKENS,
         num_gpu_blocks=max(blocks, LEAST_BLOCKS),
     )
     engine = Measured.from_pretrained(
-        start.path, engine_config=config, trust_remote_code=start.trust_remote_code
+        str(start.folder.path), engine_config=config, trust_remote_code=start.trust_remote_code
     )
     engine.start_loop()
     return engine

@@ -8,7 +8,6 @@ between two codes, is smallest. Rounding then leaves half a step; a fit by least
 where a few large weights share a scale with many small ones.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Protocol
 
 import torch
 
+from butler.checks import or_infinite
 from butler.errors import ButlerError
 from butler.hf_folder import ModelTensors, read_config
 from butler.lmdeploy.lite_maps import complete_maps
@@ -118,8 +118,7 @@ def all_errors(form: Form, merged: Path, made: Path, device: str) -> list[LayerE
             errors.append(error)
     if not errors:
         raise ButlerError(f"{made} holds no quantised layer of {merged}")
-    # NaN compares false with everything: it has to count as the worst.
-    return sorted(errors, key=lambda e: -e.largest if math.isfinite(e.largest) else -math.inf)
+    return sorted(errors, key=lambda e: -or_infinite(e.largest))
 
 
 def layer_errors(form: Form, merged: Path, made: Path, device: str) -> Iterator[LayerError]:
