@@ -179,6 +179,17 @@ def test_a_base_that_the_settings_do_not_go_with_is_told_by_its_json_alone(
         base_model.check_run(tmp_path, "someone/model", True)
 
 
+def test_an_engine_of_our_own_serves_what_turbomind_does_not(tmp_path):
+    sizes = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 256}
+    sizes |= {"num_key_value_heads": 4}
+    config = sizes | {"architectures": ["Qwen2ForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    options = (tmp_path, "mine", False, ["kv4"], 128, "0.7.3")
+    base_model.check_run(*options, reference=True)
+    with pytest.raises(ButlerError, match="heads of 64 values; TurboMind of LMDeploy 0.7.3 falls"):
+        base_model.check_run(*options)
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_base_that_does_not_fit_is_one_sentence_and_no_folder(llama, tmp_path, name):

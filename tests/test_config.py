@@ -271,6 +271,17 @@ def test_a_base_without_code_or_with_consent_to_it_is_taken(remote_code):
     check_run(read_settings(joined(CONFIG, {"base": hub})), ROOT, gpu=False)
 
 
+def test_a_hubs_base_whose_norms_are_not_served_is_refused_before_the_first_job():
+    hub = {"model": "Qwen/Qwen3-8B", "remote_code": False, "revision": "0" * 40}
+    hub |= {"chat_template": "qwen3_chat", "architecture": "Qwen3ForCausalLM"}
+    run = joined(CONFIG, {"base": hub, "lmdeploy": "0.7.3"})
+    with pytest.raises(ButlerError, match="^config: base.architecture .* set lmdeploy: latest, or"):
+        check_run(read_settings(run), ROOT, gpu=False)
+    check_run(read_settings(run | {"engine": "reference"}), ROOT, gpu=False)
+    latest = {"lmdeploy": "latest", "engine": "turbomind", "device": "cuda"}
+    check_run(read_settings(run | latest), ROOT, gpu=False)
+
+
 def test_what_is_left_out_has_its_default():
     assert read_settings({"train": {"lora_r": 8}}) == read_settings(changed("train.lora_r", 8))
 

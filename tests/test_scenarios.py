@@ -193,7 +193,9 @@ def test_what_needs_a_network_is_prepared_for_the_scenarios_and_no_plain_run(tmp
     hub = {"model": "Qwen/Qwen3-8B", "revision": "0" * 40, "remote_code": False}
     hub |= {"chat_template": "qwen3_chat", "architecture": "Qwen3ForCausalLM"}
     scenarios = {"tiny": {}, "hub": {"base": hub}}
-    arguments = given(tmp_path, scenarios, variants=["fp16"], environments="envs")
+    arguments = given(
+        tmp_path, scenarios, variants=["fp16"], environments="envs", engine="reference"
+    )
     made = outputs_in(plan(tmp_path, "--dry-run", *arguments, "prepare"))
     found = Counter(STAGE.sub("", name) for name in made)
     assert found["build/base"] == 2 and found["build/benchmarks/ceval.jsonl"] == 1

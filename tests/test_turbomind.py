@@ -154,6 +154,14 @@ def test_a_workspace_keeps_the_split_that_it_was_made_for(workspace: Path, model
     assert guards.resolve_tp(read_folder(model), 2) == 2
 
 
+def test_turbomind_is_given_no_workspace_of_which_it_leaves_norms_out(tmp_path: Path) -> None:
+    path = Tiny(layers=1, qk_norm=True).build(tmp_path / "qwen3", **SETTINGS)
+    (path / "chat_template.json").write_text("{}")
+    write_record(path, "0.7.3")
+    with pytest.raises(ButlerError, match="has norms .* 0.7.3 does not load: .* --engine ref"):
+        guards.check_machine(read_folder(path), 1, 64)
+
+
 def test_gpus_that_are_not_there_are_missed() -> None:
     with pytest.raises(ButlerError, match="TurboMind needs a CUDA GPU and torch finds none here"):
         guards.check_gpus(1, 0)

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from butler import schemes
+from butler.families import FAMILIES
 from butler.lmdeploy.release import CONVERTER, quant_policy, serves
 from butler.manifest import write_manifest
 from real_tools import SCRIPTS, python_of
@@ -292,7 +293,11 @@ def check_likelihoods(workspace: Path, folder: Path) -> None:
     assert measured["largest_difference"] < 0.005, measured
 
 
-@pytest.mark.parametrize("toy", TOYS.values(), ids=str)
+# Of Qwen3's workspaces TurboMind leaves the norms of heads out, so it is given none.
+SERVED_TOYS = [toy for toy in TOYS.values() if not FAMILIES[toy.architecture].heads_normed]
+
+
+@pytest.mark.parametrize("toy", SERVED_TOYS, ids=str)
 def test_turbomind_computes_each_base_as_the_reference_engine_does(toy, tmp_path):
     made = ("--model", toy.base(tmp_path / "toy"), "--format", "hf", "--out", tmp_path / "plain")
     done = lmdeploy_script("workspace.py", *made)

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from butler import schemes
+from butler.families import FAMILIES
 from butler.settings.judging_stage import EfficiencySettings
 from real_tools import python_of, script
+from toys import TOYS
 from turbomind_server import compare_on_our_page, post, serve, wait_for_port
 from workflow_state import ROOT
 
@@ -108,12 +110,12 @@ def test_our_page_compares_two_model_folders(served, tmp_path):
     compare_on_our_page([served["fp16"], served["fp8kv8"]], tmp_path, "--trust-remote-code")
 
 
-def checked(name: str, folder: Path, *words: object) -> dict:
+def checked(name: str, folder: Path, *words: object, template: str = "internlm2_chat") -> dict:
     """Return what a check found that asks this release, run where the workflow runs it."""
     out = folder / "check.json"
     server = ("--lmdeploy", "latest", "--server-python", python_of(TOOL), "--trust-remote-code")
     held_out = ("--held-out", RUN / "build" / "corpus" / "test.jsonl", "--engine", "turbomind")
-    words = (*words, *server, *held_out, "--chat-template", "internlm2_chat")
+    words = (*words, *server, *held_out, "--chat-template", template)
     done = script(CONVERTER, name, *words, "--check" if name == "divergence.py" else "--out", out)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(out.read_text(encoding="utf-8"))["measured"]
@@ -131,6 +133,20 @@ def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, c
     with capsys.disabled():
         print(f"\n{name}: {found}")
     assert found["engine"] == weights.backends[0]
+
+
+SERVED_TOYS = [toy for toy in TOYS.values() if "latest" in FAMILIES[toy.architecture].served_by]
+
+
+@pytest.mark.parametrize("toy", SERVED_TOYS, ids=str)
+def test_turbomind_computes_each_base_as_transformers_does(toy, tmp_path, capsys):
+    folder = toy.base(tmp_path / "toy")
+    found = checked(
+        "check_workspace.py", tmp_path, "--workspace", folder, "--model", folder,
+        "--format", "hf", "--limit", 0.002, "--turbomind-limit", 0.002, template=toy.template,
+    )  # fmt: skip
+    with capsys.disabled():
+        print(f"\n{toy}: {found}")
 
 
 @pytest.mark.parametrize("name", ["w4kv8", "w4kv4", "fp8kv8", "kvfp8"])

@@ -33,6 +33,7 @@ rule base_model:
         checked=lambda w, input: (
             f"--trainer {TRAINER} --lmdeploy {settings.lmdeploy} "
             f"--variants {' '.join(settings.variants)} --group-size {settings.awq.group_size}"
+            f"{' --reference' * (settings.engine == 'reference')}"
         ),
     shell:
         "{params.python:q} {input.code[0]:q} --model {params.model:q} --hub {params.hub} "

@@ -25,7 +25,7 @@ from butler.families import TRAINER, TRAINERS, family_of
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
 from butler.hubs import HUBS, HubUnreachableError, open_hub
-from butler.lmdeploy.release import RELEASES, number
+from butler.lmdeploy.release import RELEASES
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import write_manifest
 from butler.model_folder import (
@@ -139,6 +139,7 @@ def check_run(
     group_size: int = AwqSettings().group_size,
     release: str | None = None,
     trainer: str = TRAINER,
+    reference: bool = False,
 ) -> None:
     """Stop if the run's settings do not go with the folder's configurations.
 
@@ -150,6 +151,7 @@ def check_run(
         group_size: of 4-bit weights.
         release: of LMDeploy, as config.yaml names it; None leaves open what serves.
         trainer: the tool that is to train it.
+        reference: whether the engine on the CPU serves what that release makes.
 
     Raises:
         ButlerError: one sentence that names the file and what does not go with it.
@@ -164,10 +166,10 @@ def check_run(
             f"{family.architecture}"
         )
     if release:
-        version = number(RELEASES[release].version)
+        serving = None if reference else release
         for name in variants:
-            check_variant_sizes(config, VARIANTS[name], group_size, version, shown)
-        check_served(config, release, shown)
+            check_variant_sizes(config, VARIANTS[name], group_size, serving, shown)
+        check_served(config, release, shown, reference)
 
 
 def _configurations(folder: Path, shown: str) -> list[tuple[Path, dict[str, Any]]]:
@@ -333,6 +335,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=[], help="to be made")
     parser.add_argument("--group-size", type=int, default=AwqSettings().group_size)
     parser.add_argument("--lmdeploy", choices=RELEASES, help="the release that serves")
+    parser.add_argument("--reference", action="store_true", help="the CPU's engine serves it")
     parser.add_argument("--trainer", choices=sorted(TRAINERS), default=TRAINER)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -345,6 +348,7 @@ def main() -> None:
         group_size=args.group_size,
         release=args.lmdeploy,
         trainer=args.trainer,
+        reference=args.reference,
     )
     source = locate(args.model, args.repository, args.hub, args.revision, args.pickles, check)
     check_model_folder(source, args.model, args.pickles)

@@ -15,6 +15,7 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.families import Family, family_of
 from butler.hf_folder import sizes_of
+from butler.lmdeploy.release import RELEASES, number
 from butler.schemes import Variant
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")  # can run code when loaded
@@ -113,7 +114,7 @@ def check_variant_sizes(
     config: Mapping[str, Any],
     variant: Variant,
     group_size: int,
-    version: tuple[int, ...] | None,
+    release: str | None,
     shown: str,
 ) -> None:
     """Check that a model has sizes with which a variant of it can be made and served.
@@ -122,7 +123,7 @@ def check_variant_sizes(
         config: of the model.
         variant: one that LMDeploy of that version has.
         group_size: of 4-bit weights.
-        version: of the LMDeploy that serves; None where it does not.
+        release: of the LMDeploy that serves, as config.yaml names it; None where it does not.
         shown: what the user calls the model.
 
     Raises:
@@ -134,16 +135,21 @@ def check_variant_sizes(
         check_blocks(config, variant.weights.block, shown)
     path = f"{shown}/config.json"
     head = sizes_of(config, path)["head_dim"]
-    if version and head < USUAL_HEAD and version < variant.kv.small_heads:
+    version = RELEASES[release].version if release else None
+    if version and head < USUAL_HEAD and number(version) < variant.kv.small_heads:
         raise ButlerError(
-            f"{path}: heads of {head} values; TurboMind of LMDeploy {'.'.join(map(str, version))} "
-            f"falls when it holds their KV cache in {variant.kv.name}: leave {variant.name} out of "
+            f"{path}: heads of {head} values; TurboMind of LMDeploy {version} falls "
+            f"when it holds their KV cache in {variant.kv.name}: leave {variant.name} out of "
             "variants, or set lmdeploy: latest, or engine: reference, which serves on the CPU"
         )
 
 
-def check_served(config: Mapping[str, Any], release: str, shown: str) -> None:
+def check_served(
+    config: Mapping[str, Any], release: str, shown: str, reference: bool = False
+) -> None:
     """Check that TurboMind of LMDeploy `release`, as config.yaml names it, serves such a model.
+
+    With `reference` the engine on the CPU serves what that release makes.
 
     Raises:
         ButlerError: naming the architecture or the head size that it does not take.
@@ -155,12 +161,34 @@ def check_served(config: Mapping[str, Any], release: str, shown: str) -> None:
             f"{path} names architecture {family.architecture}, which TurboMind does not serve with "
             f"lmdeploy: {release}; set lmdeploy: {' or '.join(family.served_by)}"
         )
+    if not reference:
+        check_head_norms(family, release, path)
     heads = family.served_by[release]
     if heads and head not in heads:
         raise ButlerError(
             f"{path}: heads of {head} values; with lmdeploy: {release} a model of architecture "
             f"{family.architecture} needs {' or '.join(map(str, heads))}, so take another "
             "base.model"
+        )
+
+
+def check_head_norms(family: Family, release: str, where: str) -> None:
+    """Check that TurboMind of a release has all that the family's attention computes with.
+
+    Of a workspace it reads projections and biases, and no norm of queries and keys: it computes
+    with whatever lies in their memory (LMDeploy 0.7.3,
+    src/turbomind/models/llama/LlamaDecoderLayerWeight.cc, loadModel).
+
+    Raises:
+        ButlerError: naming `where` the architecture stands, if it has not.
+    """
+    if family.heads_normed and RELEASES[release].workspaces:
+        able = [name for name in family.served_by if not RELEASES[name].workspaces]
+        raise ButlerError(
+            f"{where} names architecture {family.architecture}, whose norms of queries and keys "
+            f"TurboMind of LMDeploy {RELEASES[release].version} does not load: it would serve "
+            f"noise; set lmdeploy: {' or '.join(able)}, or engine: reference, which serves on the "
+            "CPU"
         )
 
 

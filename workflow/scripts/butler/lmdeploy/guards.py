@@ -119,12 +119,18 @@ def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
     """Check this machine's GPUs for a folder; CUDA is asked without taking up any of its memory.
 
     Raises:
-        ButlerError: if they are too few or too full.
+        ButlerError: if they are too few or too full, or the engine would serve noise.
     """
     import torch
 
     from butler.gpu import GpuMemory
 
+    if folder.norms_left_out:
+        raise ButlerError(
+            f"{folder.path} has norms of queries and keys, which TurboMind of LMDeploy "
+            f"{folder.version} does not load: it would serve noise; make it with lmdeploy: latest, "
+            "or use --engine reference, our engine on the CPU"
+        )
     # device_count() asks the driver alone; a CUDA context would hold memory beside LMDeploy's.
     check_gpus(tp, torch.cuda.device_count())
     memory = GpuMemory(tp)

@@ -52,7 +52,8 @@ class ServedFolder:
 
     `backend` is LMDeploy's engine for it; `tp` the number of GPUs that a workspace was split for,
     None for a model folder, which any number takes; `vocab` the tokens that it knows;
-    `weight_bytes` is that of the files.
+    `weight_bytes` is that of the files; `norms_left_out` says that it is a workspace with norms of
+    queries and keys, which TurboMind does not load.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class ServedFolder:
     vocab: int
     tp: int | None
     weight_bytes: int
+    norms_left_out: bool = False
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -111,11 +113,13 @@ def read_folder(path: Path) -> ServedFolder:
     if not (path / TEMPLATE).is_file():
         raise ButlerError(f"{path / TEMPLATE} is missing: LMDeploy would guess the chat template")
     read = _read_workspace if workspace else _read_model
-    raw, file, shape, vocab, tp, size = read(path, record)
+    raw, file, shape, vocab, tp, size, norms = read(path, record)
     settings, kv = EngineSettings.read(raw, str(file), version)
     # A record of before there were two engines to choose from names none.
     backend = record.get("backend", TURBOMIND)
-    return ServedFolder(path, release, version, backend, settings, kv, shape, vocab, tp, size)
+    return ServedFolder(
+        path, release, version, backend, settings, kv, shape, vocab, tp, size, norms
+    )
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -135,8 +139,9 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-# What stands under engine_config and in which file, shape, vocabulary, GPUs, bytes of the weights.
-Read = tuple[Any, Path, ModelShape, int, int | None, int]
+# What stands under engine_config and in which file, shape, vocabulary, GPUs, bytes of the weights,
+# and whether there are norms that TurboMind leaves out.
+Read = tuple[Any, Path, ModelShape, int, int | None, int, bool]
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
@@ -151,7 +156,8 @@ def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
         )
     layers, heads, kv_heads, head_dim, vocab, tp = sizes
     shape = ModelShape(layers, heads, kv_heads, head_dim)
-    return config.get("engine_config"), file, shape, vocab, tp, weight_bytes(path)
+    norms = bool(model.get("qk_norm"))
+    return config.get("engine_config"), file, shape, vocab, tp, weight_bytes(path), norms
 
 
 def _read_model(path: Path, record: dict[str, Any]) -> Read:
@@ -160,7 +166,7 @@ def _read_model(path: Path, record: dict[str, Any]) -> Read:
         raise ButlerError(f"{path} holds no weights (*.safetensors or pytorch_model*.bin)")
     size = sum(file.stat().st_size for file in weights)
     vocab = read_sizes(path, vocab="vocab_size")["vocab"]
-    return record.get("engine_config"), path / RECORD, model_shape(path), vocab, None, size
+    return record.get("engine_config"), path / RECORD, model_shape(path), vocab, None, size, False
 
 
 def model_shape(folder: Path) -> ModelShape:

@@ -16,10 +16,12 @@ from butler.chat_template import ChatTemplate
 from butler.corpus.format_check import check_format
 from butler.efficiency.figures import check_session
 from butler.errors import ButlerError
+from butler.families import FAMILIES
 from butler.lmdeploy.guards import check_split
-from butler.lmdeploy.release import RELEASES, number, serves
+from butler.lmdeploy.release import RELEASES, serves
 from butler.lmdeploy.served_folder import model_shape
 from butler.model_folder import (
+    check_head_norms,
     check_model_folder,
     check_served,
     check_variant_sizes,
@@ -124,8 +126,8 @@ def check_variant(settings: Settings, variant: Variant, repository: Path) -> Non
     if (repository / base).is_dir():
         config, group = model_config(repository / base, base), settings.awq.group_size
         # The reference engine holds any head.
-        version = None if settings.engine == "reference" else number(release.version)
-        check_variant_sizes(config, variant, group, version, base)
+        serving = None if settings.engine == "reference" else release.name
+        check_variant_sizes(config, variant, group, serving, base)
 
 
 def check_engine(settings: Settings, gpu: bool) -> None:
@@ -214,7 +216,7 @@ def check_base(settings: Settings, repository: Path) -> None:
     if folder.is_dir():
         check_model_folder(folder, base.model, bool(base.pickles))
         config = model_config(folder, base.model)
-        check_served(config, settings.lmdeploy, base.model)
+        check_served(config, settings.lmdeploy, base.model, settings.engine == "reference")
         check_split(settings.workspace.tp, model_shape(folder), "config: workspace.tp")
     elif not HUB_ID.fullmatch(base.model):
         raise ButlerError(
@@ -225,6 +227,9 @@ def check_base(settings: Settings, repository: Path) -> None:
         raise ButlerError(
             f"config: base.revision is missing; pin the commit of {base.model}, 40 digits"
         )
+    elif base.architecture and settings.engine != "reference":
+        where = "config: base.architecture"
+        check_head_norms(FAMILIES[base.architecture], settings.lmdeploy, where)
 
 
 def check_consent(model: str, consent: str | bool, rule: str) -> None:
