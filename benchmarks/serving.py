@@ -20,7 +20,7 @@ from typing import Any
 from common import ROOT, ButlerError, atomic_write_json, markdown, publish, record
 from random_bases import Shape, add_shape, check, shape_of, shape_options
 from serving_capacity import check_card
-from serving_models import make_all, run
+from serving_models import Maker, run
 
 from butler.efficiency.figures import GB, MIB, RESERVE_BYTES, chats_on_card
 from butler.efficiency.measure_engine import measure
@@ -209,10 +209,8 @@ def main() -> None:
     check_installed(release, installed_version())
     journal = Journal(args.out, shape=shape.__dict__, lmdeploy=release.version)
     report = journal.report
-    made = make_all(
-        work, args.variants, options, args.environments, args.session_len, args.keep_models, release
-    )
-    journal.add("made", made)
+    maker = Maker(work, options, args.environments, args.session_len, release, args.keep_models)
+    journal.add("made", maker.make(args.variants))
     if args.make_only:
         publish(record(**report), args.out)
         return

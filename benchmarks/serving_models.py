@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import ROOT, SCRIPTS, ButlerError, python_of
@@ -56,94 +57,88 @@ def write_text(path: Path, chats: int, words: int) -> None:
             stream.write(json.dumps({"conversation": [turn]}, ensure_ascii=False) + "\n")
 
 
-def make_all(
-    work: Path,
-    variants: Sequence[str],
-    shape: Sequence[str],
-    environments: Path,
-    session_len: int,
-    keep_models: bool,
-    release: Release,
-) -> dict[str, float]:
-    """Make what is missing of the variants below `work`; return seconds by step.
+@dataclass(frozen=True)
+class Maker:
+    """Makes what is missing of variants below `work`, each of `session_len` tokens a session.
 
-    `shape` is given to random_model.py as it stands. A variant of another shape or release is made
-    anew.
+    `shape` is given to random_model.py as it stands. A variant of another shape, session or release
+    is made anew. `keep_models` leaves the Hugging Face folders of converted models there.
     """
-    wanted = {"shape": list(shape), "session_len": session_len, "lmdeploy": release.name}
-    kinds = sorted({VARIANTS[name].weights.name for name in variants})
 
-    def chain(kind: str) -> dict[str, float]:
-        names = [name for name in variants if VARIANTS[name].weights.name == kind]
-        marks = [work / "workspaces" / f"{name}.json" for name in names]
-        if all(m.is_file() and json.loads(m.read_text()) == wanted for m in marks):
-            return {}
-        return _chain(
-            work, kind, names, shape, environments, session_len, keep_models, release, wanted
-        )
+    work: Path
+    shape: Sequence[str]
+    environments: Path
+    session_len: int
+    release: Release
+    keep_models: bool = False
 
-    with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(chain, kinds))
-    return {step: seconds for times in found for step, seconds in times.items()}
+    def make(self, variants: Sequence[str]) -> dict[str, float]:
+        """Make the variants, those of two schemes of weights at a time; return seconds by step."""
+        kinds: dict[str, list[str]] = {}
+        for name in variants:
+            kinds.setdefault(VARIANTS[name].weights.name, []).append(name)
+        missing = {kind: names for kind, names in kinds.items() if not all(map(self._made, names))}
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(self._make, missing, missing.values()))
+        return {step: seconds for times in found for step, seconds in times.items()}
 
+    def _wanted(self) -> dict[str, object]:
+        """Return what a made variant is to be of."""
+        of = {"shape": list(self.shape), "session_len": self.session_len}
+        return of | {"lmdeploy": self.release.name}
 
-def _chain(
-    work: Path,
-    kind: str,
-    names: Sequence[str],
-    shape: Sequence[str],
-    environments: Path,
-    session_len: int,
-    keep_models: bool,
-    release: Release,
-    wanted: dict[str, object],
-) -> dict[str, float]:
-    times: dict[str, float] = {}
+    def _mark(self, name: str) -> Path:
+        return self.work / "workspaces" / f"{name}.json"
 
-    def step(name: str, command: Sequence[object]) -> None:
-        start = time.perf_counter()
-        run(command, work, name)
-        times[name] = round(time.perf_counter() - start, 1)
+    def _made(self, name: str) -> bool:
+        mark = self._mark(name)
+        return mark.is_file() and json.loads(mark.read_text()) == self._wanted()
 
-    weights = WEIGHTS[kind]
-    # Random 4-bit weights are written as AWQ's; a workspace of GPTQ's holds them alike.
-    form = WEIGHTS["w4"].format if weights.grouped else weights.format
-    # A folder for each kind: two are made at a time, and each removes its own.
-    model, source = work / "models" / kind, work / "converted" / kind
-    made = work / "models" / f"plain_{kind}" if weights.bits == 8 else model
-    awq = ["--awq"] if weights.grouped else []
-    make = [
-        python_of("xtuner", environments),
-        ROOT / "benchmarks" / "random_model.py",
-        "--out",
-        made,
-        *awq,
-        *shape,
-    ]
-    step(f"random_{kind}", make)
-    if made != model:
-        quantise = _to_eight_bits(weights, work, environments)
-        step(f"quantise_{kind}", [*quantise, "--model", made, "--out", model])
-        _remove(made)
-    if release.workspaces:
-        convert = [sys.executable, SCRIPTS / "workspace.py", "--model", model, "--out", source]
-        group = ["--group-size", AwqSettings().group_size] if weights.grouped else []
-        step(f"convert_{kind}", [*convert, "--format", form, *group])
-        if not keep_models:
-            _remove(model)
-    else:
-        source = model
-    for name in names:
-        kv = VARIANTS[name].kv
+    def _make(self, kind: str, names: Sequence[str]) -> dict[str, float]:
+        """Make a model of random weights, its folder as the release takes it, and its variants."""
+        times: dict[str, float] = {}
+
+        def step(name: str, command: Sequence[object]) -> None:
+            start = time.perf_counter()
+            run(command, self.work, name)
+            times[name] = round(time.perf_counter() - start, 1)
+
+        weights = WEIGHTS[kind]
+        # A folder for each kind: two are made at a time, and each removes its own.
+        model, source = self.work / "models" / kind, self.work / "converted" / kind
+        plain = self.work / "models" / f"plain_{kind}" if weights.bits == 8 else model
+        make = [python_of("xtuner", self.environments), ROOT / "benchmarks" / "random_model.py"]
+        make += ["--out", plain, *self.shape, *(["--awq"] if weights.grouped else [])]
+        step(f"random_{kind}", make)
+        if plain != model:
+            quantise = _to_eight_bits(weights, self.work, self.environments)
+            step(f"quantise_{kind}", [*quantise, "--model", plain, "--out", model])
+            _remove(plain)
+        if self.release.workspaces:
+            convert = [sys.executable, SCRIPTS / "workspace.py", "--model", model, "--out", source]
+            group = ["--group-size", AwqSettings().group_size] if weights.grouped else []
+            # Random 4-bit weights are written as AWQ's; a workspace of GPTQ's holds them alike.
+            form = WEIGHTS["w4"].format if weights.grouped else weights.format
+            step(f"convert_{kind}", [*convert, "--format", form, *group])
+            if not self.keep_models:
+                _remove(model)
+        else:
+            source = model
+        for name in names:
+            step(f"variant_{name}", self._variant(name, source))
+            self._mark(name).write_text(json.dumps(self._wanted()))
+        return times
+
+    def _variant(self, name: str, source: Path) -> list[object]:
+        """Return the command that makes a variant of a workspace or a model folder."""
+        kv, release = VARIANTS[name].kv, self.release
         share = (KVCacheSettings() if kv.quantised else WorkspaceSettings()).cache_max_entry_count
-        kind_of_source = "--workspace" if release.workspaces else "--model"
-        variant = [sys.executable, SCRIPTS / "variant.py", kind_of_source, source]
-        variant += ["--lmdeploy", release.name, "--backend", VARIANTS[name].backend]
-        variant += ["--kv", kv.name, "--cache-max-entry-count", share]
-        variant += ["--session-len", session_len, "--out", work / "workspaces" / name]
-        step(f"variant_{name}", variant)
-        (work / "workspaces" / f"{name}.json").write_text(json.dumps(wanted))
-    return times
+        command: list[object] = [sys.executable, SCRIPTS / "variant.py"]
+        command += ["--workspace" if release.workspaces else "--model", source]
+        command += ["--lmdeploy", release.name, "--backend", VARIANTS[name].backend]
+        command += ["--kv", kv.name, "--cache-max-entry-count", share]
+        command += ["--session-len", self.session_len, "--out", self.work / "workspaces" / name]
+        return command
 
 
 def _to_eight_bits(weights: WeightScheme, work: Path, environments: Path) -> list[object]:
