@@ -1,7 +1,7 @@
 """The web page on a model-hosting platform such as OpenXLab, which runs `python app.py`.
 
 Environment: MODEL_PATH, a workspace folder, or several with `:` between them (needed); PORT (7860);
-HOST (0.0.0.0: the platform's own proxy stands before it); ENGINE auto, reference or turbomind;
+HOST (0.0.0.0: the platform's own proxy stands before it); ENGINE auto, reference or lmdeploy;
 FEEDBACK, a file that keeps what visitors think of answers (none: a platform's disk often goes).
 """
 

@@ -82,7 +82,7 @@ def test_the_shipped_configuration_is_every_default():
         ),
         ("train.learning_rate", "fast", "key 'train.learning_rate' takes number, found 'fast'"),
         ("train.learning_rate", 0, "key 'train.learning_rate' takes more than 0, found 0"),
-        ("engine", "vllm", "key 'engine' takes one of auto, reference, turbomind, found 'vllm'"),
+        ("engine", "vllm", "key 'engine' takes one of auto, reference, lmdeploy, found 'vllm'"),
         ("train.deepspeed", "zero9", "takes one of deepspeed_zero1, deepspeed_zero2"),
         ("benchmarks.0.parts", [], "key 'benchmarks[0].parts' takes at least 1 of them, found []"),
         ("workspace.cache_max_entry_count", 1.5, "takes less than 1, found 1.5"),
@@ -154,7 +154,7 @@ def test_the_shipped_configuration_is_every_default():
             {"model": "nowhere", "remote_code": False},
             "base.model nowhere is neither a folder nor a hub id",
         ),
-        ("engine", "turbomind", "engine: turbomind is served on CUDA alone and there is no GPU"),
+        ("engine", "lmdeploy", "engine: lmdeploy is served on CUDA alone and there is no GPU"),
     ],
 )
 def test_what_cannot_work_is_one_sentence_before_the_first_job(path, value, sentence):
@@ -278,7 +278,7 @@ def test_a_hubs_base_whose_norms_are_not_served_is_refused_before_the_first_job(
     with pytest.raises(ButlerError, match="^config: base.architecture .* set lmdeploy: latest, or"):
         check_run(read_settings(run), ROOT, gpu=False)
     check_run(read_settings(run | {"engine": "reference"}), ROOT, gpu=False)
-    latest = {"lmdeploy": "latest", "engine": "turbomind", "device": "cuda"}
+    latest = {"lmdeploy": "latest", "engine": "lmdeploy", "device": "cuda"}
     check_run(read_settings(run | latest), ROOT, gpu=False)
 
 
@@ -310,7 +310,7 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
     [
         ({"lmdeploy": "latest", "engine": "reference"}, True, "with engine: reference"),
         ({"lmdeploy": "latest"}, False, "lmdeploy: latest is served on CUDA alone"),
-        ({"lmdeploy": "latest", "engine": "turbomind"}, False, "there is no GPU here"),
+        ({"lmdeploy": "latest", "engine": "lmdeploy"}, False, "there is no GPU here"),
         ({"workspace.tp": 2}, False, "workspace.tp: 2 is served on CUDA alone"),
         ({"workspace.tp": 4}, True, "workspace.tp 4 does not divide the model's 2 attention"),
         (
@@ -331,7 +331,7 @@ def test_an_engine_that_cannot_serve_is_one_sentence(changes, gpu, sentence):
 def test_the_newest_release_goes_with_a_gpu_here_or_elsewhere():
     latest = changed("lmdeploy", "latest")
     check_run(read_settings(latest), ROOT, gpu=True)
-    elsewhere = changed("engine", "turbomind", changed("device", "cuda", latest))
+    elsewhere = changed("engine", "lmdeploy", changed("device", "cuda", latest))
     check_run(read_settings(elsewhere), ROOT, gpu=False)
 
 
@@ -349,12 +349,12 @@ TARGET = {"requests": 64, "first_token_p90_s": 1.0}
 def test_a_rule_that_goes_by_speed_needs_the_engine_that_shows_it(engine, key, value, told):
     config = changed(key, value, changed("engine", engine))
     sentence = refused(config)
-    assert told in sentence and "engine: turbomind and device: cuda" in sentence
+    assert told in sentence and "engine: lmdeploy and device: cuda" in sentence
     if engine == "auto":
         check_run(read_settings(config), ROOT, gpu=True)
     else:
         assert told in refused(config, gpu=True)
-    elsewhere = changed("engine", "turbomind", changed("device", "cuda", config))
+    elsewhere = changed("engine", "lmdeploy", changed("device", "cuda", config))
     check_run(read_settings(elsewhere), ROOT, gpu=False)
 
 

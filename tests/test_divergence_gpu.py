@@ -46,9 +46,9 @@ def measured(folder: Path, variant: str, engine: str) -> dict[str, float]:
 def test_turbomind_finds_the_divergence_of_the_reference_engine(
     tmp_path: Path, variant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours, theirs = (measured(tmp_path, variant, one) for one in ("reference", "turbomind"))
+    ours, theirs = (measured(tmp_path, variant, one) for one in ("reference", "lmdeploy"))
     with capsys.disabled():
-        print(f"\n{variant}: reference {ours}\nturbomind {theirs}")
+        print(f"\n{variant}: reference {ours}\nlmdeploy {theirs}")
     assert (ours["conversations"], ours["tokens"]) == (theirs["conversations"], theirs["tokens"])
     # TurboMind computes in fp16, and codes beside a tie fall the other way.
     assert theirs["kl_mean"] == pytest.approx(ours["kl_mean"], rel=0.25, abs=1e-3)
@@ -58,5 +58,5 @@ def test_turbomind_finds_the_divergence_of_the_reference_engine(
 
 
 def test_fp16_is_itself(tmp_path: Path) -> None:
-    found = measured(tmp_path, "fp16", "turbomind")
+    found = measured(tmp_path, "fp16", "lmdeploy")
     assert found["kl_p99"] < 1e-4 and found["same_top"] > 99.9

@@ -121,7 +121,7 @@ def test_an_environment_whose_folder_is_gone_is_told_in_a_sentence(tmp_path, env
     [
         ("auto", "auto", "the reference engine"),
         ("auto", "cuda", "TurboMind"),
-        ("turbomind", "cpu", "TurboMind"),
+        ("lmdeploy", "cpu", "TurboMind"),
         ("reference", "cuda", "the reference engine"),
     ],
 )

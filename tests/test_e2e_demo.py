@@ -157,7 +157,7 @@ def check_workspace(demo, workspace, out):
         "check_workspace.py",
         *("--workspace", workspace, "--model", demo / "build/merged", "--format", "hf"),
         *("--held-out", demo / "build/corpus/test.jsonl", "--chat-template", "internlm2_chat"),
-        *("--samples", 2, "--limit", 0.002, "--turbomind-limit", 0.02, "--out", out),
+        *("--samples", 2, "--limit", 0.002, "--lmdeploy-limit", 0.02, "--out", out),
     )
 
 

@@ -35,7 +35,7 @@ def measured(variant, tmp_path, concurrency):
     out = tmp_path / f"{variant}.csv"
     done = script(
         "lmdeploy", "measure_efficiency.py", "--workspace", WORKSPACES / variant, "--out", out,
-        "--engine", "turbomind", "--settings", settings(concurrency),
+        "--engine", "lmdeploy", "--settings", settings(concurrency),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     with out.open(encoding="utf-8") as stream:
@@ -75,7 +75,7 @@ def test_turbomind_is_measured_at_the_room_that_was_asked_for(tmp_path):
 def test_a_room_that_no_gpu_holds_is_refused(tmp_path):
     done = script(
         "lmdeploy", "measure_efficiency.py", "--workspace", WORKSPACES / "fp16",
-        "--out", tmp_path / "out.csv", "--engine", "turbomind",
+        "--out", tmp_path / "out.csv", "--engine", "lmdeploy",
         "--settings", settings([10_000_000]),
     )  # fmt: skip
     assert done.returncode == 1

@@ -61,8 +61,8 @@ def test_one_row_per_metric_with_real_sizes(
     ("more", "message"),
     [
         pytest.param(
-            ("--engine", "turbomind"),
-            "engine: turbomind needs a CUDA GPU",
+            ("--engine", "lmdeploy"),
+            "engine: lmdeploy needs a CUDA GPU",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU"),
         ),
         (("--settings", '{"prompt_tokens": 640}'), "exceed the session of 640 tokens"),

@@ -19,7 +19,7 @@ from real_tools import read_json
 from workflow_state import ROOT, overlay, plan
 
 BASE = ROOT / "data" / "base" / "tiny"
-CUDA = {"engine": "turbomind", "device": "cuda", "lmdeploy": "latest"}
+CUDA = {"engine": "lmdeploy", "device": "cuda", "lmdeploy": "latest"}
 
 
 def test_numbers_by_hand() -> None:

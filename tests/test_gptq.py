@@ -186,7 +186,7 @@ def test_gptq_is_made_checked_and_judged_like_any_variant(tmp_path):
 
 
 def test_the_newest_lmdeploy_takes_the_quantised_folder(tmp_path):
-    cuda = {"engine": "turbomind", "device": "cuda", "lmdeploy": "latest"}
+    cuda = {"engine": "lmdeploy", "device": "cuda", "lmdeploy": "latest"}
     text = plan(
         tmp_path, "--dry-run", "--printshellcmds", *overlay(tmp_path, **cuda), "workspaces/w4gptq"
     )

@@ -32,7 +32,7 @@ import serve
 os.dup2(os.open("/dev/null", os.O_RDONLY), 77, inheritable=True)
 serve.READY_TIMEOUT_S = {ready}
 serve.STOP_TIMEOUT_S = 1
-serve.turbomind_command = lambda args, name, port: [sys.executable, "-c", {code!r}, str(port)]
+serve.lmdeploy_command = lambda args, name, port: [sys.executable, "-c", {code!r}, str(port)]
 serve.run_cli(serve.main)
 """
 
@@ -42,7 +42,7 @@ def driver(code, tmp_path, *more, ready=60):
     command = [sys.executable, "-c", program, "--workspace", str(tmp_path)]
     command += [
         "--engine",
-        "turbomind",
+        "lmdeploy",
         "--port",
         "0",
         "--port-file",

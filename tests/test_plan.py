@@ -165,7 +165,7 @@ BIG = Machine(10**12, [(141 * GB, 141 * GB)], 10**12)
             {"variants": ["fp16"]},
             [r"train needs some 6\d\.\d GB of memory and this machine has 25\.0 GB; lower train\.m",
              r"evaluate needs .* the reference engine holds the weights in fp32",
-             r"efficiency needs .* take a machine with a GPU and engine: turbomind"],
+             r"efficiency needs .* take a machine with a GPU and engine: lmdeploy"],
         ),
     ],
 )  # fmt: skip

@@ -114,12 +114,12 @@ def loading_fails(*_: object, **__: object) -> None:
     ("script", "words"),
     [
         (serve, ["--workspace", "{}"]),
-        (serve, ["--workspace", "{}", "--engine", "turbomind"]),
+        (serve, ["--workspace", "{}", "--engine", "lmdeploy"]),
         (chat, ["{}"]),
         (measure_efficiency, ["--workspace", "{}", "--out", "{}.csv"]),
         (hf_answers, ["--model", "{}"]),
     ],
-    ids=["serve", "turbomind", "chat", "efficiency", "transformers"],
+    ids=["serve", "lmdeploy", "chat", "efficiency", "transformers"],
 )
 def test_nothing_is_loaded_of_a_changed_folder(
     workspace: Path,

@@ -244,7 +244,7 @@ def test_a_shorter_session_can_be_asked_for(tiny: Path) -> None:
     ("change", "sentence"),
     [
         ({"face": "chat"}, "--as chat is LMDeploy's"),
-        ({"tp": 2}, "--tp 2 is for --engine turbomind"),
+        ({"tp": 2}, "--tp 2 is for --engine lmdeploy"),
     ],
 )
 def test_what_our_engine_cannot_do_is_refused(tiny: Path, change: dict, sentence: str) -> None:

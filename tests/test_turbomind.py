@@ -229,7 +229,7 @@ def test_serving_without_a_gpu_is_one_sentence(
 
     monkeypatch.setattr(serve, "installed_version", lambda: "0.7.3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    arguments = ["serve.py", "--workspace", str(workspace), "--engine", "turbomind"]
+    arguments = ["serve.py", "--workspace", str(workspace), "--engine", "lmdeploy"]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(ButlerError, match="use --engine reference"):
         serve.main()

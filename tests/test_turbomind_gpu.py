@@ -120,7 +120,7 @@ def measured(served, tmp_path_factory):
     out = tmp_path_factory.mktemp("measured")
     commands = {f"agreement_{n}": agreement_command(n, w, out) for n, w in served.items()}
     for benchmark in BENCHMARKS:
-        for engine in ("turbomind", "reference"):
+        for engine in ("lmdeploy", "reference"):
             for name, workspace in ((name, served[name]) for name in SHIPPED):
                 label = f"{benchmark}_{name}_{engine}"
                 commands[label] = evaluation_command(name, engine, benchmark, workspace, out)
@@ -152,11 +152,11 @@ def test_turbomind_agrees_with_the_reference_engine(measured, name, capsys):
 def test_benchmark_scores_are_within_one_question(measured, name, asked, capsys):
     out, texts = measured
     scores, questions = {}, 0
-    for engine in ("turbomind", "reference"):
+    for engine in ("lmdeploy", "reference"):
         label = f"{asked}_{name}_{engine}"
         assert (out / f"{label}.csv").is_file(), texts[label]
         check = json.loads((out / f"{label}.json").read_text(encoding="utf-8"))
-        assert check["measured"]["engine"] == engine
+        assert check["measured"]["engine"] == ("turbomind" if engine == "lmdeploy" else engine)
         questions = check["measured"]["questions"]
         with (out / f"{label}.csv").open(encoding="utf-8") as stream:
             scores[engine] = list(DictReader(stream))[-1]
@@ -208,7 +208,7 @@ def test_the_api_answers_whole_and_streaming(served, tmp_path):
 
 def test_the_terminal_chat_answers_and_leaves(served):
     command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--as", "chat"]
-    command += ["--workspace", str(served["kv8"]), "--engine", "turbomind"]
+    command += ["--workspace", str(served["kv8"]), "--engine", "lmdeploy"]
     typed = f"{QUESTION}\n\nexit\n\n"
     done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
@@ -260,14 +260,14 @@ def lmdeploy_script(name: str, *arguments: object) -> subprocess.CompletedProces
 def checked(name, folder, *words):
     """Return what a check of a workspace measured through TurboMind."""
     out = folder / f"{name}.json"
-    engine = ("--engine", "turbomind", "--chat-template", "internlm2_chat", "--limit", 0.02)
+    engine = ("--engine", "lmdeploy", "--chat-template", "internlm2_chat", "--limit", 0.02)
     done = lmdeploy_script(name, *words, "--held-out", HELD_OUT, *engine, "--out", out)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(out.read_text(encoding="utf-8"))["measured"]
 
 
 def test_the_checks_of_a_workspace_ask_turbomind(served, tmp_path):
-    merged = ("--model", RUN / "build" / "merged", "--format", "hf", "--turbomind-limit", 0.02)
+    merged = ("--model", RUN / "build" / "merged", "--format", "hf", "--lmdeploy-limit", 0.02)
     found = checked("check_workspace.py", tmp_path, "--workspace", served["fp16"], *merged)
     assert (found["engine"], found["sequences"] > 8) == ("turbomind", True)
     cache = checked("check_kv_cache.py", tmp_path, "--workspace", served["kv8"])
@@ -332,7 +332,7 @@ def test_two_gpus_share_a_workspace(tmp_path):
     ],
 )
 def test_what_cannot_be_served_is_one_sentence(served, more, sentence):
-    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--engine", "turbomind"]
+    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--engine", "lmdeploy"]
     command += ["--workspace", str(served["fp16"]), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
@@ -341,7 +341,7 @@ def test_what_cannot_be_served_is_one_sentence(served, more, sentence):
 
 
 def test_a_hidden_gpu_is_one_sentence(served):
-    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--engine", "turbomind"]
+    command = [python_of("lmdeploy"), str(SCRIPTS / "serve.py"), "--engine", "lmdeploy"]
     command += ["--workspace", str(served["fp16"])]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)

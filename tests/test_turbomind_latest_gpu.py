@@ -114,7 +114,7 @@ def checked(name: str, folder: Path, *words: object, template: str = "internlm2_
     """Return what a check found that asks this release, run where the workflow runs it."""
     out = folder / "check.json"
     server = ("--lmdeploy", "latest", "--server-python", python_of(TOOL), "--trust-remote-code")
-    held_out = ("--held-out", RUN / "build" / "corpus" / "test.jsonl", "--engine", "turbomind")
+    held_out = ("--held-out", RUN / "build" / "corpus" / "test.jsonl", "--engine", "lmdeploy")
     words = (*words, *server, *held_out, "--chat-template", template)
     done = script(CONVERTER, name, *words, "--check" if name == "divergence.py" else "--out", out)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -128,7 +128,7 @@ def test_held_out_text_is_as_likely_as_in_transformers(served, tmp_path, name, c
     found = checked(
         "check_workspace.py", tmp_path, "--workspace", model, "--model", model,
         "--format", weights.format, "--backend", weights.backends[0], "--limit", 0.002,
-        "--turbomind-limit", max(0.02, weights.agreement),
+        "--lmdeploy-limit", max(0.02, weights.agreement),
     )  # fmt: skip
     with capsys.disabled():
         print(f"\n{name}: {found}")
@@ -143,7 +143,7 @@ def test_turbomind_computes_each_base_as_transformers_does(toy, tmp_path, capsys
     folder = toy.base(tmp_path / "toy")
     found = checked(
         "check_workspace.py", tmp_path, "--workspace", folder, "--model", folder,
-        "--format", "hf", "--limit", 0.002, "--turbomind-limit", 0.002, template=toy.template,
+        "--format", "hf", "--limit", 0.002, "--lmdeploy-limit", 0.002, template=toy.template,
     )  # fmt: skip
     with capsys.disabled():
         print(f"\n{toy}: {found}")
@@ -186,7 +186,7 @@ def measured(served, name, folder):
     settings = EfficiencySettings(prompt_tokens=128, new_tokens=16, concurrency=[1, 8, 1024])
     done = script(
         TOOL, "measure_efficiency.py", "--workspace", served[name], "--out", out,
-        "--engine", "turbomind", "--settings", settings.to_argument(), "--trust-remote-code",
+        "--engine", "lmdeploy", "--settings", settings.to_argument(), "--trust-remote-code",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     with out.open(encoding="utf-8") as stream:

@@ -25,7 +25,7 @@ from real_tools import read_json, script
 from workflow_state import ROOT, overlay, plan
 
 BASE = ROOT / "data" / "base" / "tiny"
-CUDA = {"engine": "turbomind", "device": "cuda", "lmdeploy": "latest"}
+CUDA = {"engine": "lmdeploy", "device": "cuda", "lmdeploy": "latest"}
 # LMDeploy's own for InternLM2 (lite/quantization/awq.py), which is not installed here.
 NORMS = {"attention_norm": ["attention.wqkv"], "ffn_norm": ["feed_forward.w1", "feed_forward.w3"]}
 FOLLOWING = {"feed_forward.w3": ["feed_forward.w2"]}

@@ -160,7 +160,7 @@ def test_a_variant_by_its_name_is_checked_like_a_chosen_one(tmp_path):
 
 
 def test_a_cache_of_another_engine_is_compared_with_the_weights_as_they_were_checked(tmp_path):
-    cuda = {"lmdeploy": "latest", "engine": "turbomind", "device": "cuda"}
+    cuda = {"lmdeploy": "latest", "engine": "lmdeploy", "device": "cuda"}
     targets = ["results/checks/kvfp8.json", "results/checks/w8a8kv8.json"]
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *overlay(tmp_path, **cuda), *targets)
     asked = dict(
@@ -275,7 +275,7 @@ def test_a_missing_corpus_is_named(tmp_path):
 
 
 def test_the_newest_lmdeploy_serves_the_model_folders(tmp_path):
-    cuda = {"engine": "turbomind", "device": "cuda"}
+    cuda = {"engine": "lmdeploy", "device": "cuda"}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/ceval_w4kv8.csv"
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
@@ -294,7 +294,7 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     # A base whose heads two GPUs can share; its own code is run.
     model = "internlm/internlm2-chat-7b"
     hub = {"model": model, "revision": "0" * 40, "remote_code": model}
-    cuda = {"engine": "turbomind", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
+    cuda = {"engine": "lmdeploy", "device": "cuda", "workspace": {"tp": 2}, "base": hub}
     arguments = overlay(tmp_path, lmdeploy="latest", **cuda)
     target = "results/report.html"
     text = plan(tmp_path, "--dry-run", "--printshellcmds", *arguments, target)
@@ -305,7 +305,7 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
     assert asked and all("--tp 2 " in line for line in [*measured, *asked])
     for line in measured:
         assert ".envs/lmdeploy-latest/bin/python " in line
-        assert "--engine turbomind" in line and "--trust-remote-code" in line
+        assert "--engine lmdeploy" in line and "--trust-remote-code" in line
     (report,) = [line for line in lines if "--checks " in line]
     checks = report.split("--checks ")[1].split(" --corpus-stats")[0].split()
     names = {Path(check).stem for check in checks if "/evaluation_" not in check}
@@ -323,7 +323,7 @@ def test_the_newest_lmdeploy_has_all_that_the_report_needs(tmp_path):
 
 def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):
     (tmp_path / "latest").mkdir()
-    cuda = {"engine": "turbomind", "device": "cuda"}
+    cuda = {"engine": "lmdeploy", "device": "cuda"}
     arguments = overlay(tmp_path / "latest", lmdeploy="latest", **cuda)
     for extra, built in (([], False), (arguments, True)):
         text = plan(tmp_path, "--dry-run", *extra, "environments")
@@ -331,7 +331,7 @@ def test_the_newest_lmdeploy_is_built_on_demand_alone(tmp_path):
 
 
 def test_a_split_that_does_not_fit_the_model_stops_before_the_first_job(tmp_path):
-    cuda = {"engine": "turbomind", "device": "cuda"}
+    cuda = {"engine": "lmdeploy", "device": "cuda"}
     arguments = overlay(tmp_path, workspace={"tp": 2}, **cuda)
     text = plan(tmp_path, "--dry-run", *arguments, "all", check=False)
     assert "workspace.tp 2 does not divide the model's 1 key-value heads" in text
@@ -353,7 +353,7 @@ def test_what_the_engine_serves_asks_for_the_gpus_that_the_workspace_is_split_fo
     shutil.copytree(ROOT / "data" / "base" / "tiny", base)
     sizes = json.loads((base / "config.json").read_text(encoding="utf-8"))
     (base / "config.json").write_text(json.dumps(sizes | {"num_key_value_heads": 2}))
-    run = {"device": "cuda", "engine": "turbomind", "workspace": {"tp": 2}}
+    run = {"device": "cuda", "engine": "lmdeploy", "workspace": {"tp": 2}}
     run |= {"base": {"model": str(base), "remote_code": str(base)}}
     arguments = overlay(tmp_path, **run)
     text = plan(tmp_path, "--dry-run", "--resources", "gpu=2", *arguments, "all")

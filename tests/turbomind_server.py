@@ -16,7 +16,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def serve(tool: str, workspace: Path, folder: Path, *more: str) -> subprocess.Popen:
     """Start serve.py in a tool's environment; its output and its port go to files in `folder`."""
     command = [python_of(tool), str(SCRIPTS / "serve.py"), "--workspace", str(workspace)]
-    command += ["--engine", "turbomind", "--port", "0", "--port-file", str(folder / "port"), *more]
+    command += ["--engine", "lmdeploy", "--port", "0", "--port-file", str(folder / "port"), *more]
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -47,7 +47,7 @@ def compare_on_our_page(folders: list[Path], scratch: Path, *more: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [python_of("lmdeploy"), str(SCRIPTS / "web.py"), "--engine", "turbomind"]
+    command = [python_of("lmdeploy"), str(SCRIPTS / "web.py"), "--engine", "lmdeploy"]
     command += ["--port", str(port), *more, *map(str, folders)]
     with (scratch / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -62,8 +62,8 @@ rule check_workspace:
         server=asked_server(),
         backend=lambda w: WEIGHT_SCHEMES[w.weights].backends[0],
         limit=settings.checks.workspace_nll,
-        turbomind_limit=lambda w: max(
-            settings.checks.workspace_nll_turbomind, WEIGHT_SCHEMES[w.weights].agreement
+        lmdeploy_limit=lambda w: max(
+            settings.checks.workspace_nll_lmdeploy, WEIGHT_SCHEMES[w.weights].agreement
         ),
     shell:
         "{params.python:q} {input.code[0]:q} --workspace {input.workspace} "
@@ -71,7 +71,7 @@ rule check_workspace:
         "--format {params.format} --held-out {input.held_out} --chat-template {params.template} "
         "--engine {params.engine} {params.server} --backend {params.backend} "
         "--limit {params.limit} "
-        "--turbomind-limit {params.turbomind_limit} --threads {threads} --out {output} "
+        "--lmdeploy-limit {params.lmdeploy_limit} --threads {threads} --out {output} "
         "> {log} 2>&1"
 
 

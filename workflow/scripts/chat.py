@@ -5,7 +5,7 @@
 
 /help lists the commands, Ctrl-C ends an answer, Ctrl-D the chat. The prompt template is the
 folder's own, the one that the model was trained with, unless --prompt-template names another. For
-TurboMind on a GPU: serve.py --engine turbomind --as chat.
+TurboMind on a GPU: serve.py --engine lmdeploy --as chat.
 """
 
 import argparse

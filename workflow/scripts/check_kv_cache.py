@@ -94,7 +94,7 @@ def measure(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     count, longest = args.samples or SAMPLES[engine], folder.settings.session_len
     sequences = token_ids(args.held_out, count, template, tokenizer, longest)
     static = ["static"] if workspace and workspace.has_kv_scales() else []
-    if engine == "turbomind":
+    if engine == "lmdeploy":
         server = LmdeployServer.of(args)
         losses = by_lmdeploy(server, folder, sequences, [PLAIN, scheme], args.backend)
         measured: dict[str, Any] = {f"engine_{PLAIN}": args.backend or folder.backend}

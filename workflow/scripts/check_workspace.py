@@ -48,7 +48,7 @@ def through_reference(workspace: Workspace, sequences: Sequences) -> list[float]
 
 def through_model(model: Path, model_format: str, sequences: Sequences, engine: str) -> list[float]:
     """Return the mean NLL of each sequence through transformers in fp32."""
-    device = "cuda" if engine == "turbomind" else "cpu"
+    device = "cuda" if engine == "lmdeploy" else "cpu"
     read = {"hf": None, "fp8": Fp8Tensors, "smooth_quant": W8a8Tensors}.get(
         model_format, DequantisedTensors
     )
@@ -83,7 +83,7 @@ def measure(args: argparse.Namespace, server: LmdeployServer, engine: str) -> di
         count = args.samples or SAMPLES[engine]
         sequences = token_ids(args.held_out, count, template, tokenizer, longest)
         step = f"held-out text through the {engine} engine"
-        if engine == "turbomind":
+        if engine == "lmdeploy":
             policy = quant_policy(VARIANTS[BASELINE].kv, server.release)
             through = likelihoods(server, args.workspace, sequences, policy, args.backend)
         else:
@@ -120,14 +120,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
     parser.add_argument(
-        "--turbomind-limit", type=float, required=True, help="the same, if LMDeploy serves"
+        "--lmdeploy-limit", type=float, required=True, help="the same, if LMDeploy serves"
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.weights = args.weights or args.workspace.name
     torch.set_num_threads(args.threads)
     engine = resolve_engine(args.engine)
-    limit = args.turbomind_limit if engine == "turbomind" else args.limit
+    limit = args.lmdeploy_limit if engine == "lmdeploy" else args.limit
     name, limits = f"workspace_{args.weights}", {"difference": limit}
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_HOME"] = cache

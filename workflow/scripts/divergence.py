@@ -112,7 +112,7 @@ def measure(args: argparse.Namespace, engine: str) -> dict[str, float]:
         )
     longest = min(baseline.settings.session_len, variant.settings.session_len)
     answers = held_out_answers(args, longest)
-    if engine == "turbomind":
+    if engine == "lmdeploy":
         found = by_lmdeploy(LmdeployServer.of(args), baseline, variant, answers)
     else:
         found = by_reference(baseline, variant, answers)

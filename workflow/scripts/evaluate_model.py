@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--server-python", type=Path, help="python of the lmdeploy environment, for --workspace")
     add("--transformers-python", type=Path, help="python that loads the model, for --model")
     add("--opencompass-python", required=True, type=Path)
-    add("--engine", default="auto", choices=("auto", "reference", "turbomind"))
+    add("--engine", default="auto", choices=("auto", "reference", "lmdeploy"))
     add("--tp", type=int, help="GPUs; default: what the workspace is split for")
     add("--trust-remote-code", action="store_true", help="run code that the folder brings")
     add("--session-len", type=int, required=True, help="tokens of a prompt and its answer")

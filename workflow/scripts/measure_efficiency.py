@@ -37,9 +37,9 @@ def main() -> None:
     variant = args.variant or args.workspace.resolve().name
     manifests = check_unchanged(args.workspace)
     with progress(f"efficiency {variant}", lambda: f"measuring in {engine}"):
-        rows = measure_lmdeploy(args) if engine == "turbomind" else measure_reference(args)
+        rows = measure_lmdeploy(args) if engine == "lmdeploy" else measure_reference(args)
     machine = machine_name(engine, args)
-    if engine == "turbomind":
+    if engine == "lmdeploy":
         engine = read_folder(args.workspace).backend  # LMDeploy's, which may be the other
     with atomic_open(args.out) as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     parser.add_argument("--check", type=Path, help="JSON to write of what was measured")
     parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
-    parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
+    parser.add_argument("--engine", choices=("auto", "reference", "lmdeploy"), default="reference")
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument(
@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
-        help="run the code in a model folder, if LMDeploy needs any (turbomind)",
+        help="run the code in a model folder, if LMDeploy needs any",
     )
     args = parser.parse_args()
     if args.threads < 1:
@@ -84,7 +84,7 @@ def parse_args() -> argparse.Namespace:
 
 def machine_name(engine: str, args: argparse.Namespace) -> str:
     """Return what the engine ran on: GPUs, or threads of a processor."""
-    if engine == "turbomind":
+    if engine == "lmdeploy":
         return GpuMemory(resolve_tp(read_folder(args.workspace), args.tp)).names()
     return f"{args.threads} threads, {cpu_name()}"
 
@@ -103,7 +103,7 @@ def measure_lmdeploy(args: argparse.Namespace) -> list[Row]:
 
     if not torch.cuda.is_available():
         raise ButlerError(
-            "engine: turbomind needs a CUDA GPU, and torch finds none; set engine: reference"
+            "engine: lmdeploy needs a CUDA GPU, and torch finds none; set engine: reference"
         )
     check_installed(read_folder(args.workspace).release, installed_version())
     return measure(
@@ -118,7 +118,7 @@ def measure_reference(args: argparse.Namespace) -> list[Row]:
         ButlerError: if prompt and answer do not fit the session, or GPUs are asked for.
     """
     if args.tp not in (None, 1):
-        raise ButlerError(f"--tp {args.tp} is for --engine turbomind; our engine runs on the CPU")
+        raise ButlerError(f"--tp {args.tp} is for --engine lmdeploy; our engine runs on the CPU")
     import torch
 
     from butler.reference.generate import Engine

@@ -1,7 +1,7 @@
 """Serve a workspace over an OpenAI-compatible API, as a chat in the terminal or as a web page.
 
 With `--engine reference` this is our own engine on the CPU, the API alone. With `--engine
-turbomind` it runs LMDeploy's `serve api_server`, `chat` or `serve gradio` with the settings of the
+lmdeploy` it runs LMDeploy's `serve api_server`, `chat` or `serve gradio` with the settings of the
 folder; a folder of a release without workspaces is served just so.
 """
 
@@ -39,8 +39,8 @@ def main() -> None:
     """Run the command line."""
     args = parse_args()
     name = args.model_name or args.workspace.resolve().name
-    if resolve_engine(args.engine) == "turbomind":
-        run_turbomind(args, name)
+    if resolve_engine(args.engine) == "lmdeploy":
+        run_lmdeploy(args, name)
     else:
         # First, since all that follows may take minutes.
         with listen(args.host, args.port) as sock:
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, nargs="?", help="to serve, e.g. workspaces/w4kv8")
     # As the scripts of the workflow's stages name theirs.
     parser.add_argument("--workspace", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--engine", choices=("auto", "reference", "turbomind"), default="reference")
+    parser.add_argument("--engine", choices=("auto", "reference", "lmdeploy"), default="reference")
     parser.add_argument("--as", dest="face", choices=FACES, default="api")
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--session-len", type=int, help="tokens; default: the folder's setting")
@@ -110,12 +110,12 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
     if args.face != "api":
         raise ButlerError(f"--as {args.face} is LMDeploy's; our engine serves the API alone")
     if args.tp not in (None, 1):
-        raise ButlerError(f"--tp {args.tp} is for --engine turbomind; our engine runs on the CPU")
+        raise ButlerError(f"--tp {args.tp} is for --engine lmdeploy; our engine runs on the CPU")
     check_there(args.workspace)
     if not is_workspace(args.workspace) and (args.workspace / "config.json").is_file():
         raise ButlerError(
             f"{args.workspace} is a plain model folder, which our engine does not run; serve it "
-            "with --engine turbomind on a CUDA machine"
+            "with --engine lmdeploy on a CUDA machine"
         )
     workspace = Workspace(args.workspace)
     if args.session_len:
@@ -177,7 +177,7 @@ def serve_reference(
             args.port_file.unlink(missing_ok=True)
 
 
-def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[str]:
+def lmdeploy_command(args: argparse.Namespace, name: str, port: int) -> list[str]:
     """Return LMDeploy's command line, when all that can be known beforehand is in order.
 
     Raises:
@@ -207,7 +207,7 @@ def turbomind_command(args: argparse.Namespace, name: str, port: int) -> list[st
     return words
 
 
-def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
+def run_lmdeploy(args: argparse.Namespace, name: str) -> NoReturn:
     """Run LMDeploy and end as it does; the port file is written once a server answers.
 
     It is a process of its own, and gets none of our open files: we have asked CUDA's driver for
@@ -220,7 +220,7 @@ def run_turbomind(args: argparse.Namespace, name: str) -> NoReturn:
     if args.face != "chat":
         with listen(args.host, port) as sock:
             port = sock.getsockname()[1]
-    words = turbomind_command(args, name, port)
+    words = lmdeploy_command(args, name, port)
     ended: list[int] = []
     # Set before there is a process: LMDeploy must not stay behind with the GPU.
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))

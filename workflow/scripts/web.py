@@ -33,7 +33,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("workspaces", nargs="*", type=Path, help="folders to serve, e.g. workspaces/w4kv8")
     add("--api", nargs="+", default=[], metavar="URL", help="APIs that run already")
     add("--api-key", default=os.environ.get(KEY_VARIABLE), help=f"theirs; default: ${KEY_VARIABLE}")
-    add("--engine", choices=("auto", "reference", "turbomind"), default="auto")
+    add("--engine", choices=("auto", "reference", "lmdeploy"), default="auto")
     add("--tp", type=int, help="GPUs of a workspace; default: what it is split for")
     add("--threads", type=int, help="of a server on the CPU; default: what is fastest")
     add("--trust-remote-code", action="store_true", help="run the workspaces' tokenizer code")

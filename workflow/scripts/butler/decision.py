@@ -198,7 +198,7 @@ def _check(rule: DecisionSettings, candidates: Sequence[Candidate]) -> Candidate
     if rule.prefer == "speed" and unknown:
         raise ButlerError(
             f"decision.prefer is speed, but no GPU measured that of {', '.join(unknown)}: run "
-            "efficiency with engine: turbomind, or set decision.prefer: memory"
+            "efficiency with engine: lmdeploy, or set decision.prefer: memory"
         )
     return candidates[names.index(BASELINE)]
 

@@ -41,14 +41,14 @@ def cpu_name() -> str:
 
 
 def resolve_engine(engine: str) -> str:
-    """Return `engine`, with `auto` decided: turbomind where torch sees a GPU."""
+    """Return `engine`, with `auto` decided: lmdeploy where torch sees a GPU."""
     if engine != "auto":
         return engine
     import torch
 
-    return "turbomind" if torch.cuda.is_available() else "reference"
+    return "lmdeploy" if torch.cuda.is_available() else "reference"
 
 
 def engine_shown(engine: str, backend: str) -> str:
-    """Return which engine computes: `turbomind` is LMDeploy, whose `backend` may be the other."""
-    return backend if engine == "turbomind" else engine
+    """Return which engine computes: of LMDeploy the one that `backend` names."""
+    return backend if engine == "lmdeploy" else engine

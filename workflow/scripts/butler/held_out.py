@@ -10,7 +10,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 
 # Conversations that a check of an engine takes by default: as many as their time there allows.
-SAMPLES = {"reference": 8, "turbomind": 32}
+SAMPLES = {"reference": 8, "lmdeploy": 32}
 # Tokens of one that count: eager attention's scores, which grow with their square, are then 2 GB of
 # a 7B in transformers. Chats of thousands of tokens are judged by how they begin.
 LONGEST = 2048

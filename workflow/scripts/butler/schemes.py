@@ -26,7 +26,7 @@ class WeightScheme:
     quantises, where that of LMDeploy does not. `since` is the first release here that serves it,
     `backends` the engines that do: the first, unless a KV cache asks for another. `agreement` is
     how far its mean NLL may be from that of its weights in transformers, in nats per token, where
-    that is more than checks.workspace_nll_turbomind: transformers does not quantise the inputs.
+    that is more than checks.workspace_nll_lmdeploy: transformers does not quantise the inputs.
     `capability` is the least compute capability of a card: Triton computes in e4m3 from 8.9 on.
 
     TurboMind of both releases takes AWQ and GPTQ in groups of 128 and in no others, GPTQ with

@@ -14,7 +14,7 @@ from butler.plan.stage_needs import StageNeed
 MACHINE = "take a smaller base.model or a machine with more memory"
 ENGINE = (
     "the reference engine holds the weights in fp32: take a machine with a GPU and engine: "
-    "turbomind, or a smaller base.model"
+    "lmdeploy, or a smaller base.model"
 )
 _CALIBRATING = "lower calibration.length or calibration.samples, or leave {} out of variants"
 QUANTISE, GPTQ, W8A8 = (_CALIBRATING.format(one) for one in ("w4", "w4gptq", "w8a8"))

@@ -116,4 +116,4 @@ def gpu_bytes(stage: str, task: Task) -> float:
     """
     if stage in TOOLS and task.on_gpu:
         return TOOLS[stage](task)
-    return ENGINE[stage](task) if stage in ENGINE and task.turbomind else 0
+    return ENGINE[stage](task) if stage in ENGINE and task.lmdeploy else 0

@@ -55,15 +55,15 @@ class Task:
         return "cuda" if self.on_gpu else "cpu"
 
     @property
-    def turbomind(self) -> bool:
-        """Whether TurboMind serves: what engine: auto comes to."""
+    def lmdeploy(self) -> bool:
+        """Whether LMDeploy serves: what engine: auto comes to."""
         engine = self.settings.engine
-        return self.on_gpu if engine == "auto" else engine == "turbomind"
+        return self.on_gpu if engine == "auto" else engine == "lmdeploy"
 
     @property
     def served_bytes(self) -> int:
         """Bytes of a weight that the engine reads."""
-        return FP16 if self.turbomind else FP32
+        return FP16 if self.lmdeploy else FP32
 
     @property
     def variants(self) -> list[Variant]:
@@ -184,7 +184,7 @@ def _serving(task: Task, chats: int, tokens: int) -> float:
 
     TurboMind reads the files tensor by tensor into the GPU.
     """
-    if task.turbomind:
+    if task.lmdeploy:
         return CUDA_HOST + 2 * FP32 * task.size.largest
     cache = Room(chats, tokens).held * task.size.kv_bytes(KV_CACHES["fp16"])
     logits = FP32 * chats * task.size.shape.vocabulary
@@ -196,7 +196,7 @@ def _divergence(task: Task) -> float:
 
     Those lie in the folder for temporary files, which may be memory; with them one conversation's.
     """
-    if not task.turbomind:
+    if not task.lmdeploy:
         return streamed(task)
     one = FP32 * LONGEST * task.size.shape.vocabulary
     return CUDA_HOST + 2 * FP32 * task.size.largest + KEPT_BYTES + 2 * one

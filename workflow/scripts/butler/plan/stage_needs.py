@@ -135,7 +135,7 @@ def _evaluation(task: Task, texts: TextSizes, r: Rates) -> float:
     weights, total = task.size.parameters, 0.0
     for one in task.settings.benchmarks:
         # What prompts begin with alike, the reference engine reads once.
-        alike = KINDS[one.kind].own_prompts or not task.turbomind
+        alike = KINDS[one.kind].own_prompts or not task.lmdeploy
         prompt = PROMPT if alike else SHOTS_PROMPT
         reading = min(prompt, task.settings.workspace.session_len) * 2 * weights / r.forward
         tokens = (one.max_new_tokens or PROMPT) / 2
@@ -151,7 +151,7 @@ def _efficiency(task: Task, r: Rates) -> float:
     one, weights = task.settings.efficiency, task.size.parameters
     read = one.prompt_tokens * 2 * weights / r.forward
     write = one.new_tokens * task.served_bytes * weights / r.memory
-    if not task.turbomind:
+    if not task.lmdeploy:
         return read + write
     asked = {n: requests_of(n) for n in one.concurrency}
     loads = sum((n + m) * read + m / n * write for n, m in asked.items())

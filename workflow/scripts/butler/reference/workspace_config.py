@@ -235,7 +235,7 @@ class _Reader:
                 value = reprlib.repr((raw[part] or {}).get(name))
                 raise ButlerError(
                     f"{self._config_file}: {key} is {value}, which the reference engine does "
-                    f"not run ({what}); use the turbomind engine"
+                    f"not run ({what}); use --engine lmdeploy"
                 )
 
     def _checked(self, c: ModelConfig) -> ModelConfig:

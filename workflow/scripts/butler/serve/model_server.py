@@ -24,7 +24,7 @@ ANSWER_SECONDS = 86_400  # an evaluation waits for its answers; a 7B on a CPU is
 class ServerPlan:
     """What to serve and how.
 
-    `python` is that of the lmdeploy environment, `engine` auto, reference or turbomind; `tp` is
+    `python` is that of the lmdeploy environment, `engine` auto, reference or lmdeploy; `tp` is
     GPUs, None what the folder is split for; `threads` None lets the server find the fastest.
     """
 

@@ -143,22 +143,22 @@ def check_engine(settings: Settings, gpu: bool) -> None:
     needs += [f"workspace.tp: {tp}"] if tp > 1 else []
     for key in needs if settings.engine == "reference" else []:
         raise ButlerError(
-            f"config: {key} cannot be served with engine: reference; set engine: turbomind and use "
+            f"config: {key} cannot be served with engine: reference; set engine: lmdeploy and use "
             "a CUDA machine"
         )
-    needs += ["engine: turbomind"] if settings.engine == "turbomind" else []
+    needs += ["engine: lmdeploy"] if settings.engine == "lmdeploy" else []
     for key in needs if not gpu else []:
-        if settings.engine != "turbomind" or settings.device != "cuda":
+        if settings.engine != "lmdeploy" or settings.device != "cuda":
             raise ButlerError(
                 f"config: {key} is served on CUDA alone and there is no GPU here; set engine: "
-                "turbomind and device: cuda if the jobs run on a machine that has one"
+                "lmdeploy and device: cuda if the jobs run on a machine that has one"
             )
 
 
 def check_speed(settings: Settings, gpu: bool) -> None:
     """Check that what the rule goes by is measured: speeds are, of LMDeploy on a GPU alone.
 
-    `gpu` says whether this machine has one; with engine: turbomind the jobs may run elsewhere.
+    `gpu` says whether this machine has one; with engine: lmdeploy the jobs may run elsewhere.
 
     Raises:
         ButlerError: one sentence that names the key and what to set.
@@ -171,12 +171,12 @@ def check_speed(settings: Settings, gpu: bool) -> None:
         )
     keys = {"decision.prefer: speed": "memory"} if settings.decision.prefer == "speed" else {}
     keys |= {"decision.target": "null"} if target is not None else {}
-    measured = settings.engine == "turbomind" or (settings.engine == "auto" and gpu)
+    measured = settings.engine == "lmdeploy" or (settings.engine == "auto" and gpu)
     for key, otherwise in keys.items() if not measured else []:
         name, value = key.partition(":")[0], otherwise
         raise ButlerError(
             f"config: {key} goes by LMDeploy's speed on a GPU, and the reference engine, which "
-            f"serves here, shows none; set {name}: {value}, or engine: turbomind and device: cuda "
+            f"serves here, shows none; set {name}: {value}, or engine: lmdeploy and device: cuda "
             "if the jobs run on a machine with a GPU"
         )
 

@@ -97,7 +97,7 @@ class CheckSettings(Section):
     """nats: mean NLL of held-out text with GPTQ − merged; what is broken costs more"""
     workspace_nll: Limit = 0.002
     """|mean NLL of the workspace in the reference engine − of the HF model it came from|"""
-    workspace_nll_turbomind: Limit = 0.02
+    workspace_nll_lmdeploy: Limit = 0.02
     """the same in LMDeploy, which computes in fp16; only a wrong load is further off"""
     kv_nll: dict[str, Limit] = Field(default_factory=dict)
     """mean NLL with a quantised KV cache − without, as int8: 0.1; else its scheme's own limit"""

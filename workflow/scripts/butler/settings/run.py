@@ -66,8 +66,8 @@ class Settings(Section):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # what NumPy and torch both take
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto | cpu | cuda: where training, quantisation and their checks run"""
-    engine: Literal["auto", "reference", "turbomind"] = "auto"
-    """auto | reference | turbomind: what serves; turbomind is LMDeploy, either engine of it"""
+    engine: Literal["auto", "reference", "lmdeploy"] = "auto"
+    """auto | reference | lmdeploy: what serves; auto is lmdeploy where there is a GPU"""
     lmdeploy: Literal[tuple(RELEASES)] = "0.7.3"  # type: ignore[valid-type]
     """0.7.3 | latest: which LMDeploy serves; latest takes model folders, on CUDA"""
     corpus: CorpusSettings = Field(default_factory=CorpusSettings)
