@@ -120,8 +120,8 @@ def test_an_environment_whose_folder_is_gone_is_told_in_a_sentence(tmp_path, env
     ("engine", "device", "said"),
     [
         ("auto", "auto", "the reference engine"),
-        ("auto", "cuda", "TurboMind"),
-        ("lmdeploy", "cpu", "TurboMind"),
+        ("auto", "cuda", "LMDeploy"),
+        ("lmdeploy", "cpu", "LMDeploy"),
         ("reference", "cuda", "the reference engine"),
     ],
 )

@@ -111,7 +111,7 @@ def _lmdeploy(driver: Driver, serving: Serving) -> str:
 def engine_without_gpu(arguments: argparse.Namespace) -> str:
     """Return which engine serves where this machine has no GPU."""
     if arguments.engine == "lmdeploy" or (arguments.engine, arguments.device) == ("auto", "cuda"):
-        return "TurboMind, on the machine that has the GPU"
+        return "LMDeploy, on the machine that has the GPU"
     return "the reference engine, on the CPU: for small models"
 
 
