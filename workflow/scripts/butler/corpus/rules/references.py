@@ -19,15 +19,14 @@ _NAMED = re.compile(
     rf"(?:的(?!材料|原料|食材|东西|[盆碗锅])(?=[{HAN}]{{2}})"
     rf"|(?=[{HAN}]{{1,4}}好的[{HAN}]|(?![搅拌翻继再混有])[{HAN}]{{1,5}}的[{HAN}]))"
 )
-_MAY_BE_NAMED = re.compile(r"步|做法|[①-⑳]|\d[中里内]")
 _NO_MEASURE = rf"(?![\d./]|{UNITS}|[a-zA-Z])"
-_UNNAMED = either(
+_REFERENCE = either(
     (
         _STEP,
-        rf"{_VERB}第?\d(?:[、和与+,，]\d)*(?=[中里](?![火小大高低筋脊型号等途间指])"
+        rf"(?:(?<={_VERB})|(?<={_VERB}第))\d(?:[、和与+,，]\d)*(?=[中里](?![火小大高低筋脊型号等途间指勺匙杯碗])"
         "|[内倒加搅拌混筛进]|切拌|分次|的(?:材|原|食|混|液|面))",
-        r"入\d(?=[，。,]|$)",
-        rf"(?:{_VERB}|[在用])[①-⑳]|[①-⑳](?=[中里内的和与])",
+        r"(?<=入)\d(?=[，。,]|$)",
+        rf"(?:(?<={_VERB})|(?<=[在用]))[①-⑳]|[①-⑳](?=[中里内的和与])",
         r"(?<![\d.:：])\d[中里](?=继续|的|倒|加)|\d步中",
         rf"\+\d\+\d{_NO_MEASURE}|(?<![\d+.])\d\+\d\+\d{_NO_MEASURE}",
     ),
@@ -37,10 +36,10 @@ _UNNAMED = either(
 
 def without_references(text: str) -> str:
     """Steps without the number of a step beside the name of what was made in it."""
-    return _NAMED.sub("", text) if _MAY_BE_NAMED.search(text) else text
+    return _NAMED.sub("", text) if _REFERENCE.search(text) else text
 
 
 def reference(text: str) -> str:
     """A reference to a step by its number alone, with the words around it; "" if there is none."""
-    found = _UNNAMED.search(text)
+    found = _REFERENCE.search(text)
     return text[max(found.start() - 5, 0) : found.end() + 10] if found else ""

@@ -112,23 +112,24 @@ _IDLE_END = re.compile(
 )
 _MAY_END_IDLY = needed(_IDLE_END)
 # Figures that can mean one thing only: 取3/1的蛋白, 烤40钟.
-_TURNED = re.compile(r"(?<![\d/])([2-9])/1(?![\d/])|(?<=\d)钟(?!头)")
-_IDLE_START = re.compile(f"^(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[{HAN}]{{2}})")
-_GLUED_TO_VERB = re.compile(r"^\d{1,2}(?=先|首先|将|放入|加入|倒入|准备|热锅|起锅)", re.MULTILINE)
+_ONE_MEANING = re.compile(r"([2-9])/1(?<![\d./]./1)(?=[的杯勺份个量大小])|钟(?<=\d钟)(?!头)")
+_IDLE_START = re.compile(
+    f"^(?:1(?=先|首先|将|准备|热锅|起锅)|(?:然后|接着|之后|随后|接下来|再)[，, ]?(?=[{HAN}]{{2}}))"
+)
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
 TORN = either(
     (
         r"(?<=[切擀变揉捏卷压搓熬剪撕捣剁煮炸炒烤蒸])[成至到](?=[，。；！,;!]|$)",
-        rf"(?<=[煎酵化炖焖煲])[至到](?=[，,]|即可)|(?<=[{HAN}])(?<![随立旋当])即(?=[，,；;])|[，,][捞約]$",
+        rf"(?<=[煎酵化炖焖煲])[至到](?=[，,]|即可)|(?<=[{HAN}])(?<![随立旋当])即(?=[，,；;])|[捞約]$",
         r"(?<=\d)[×=]$|^\d{0,4}=\d|(?:按|比例)\d[：:]$",
         # Their unit or a part of them is lost: 烤40至上色, 1175度, 450升.
-        rf"[烤烘蒸煮炖焖煲炸煎](?:大?约|大概)?\d+(?:[-~～]\d+)?(?:即可|左右|后|就|[至到](?=[{HAN}])(?!十))",
+        rf"(?:(?<=[烤烘蒸煮炖焖煲炸煎])|(?<=[烤烘蒸煮炖焖煲炸煎]约))\d+(?:[-~～]\d+)?(?:即可|左右|后|就|[至到](?=[{HAN}])(?![一二三四五六七八九十]))",
         r"(?<![\d.华氏])(?:(?!360)[3-9]\d\d|\d{4,}) ?(?:摄氏)?(?:度|℃|°C)|\d{3,}升(?!级)",
         r"烤箱(?:上下火)?[1-5]?\d ?(?:度|℃)(?:预热|烘?烤)",
         "^(?:℃|°C|度(?=[烤左中上下预，]))",
         rf"(?:[成切厚宽是为在加+—\d-]|直径|(?<![半一二两三四五\d]勺)[生老]抽)\n{_FIGURE.pattern}",
-        rf"[{HAN}]\n\d+ ?(?:(?:厘米|毫米|公分|[cC][mM]|mm)(?! ?[*×xX])|h后)",
+        rf"\n(?<=[{HAN}]\n)\d+ ?(?:(?:厘米|毫米|公分|[cC][mM]|mm)(?! ?[*×xX])|h后)",
     ),
     re.MULTILINE,
 )
@@ -136,33 +137,41 @@ LONGEST_AGAIN = 24  # characters of what may be done twice: a longer line is the
 _MARKS = "。！!….；;"
 # The same clause again and again: （大火大火大火）, 冷藏！冷藏！.
 _AGAIN = re.compile(
-    rf"(?<![{HAN}])(?:([{HAN}]{{2,12}})(?:[，。！!；、 ]+\1)+|([{HAN}]{{2,8}})\2{{2,}}"
-    rf"|([{HAN}]{{5,12}})\3)(?![{HAN}])"
+    rf"([，。！；、（( \n])(?:([{HAN}]{{2,12}}+)(?:[，。！!；、 ]+\2)+|([{HAN}]{{2,4}})\3{{2,}}"
+    rf"|([{HAN}]{{5,6}})\4)(?![{HAN}])"
 )
 LEAST_AGAIN = 8  # characters of a line that the next one begins with, and so tells again
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
 LONG_SENTENCE, LEAST_CLAUSES = 20, 14  # characters of one that is cut, and of what it is cut into
 
 
+def told_plainly(text: str) -> str:
+    """Steps with each clause once and clear figures, without their heading and signs in lines."""
+    text = _ENCIRCLED.sub("", _AGAIN.sub(r"\1\2\3\4", _ALL_STEPS.sub("", text)))
+    text = _ONE_MEANING.sub(lambda found: f"1/{found[1]}" if found[1] else "分钟", text)
+    return without_references(text)
+
+
 def clean_steps(text: str) -> str:
     """Steps without numbers, bullets, placeholders, and a line that is the same as the last."""
     while True:
         before = text
-        text = BULLET.sub("", _split_numbered(_ALL_STEPS.sub("", text.replace("丶", "、"))))
+        text = BULLET.sub("", _split_numbered(text.replace("丶", "、")))
         text = NUMBER.sub("", text) if not _MAYBE_NUMBERED.search(text) else _unnumbered(text)
-        text = _AGAIN.sub(r"\1\2\3", text)
-        text = without_references(_ENCIRCLED.sub("", text))
         lines = ["" if _tells_nothing(line) else line for line in text.split("\n")]
         if _glued(lines):
             lines = [line.lstrip("0123456789") for line in lines]
         kept: list[str] = []
         for line in lines:
             line = line.strip(" ，,、")
-            if kept and len(kept[-1]) > LEAST_AGAIN and line.startswith(kept[-1]):
-                kept.pop()
-            again = bool(kept) and kept[-1].rstrip(_MARKS).endswith(line.rstrip(_MARKS))
-            if line and not (again or (len(line) > LONGEST_AGAIN and line in kept)):
-                kept.append(line)
+            if not line or (len(line) > LONGEST_AGAIN and line in kept):
+                continue
+            if kept and line[:2] in kept[-1]:
+                if line.startswith(kept[-1]) and len(kept[-1]) > LEAST_AGAIN:
+                    kept.pop()
+                elif kept[-1].rstrip(_MARKS).endswith(line.rstrip(_MARKS)):
+                    continue
+            kept.append(line)
         text = _joined_lines("\n".join(kept))
         if text == before:
             return text
@@ -175,8 +184,7 @@ def _tells_nothing(line: str) -> bool:
 
 def _joined_lines(text: str) -> str:
     """Lines that break off joined with those that follow, brackets in pairs, no idle 然后."""
-    text = _MID_SENTENCE.sub("", _IDLE_START.sub("", _GLUED_TO_VERB.sub("", text)))
-    text = _TURNED.sub(lambda found: f"1/{found[1]}" if found[1] else "分钟", text)
+    text = _MID_SENTENCE.sub("", _IDLE_START.sub("", text))
     if _MAY_END_IDLY.search(text):
         text = _IDLE_END.sub("", text)
     if _MAY_BREAK_OFF.search(text) and _BREAKS_OFF.search(text):
