@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from butler.corpus.rules.cooking import uncooked
 from butler.corpus.rules.foods import unlisted
 from rule_walk import LEAD, PLAIN, answers, numbered, turns, usable
 from test_corpus import run
@@ -30,6 +31,31 @@ STEPS = {
     "这道简单的蒸萝卜就出锅了！": "",
     "简易版酱烧老豆腐完成": "",
     "南瓜豆沙包": "",
+    "过滤完成。": "",
+    "一个春卷已经成型": "",
+    "再铺上已经煮好的虾": "再铺上已经煮好的虾",
+    "冷藏3小时后的样子。": "",
+    "辣椒的选择": "",
+    "腌制过程": "",
+    "重复上述过程": "重复上述过程",
+    "捞出的虾": "",
+    "一盘红亮的油焖虾": "",
+    "蒸好的状态，撒葱花": "撒葱花",
+    "撒葱花，蒸好后的截面": "撒葱花",
+    "准备饺子的食材": "",
+    "全部准备好，进行下一步": "",
+    "备料": "",
+    "烹饪步骤：": "",
+    # The same once more.
+    "全程大火（大火大火大火）蒸熟": "全程大火（大火）蒸熟",
+    "放冷藏！冷藏！冷藏": "放冷藏！冷藏",
+    "慢慢搅拌，按摩按摩": "慢慢搅拌，按摩按摩",
+    # Figures that can mean one thing only.
+    "取3/1的蛋白翻拌": "取1/3的蛋白翻拌",
+    "放入烤箱烤40钟左右": "放入烤箱烤40分钟左右",
+    "上锅蒸5分钟": "上锅蒸5分钟",
+    "把虾沥干放\n入大碗中": "把虾沥干放入大碗中",
+    "把蒸好的虾放入糖水就": "把蒸好的虾放入糖水",
     "面包": "",
     "所用低脂奶粉": "",
     "正好20个，两篦子。": "",
@@ -49,6 +75,24 @@ STEPS = {
     "放入5️⃣勺糖，2️⃣-3次翻匀": "放入5勺糖，2-3次翻匀",
     "1️⃣把虾洗净2️⃣放入锅中焯水煮熟3️⃣捞出": "把虾洗净\n放入锅中焯水煮熟\n捞出",
     "🔟把虾洗净": "把虾洗净",
+    "第一步先把虾洗净": "先把虾洗净",
+    "步骤一混合牛奶和黄油": "混合牛奶和黄油",
+    "【3】切虾": "切虾",
+    "准备工作2：虾肉剁碎": "虾肉剁碎",
+    "b.虾肉剁碎": "虾肉剁碎",
+    "3条虾切碎": "3条虾切碎",
+    "七、4秒快速搅拌": "4秒快速搅拌",
+    "操作方法：虾肉剁碎": "虾肉剁碎",
+    "先做虾馅：1、虾肉剁碎2、葱切末备用": "先做虾馅：\n虾肉剁碎2、葱切末备用",
+    "先做虾馅：1、虾肉剁碎；2、葱切末备用": "先做虾馅：\n虾肉剁碎；\n葱切末备用",
+    "糖和水的比例是1：1。搅匀": "糖和水的比例是1：1。搅匀",
+    "锅里放油，①放姜爆香，②放虾翻炒": "锅里放油，放姜爆香，放虾翻炒",
+    # A step's number beside the name of what was made in it.
+    "将步骤3中调好的酱汁倒入锅中": "将调好的酱汁倒入锅中",
+    "把虾放入步骤二的酱汁里腌制": "把虾放入酱汁里腌制",
+    "将2中的虾馅包成丸子": "将虾馅包成丸子",
+    "这步骤一定要快，搅匀": "这步骤一定要快，搅匀",
+    "重复以上步骤，直到包完": "重复以上步骤，直到包完",
     "黄油化开。": "黄油化开。",
     "面皮在菜板上摊开2.用勺子把肉抹匀3.放上火腿4.卷好煎熟": (
         "面皮在菜板上摊开\n用勺子把肉抹匀\n放上火腿\n卷好煎熟"
@@ -57,7 +101,6 @@ STEPS = {
         "葱切末备用\n将湿淀粉10克（淀粉5克加水）兑成汁\n锅内留油15克，炒香"
     ),
     "放糖2、盐3、醋1翻炒": "放糖2、盐3、醋1翻炒",
-    "倒入步骤2。搅拌均匀以后倒入步骤3。再搅匀": "倒入步骤2。搅拌均匀以后倒入步骤3。再搅匀",
     "设定4秒/速度2。筛入低筋面粉，设定4秒/速度3。搅匀": (
         "设定4秒/速度2。筛入低筋面粉，设定4秒/速度3。搅匀"
     ),
@@ -143,12 +186,52 @@ def test_a_name_is_a_dish_without_praise(tmp_path: Path) -> None:
         ["面团擀成", "5厘米厚的片", PLAIN],  # 0.5 or 1.5: the source was cut at the point
         ["香葱切", "5cm的小段备用。", PLAIN],
         ["倒入2勺老抽和生抽", "5勺炒匀", PLAIN],
+        ["取出冻硬的面团，横着切", "3CM的薄片", PLAIN],
+        ["倒入切碎的雪梨", "5h后加冰糖", PLAIN],
+        ["把糖和水按1：", "4的比例倒入", PLAIN],
+        ["放入烤箱烤40至表面上色", PLAIN],
+        ["烤箱1175度烤熟", PLAIN],
+        ["烤箱18度预热", PLAIN],
+        ["倒入450升水煮开", PLAIN],
+        ["开大火蒸20分钟即，关火", PLAIN],
     ],
 )
 def test_a_figure_that_lost_its_beginning_is_not_told(tmp_path: Path, steps: list[str]) -> None:
     data = numbered(["x"], lambda _: usable(recipeInstructions=[LEAD, *steps]))
     stats, _ = run(tmp_path, data, test_size=0)
     assert stats["reasons"] == {"torn_steps": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("把黄油倒入步骤2，搅匀", "把抹茶粉筛入①里面搅匀", "将2倒回锅中煮开", "重复步骤3、4"),
+        *("将酸奶+1+2搅匀", "取3中的原料包成丸子", "把1和2混合", "1，2两个步骤混合"),
+        "分次加入第5中搅匀",
+    ],
+)
+def test_a_step_that_is_named_by_its_number_alone_is_not_told(tmp_path: Path, text: str) -> None:
+    data = numbered(["x"], lambda _: usable(recipeInstructions=[LEAD, text, PLAIN]))
+    stats, _ = run(tmp_path, data, test_size=0)
+    assert stats["reasons"] == {"step_number": 1}
+
+
+# The name and the last step of a dish, and whether it is cooked.
+COOKED = {
+    ("荠菜饺子", "拌成馅，包饺子"): False,
+    ("荠菜饺子", "拌成馅，包好饺子下锅"): True,
+    ("饺子馅", "拌成馅"): True,
+    ("爆炒虾仁", "加料酒腌制，出锅装盘"): False,
+    ("爆炒虾仁", "加料酒腌制，下锅翻匀"): True,
+    ("不用烤箱的蛋糕", "拌匀，放进冰箱冷藏"): True,
+    ("面粉饼干", "拌匀，切成小块"): False,
+    ("面粉饼干", "面团用面包机搅拌"): True,
+}
+
+
+@pytest.mark.parametrize(("name", "step"), COOKED)
+def test_a_dish_that_is_not_cooked_is_not_told(name: str, step: str) -> None:
+    assert uncooked(name, "100克面粉", f"把葱切碎\n{step}") != COOKED[name, step]
 
 
 def test_an_amount_after_a_whole_one_has_its_beginning(tmp_path: Path) -> None:
@@ -161,9 +244,12 @@ def test_an_amount_after_a_whole_one_has_its_beginning(tmp_path: Path) -> None:
 def test_a_list_among_the_steps_and_a_step_told_twice_go(tmp_path: Path) -> None:
     again = "锅里加入适量的油，放入洋葱和胡萝卜煸炒出香味，加水煮开"
     lists = [LEAD, "橄榄油 适量", "西红柿，2只；", "一根黄瓜", again, PLAIN, again]
-    data = numbered(["x"], lambda _: usable(recipeInstructions=lists))
+    ends = ["两根黄瓜", "1先把肉切碎，装入盘中", "装入盘中。", PLAIN, f"{PLAIN}，出锅"]
+    data = numbered([lists, ends], lambda told: usable(recipeInstructions=told))
     _, outputs = run(tmp_path, data, test_size=0)
-    assert parts(answers(outputs)[0])[1] == [again, PLAIN]
+    told = answers(outputs)
+    assert parts(told[0])[1] == [again, PLAIN]
+    assert parts(told[1])[1] == ["先把肉切碎，装入盘中", f"{PLAIN}，出锅"]
 
 
 def test_a_list_of_seasonings_alone_lacks_what_the_name_tells() -> None:

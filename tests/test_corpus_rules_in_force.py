@@ -33,6 +33,11 @@ from test_corpus_input import build
 
 # What a pattern finds, where no text can be made from it alone.
 TEXTS: dict[str, list[str]] = {
+    # Three things, as the same three times are one.
+    "deeds.USED": [
+        "姜".join(one.replace("㐀", "葱", 1).rsplit("㐀", 1)) for one in alternatives(deeds.USED)
+    ],
+    "steps._FIRST_WITHIN": ["做面：1、和面", "先和面。1.和面"],
     # A verdict in which nothing is done is talk before: 美味好好享用, but 美味炒饭享用.
     "deeds.VERDICT": [
         swapped if deeds.VERDICT.search(swapped) else one
@@ -75,7 +80,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     ),
     "deeds.USED": {
         "食材：。": "PLACEHOLDER takes it before",
-        "一一：㐀7克、㐀7克、㐀7克、": "NUMBER does",
+        "一一：葱7克、㐀7克、姜7克、": "NUMBER does",
     },
     "talk._BRACKETS": dict.fromkeys(("【）", "「）"), _PAIRED)
     | dict.fromkeys(("(）", "（)", "（）"), _EMPTY),
@@ -95,6 +100,8 @@ PARTS = {
     "deeds": ("recipeInstructions",),
     "talk": ("recipeInstructions",),
     "foods": (),
+    "cooking": (),
+    "references": ("recipeInstructions",),
 }
 
 
@@ -158,7 +165,17 @@ def beside(text: str) -> dict[str, list[dict[str, Any]]]:
             {"recipeInstructions": [LEAD, *f"{PLAIN}{text}".split("\n"), PLAIN]},
             {"recipeInstructions": [LEAD, "把肉切成", text]},
         ],
-        "deeds": [{"recipeInstructions": [LEAD, text, "盐适量", "糖适量", "油适量", LEAD, PLAIN]}],
+        "cooking": [
+            usable(),
+            {"name": text, "recipeInstructions": ["把葱洗净切段", "拌匀"]},
+            {"name": "蛋糕", "recipeIngredient": [text], "recipeInstructions": ["切段", "拌匀"]},
+            {"name": "炒面", "recipeInstructions": ["把葱洗净切段", f"拌匀{text}，拌匀"]},
+            {"name": "水饺", "recipeInstructions": ["把葱洗净切段", f"拌匀{text}，拌匀"]},
+        ],
+        "deeds": [
+            {"recipeInstructions": [LEAD, text, "盐适量", "糖适量", "油适量", LEAD, PLAIN]},
+            {"recipeInstructions": [LEAD, text, PLAIN]},
+        ],
         "talk": [{"recipeInstructions": ["我家没有，我下次再说。", LEAD, f"{PLAIN}{text}。"]}],
     }
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
 from butler.corpus.rules import adverts, answers, deeds, foods, ingredients, names, steps, talk
+from butler.corpus.rules.cooking import uncooked
+from butler.corpus.rules.references import reference
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -102,7 +104,7 @@ def clean_ingredients(recipe: Recipe) -> Recipe | Rejected:
 
 def clean_steps(recipe: Recipe) -> Recipe | Rejected:
     """No numbers, placeholders and repeats; one paragraph becomes its sentences."""
-    recipe.steps = steps.clean_steps(recipe.steps)
+    recipe.steps = steps.clean_steps(steps.told_plainly(recipe.steps))
     split = steps.split_paragraph(recipe.steps)
     if split != recipe.steps:
         recipe.steps = steps.clean_steps(split)
@@ -185,6 +187,8 @@ def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
     """A line that breaks off, where nothing follows that it could be joined with."""
     if line := steps.torn(recipe.steps):
         return Rejected("torn_steps", f"a step breaks off: {line}")
+    if part := reference(recipe.steps):
+        return Rejected("step_number", f"a step is named by its number: {part}")
     return recipe
 
 
@@ -196,6 +200,8 @@ def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
         return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
     if few := foods.unused(recipe.ingredients, recipe.steps):
         return Rejected("steps_missing", f"the steps name {few} ingredients")
+    if uncooked(recipe.name, recipe.ingredients, recipe.steps):
+        return Rejected("steps_missing", "the steps end before the dish is cooked")
     return recipe
 
 
