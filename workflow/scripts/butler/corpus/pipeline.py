@@ -94,9 +94,8 @@ def name_the_dish(recipe: Recipe) -> Recipe | Rejected:
 
 def clean_ingredients(recipe: Recipe) -> Recipe | Rejected:
     """Amounts mended, one ingredient a line, no tools."""
-    recipe.ingredients = ingredients.clean_ingredients(
-        ingredients.rejoined(recipe.ingredients, recipe.steps)
-    )
+    listed = ingredients.clean_ingredients(ingredients.rejoined(recipe.ingredients, recipe.steps))
+    recipe.ingredients = ingredients.with_units(listed, recipe.steps)
     return recipe if recipe.ingredients else Rejected("no_ingredients", "no usable line is given")
 
 
@@ -194,6 +193,8 @@ def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
         return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
     if line := foods.run_together(recipe.ingredients):
         return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
+    if line := ingredients.torn(recipe.ingredients, recipe.steps):
+        return Rejected("torn_ingredients", f"an amount is of several, or of no unit: {line[:20]}")
     if few := foods.unused(recipe.ingredients, recipe.steps):
         return Rejected("steps_missing", f"the steps name {few} ingredients")
     return recipe

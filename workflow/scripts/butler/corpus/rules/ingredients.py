@@ -10,21 +10,45 @@ from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
+# 馅料:25克黄油, 油皮：低筋粉240克
+_HEADED = re.compile(
+    rf"^([{HAN}]{{1,8}}(?:[:：](?= ?{QUANTITY}(?!左右|以上|[即就])[{HAN}]{{2}})"
+    rf"|(?<=[料馅种皮团糊饰])[:：](?! ?{QUANTITY}))) ?([{HAN}\d][^:：]+)$"
+)
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
+_VAGUE = re.compile(f"^(?:{VAGUE})")
 _COMMAS = re.compile("[，,、；;。]")
+_BETWEEN = re.compile("[、，,。+丶和]| (?!淀粉|面粉)")  # two names
 _HAS_AMOUNT = re.compile(rf"(?:{NUMBER} ?{MEASURE}|{VAGUE}|[一两半][根把个勺])")
 _ONE = (
-    rf"([{HAN}]{{1,8}}?) ?((?:\d+(?:[./]\d+)?|[一二两三四五半])(?:[大小]?(?:{UNITS})|g|ml)|{VAGUE})"
+    rf"([{HAN}]{{1,8}}?)[:： ]?"
+    rf"((?:\d+(?:[./]\d+)?|[一二两三四五半])(?:[大小]?(?:{UNITS})|[gG]|ml)|{VAGUE})"
 )
-_TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
+_SERIES = re.compile(f"^(?:{_ONE} ?(?![到至或左])){{2,}}$")  # 250g 到 500g is one amount
+_EACH = re.compile(_ONE)
+_TOLD = re.compile(rf"{_ONE}|{QUANTITY}(?![用加放左切打去])[{HAN}]{{1,6}}")
 _WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 # Names alone, with one amount for all or none: 适量盐、胡椒粉; 各50g韭菜、菠菜; 葱，姜
 _NO_NAME_WITHIN = (
-    "[都有也或和等放不配另去切剪剁洗打后两几半]|用(?![油盐])"
-    "|[二三四五六七八九十](?!角|文鱼|花|香|三香|季豆)"
+    "[都有也或和等各放不配另去切剪剁洗打后两几半]|用(?![油盐])|[常室]温|[融软]化"
+    "|[一二三四五六七八九十](?!角|文鱼|花|香|三香|季豆|荆条|青条|品鲜|川)"
 )
 _NAME = rf"(?:(?!{VAGUE}|{_NO_NAME_WITHIN})[{HAN}]){{1,6}}"
-_NAMES = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:[、，,]{_NAME})+?)({VAGUE})?")
+_NAMES = re.compile(
+    rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:(?:{_BETWEEN.pattern}){_NAME})+?)[。 ]?"
+    rf"(?:各?({VAGUE})|各({QUANTITY}))?"
+)
+_JOINED = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({foods.SPICES})")  # 适量花椒桂皮
+# One amount for several (1勺糖，鸡精; 2个青椒红椒), one without its unit (50红枣).
+_OF_SEVERAL = re.compile(
+    rf"^{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SPICES})$",
+    re.MULTILINE,
+)
+_NO_UNIT = re.compile(
+    rf"^(\d+(?:\.\d+)?)(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}})(?=$|[（(])", re.MULTILINE
+)
+_WEIGHED = re.compile(r"^\d+(?:\.\d+)?(?:克|g)", re.MULTILINE)
+LEAST_WEIGHED, LEAST_GRAMS = 2, 20  # lines of a list in grams; what among them is grams as well
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 _HEADING_ENDS = frozenset(":：】）)")
@@ -46,8 +70,11 @@ _NONE, _HOLDS_NONE = by_place(
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
-        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸|布袋子?|袋子|塑料袋|容器|(?:^|个|只)空?瓶子?|制作器|不粘[炒平底]*[锅模]|煎锅|筛网|抹布|保温杯|(?:^|把)(?:小?刀))"
-        r"(?:[一1]?[个台只张套把卷口块条]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
+        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸|布袋子?|袋子|塑料袋|容器|(?:^|个|只)空?瓶子?|制作器|不粘[炒平底]*[锅模]|煎锅|筛网|抹布|保温杯|(?:^|把)(?:小?刀)"
+        r"|(?:[\d一两几][个只口台]|若干)[^，：:]{0,5}(?:(?<!火)锅|汤勺|(?<![鸡鸭骨])架子|器|棍子))"
+        r"(?:[一1]?[个台只张套把卷口块条]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量| \d+个)?"
+        r"(?:[（(][^（）()]*[)）])?$",
+        r"^实耗",
         r"^[\d\W_]+$|^(?:备用|工具)$|^方子",
         rf"^(?:(?:大?约|共|各)?[\d./~～+-]+ ?(?:{UNITS}|份|g|kg|ml|cm|人份|个月|℃)?"
         r"(?:左右|以上)?[ ，,]?)+$",
@@ -86,21 +113,30 @@ def _without_tools(lines: list[str]) -> list[str]:
 
 
 def _listed_once(lines: list[str]) -> list[str]:
-    """The lines without bare names that stand there again: 植物油 beside 18克植物油."""
-    if any(map(is_heading, lines)):
-        return lines  # of several parts, each has its own
-    names = list(map(_measured, lines))
+    """The lines without what tells no amount and stands there again: 适量油 beside 18克油."""
     kept: list[str] = []
-    for line, name in zip(lines, names, strict=True):
-        if name or (line not in names and line not in kept):
+    if any(map(is_heading, lines)):  # of several parts, each has its own
+        heading = ""
+        for line in lines:
+            if line != heading:  # that of 糖心：15克黄油 and 糖心：5克糖粉 is said once
+                kept.append(line)
+            heading = line if is_heading(line) else heading
+        return kept
+    named = set(map(_measured, lines))
+    for line in lines:
+        name = _VAGUE.sub("", line)
+        if _measured(line):
             kept.append(line)
+        elif name not in named:
+            kept.append(line)
+            named.add(name)
     return kept
 
 
 @lru_cache(1 << 16)
 def _measured(line: str) -> str:
-    """What an amount is of, "" where none is given."""
-    return _LEADING.sub("", line) if _HAS_AMOUNT.search(line) else ""
+    """What an amount is of, "" where none is given or a vague one."""
+    return _LEADING.sub("", line) if _HAS_AMOUNT.search(_VAGUE.sub("", line)) else ""
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
@@ -121,23 +157,57 @@ def split_line(line: str) -> list[str]:
     """The ingredients of a line that lists several with their amounts, else the line alone."""
     if _WORDS.fullmatch(line):
         return line.split(" ")
-    if two := _TWO.match(line):
-        return [two[1] + two[2], two[3] + two[4]]
+    if _SERIES.match(line):
+        return [name + amount for name, amount in _EACH.findall(line)]
+    if part := _HEADED.match(line):
+        return [part[1], part[2]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
-    if _COMMAS.search(body) and (found := _NAMES.fullmatch(body)):
-        names, amount = _COMMAS.split(found[3]), found[1] or found[2] or found[4] or ""
+    if found := _JOINED.fullmatch(body):
+        amount = found[1] or found[2] or ""
+        return heading + [amount + name for name in foods.EACH_SPICE.findall(found[3])]
+    if _BETWEEN.search(body) and (found := _NAMES.fullmatch(body)):
+        names, amount = _BETWEEN.split(found[3]), next(filter(None, found.group(1, 2, 4, 5)), "")
         if all(len(name) > 1 or name in _OF_ONE for name in names):  # 干、湿淀粉 is one
             return heading + [amount + name for name in names]
     parts = [part for part in _PARTS.split(body) if part]
-    if len(parts) < 3 or len(parts := _with_amounts(parts)) < 3:
-        return [line]
+    parts = _with_amounts(parts)
+    if len(parts) < 3:  # 面粉20克，水100克; not 2个鸡蛋，1个打散
+        return heading + parts if len(parts) == 2 and all(map(_TOLD.fullmatch, parts)) else [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
     of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋
     if 2 * with_amount < len(parts) and not (of_words and with_amount > 2):
         return [line]
     return heading + parts
+
+
+def with_units(ingredients: str, steps: str) -> str:
+    """Lines in which a figure without a unit is grams, as others of the list are: 50红枣."""
+    if len(_WEIGHED.findall(ingredients)) < LEAST_WEIGHED:
+        return ingredients
+
+    def weighed(found: re.Match[str]) -> str:
+        is_weight = float(found[1]) >= LEAST_GRAMS and _is_told(found[2], steps)
+        return f"{found[1]}克{found[2]}" if is_weight else found[0]
+
+    return _NO_UNIT.sub(weighed, ingredients)
+
+
+def torn(ingredients: str, steps: str) -> str:
+    """A line with one amount for several, or with an amount that lost its unit; else ""."""
+    for found in _OF_SEVERAL.finditer(ingredients):
+        if not found[1] or found[1] in steps:  # else how it is: 1斤五花肉，肥瘦相间
+            return found[0]
+    alone = (found[0] for found in _NO_UNIT.finditer(ingredients) if _is_told(found[2], steps))
+    return next(alone, "")
+
+
+def _is_told(name: str, steps: str) -> bool:
+    """Whether the steps name it by itself: 1汤勺料酒 has a unit that they measure by."""
+    if len(name) == 1:
+        return name in _OF_ONE
+    return bool(re.search(rf"(?<![\d一二两三半几]){name}", steps))
 
 
 _AMOUNT = re.compile(rf"(?:{QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
