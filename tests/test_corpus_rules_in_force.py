@@ -61,7 +61,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     | {"+": "BULLETS takes it before"},
     "ingredients._HOLDS_NONE": dict.fromkeys(("模具()", "模具（)", "模具（）"), _EMPTY),
     "ingredients._NAMES": dict.fromkeys(("㐀、一", "一、㐀"), "一 is a number, no name"),
-    "ingredients._OF_SEVERAL": {"7毫升生抽生抽": "a word that is said twice is said once"},
+    "ingredients._TORN": {"7毫升生抽生抽": "a word that is said twice is said once"},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), _EMPTY),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
     "names.NO_DISH": {".": "a name without letters goes before"},

@@ -94,8 +94,9 @@ def name_the_dish(recipe: Recipe) -> Recipe | Rejected:
 
 def clean_ingredients(recipe: Recipe) -> Recipe | Rejected:
     """Amounts mended, one ingredient a line, no tools."""
-    listed = ingredients.clean_ingredients(ingredients.rejoined(recipe.ingredients, recipe.steps))
-    recipe.ingredients = ingredients.with_units(listed, recipe.steps)
+    recipe.ingredients = ingredients.clean_ingredients(
+        ingredients.rejoined(recipe.ingredients, recipe.steps)
+    )
     return recipe if recipe.ingredients else Rejected("no_ingredients", "no usable line is given")
 
 

@@ -125,7 +125,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\2\3（\1）",
     ),
     # 少许木耳少许, 10颗红枣（适量）; 500克金针菇一包
-    (re.compile(rf"^((?:{QUANTITY})[{HAN}]{{1,8}})(?:{VAGUE}|[（(](?:{VAGUE})[）)])$"), r"\1"),
+    (re.compile(rf"^({QUANTITY})([{HAN}]{{1,8}})(?:{VAGUE}|[（(](?:{VAGUE})[）)])$"), r"\1\2"),
     (
         re.compile(rf"^({QUANTITY})((?:(?!{NUMBER})[{HAN}]){{2,8}})({NUMBER}{MEASURE})$"),
         r"\1\2（\3）",

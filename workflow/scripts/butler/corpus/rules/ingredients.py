@@ -15,6 +15,11 @@ _HEADED = re.compile(
     rf"^([{HAN}]{{1,8}}(?:[:：](?= ?{QUANTITY}(?!左右|以上|[即就])[{HAN}]{{2}})"
     rf"|(?<=[料馅种皮团糊饰])[:：](?! ?{QUANTITY}))) ?([{HAN}\d][^:：]+)$"
 )
+# 主面团, 奶黄馅, 水油皮: a part of the dish, if amounts follow.
+_PART = re.compile(
+    rf"(?![一两半三几]|{VAGUE})(?:[{HAN}]{{1,6}}(?:材料|用料)|[{HAN}]{{0,6}}(?:面团|[中汤烫液兰]种|馅料?"
+    "|[饼挞塔派油]皮|[油奶]酥|蛋糕[胚坯体]|饼底|淋面|装饰|面糊|蛋黄糊|蛋白霜))$"
+)
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _VAGUE = re.compile(f"^(?:{VAGUE})")
 _COMMAS = re.compile("[，,、；;。]")
@@ -27,12 +32,12 @@ _ONE = (
 _SERIES = re.compile(f"^(?:{_ONE} ?(?![到至或左])){{2,}}$")  # 250g 到 500g is one amount
 _EACH = re.compile(_ONE)
 _TOLD = re.compile(rf"{_ONE}|{QUANTITY}(?![用加放左切打去])[{HAN}]{{1,6}}")
-_WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 # Names alone, with one amount for all or none: 适量盐、胡椒粉; 各50g韭菜、菠菜; 葱，姜
 _NO_NAME_WITHIN = (
     "[都有也或和等各放不配另去切剪剁洗打后两几半]|用(?![油盐])|[常室]温|[融软]化"
     "|[一二三四五六七八九十](?!角|文鱼|花|香|三香|季豆|荆条|青条|品鲜|川)"
 )
+_WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _NAME = rf"(?:(?!{VAGUE}|{_NO_NAME_WITHIN})[{HAN}]){{1,6}}"
 _NAMES = re.compile(
     rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:(?:{_BETWEEN.pattern}){_NAME})+?)[。 ]?"
@@ -40,15 +45,10 @@ _NAMES = re.compile(
 )
 _JOINED = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({foods.SPICES})")  # 适量花椒桂皮
 # One amount for several (1勺糖，鸡精; 2个青椒红椒), one without its unit (50红枣).
-_OF_SEVERAL = re.compile(
-    rf"^{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SPICES})$",
-    re.MULTILINE,
+_TORN = re.compile(
+    rf"^(?:{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SPICES})"
+    rf"|\d+(?:\.\d+)?(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}}))(?=$|[（(])"
 )
-_NO_UNIT = re.compile(
-    rf"^(\d+(?:\.\d+)?)(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}})(?=$|[（(])", re.MULTILINE
-)
-_WEIGHED = re.compile(r"^\d+(?:\.\d+)?(?:克|g)", re.MULTILINE)
-LEAST_WEIGHED, LEAST_GRAMS = 2, 20  # lines of a list in grams; what among them is grams as well
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 _HEADING_ENDS = frozenset(":：】）)")
@@ -57,7 +57,7 @@ TOOLS = re.compile(
     "^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE
 )
 _BESIDE = (
-    "构图|摆拍|拍照|分享|其[他它]|等等?|如下|[材主辅调佐作食原配]料|食材|配菜|用量|总量|适量"
+    "构图|摆拍|拍照|分享|其[他它]|等等?|如下|[材主辅调佐作食原配用]料|食材|配菜|用量|总量|适量"
     "|少许|若干"
 )
 _NONE, _HOLDS_NONE = by_place(
@@ -94,7 +94,7 @@ _NONE, _HOLDS_NONE = by_place(
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
     lines = [clean for line in text.split("\n") for clean in clean_line(line)]
-    lines = _listed_once(_without_tools(lines))
+    lines = _listed_once(_with_headings(_without_tools(lines)))
     while lines and is_heading(lines[-1]) and not _HAS_AMOUNT.search(lines[-1]):  # of no part
         lines.pop()
     return "\n".join(lines)
@@ -110,6 +110,21 @@ def _without_tools(lines: list[str]) -> list[str]:
         if not of_tools:
             kept.append(line)
     return kept
+
+
+def _with_headings(lines: list[str]) -> list[str]:
+    """The lines with a colon at those that name a part of the dish, whose amounts follow.
+
+    None if the last line is such a part: then what it is of may stand before it.
+    """
+    parts = [number for number, line in enumerate(lines) if _PART.match(line)]
+    if not parts or parts[-1] == len(lines) - 1:
+        return lines
+    told = [bool(_HAS_AMOUNT.search(line)) for line in lines]
+    for number in parts:
+        if number + 1 in parts or told[number + 1 : number + 3] == [True, True]:
+            lines[number] += "："
+    return lines
 
 
 def _listed_once(lines: list[str]) -> list[str]:
@@ -155,8 +170,6 @@ def clean_line(line: str) -> tuple[str, ...]:
 
 def split_line(line: str) -> list[str]:
     """The ingredients of a line that lists several with their amounts, else the line alone."""
-    if _WORDS.fullmatch(line):
-        return line.split(" ")
     if _SERIES.match(line):
         return [name + amount for name, amount in _EACH.findall(line)]
     if part := _HEADED.match(line):
@@ -171,6 +184,8 @@ def split_line(line: str) -> list[str]:
         names, amount = _BETWEEN.split(found[3]), next(filter(None, found.group(1, 2, 4, 5)), "")
         if all(len(name) > 1 or name in _OF_ONE for name in names):  # 干、湿淀粉 is one
             return heading + [amount + name for name in names]
+    if _WORDS.fullmatch(line):
+        return line.split(" ")
     parts = [part for part in _PARTS.split(body) if part]
     parts = _with_amounts(parts)
     if len(parts) < 3:  # 面粉20克，水100克; not 2个鸡蛋，1个打散
@@ -182,32 +197,23 @@ def split_line(line: str) -> list[str]:
     return heading + parts
 
 
-def with_units(ingredients: str, steps: str) -> str:
-    """Lines in which a figure without a unit is grams, as others of the list are: 50红枣."""
-    if len(_WEIGHED.findall(ingredients)) < LEAST_WEIGHED:
-        return ingredients
-
-    def weighed(found: re.Match[str]) -> str:
-        is_weight = float(found[1]) >= LEAST_GRAMS and _is_told(found[2], steps)
-        return f"{found[1]}克{found[2]}" if is_weight else found[0]
-
-    return _NO_UNIT.sub(weighed, ingredients)
-
-
 def torn(ingredients: str, steps: str) -> str:
     """A line with one amount for several, or with an amount that lost its unit; else ""."""
-    for found in _OF_SEVERAL.finditer(ingredients):
-        if not found[1] or found[1] in steps:  # else how it is: 1斤五花肉，肥瘦相间
-            return found[0]
-    alone = (found[0] for found in _NO_UNIT.finditer(ingredients) if _is_told(found[2], steps))
-    return next(alone, "")
+    for line in ingredients.split("\n"):
+        name = _torn_at(line)
+        if name is None:
+            continue
+        # Else it tells how the first is (1斤五花肉，肥瘦相间), or a unit that steps measure by too.
+        if not name or name in _OF_ONE or re.search(rf"(?<![\d一二两三半几]){name}", steps):
+            return line
+    return ""
 
 
-def _is_told(name: str, steps: str) -> bool:
-    """Whether the steps name it by itself: 1汤勺料酒 has a unit that they measure by."""
-    if len(name) == 1:
-        return name in _OF_ONE
-    return bool(re.search(rf"(?<![\d一二两三半几]){name}", steps))
+@lru_cache(1 << 16)
+def _torn_at(line: str) -> str | None:
+    """What a line is torn at if the steps name it, "" if it is in any case; None: it is not."""
+    found = _TORN.match(line)
+    return (found[1] or found[2] or "") if found else None
 
 
 _AMOUNT = re.compile(rf"(?:{QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
