@@ -153,7 +153,7 @@ def beside(text: str) -> dict[str, list[dict[str, Any]]]:
             {"recipeIngredient": listed, "recipeInstructions": [f"把{text}切块", "放进去煮熟"]},
             *(
                 {"name": name, "recipeIngredient": one, "recipeInstructions": [LEAD, text + PLAIN]}
-                for name in ("拌面", "炒粉", "炒饭", "甜粥", "水饺", "馒头")
+                for name in ("拌面", "炒粉", "炒饭", "炖肉", "甜粥", "水饺", "馒头")
                 for one in ([text], ["1个冬瓜"])
             ),
             {

@@ -26,7 +26,7 @@ _NO_UNIT = (
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
     "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听|盏"
-    "|斤|捆|束|节|把|段|头|小把|小块|g|ml"
+    "|斤|捆|束|枝|节|把|段|头|小把|小块|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
@@ -65,9 +65,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # 200g克酸奶, 一勺克牛奶, 50m|料酒, 半个柠檬柠檬汁, 2个西瓜的皮西瓜皮, 淡奶油总统牌, 先将1勺生抽
     (
-        re.compile(
-            rf"^({NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"
-        ),
+        re.compile(rf"^({NUMBER} ?{MEASURE})(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"),
         r"\1",
     ),
     (re.compile(rf"^(\d+)m[|丨](?=[{HAN}])"), r"\1ml"),
@@ -79,7 +77,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^\d(?=适量|少许)"), ""),
     (
         re.compile(
-            rf"^(?:(?:n|很多|好多|许多|无数) ?{MEASURE}|\d+(?:块钱|元)的?"
+            rf"^(?:数量|(?:n|很多|好多|许多|无数) ?{MEASURE}|\d+(?:块钱|元)的?"
             rf"|(?:适量)?多放?一?[点些])(?=[{HAN}])"
         ),
         "适量",
@@ -189,7 +187,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^({QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
     (_CHATTY_ASIDE, ""),
-    (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
+    (re.compile("^适量(?:份?量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
     (re.compile(rf"^({VAGUE})[，,到 ]?(?:{VAGUE})(?=[{HAN}])"), r"\1"),
     # （圆粒的）糯米 is 糯米（圆粒的）
