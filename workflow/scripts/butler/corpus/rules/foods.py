@@ -158,7 +158,7 @@ _SPICE = (
     "|面粉|矿泉水|葱姜蒜|(?<=[姜蒜片头瓣末])葱|油(?=盐)|盐(?=.)|(?<=[精糖油])盐|糖(?=.)|(?<=盐)糖"
 )
 EACH_SPICE = re.compile(_SPICE)
-SPICES = f"(?:{_SPICE})(?:{_SPICE})+"
+SEVERAL_SPICES = f"(?:{_SPICE})(?:{_SPICE})+"
 _SPICES = re.compile("[葱姜蒜椒角桂叶]{2,}")  # 葱姜蒜 is one line by custom
 _APART = re.compile(r"[，,、；;+/和或与.。 （(：:\d]")
 

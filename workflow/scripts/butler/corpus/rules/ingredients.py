@@ -23,6 +23,7 @@ _PART = re.compile(
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
 _VAGUE = re.compile(f"^(?:{VAGUE})")
 _COMMAS = re.compile("[，,、；;。]")
+_MARKS = re.compile("[，,、；;。+丶和 :：]")  # without any a line is of one, or run together
 _BETWEEN = re.compile("[、，,。+丶和]| (?!淀粉|面粉)")  # two names
 _HAS_AMOUNT = re.compile(rf"(?:{NUMBER} ?{MEASURE}|{VAGUE}|[一两半][根把个勺])")
 _ONE = (
@@ -43,10 +44,10 @@ _NAMES = re.compile(
     rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:(?:{_BETWEEN.pattern}){_NAME})+?)[。 ]?"
     rf"(?:各?({VAGUE})|各({QUANTITY}))?"
 )
-_JOINED = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({foods.SPICES})")  # 适量花椒桂皮
+_JOINED = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({foods.SEVERAL_SPICES})")  # 适量花椒桂皮
 # One amount for several (1勺糖，鸡精; 2个青椒红椒), one without its unit (50红枣).
 _TORN = re.compile(
-    rf"^(?:{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SPICES})"
+    rf"^(?:{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SEVERAL_SPICES})"
     rf"|\d+(?:\.\d+)?(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}}))(?=$|[（(])"
 )
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
@@ -117,7 +118,7 @@ def _with_headings(lines: list[str]) -> list[str]:
 
     None if the last line is such a part: then what it is of may stand before it.
     """
-    parts = [number for number, line in enumerate(lines) if _PART.match(line)]
+    parts = [number for number, line in enumerate(lines) if _is_part(line)]
     if not parts or parts[-1] == len(lines) - 1:
         return lines
     told = [bool(_HAS_AMOUNT.search(line)) for line in lines]
@@ -125,6 +126,11 @@ def _with_headings(lines: list[str]) -> list[str]:
         if number + 1 in parts or told[number + 1 : number + 3] == [True, True]:
             lines[number] += "："
     return lines
+
+
+@lru_cache(1 << 16)
+def _is_part(line: str) -> bool:
+    return bool(_PART.match(line))
 
 
 def _listed_once(lines: list[str]) -> list[str]:
@@ -137,21 +143,22 @@ def _listed_once(lines: list[str]) -> list[str]:
                 kept.append(line)
             heading = line if is_heading(line) else heading
         return kept
-    named = set(map(_measured, lines))
-    for line in lines:
-        name = _VAGUE.sub("", line)
-        if _measured(line):
-            kept.append(line)
-        elif name not in named:
+    told = list(map(_named, lines))
+    named = {name for is_measured, name in told if is_measured}
+    for line, (is_measured, name) in zip(lines, told, strict=True):
+        if is_measured or name not in named:
             kept.append(line)
             named.add(name)
     return kept
 
 
 @lru_cache(1 << 16)
-def _measured(line: str) -> str:
-    """What an amount is of, "" where none is given or a vague one."""
-    return _LEADING.sub("", line) if _HAS_AMOUNT.search(_VAGUE.sub("", line)) else ""
+def _named(line: str) -> tuple[bool, str]:
+    """Whether an amount is given that is not vague, and of what."""
+    name = _VAGUE.sub("", line)
+    if _HAS_AMOUNT.search(name):
+        return True, _LEADING.sub("", line)
+    return False, name
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
@@ -172,15 +179,17 @@ def split_line(line: str) -> list[str]:
     """The ingredients of a line that lists several with their amounts, else the line alone."""
     if _SERIES.match(line):
         return [name + amount for name, amount in _EACH.findall(line)]
+    if found := _JOINED.fullmatch(line):
+        amount = found[1] or found[2] or ""
+        return [amount + name for name in foods.EACH_SPICE.findall(found[3])]
+    if not _MARKS.search(line):
+        return [line]
     if part := _HEADED.match(line):
         return [part[1], part[2]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
-    if found := _JOINED.fullmatch(body):
-        amount = found[1] or found[2] or ""
-        return heading + [amount + name for name in foods.EACH_SPICE.findall(found[3])]
-    if _BETWEEN.search(body) and (found := _NAMES.fullmatch(body)):
+    if found := _NAMES.fullmatch(body):
         names, amount = _BETWEEN.split(found[3]), next(filter(None, found.group(1, 2, 4, 5)), "")
         if all(len(name) > 1 or name in _OF_ONE for name in names):  # 干、湿淀粉 is one
             return heading + [amount + name for name in names]
