@@ -7,7 +7,7 @@ import pytest
 from butler.corpus.rules.cooking import uncooked
 from butler.corpus.rules.foods import unlisted
 from rule_walk import LEAD, PLAIN, answers, numbered, turns, usable
-from test_corpus import run
+from test_corpus import conversations, raw_lines, run
 
 # What a step is, and what is left of it; "" where it goes.
 STEPS = {
@@ -134,6 +134,65 @@ LISTED = {
     "大酱三勺韩国辣酱一勺": ["大酱三勺", "韩国辣酱一勺"],
     "干、湿淀粉": ["干、湿淀粉"],
     "三、四片柠檬": ["三、四片柠檬"],
+    "适量虾皮 香菜": ["适量虾皮", "适量香菜"],
+    "虾皮、香菜、榨菜各适量": ["适量虾皮", "适量香菜", "适量榨菜"],
+    "各2个八角和草果": ["2个八角", "2个草果"],
+    "虾皮。榨菜。": ["虾皮", "榨菜"],
+    "玉米 淀粉": ["玉米 淀粉"],
+    "盐3g料酒10g淀粉6g": ["盐3g", "料酒10g", "淀粉6g"],
+    "牛奶：70G吉利丁：5G": ["牛奶70G", "吉利丁5G"],
+    "牛奶70克，白糖少许": ["牛奶70克", "白糖少许"],
+    "2个土豆，1个切丝": ["2个土豆，1个切丝"],
+    # A heading that runs into the first of its lines.
+    "奶油馅：20克糖粉": ["奶油馅：", "20克糖粉"],
+    "奶油馅：糖粉20克": ["奶油馅：", "糖粉20克"],
+    "糖粉：20克左右": ["糖粉：20克左右"],
+    # Seasonings run together.
+    "花椒桂皮": ["花椒", "桂皮"],
+    "少许盐味精": ["少许盐", "少许味精"],
+    "油盐香醋": ["油", "盐", "香醋"],
+    "各5克花椒大料": ["5克花椒", "5克大料"],
+    "生抽酱油": ["生抽酱油"],
+    "花椒盐": ["花椒盐"],
+    "葱姜蒜": ["葱姜蒜"],
+    # Amounts.
+    "适量几片薄荷": ["几片薄荷"],
+    "来几根芹菜": ["几根芹菜"],
+    "各少许陈皮": ["少许陈皮"],
+    "陈皮各5克": ["5克陈皮"],
+    "好几根芹菜": ["几根芹菜"],
+    "6.7根芹菜": ["6-7根芹菜"],
+    "6.5根芹菜": ["6.5根芹菜"],
+    "120.130克糯米粉": ["120-130克糯米粉"],
+    "1tb sp陈醋": ["1汤匙陈醋"],
+    "1/2tsp陈醋": ["1/2茶匙陈醋"],
+    "玉米15克淀粉": ["15克玉米淀粉"],
+    "面糊用15克白糖": ["15克白糖（面糊用）"],
+    "切丁少许莲藕": ["少许莲藕（切丁）"],
+    "量杯2杯小米": ["2杯小米（量杯）"],
+    "少许莲藕少许": ["少许莲藕"],
+    "3根芹菜（适量）": ["3根芹菜"],
+    "300克豆腐一盒": ["300克豆腐（一盒）"],
+    "（常温）30克牛奶": ["30克牛奶（常温）"],
+    "+30克牛奶+": ["30克牛奶"],
+    "n勺陈醋": ["适量陈醋"],
+    "很多根芹菜": ["适量芹菜"],
+    "多点陈醋": ["适量陈醋"],
+    "l5克白糖": ["15克白糖"],
+    "5克可不放白糖": ["5克白糖"],
+    "莲藕等": ["莲藕"],
+    "3蛋黄": ["3个蛋黄"],
+    "3根莲藕（只剩这么多）": ["3根莲藕"],
+    # Tools.
+    "1个不锈钢大锅": [],
+    "1包火锅底料": ["1包火锅底料"],
+    "1个鸡架子": ["1个鸡架子"],
+    "2根竹签(串肉)": [],
+    "实耗约70克": [],
+    "80克蛋糕模2个：": [],
+    "工艺：炒": [],
+    "一小把克芹菜": ["一小把芹菜"],
+    "数量芹菜": ["适量芹菜"],
     "两斤基围虾，去壳抽筋": ["两斤基围虾，去壳抽筋"],
 }
 
@@ -250,6 +309,93 @@ def test_a_list_among_the_steps_and_a_step_told_twice_go(tmp_path: Path) -> None
     told = answers(outputs)
     assert parts(told[0])[1] == [again, PLAIN]
     assert parts(told[1])[1] == ["先把肉切碎，装入盘中", f"{PLAIN}，出锅"]
+
+
+# A line, a step that names what it is of, and the line that is left; "" where the list is torn.
+TORN = {
+    "1勺白糖，味精": ("放入味精", ""),
+    "1斤牛腩，肥瘦相间": ("放入牛腩", "1斤牛腩，肥瘦相间"),
+    "2个红椒青椒": ("放入红椒", ""),
+    "1陈醋": ("淋陈醋", ""),
+    "1满勺陈醋": ("淋1满勺陈醋", "1满勺陈醋"),
+    "50莲子": ("放入莲子", ""),
+    "20虾仁": ("放入虾", "20虾仁"),
+}
+
+
+def test_an_amount_is_of_one_ingredient_and_has_a_unit(tmp_path: Path) -> None:
+    weighed = ["300g牛奶", "50g糯米粉"]
+    data = numbered(
+        list(TORN),
+        lambda text: usable(
+            recipeIngredient=[*weighed, text], recipeInstructions=[LEAD, TORN[text][0], PLAIN]
+        ),
+    )
+    stats, outputs = run(tmp_path, data, test_size=0)
+    found = {n: parts(text)[0][2] for n, text in answers(outputs).items()}
+    left = {text: found.get(n, "") for n, text in enumerate(TORN)}
+    assert left == {text: line for text, (_, line) in TORN.items()}
+    assert stats["reasons"]["torn_ingredients"] == 4
+
+
+@pytest.mark.parametrize(
+    ("listed", "left"),
+    [
+        (
+            ["20克黄油", "奶油馅", "5克蜂蜜", "9克糖粉"],
+            ["20克黄油", "奶油馅：", "5克蜂蜜", "9克糖粉"],
+        ),
+        (
+            ["面包材料", "主面团", "5克蜂蜜", "9克糖粉"],
+            ["面包材料：", "主面团：", "5克蜂蜜", "9克糖粉"],
+        ),
+        (["用料", "奶油馅", "蜂蜜", "糖粉"], ["奶油馅", "蜂蜜", "糖粉"]),
+        (["5克蜂蜜", "9克糖粉", "奶油馅"], ["5克蜂蜜", "9克糖粉", "奶油馅"]),
+    ],
+)
+def test_a_part_of_the_dish_is_a_heading(
+    tmp_path: Path, listed: list[str], left: list[str]
+) -> None:
+    data = raw_lines([usable(name="甜汤", recipeIngredient=listed)])
+    _, outputs = run(tmp_path, data, test_size=0)
+    (turn,) = conversations(outputs.train)
+    assert parts(turn["output"])[0] == left
+
+
+def test_what_is_listed_with_a_vague_amount_is_listed_once(tmp_path: Path) -> None:
+    listed = ["2勺陈醋", "适量陈醋", "少许白糖", "适量莲藕", "适量莲藕"]
+    parted = ["糖心：15克白糖", "糖心：5克蜂蜜"]
+    data = numbered([listed, parted], lambda lines: usable(recipeIngredient=lines))
+    _, outputs = run(tmp_path, data, test_size=0)
+    found = {n: parts(text)[0][:-1] for n, text in answers(outputs).items()}
+    assert found == {
+        0: ["2勺陈醋", "少许白糖", "适量莲藕"],
+        1: ["糖心：", "15克白糖", "5克蜂蜜"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "steps", "lacking"),
+    [
+        ("茄丁炒面", "1根茄子\n1勺辣椒面", "放面条翻炒", "炒面"),
+        ("茄丁炒面", "1根茄子\n1把挂面", "放面条翻炒", ""),
+        ("草莓淋面", "1盒草莓", "淋面晾干", ""),
+        ("茄丁焖饭", "1根茄子", "放米焖熟", "焖饭"),
+        ("茄丁盖饭（两人份）", "1根茄子", "浇在米饭上", ""),
+        ("茄丁粥", "1根茄子", "熬成粥", "丁粥"),
+        ("蛋饺", "4个鸡蛋\n1两肉末", "包成饺", ""),
+        ("茄丁水饺", "1根茄子\n1两肉末", "包好煮熟", "水饺"),
+        ("茄子饼", "1根茄子", "加面粉搅成糊煎熟", "子饼"),
+        ("茄子饼", "1根茄子", "切片煎熟", ""),
+        ("菠萝咕咾肉", "1个菠萝", "肉片炸熟", "咾肉"),
+        ("清炒苦菊", "2瓣蒜\n适量盐", "放苦菊炒熟", "清炒苦菊"),
+        ("秘制蘸酱", "2瓣蒜\n适量盐", "拌成酱", ""),
+    ],
+)
+def test_a_list_has_what_the_dish_is_made_of(
+    name: str, listed: str, steps: str, lacking: str
+) -> None:
+    assert unlisted(name, listed, steps) == lacking
 
 
 def test_a_list_of_seasonings_alone_lacks_what_the_name_tells() -> None:

@@ -53,7 +53,7 @@ def test_the_best_of_similar_records_stays_and_the_others_name_it(
         changed("趁热吃。", dish="Unknown"),
         changed("趁热吃，可以配一碗白米饭。", name="奶奶的青菜豆腐汤"),
         changed("放凉再吃。", dish="Unknown"),
-        recipe(name="手擀面", recipeInstructions=OTHER),
+        recipe(name="手擀面", recipeIngredient=["一斤面粉"], recipeInstructions=OTHER),
     ][::order]
     stats, outputs = run(tmp_path, raw_lines(records), near_duplicates=LIKE, test_size=0)
     assert sorted(turn["input"][:3] for turn in kept(outputs)) == ["奶奶的", "手擀面"]
@@ -270,7 +270,7 @@ def test_benchmark_questions_are_not_trained_on_and_idioms_stay(tmp_path: Path) 
     records = [
         recipe(name="糖醋肉", recipeInstructions=[f"{question}一二三四。", "排骨下锅炒糖色。"]),
         recipe(name="豆腐汤", recipeInstructions=STEPS),
-        recipe(name="手擀面", recipeInstructions=OTHER),
+        recipe(name="手擀面", recipeIngredient=["一斤面粉"], recipeInstructions=OTHER),
     ]
     stats, outputs = run(
         tmp_path, raw_lines(records), [exam], test_size=0, decontaminate={"share": 0.5}

@@ -59,16 +59,14 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     "steps._PAIR": dict.fromkeys(("(）", "（)", "（）"), _EMPTY),
     "adverts.REACH": {"+77      7": _SPELT},
     "amounts.MENDED": {
-        **dict.fromkeys(("随意适量㐀", "随意Aa㐀", "随意，㐀", "随意（好）㐀（"), _LISTS_CHATTY),
-        **dict.fromkeys(("随意，。㐀", "7毫升，，㐀㐀:", "随意，。㐀㐀:"), _LISTS_CHATTY),
         **dict.fromkeys(("「我)", "〖我)", "（我」", "（我〗"), _ODD),
         "㐀A  ": _SPELT,
     },
-    "ingredients._TWO": dict.fromkeys(("㐀7毫升㐀随意", "㐀随意㐀7毫升"), _LISTS_CHATTY),
-    "ingredients._NONE": {"㐀糊用随意": _LISTS_CHATTY}
-    | dict.fromkeys(("模()", "模（)", "模（）"), _EMPTY),
-    "ingredients._NAMES": dict.fromkeys(("㐀、㐀随意", "随意㐀、㐀"), _LISTS_CHATTY),
-    "ingredients._AGAIN": {"随意㐀㐀": _LISTS_CHATTY},
+    "ingredients._NONE": dict.fromkeys(("模()", "模（)", "模（）"), _EMPTY)
+    | {"+": "BULLETS takes it before"},
+    "ingredients._HOLDS_NONE": dict.fromkeys(("模具()", "模具（)", "模具（）"), _EMPTY),
+    "ingredients._NAMES": dict.fromkeys(("㐀、一", "一、㐀"), "一 is a number, no name"),
+    "ingredients._TORN": {"7毫升生抽生抽": "a word that is said twice is said once"},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), _EMPTY),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
     "names.NO_DISH": {".": "a name without letters goes before"},
@@ -160,6 +158,16 @@ def beside(text: str) -> dict[str, list[dict[str, Any]]]:
             {"recipeInstructions": [LEAD, f"{text}{PLAIN}"]},
             {"recipeIngredient": [f"2勺葱花{text}海苔{text}松仁", f"{text}{text}蒜末"]},
             {"recipeIngredient": listed, "recipeInstructions": [f"把{text}切块", "放进去煮熟"]},
+            *(
+                {"name": name, "recipeIngredient": one, "recipeInstructions": [LEAD, text + PLAIN]}
+                for name in ("拌面", "炒粉", "炒饭", "炖肉", "甜粥", "水饺", "馒头")
+                for one in ([text], ["1个冬瓜"])
+            ),
+            {
+                "name": "炒藻",
+                "recipeIngredient": [text],
+                "recipeInstructions": [f"藻{PLAIN}", LEAD],
+            },
         ],
         "steps": [
             {"recipeInstructions": [LEAD, *f"{PLAIN}{text}".split("\n"), PLAIN]},

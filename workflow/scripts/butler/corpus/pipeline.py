@@ -198,6 +198,8 @@ def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
         return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
     if line := foods.run_together(recipe.ingredients):
         return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
+    if line := ingredients.torn(recipe.ingredients, recipe.steps):
+        return Rejected("torn_ingredients", f"an amount is of several, or of no unit: {line[:20]}")
     if few := foods.unused(recipe.ingredients, recipe.steps):
         return Rejected("steps_missing", f"the steps name {few} ingredients")
     if uncooked(recipe.name, recipe.ingredients, recipe.steps):

@@ -7,11 +7,11 @@ from butler.corpus.rules.text import HAN, UNITS
 
 NUMBER = r"(?:\d+(?:[./~～-]\d+)*|[半一二两三四五六七八九十几数]{1,2})"
 MEASURE = rf"(?:大|小)?(?:{UNITS}|节|听|罐|瓶|份|kg|g|G|ml|ML|mL)"
-VAGUE = "适量|少许|若干|少量|些许|随意|一点点?|一些"
+VAGUE = "适量|少许|若干|少量|些许|一点点?|一些"
 QUANTITY = rf"(?:(?:约|大约)?{NUMBER} ?{MEASURE}(?:左右)?|{VAGUE})"
 
 BULLETS = re.compile(
-    r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=|、，,。：:；;！!/\\①-⑳❶-❿》]|[-.~～](?!\d)"
+    r"^(?:[●◆■◇□★☆▲△▼▽○◎•·※*#>☞—–_=+|、，,。：:；;！!/\\①-⑳❶-❿》]|[-.~～](?!\d)"
     r"|\d{1,2}(?:[.)）](?!\d)|、(?!\d)) ?|@|\s)+",
     re.MULTILINE,
 )
@@ -25,8 +25,8 @@ _NO_UNIT = (
 )
 _UNIT = rf"(?!{_NO_UNIT})({UNITS}|瓶|罐|听|份|团|捆|束|枝|g|ml)"
 _LOST = (
-    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听"
-    "|斤|捆|束|节|把|段|头|小把|小块|g|ml"
+    "克|毫升|大勺|小勺|汤匙|茶匙|勺|匙|个|只|瓣|颗|粒|根|滴|朵|块|片|条|碗|张|罐|份|袋|盒|包|杯|瓶|听|盏"
+    "|斤|捆|束|枝|节|把|段|头|小把|小块|g|ml"
 )
 # What a chatty amount is made of: 看个人口味添加即可 is 适量.
 _LIKING = (
@@ -50,7 +50,7 @@ _CHATTY_AMOUNT = re.compile(f"^(?:{CHATTY})")
 _CHATTY_ASIDE = re.compile(rf"[（(](?:{CHATTY})[）)]|(?<=[{HAN}）)])(?:{CHATTY})$")
 _TALK = (
     "我|你|他|她|因为|喜欢|喜好|个人|口味|自己|根据|买|家里|超市|如果|懒|爱吃|不吃|怕|嫌|原方|方子"
-    "|怎么|赶脚|就是|所谓|啦|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
+    "|怎么|赶脚|就是|所谓|啦|今天|这次|这边|拳头|上次|孩子|宝宝|心情|习惯|推荐|建议|朋友|只剩|没用完|淘宝|某宝|图|老公|老妈|妈妈|灵魂|今儿"
 )
 # Each is (what is found in a line, what stands there instead); gone through until none is found.
 MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -65,9 +65,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # 200g克酸奶, 一勺克牛奶, 50m|料酒, 半个柠檬柠檬汁, 2个西瓜的皮西瓜皮, 淡奶油总统牌, 先将1勺生抽
     (
-        re.compile(
-            rf"^({NUMBER}(?:{UNITS}|g|ml|kg))(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"
-        ),
+        re.compile(rf"^({NUMBER} ?{MEASURE})(?<![两几])(?!{_NO_UNIT})(?:克|毫升|勺|个)(?=[{HAN}])"),
         r"\1",
     ),
     (re.compile(rf"^(\d+)m[|丨](?=[{HAN}])"), r"\1ml"),
@@ -77,12 +75,59 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(rf"^用量[：:]({QUANTITY})食材[：:]"), r"\1"),
     (re.compile(r"^\d(?=适量|少许)"), ""),
-    (re.compile(rf"^(?:n[克个]|\d+(?:块钱|元)的?)(?=[{HAN}])"), "适量"),
-    (re.compile(rf"(?<=[{HAN}])l(?=[张块个只根片])"), "1"),
+    (
+        re.compile(
+            rf"^(?:数量|(?:n|很多|好多|许多|无数) ?{MEASURE}|\d+(?:块钱|元)的?"
+            rf"|(?:适量)?多放?一?[点些])(?=[{HAN}])"
+        ),
+        "适量",
+    ),
+    (re.compile(rf"(?<=[{HAN}])l(?=[张块个只根片])|^[lI](?=\d+ ?[克g])"), "1"),
     (re.compile(r"(?<=\d)[oO](?=[克g])"), "0"),
     (re.compile(rf"^(\d{{3,4}})(?!\d|{UNITS})(?=[{HAN}]{{2,6}}$)"), r"\1克"),
     (re.compile(rf"^({QUANTITY})(?:用料|材料)\d+[.、]? ?(?=[{HAN}])"), r"\1"),
     (re.compile(rf"(?<=[{HAN}]{{2}})[{HAN}]{{2}}牌$|^(?:先|再|然后)?将(?=\d)"), ""),
+    # 来几颗红枣, 适量几朵木耳, 各少许盐; 好几个鸡翅
+    (
+        re.compile(
+            rf"^(?:可|来|抓|切|取|准备|点缀|起码|至少|好(?=几)|各(?=适量|少许)"
+            rf"|(?:{VAGUE})[，,]?(?={NUMBER} ?{MEASURE}))(?={QUANTITY}[{HAN}])"
+        ),
+        "",
+    ),
+    # 6.7个小米椒, 180.190克面粉 are from one to the other
+    (
+        re.compile(
+            r"^(2(?=\.3)|3(?=\.4)|5(?=\.6)|6(?=\.7)|7(?=\.8)|8(?=\.9)|4(?=\.5[片粒颗瓣]))\.(\d)"
+            r"(?=[个只片粒颗根瓣朵枚])"
+        ),
+        r"\1-\2",
+    ),
+    (re.compile(r"^(\d\d+0)\.(\d\d+0)(?=克|g|毫升|ml)"), r"\1-\2"),
+    (re.compile(r"(?<=\d) ?tb ?sps?"), "汤匙"),
+    (re.compile(r"(?<=\d) ?tsps?"), "茶匙"),
+    (re.compile(r"^(\d)(?=[鸡鸭鹅皮全咸]?蛋[黄清白]?$)"), r"\1个"),
+    # 玉米25克淀粉; 姜各15克
+    (
+        re.compile(
+            rf"^([低中高]筋|玉米|红薯|木薯|土豆|小麦|无盐)(\d+(?:\.\d+)?(?:克|g))([{HAN}]{{1,3}})$"
+        ),
+        r"\2\1\3",
+    ),
+    (re.compile(rf"^((?!.?[葱姜蒜青红])[{HAN}]{{1,5}}|[葱姜蒜])各({QUANTITY})$"), r"\2\1"),
+    # 蛋黄糊用20克糖, 切丁少许火腿, 量杯1杯糯米: what it is for or how stands behind it
+    (
+        re.compile(
+            rf"^((?!适)[{HAN}]{{1,4}}用|切[丁片丝段碎末块]|[{HAN}]{{0,5}}[量饭]?[杯碗])({QUANTITY})(?!左右)([{HAN}]{{2,8}})$"
+        ),
+        r"\2\3（\1）",
+    ),
+    # 少许木耳少许, 10颗红枣（适量）; 500克金针菇一包
+    (re.compile(rf"^({QUANTITY})([{HAN}]{{1,8}})(?:{VAGUE}|[（(](?:{VAGUE})[）)])$"), r"\1\2"),
+    (
+        re.compile(rf"^({QUANTITY})((?:(?!{NUMBER})[{HAN}]){{2,8}})({NUMBER}{MEASURE})$"),
+        r"\1\2（\3）",
+    ),
     (re.compile(rf"(?<=[{HAN}])(?:混合|搅拌|拌匀|调匀)[在于]?[^，：:]{{0,8}}(?:备用|待用)$"), ""),
     (re.compile("[①-⑳❶-❿]"), ""),
     (re.compile(rf"^(?:少于|非常少|少放)(?=[{HAN}])"), "少许"),
@@ -121,8 +166,8 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\4\1\3\2",
     ),
     (re.compile(rf"^{QUANTITY}[#＃]([{HAN}]{{2,8}})$"), r"\1："),
-    # 适量克姜丝, 各少许克盐, 蛋黄1个克, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
-    (re.compile(rf"^(各?(?:{VAGUE}|多点))(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}（(])"), r"\1"),
+    # 适量克姜丝, 蛋黄1个克, 1个一个鸡蛋, 4\1只老鸭, 1:1小勺蜂蜜
+    (re.compile(rf"^({VAGUE})(?!{_NO_UNIT})(?:{_LOST})(?=[{HAN}（(])"), r"\1"),
     (re.compile(rf"^([{HAN}]{{1,8}}(?:\d+(?:\.\d+)?(?:{UNITS})|{VAGUE}))(?:{_LOST})$"), r"\1"),
     (re.compile(rf"^(\d+)(?P<again>{UNITS})[一1](?P=again)"), r"\1\2"),
     (re.compile(r"^(\d)\\(\d)"), r"\2/\1"),
@@ -136,17 +181,17 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\1克",
     ),
     # 200g或者根据自己喜好藕
-    (re.compile(rf"^({QUANTITY})(?:或者?|，)?(?:{CHATTY})的?(?=[{HAN}]{{1,6}}$)"), r"\1"),
+    (re.compile(rf"^({QUANTITY})(?:或者?|，)?(?:{CHATTY}|可不放)的?(?=[{HAN}]{{1,6}}$)"), r"\1"),
     # 适量，腌排骨一小时腌料：生抽
     (re.compile(rf"^{QUANTITY}，[^，：:]*?([{HAN}]{{1,2}}料[:：].*)$"), r"\1"),
     (re.compile(rf"^({QUANTITY})?(?:如图|见图|图中)(?=[{HAN}])"), r"\1"),
     (_CHATTY_AMOUNT, "适量"),
     (_CHATTY_ASIDE, ""),
-    (re.compile("^适量(?:量(?!杯)|加够|就好|即可|就行)"), "适量"),
+    (re.compile("^适量(?:份?量(?!杯)|加够|就好|即可|就行)"), "适量"),
     (re.compile(rf" *-{{2,}} *([{HAN}]{{1,8}})(?= |$)"), r"（\1）"),
     (re.compile(rf"^({VAGUE})[，,到 ]?(?:{VAGUE})(?=[{HAN}])"), r"\1"),
     # （圆粒的）糯米 is 糯米（圆粒的）
-    (re.compile(rf"^([（(][^（）()]+[）)]) ?([{HAN}][^（）()]*)$"), r"\2\1"),
+    (re.compile(rf"^([（(][^（）()]+[）)]) ?([{HAN}\d][^（）()]*)$"), r"\2\1"),
     (re.compile(rf"[（(「〖][^（）()」〗]*(?:{_TALK})[^（）()」〗]*[)）」〗]"), ""),
     # 半个菠萝 Pineapple, 辣椒粉(chili powder), 10汤匙Cornstarch玉米淀粉
     (re.compile(rf"(?<=[{HAN}）)]) ?[A-Za-z][A-Za-z' ]{{2,}}$|[（(][A-Za-z][A-Za-z' ]+[)）]"), ""),
@@ -163,7 +208,7 @@ MENDED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"^({QUANTITY})([{HAN}]{{2,8}}[:：]) ?(.+)$"), r"\2\1\3"),
     (re.compile(rf"^(.*[\d ].*?[\dg克只个勺 ])([{HAN}]{{2,5}}[:：])$"), r"\2\1"),
     (re.compile(rf"^({QUANTITY}，.*?[。，；])([{HAN}]{{2,8}}[:：].*)$"), r"\2\1"),
-    (re.compile(r"(?<=[^\s（(])[、，,;；。.~～!！* ]+$"), ""),
+    (re.compile(rf"(?<=[^\s（(])[、，,;；。.~～!！*+ ]+$|(?<=[{HAN}]{{2}})等$"), ""),
 )
 # Whether any of them is found: most lines are as they should be. What begins a line is looked for
 # there only.

@@ -3,7 +3,9 @@
 import re
 from functools import lru_cache
 
+from butler.corpus.rules.amounts import QUANTITY
 from butler.corpus.rules.patterns import either
+from butler.corpus.rules.text import HAN
 
 # Each kind once, the seasonings last.
 _KINDS = (
@@ -19,6 +21,9 @@ _KINDS = (
     "木瓜 牛油果|鳄梨 榴莲 黄桃 蓝莓 雪梨 莴笋|莴苣 毛豆 芋头|香芋 "
     "火腿|香肠|腊肠|萨拉米 腊肉 海带|紫菜 "
     "花甲|蛤蜊|花蛤|蚬 生蚝|蚝(?!油)|牡蛎|海蛎 鱿鱼 西兰花 花菜 秋葵 百合 枸杞 桂圆 "
+    "板栗|栗子 蘑菇|平菇|口蘑 油麦菜 空心菜 包菜|卷心菜|甘蓝 (?<![莴芦])笋 腐竹 豆干|香干 "
+    "田螺|螺[丝蛳] 海参 鲍鱼 肥肠 猪[蹄脚手] 猪肝 咖喱 酸菜 豆豉 芝麻酱|麻酱 燕麦 "
+    "豆沙(?!包) 肉松 椰[丝蓉] "
     "葱 姜(?!黄) 蒜 花椒 八角|大料 桂皮 香叶 干辣椒 豆瓣酱 "
     "生抽|酱油 老抽 蚝油|耗油 料酒|黄酒 冰糖|白糖|砂糖|红糖 醋 "
     "淀粉|生粉 芝麻 胡椒 酵母 蜂蜜"
@@ -28,7 +33,38 @@ _ANY_FOOD = either(_KINDS.split(" "))
 _SEVERAL = re.compile("[，,、；;。 ]|调料|佐料|配料")
 _SEASONING = " 葱 "  # and those after it
 _FOOD = either(_KINDS[: _KINDS.index(_SEASONING)].split(" "))
+_SAUCES = "酱汁料茶饮膏卤汤粉酒露浆子"  # the ends of their names, and of those of drinks
 MOST_LINES = 4  # of a list, and of foods within a line, that may lack what the steps use
+
+
+# What dishes are made of by the end of their names: what they are called, what the list has then,
+# and what the steps use of it (盖饭 and 拌饭 may be told without the rice).
+_STAPLES = tuple(
+    tuple(map(re.compile, patterns))
+    for patterns in (
+        (
+            "(?<![淋打扒])面$",
+            "(?<![椒姜])面(?!酱)|乌冬|[米河意绿]粉|粉[丝皮]|米线|[高中低][筋粉]|通心|空心|[子饨凉面]皮|麦|豆腐丝|魔芋",
+            "面(?!酱)",
+        ),
+        ("[汤炒拌意]粉$", "面|[米河意薯肠心]粉|米线|粉[丝条皮]", "粉"),
+        ("饭$", "[饭麦谷面]|(?<!玉)米", "(?<![配在碗])(?:米(?!饭)|饭(?!上))"),
+        ("(?<![素果蚌贝螺蟹虾蚬鱼])肉$", "肉|里脊|排|五花|[猪牛羊鸡鸭兔鹅驴]|[腩肘腿蹄筋]", "肉"),
+        ("粥$", "米|麦|粥|谷|豆|薏|面|藜|粮|饭", "粥|[煮熬焖]"),
+        ("(?<!蛋)饺子?$", "面|筋|[高低中]粉|皮|饺", "饺|包|皮|馅"),
+        (
+            "吐司|馒头|[^月]饼|挞|包子?$|馍|披萨|蛋糕",
+            "面|粉|皮|筋|包|饼|馍|吐司|馒头|麦|(?<!玉)米|薯|芋|糕",
+            "面[粉团糊]|和面|[挞馄面]皮|吐司|馒头|馍|蛋糕[片胚卷]",
+        ),
+    )
+)
+_NOTE = re.compile("[（(].*")  # behind a name
+# A list of these alone is that of a sauce, or lacks what they season.
+_SEASONS = re.compile(
+    rf"(?:{QUANTITY}|适当)?[{HAN}]{{0,4}}(?:盐巴?|糖|油|醋|酱|[抽酒精水鲜]|鸡粉|(?<![青彩尖])椒[粉面碎末丝]?"
+    "|(?<!洋)葱[花段白末丝]?|姜[片丝末]?|蒜[头瓣片末蓉]?|大料|八角|桂皮|香叶|草果|孜然粉?|[生淀]粉|豆?豉)"
+)
 
 
 @lru_cache(1 << 12)
@@ -51,6 +87,14 @@ def unlisted(name: str, ingredients: str, steps: str) -> str:
             continue  # part of the word is enough: 龙骨 for 排骨, 海白鲳 for 鲳鱼
         if not _kind_of(found[0]).search(ingredients):
             return found[0]
+    bare = _NOTE.sub("", name)
+    for called, listed, used in _STAPLES:
+        if called.search(bare) and not listed.search(ingredients) and used.search(steps):
+            return bare[-2:]
+    last = bare[-1:]
+    is_used = last in steps and last not in ingredients and last not in _SAUCES
+    if is_used and all(map(_SEASONS.fullmatch, ingredients.split("\n"))):
+        return bare
     lines = ingredients.count("\n") + 1 + len(_SEVERAL.findall(ingredients))
     if lines > MOST_LINES:
         return ""
@@ -105,6 +149,16 @@ def _used(ingredients: str, steps: str) -> tuple[int, int]:
     return sum(not name.isdisjoint(told) for name in listed), len(listed)
 
 
+# Seasonings and spices by words that are none with the next one, as 土豆淀粉 and 鸡蛋豆腐 are.
+_SPICE = (
+    "生抽(?!酱油)|老抽(?!酱油)|料酒|[蚝耗酱麻香红]油|老?[香陈白米]醋|[白冰红砂]糖|鸡精|味精|鸡粉|八角(?!大料)"
+    "|大料|桂皮|香叶|草果|甘草|[干青红]?花椒|干红?辣椒|小米[椒辣]|孜然|[生淀]粉|五香粉|[黑白]?胡椒粉|[黑白]胡椒"
+    "|酵母|泡打粉|小苏打|炼乳|枸杞|红枣|葡萄干|桂圆|香菜|[青红线泡]椒|[大香小]葱|葱[花段]|[老生]姜"
+    "|姜[片丝末]|大蒜|蒜[头瓣片末蓉]|泡酸菜|泡萝卜|[温清]水|豆瓣酱|甜面酱|[黄番]茄酱"
+    "|面粉|矿泉水|葱姜蒜|(?<=[姜蒜片头瓣末])葱|油(?=盐)|盐(?=.)|(?<=[精糖油])盐|糖(?=.)|(?<=盐)糖"
+)
+EACH_SPICE = re.compile(_SPICE)
+SEVERAL_SPICES = f"(?:{_SPICE})(?:{_SPICE})+"
 _SPICES = re.compile("[葱姜蒜椒角桂叶]{2,}")  # 葱姜蒜 is one line by custom
 _APART = re.compile(r"[，,、；;+/和或与.。 （(：:\d]")
 

@@ -10,21 +10,46 @@ from butler.corpus.rules.talk import BOUGHT
 from butler.corpus.rules.text import HAN, UNITS, letters
 
 _LIST_HEAD = re.compile(rf"^([{HAN}]{{1,8}}[:：]) ?(?=.*[，,、；; ])")
+# 馅料:25克黄油, 油皮：低筋粉240克
+_HEADED = re.compile(
+    rf"^([{HAN}]{{1,8}}(?:[:：](?= ?{QUANTITY}(?!左右|以上|[即就])[{HAN}]{{2}})"
+    rf"|(?<=[料馅种皮团糊饰])[:：](?! ?{QUANTITY}))) ?([{HAN}\d][^:：]+)$"
+)
+# 主面团, 奶黄馅, 水油皮: a part of the dish, if amounts follow.
+_PART = re.compile(
+    rf"(?![一两半三几]|{VAGUE})(?:[{HAN}]{{1,6}}(?:材料|用料)|[{HAN}]{{0,6}}(?:面团|[中汤烫液兰]种|馅料?"
+    "|[饼挞塔派油]皮|[油奶]酥|蛋糕[胚坯体]|饼底|淋面|装饰|面糊|蛋黄糊|蛋白霜))$"
+)
 _PARTS = re.compile(r"[，,、；;。 ]+(?![^（(]*[)）])")
+_VAGUE = re.compile(f"^(?:{VAGUE})")
 _COMMAS = re.compile("[，,、；;。]")
+_MARKS = re.compile("[，,、；;。+丶和 :：]")  # without any a line is of one, or run together
+_BETWEEN = re.compile("[、，,。+丶和]| (?!淀粉|面粉)")  # two names
 _HAS_AMOUNT = re.compile(rf"(?:{NUMBER} ?{MEASURE}|{VAGUE}|[一两半][根把个勺])")
 _ONE = (
-    rf"([{HAN}]{{1,8}}?) ?((?:\d+(?:[./]\d+)?|[一二两三四五半])(?:[大小]?(?:{UNITS})|g|ml)|{VAGUE})"
+    rf"([{HAN}]{{1,8}}?)[:： ]?"
+    rf"((?:\d+(?:[./]\d+)?|[一二两三四五半])(?:[大小]?(?:{UNITS})|[gG]|ml)|{VAGUE})"
 )
-_TWO = re.compile(f"^{_ONE} ?(?![到至或]){_ONE}$")  # 250g 到 500g is one amount
-_WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
+_SERIES = re.compile(f"^(?:{_ONE} ?(?![到至或左])){{2,}}$")  # 250g 到 500g is one amount
+_EACH = re.compile(_ONE)
+_TOLD = re.compile(rf"{_ONE}|{QUANTITY}(?![用加放左切打去])[{HAN}]{{1,6}}")
 # Names alone, with one amount for all or none: 适量盐、胡椒粉; 各50g韭菜、菠菜; 葱，姜
 _NO_NAME_WITHIN = (
-    "[都有也或和等放不配另去切剪剁洗打后两几半]|用(?![油盐])"
-    "|[二三四五六七八九十](?!角|文鱼|花|香|三香|季豆)"
+    "[都有也或和等各放不配另去切剪剁洗打后两几半]|用(?![油盐])|[常室]温|[融软]化"
+    "|[一二三四五六七八九十](?!角|文鱼|花|香|三香|季豆|荆条|青条|品鲜|川)"
 )
+_WORDS = re.compile(rf"[{HAN}]{{1,6}}(?: [{HAN}]{{1,6}}){{2,}}")
 _NAME = rf"(?:(?!{VAGUE}|{_NO_NAME_WITHIN})[{HAN}]){{1,6}}"
-_NAMES = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:[、，,]{_NAME})+?)({VAGUE})?")
+_NAMES = re.compile(
+    rf"(?:各?({VAGUE})|各({QUANTITY}))?({_NAME}(?:(?:{_BETWEEN.pattern}){_NAME})+?)[。 ]?"
+    rf"(?:各?({VAGUE})|各({QUANTITY}))?"
+)
+_JOINED = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({foods.SEVERAL_SPICES})")  # 适量花椒桂皮
+# One amount for several (1勺糖，鸡精; 2个青椒红椒), one without its unit (50红枣).
+_TORN = re.compile(
+    rf"^(?:{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SEVERAL_SPICES})"
+    rf"|\d+(?:\.\d+)?(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}}))(?=$|[（(])"
+)
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
 _HEADING_ENDS = frozenset(":：】）)")
@@ -33,7 +58,7 @@ TOOLS = re.compile(
     "^[^：:\n]{0,4}(?:工具|器具|模具|厨具|用具|设备)[^：:\n]{0,4}[:：]$", re.MULTILINE
 )
 _BESIDE = (
-    "构图|摆拍|拍照|分享|其[他它]|等等?|如下|[材主辅调佐作食原配]料|食材|配菜|用量|总量|适量"
+    "构图|摆拍|拍照|分享|其[他它]|等等?|如下|[材主辅调佐作食原配用]料|食材|配菜|用量|总量|适量"
     "|少许|若干"
 )
 _NONE, _HOLDS_NONE = by_place(
@@ -46,8 +71,11 @@ _NONE, _HOLDS_NONE = by_place(
         rf"^(?:{UNITS}|g|ml)$",
         r"(?:模具|烤盘|烤箱|油纸|锡纸|烘焙纸|保鲜膜|保鲜袋|裱花嘴|裱花袋|打蛋器|打蛋盆|压面机|料理机|破壁机|面包机|厨师机"
         r"|电饭煲|电饭锅|平底锅|不粘锅|砂锅|高压锅|压力锅|微波炉|空气炸锅|蒸锅|刮刀|擀面杖|牙签|竹签|厨房秤|电子秤|量杯|量勺"
-        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸|布袋子?|袋子|塑料袋|容器|(?:^|个|只)空?瓶子?|制作器|不粘[炒平底]*[锅模]|煎锅|筛网|抹布|保温杯|(?:^|把)(?:小?刀))"
-        r"(?:[一1]?[个台只张套把卷口块条]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量)?$",
+        r"|筛子|榨汁机|豆浆机|搅拌机|手套|密封罐|玻璃瓶|密封瓶|棉线|粽绳|烘焙秤|油刷|纱布|蛋糕模|吐司盒|保鲜盒|[圆方烤活固]模|硅胶模|裱花转台|蒸笼布|温度计|漏勺|剪刀|勺子|筷子|镊子|(?:^|个|口)(?:铁|炒|汤|奶)锅|砧板|菜板|(?:^|个|只)盆|叉子|纸杯|纸巾|厨房纸|布袋子?|袋子|塑料袋|容器|(?:^|个|只)空?瓶子?|制作器|不粘[炒平底]*[锅模]|煎锅|筛网|抹布|保温杯|(?:^|把)(?:小?刀)"
+        r"|(?:[\d一两几][个只口台]|若干)[^，：:]{0,5}(?:(?<!火)锅|汤勺|(?<![鸡鸭骨])架子|器|棍子))"
+        r"(?:[一1]?[个台只张套把卷口块条]|\d+寸|\d+[*×xX]\d+[^，]{0,6}|若干|适量| ?\d+个[:：]?)?"
+        r"(?:[（(][^（）()]*[)）])?$",
+        r"^实耗|^(?:技法|工艺|味型|难度|[制操]作时间)[:：]",
         r"^[\d\W_]+$|^(?:备用|工具)$|^方子",
         rf"^(?:(?:大?约|共|各)?[\d./~～+-]+ ?(?:{UNITS}|份|g|kg|ml|cm|人份|个月|℃)?"
         r"(?:左右|以上)?[ ，,]?)+$",
@@ -67,7 +95,7 @@ _NONE, _HOLDS_NONE = by_place(
 def clean_ingredients(text: str) -> str:
     """The lines of `text` mended, one ingredient each, without tools and what is none."""
     lines = [clean for line in text.split("\n") for clean in clean_line(line)]
-    lines = _listed_once(_without_tools(lines))
+    lines = _listed_once(_with_headings(_without_tools(lines)))
     while lines and is_heading(lines[-1]) and not _HAS_AMOUNT.search(lines[-1]):  # of no part
         lines.pop()
     return "\n".join(lines)
@@ -85,22 +113,52 @@ def _without_tools(lines: list[str]) -> list[str]:
     return kept
 
 
+def _with_headings(lines: list[str]) -> list[str]:
+    """The lines with a colon at those that name a part of the dish, whose amounts follow.
+
+    None if the last line is such a part: then what it is of may stand before it.
+    """
+    parts = [number for number, line in enumerate(lines) if _is_part(line)]
+    if not parts or parts[-1] == len(lines) - 1:
+        return lines
+    told = [bool(_HAS_AMOUNT.search(line)) for line in lines]
+    for number in parts:
+        if number + 1 in parts or told[number + 1 : number + 3] == [True, True]:
+            lines[number] += "："
+    return lines
+
+
+@lru_cache(1 << 16)
+def _is_part(line: str) -> bool:
+    return bool(_PART.match(line))
+
+
 def _listed_once(lines: list[str]) -> list[str]:
-    """The lines without bare names that stand there again: 植物油 beside 18克植物油."""
-    if any(map(is_heading, lines)):
-        return lines  # of several parts, each has its own
-    names = list(map(_measured, lines))
+    """The lines without what tells no amount and stands there again: 适量油 beside 18克油."""
     kept: list[str] = []
-    for line, name in zip(lines, names, strict=True):
-        if name or (line not in names and line not in kept):
+    if any(map(is_heading, lines)):  # of several parts, each has its own
+        heading = ""
+        for line in lines:
+            if line != heading:  # that of 糖心：15克黄油 and 糖心：5克糖粉 is said once
+                kept.append(line)
+            heading = line if is_heading(line) else heading
+        return kept
+    told = list(map(_named, lines))
+    named = {name for is_measured, name in told if is_measured}
+    for line, (is_measured, name) in zip(lines, told, strict=True):
+        if is_measured or name not in named:
             kept.append(line)
+            named.add(name)
     return kept
 
 
 @lru_cache(1 << 16)
-def _measured(line: str) -> str:
-    """What an amount is of, "" where none is given."""
-    return _LEADING.sub("", line) if _HAS_AMOUNT.search(line) else ""
+def _named(line: str) -> tuple[bool, str]:
+    """Whether an amount is given that is not vague, and of what."""
+    name = _VAGUE.sub("", line)
+    if _HAS_AMOUNT.search(name):
+        return True, _LEADING.sub("", line)
+    return False, name
 
 
 @lru_cache(1 << 16)  # half of all lines are among the most frequent 65,536
@@ -119,25 +177,52 @@ def clean_line(line: str) -> tuple[str, ...]:
 
 def split_line(line: str) -> list[str]:
     """The ingredients of a line that lists several with their amounts, else the line alone."""
-    if _WORDS.fullmatch(line):
-        return line.split(" ")
-    if two := _TWO.match(line):
-        return [two[1] + two[2], two[3] + two[4]]
+    if _SERIES.match(line):
+        return [name + amount for name, amount in _EACH.findall(line)]
+    if found := _JOINED.fullmatch(line):
+        amount = found[1] or found[2] or ""
+        return [amount + name for name in foods.EACH_SPICE.findall(found[3])]
+    if not _MARKS.search(line):
+        return [line]
+    if part := _HEADED.match(line):
+        return [part[1], part[2]]
     head = _LIST_HEAD.match(line)
     body = line[head.end() :] if head else line
     heading = [head[1]] if head and not _ANY_LIST.search(head[1]) else []
-    if _COMMAS.search(body) and (found := _NAMES.fullmatch(body)):
-        names, amount = _COMMAS.split(found[3]), found[1] or found[2] or found[4] or ""
+    if found := _NAMES.fullmatch(body):
+        names, amount = _BETWEEN.split(found[3]), next(filter(None, found.group(1, 2, 4, 5)), "")
         if all(len(name) > 1 or name in _OF_ONE for name in names):  # 干、湿淀粉 is one
             return heading + [amount + name for name in names]
+    if _WORDS.fullmatch(line):
+        return line.split(" ")
     parts = [part for part in _PARTS.split(body) if part]
-    if len(parts) < 3 or len(parts := _with_amounts(parts)) < 3:
-        return [line]
+    parts = _with_amounts(parts)
+    if len(parts) < 3:  # 面粉20克，水100克; not 2个鸡蛋，1个打散
+        return heading + parts if len(parts) == 2 and all(map(_TOLD.fullmatch, parts)) else [line]
     with_amount = sum(bool(_HAS_AMOUNT.search(part)) for part in parts)
     of_words = " " in body and not _COMMAS.search(body)  # 葱半根 姜两片 蒜三瓣 盐 醋
     if 2 * with_amount < len(parts) and not (of_words and with_amount > 2):
         return [line]
     return heading + parts
+
+
+def torn(ingredients: str, steps: str) -> str:
+    """A line with one amount for several, or with an amount that lost its unit; else ""."""
+    for line in ingredients.split("\n"):
+        name = _torn_at(line)
+        if name is None:
+            continue
+        # Else it tells how the first is (1斤五花肉，肥瘦相间), or a unit that steps measure by too.
+        if not name or name in _OF_ONE or re.search(rf"(?<![\d一二两三半几]){name}", steps):
+            return line
+    return ""
+
+
+@lru_cache(1 << 16)
+def _torn_at(line: str) -> str | None:
+    """What a line is torn at if the steps name it, "" if it is in any case; None: it is not."""
+    found = _TORN.match(line)
+    return (found[1] or found[2] or "") if found else None
 
 
 _AMOUNT = re.compile(rf"(?:{QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")
@@ -193,7 +278,7 @@ _COOK = re.compile(
     "我(?!厨)|(?<![迷想])你|俺|具体|下面文字|见正文|做法|反正|爱吃|闺女|家里|某宝|淘宝|超市|买[了来到的]|喜欢|强迫症|就是上|满意即可|看见|随你|[?？]"
     f"|不[要加放用]也|可要可不要|可不用。|可[加放有]可[不无]|[也都]?(?:可以|能)不?[放加]|没有?(?:就|也|可以?)(?:不|算|省)|[都也]?(?:可以|行|OK|ok|没事)(?=[{HAN}])|就(?:好|行|OK|ok)(?:了)?(?=[{HAN}])"
     rf"|为量|[看按](?:杯|碗|瓶|盘|锅|面|水|肉|颜色|人|食|饭|自|个人)[^，]{{0,8}}(?=[{HAN}])|块钱|[没末]过|多少[放加]|随意|随便|根据|超过|为准|决定|(?<!\d的)比例|大概|一般|也可(?!可)|临时"
-    "|可省略|有无|不加均可|总之|不记得|保证|基本|够铺|of course|手头|或不|较多|吸收|[几n]久"
+    "|可省略|有无|不加均可|总之|不记得|保证|基本|够铺|of course|手头|或不|没关系|较多|吸收|[几n]久"
 )
 _IN_BRACKETS = re.compile(r"[（(][^（）()\n]*[）)]")
 _LEADING = re.compile(rf"^{QUANTITY}")
