@@ -69,6 +69,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     "ingredients._TORN": {"7毫升生抽生抽": "a word that is said twice is said once"},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), _EMPTY),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
+    "names._LEAD": dict.fromkeys((f"好好好之{one * 3}" for one in "㐀一𠀀"), "_STUTTER does"),
     "names.NO_DISH": {".": "a name without letters goes before"},
     "steps.PLACEHOLDER": {"_如图": "BULLET takes _ before"},
     "talk.CHATTER": dict.fromkeys(("。这是", "，这是", "。这样的", "，这样的"), _WHOLE),
@@ -76,6 +77,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
         ("。这是", "。这是好，", "。这样的", "。共好了", "。好在", "。看，"),
         "no sentence has 。 before its end",
     ),
+    "talk.WENT": dict.fromkeys(("没放)", "没放）"), _PAIRED),
     "deeds.USED": {
         "食材：。": "PLACEHOLDER takes it before",
         "一一：葱7克、㐀7克、姜7克、": "NUMBER does",

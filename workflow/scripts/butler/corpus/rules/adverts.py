@@ -65,11 +65,12 @@ _BRAND_OF = (
 # A maker's name before what it made: 海底捞麻辣调料 is 麻辣调料. 老干妈 is what it is called.
 BRAND = either(
     (
+        rf"[（(](?:(?:或|or|、|/| )*(?:{_BRAND_OF}|[{HAN}]{{1,4}}牌)牌?)+[）)]",
         rf"(?:{_BRAND_OF})(?:牌的?|家的?|(?=[ ·]?(?:\d|[{HAN}]{{2}})))[ ·]?",
         r"[A-Za-z]{3,}(?: [A-Za-z]+)?(?=铸铁锅|不粘锅|珐琅锅|烤箱|厨师机|面包机|破壁机|料理机"
         r"|电饭煲|模具|吐司盒)",
-        r"(?:[A-Za-z]+ )?[A-Za-z]{2,}-?\d{2,}[A-Za-z0-9-]*"
-        "(?=(?:智能|多功能)?(?:烤箱|料理|厨师机|面包机|破壁机|电饭煲))",
+        r"(?:[A-Za-z]+ )?[A-Za-z]+-?\d+[A-Za-z0-9-]*"
+        "(?=(?:智能|多功能)?(?:蒸?烤箱|风炉|料理|厨师机|面包机|破壁机|电饭煲))",
     )
 )
 _TOKEN = "\ue000"  # stands for a link; private characters are gone from clean text

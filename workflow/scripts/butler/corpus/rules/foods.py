@@ -31,6 +31,8 @@ _KINDS = (
 _EACH_KIND = tuple(re.compile(kind) for kind in _KINDS.split(" "))
 _ANY_FOOD = either(_KINDS.split(" "))
 _SEVERAL = re.compile("[，,、；;。 ]|调料|佐料|配料")
+# What steps call by a mark, 带*号的材料 or A料: a list that has none has lost it in cleaning.
+_MARKED = re.compile(r"[*A-F](?=料|(?<=\*)号?的)(?<![0-9A-Za-z].)")
 _SEASONING = " 葱 "  # and those after it
 _FOOD = either(_KINDS[: _KINDS.index(_SEASONING)].split(" "))
 _SAUCES = "酱汁料茶饮膏卤汤粉酒露浆子"  # the ends of their names, and of those of drinks
@@ -80,6 +82,8 @@ def named_in(text: str) -> bool:
 
 def unlisted(name: str, ingredients: str, steps: str) -> str:
     """What a list lacks: the food that the name tells, or most of what the steps use; else ""."""
+    if (mark := _MARKED.search(steps)) and mark[0] not in ingredients:
+        return mark[0]
     seasonings_alone = named_in(ingredients) and not _FOOD.search(ingredients)
     for found in _FOOD.finditer(name):
         word = name[max(found.start() - 1, 0) : found.end()] if found[0] == "鱼" else found[0]

@@ -24,6 +24,7 @@ from butler.corpus.rules.talk_words import (
     REASON,
     STORY,
     TALK,
+    WENT,
 )
 from butler.corpus.rules.text import HAN
 
@@ -48,6 +49,7 @@ PICTURE_WORDS = either(
 # "我会先放生菜" is 先放生菜: the cook goes, the deed stays.
 SELF = re.compile(
     r"(?<![给让帮替])(?:我们|咱们|我|俺|本人|咱)(?:这里|这边|自己|基本|所以|一般|通常|习惯|比较|会|都|就|还|也|只|又|再|便|一直|个人|来|要|需要|得|可以|现在|开始|直接)*"
+    "(?![^，,。！!\n]{1,3}[多少糊错](?:[了啦，,。！!）)]|$))"
     rf"(?=(?:[先再把将放加取选开接]|用(?!的|过|了(?!\d))|分|(?:{ACTIONS}))(?!的))"
 )
 _PEOPLE = "(?:大家|各位|亲们|亲|小伙伴|朋友|盆友|宝宝|姐妹|同学|童鞋|宝妈|小主|妈妈)们?"
@@ -61,7 +63,15 @@ SPOKEN_TO = re.compile(
     rf"|(?<![教让给帮带陪爱迷想])你(?:自己的?|家里?的?|的)?(?=[{HAN}])(?!们|好)"
     rf"|(?<=的){_PEOPLE}(?=，?(?:也?可|也?请|就|自行|多|少|最好|不|要|直接|记得|再)))"
 )
-_THIS = "(?:这样|这个样子|这种样子|这[个种]?(?:状态|程度|形状|颜色)|酱紫|这个?样|这般|那样)"
+# What the cook did is to be done: 我只放了盐 is 放盐.
+MY_DEED = re.compile(
+    rf"(?<!因为){SELF.pattern}(?!用来)([^，,。！!；;\n了]{{1,3}})了"
+    rf"(?![^，,。！!；;\n]*[的来])(?=[{HAN}])(?!有)"
+)
+_THIS = (
+    "(?:这样|如此|如下(?:状态|样子|程度)|这个样子|这种样子|这[个种]?(?:状态|程度|形状|颜色)"
+    "|酱紫|这个?样|这般|那样)"
+)
 # What pointed at a picture, within something to do: 揉成这样就可以 is 揉好就可以.
 LIKE_THIS = (
     (
@@ -71,6 +81,9 @@ LIKE_THIS = (
         ),
         "好",
     ),
+    (re.compile(rf"[如像按][上下]?图[中片]?(?:所示|示)?的([{HAN}])量"), r"适量\1"),
+    (re.compile("这么(?:一?点)+"), "一点"),
+    (re.compile(r"(?<=[成到至])这[种个](?=[^，,。！!\n]{3,14}的(?:样子|程度|状态))"), ""),
     (re.compile(rf"(?<=成){_THIS}的?(?=[宽细小薄厚长大条块片丁丝])"), ""),
     (
         re.compile(
@@ -85,21 +98,34 @@ LIKE_THIS = (
         "",
     ),
 )
+# The steps have no numbers any more: 步骤1中冷冻的蛋白 is 冷冻的蛋白.
+STEP_NUMBER = re.compile(
+    r"(?:步骤|[作做]法)[\d一二三四五六七八九十]+(?!个)[中里]?"
+    rf"(?:的(?=[{HAN}])|(?=[^，,。有和把将加入到的]{{1,6}}的[{HAN}]))"
+    "(?!所有|全部|[^，。]{0,2}[材配原用]料|食材)",
+)
+# 切块开吃, 拌匀就可以大快朵颐了
+_EATEN = re.compile(
+    f"(?=[就便可准等开大享])(?<=[{HAN}])(?<![后来接时能即切掰撕的天就便以备待始])[就便]?(?:可以|准备|等待|开始)*"
+    "(?:开[吃饭动喝]|大快朵颐|享[受用](?:美[食味]|大餐))[了啦]?(?=[，,。！!~…]|$)",
+    re.MULTILINE,
+)
 TONE = either(
     (
-        r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧]+(?=[，,。！!？?；;~～…、 ）)]|$)|嗯+(?:[，,。！!…~]+|$)",
+        r"[哈哦喔呦哟啦咯呀嘛噢嗷喽呐哒吧啊]+(?=[，,。！!？?；;~～…、 ）)]|$)",
+        "嗯+(?:[，,。！!…~]+|$)",
         "(?<=[去倒剪切拿]掉)了(?=[，。！]|$)",
         # 炒了7分钟 tells what was done, 炒7分钟 what is to be done; so do 加了一点糖 and 切成了三段
         "(?:(?<=[切煮炒蒸炸煎烤焖炖揉打搅腌泡发冻烧拌热放加倒撒刷涂淋抹挤铺分换洗榨压包擀剪滴取备])"
         "|(?<=[切分]成))(?<!共计.)(?<![一总]共.)(?<![因如]为.)(?<!如果.)(?<!挥发)了"
-        r"(?=[\d.~～一二两三四五六七八九十几半])(?![^，。！\n]{0,6}的)",
+        r"(?=(?:大概|大?约|差不多)?[\d.~～一二两三四五六七八九十几半])(?![^，。！\n]{0,6}的)",
         "[Ee]njoy *$|^(?:小?贴士|温馨提示|小提示|[Tt]ips?|TIPS?|[Pp][Ss]|PS)[：:] ?",
         r"(?<!\d)[~～]+(?=[，,。！!？?；;]|$)|(?<=[。！!])[~～]+",
     ),
     re.MULTILINE,
 )
 _FACES = re.compile(
-    r"-[._]+-|[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.][+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
+    r"-[._]+-|[=^+><TQoh](?:(?<==)\^_?\^=?|(?<=\^)_?\^|(?<=[+><T])[_.]+[+><T]|(?<=Q)AQ|(?<=o)rz|(?<=h)ia\w*)"
 )
 _WAVE = re.compile(f"(?<=[{HAN}])(?<![火一二三四五六七八九十半两几])[~～]+(?=[{HAN}])")
 # A dish that is done, at the end of something to do: 出锅装盘一道美味的凉菜就完成了.
@@ -113,9 +139,10 @@ TAIL = re.compile(
 _ALONE = tuple(
     (re.compile(_THIS) if _THIS in pattern.pattern else needed(pattern), pattern, instead)
     for pattern, instead in (
+        (MY_DEED, r"\1"),
         *((pattern, "") for pattern in (SELF, SPOKEN_TO, BOUGHT)),
         *LIKE_THIS,
-        *((pattern, "") for pattern in (PICTURE_WORDS, _FACES, TAIL, TONE)),
+        *((pattern, "") for pattern in (PICTURE_WORDS, STEP_NUMBER, _FACES, TAIL, _EATEN, TONE)),
         (_WAVE, "，"),
     )
 )
@@ -134,18 +161,21 @@ _STOPS = frozenset("。！!？?；;…")
 # A clause that hangs on the one before it; what it tells to do stays without these words.
 DEPENDENT = re.compile(
     "^ ?(?:"
-    "以及|毕竟|当然|加上|就没|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是"
-    ")"
+    "以及|毕竟|当然|加上|就没|就是|就不|已经|又(?!加|放|倒)|或者说|都是|所以|因此|因而|于是|不然|否则|要不然?|以免|免得|但是|但|不过|可是|然而|而且|并且|那么|那就|那|结果|而|这样|才|也就|就会|也会|会|应该|可能|感觉|主要|总之|尤其|特别是"
+    ")|的[。！!；;…]*$"
 )
-_MERELY = re.compile("^ ?(?:所以|因此|因而|于是|但是|但|不过|可是|然而|而且|并且|那么|结果|那就?)")
-_DID_NOT = re.compile("没有?(?:再|加|放|用|切|买|做)")
+_MERELY = re.compile(
+    "^ ?(?:所以|因此|因而|于是|但是|但|不过|可是|然而|而且|并且|那么|结果|就是|那就?)"
+)
 _ADDS = re.compile("^ ?(?:以及|毕竟|不然|否则|免得|以免)")
 # A clause that waits for the one after it.
 SUBORDINATE = re.compile(
     "^ ?(?:"
-    "因为|由于|虽然|虽说|如果|要是|假如|若是?|既然|为了|当|除了|不管|无论|即使|尽管|只要|考虑到|看到|等到"
+    "如果|要是|假如|若是?|为了|当|除了|不管|无论|即使|尽管|只要|看到|等到"
     ")|[的地](?:话|时候)?[，,]$"
 )
+# A reason goes with what it was a reason for, whatever it names: 因为放了糖，所以很好吃.
+_CAUSE = re.compile("^[^，,（(]{0,6}(?:因为|由于|因是|虽然|虽说|既然|考虑到)")
 CONDITION = re.compile(
     "^ ?(?:如果|要是|假如|若是?|想要?|不?喜欢|不?爱|怕|嫌|没有|不想|不吃|口味|觉得|感觉)"
 )
@@ -236,7 +266,7 @@ def _sentence_told(clauses: list[str], stop: str, cut: bool) -> str:
     for at in range(len(clauses) - 1):  # 喜欢辣的，多放辣椒
         followed = not goes[at + 1] and DEED.search(clauses[at + 1])
         if goes[at] and followed and CONDITION.search(clauses[at]):
-            goes[at] = bool(PICTURE.search(clauses[at]) or PERSONAL.search(clauses[at]))
+            goes[at] = _is_beside(clauses[at])
     kept = _without_what_hangs(clauses, goes, deeds, cut)
     if kept and kept[-1][-1] not in _STOPS and clauses[-1][-1] in _STOPS:
         kept[-1] = kept[-1].rstrip(" ，,、") + stop
@@ -252,11 +282,14 @@ def _without_what_hangs(
     for clause, talk, deed in zip(clauses, goes, deeds, strict=True):
         if talk:
             cut = True
-            while kept and SUBORDINATE.search(kept[-1]) and not DOING.search(kept[-1]):
+            while kept and (
+                _CAUSE.search(kept[-1])
+                or (SUBORDINATE.search(kept[-1]) and not DOING.search(kept[-1]))
+            ):
                 kept.pop()
         elif cut and DEPENDENT.search(clause):
             bare = _MERELY.sub("", clause)
-            if deed and bare != clause and not _DID_NOT.search(clause):
+            if deed and bare != clause:
                 kept.append(bare)
                 cut = False
         elif not (cut and not deed and REASON.search(clause)):
@@ -265,7 +298,12 @@ def _without_what_hangs(
     return kept
 
 
+def _is_beside(clause: str) -> bool:
+    """Whether a clause is talk whatever it tells to do."""
+    return bool(PICTURE.search(clause) or PERSONAL.search(clause) or WENT.match(clause))
+
+
 def _is_talk(clause: str) -> bool:
-    if PICTURE.search(clause) or PERSONAL.search(clause):
+    if _is_beside(clause):
         return True
     return bool(CHATTER.search(clause)) and not DOING.search(PLAIN_DONE.sub("", clause))

@@ -122,10 +122,10 @@ _SPELLING = _Spelling()
 # All but the characters that each stay as they are, whatever is beside them.
 _UNUSUAL = re.compile("[^\n -~\u4e00-\u9ffc，。！？、：；（）“”～…℃°×]+")
 # Faces made of letters: "O(∩_∩)O", "(^_-)".
-_FACE_MARKS = "∩▽^´｀≧≦﹏ω艸๑"
+_FACE_MARKS = "∩▽^´｀≧≦﹏ω艸๑ᵕ⌄"
 _FACE_MARK = re.compile(f"[{re.escape(_FACE_MARKS)}]")
 _LETTER_FACE = re.compile(
-    rf"[oOヾ~～]?[（(](?=[^()（）\n]*[{_FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
+    rf"[oOヾ٩~～]?[（(](?=[^()（）\n]*[{_FACE_MARKS}])[^()（）\n{HAN}0-9]{{2,10}}[)）][oOﾉ~～]?(?:/~?)?"
 )
 
 
