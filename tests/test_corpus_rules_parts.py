@@ -43,10 +43,10 @@ def test_words_that_go_alone_leave_what_is_to_be_done(tmp_path: Path, name: str)
     data = numbered(
         texts,
         lambda text: usable(
-            # The last: where the text breaks off, as 我们把 does, it is joined with what follows.
-            # At its end a number is no step's: 重复步骤3.
+            # At the end of a line a number is no step's (重复步骤3), and what somebody does breaks
+            # off (我们捞), or is joined with what follows (我们把).
             recipeInstructions=[
-                *(LEAD, f"{text}{PLAIN}", f"{PLAIN}{text if name != 'number' else ''}"),
+                *(LEAD, f"{text}{PLAIN}", f"{PLAIN}{'' if name in ('number', 'self') else text}"),
                 "（全部）翻炒均匀",
             ]
         ),

@@ -56,7 +56,7 @@ VERDICT = re.compile(
     ")[。！!….：:； ]*$"
 )
 # The same beside something to do: 焖好的状态，打一颗鸡蛋.
-_STATE = "的(?:样子|模样|状态|[截切]面)"
+_STATE = "的(?:状态|[截切]面)"
 _MAY_BE_SEEN = re.compile(_STATE)
 _SEEN = f"(?:(?![至到成呈为把将用像])[^，。；：\n]){{1,10}}[好后完锅]{_STATE}"
 _CAPTION_CLAUSE = re.compile(rf"^{_SEEN}[，,]|[，。]{_SEEN}[。！]?$", re.MULTILINE)

@@ -98,12 +98,6 @@ LIKE_THIS = (
         "",
     ),
 )
-# The steps have no numbers any more: 步骤1中冷冻的蛋白 is 冷冻的蛋白.
-STEP_NUMBER = re.compile(
-    r"(?:步骤|[作做]法)[\d一二三四五六七八九十]+(?!个)[中里]?"
-    rf"(?:的(?=[{HAN}])|(?=[^，,。有和把将加入到的]{{1,6}}的[{HAN}]))"
-    "(?!所有|全部|[^，。]{0,2}[材配原用]料|食材)",
-)
 # 切块开吃, 拌匀就可以大快朵颐了
 _EATEN = re.compile(
     f"(?=[就便可准等开大享])(?<=[{HAN}])(?<![后来接时能即切掰撕的天就便以备待始])[就便]?(?:可以|准备|等待|开始)*"
@@ -142,7 +136,7 @@ _ALONE = tuple(
         (MY_DEED, r"\1"),
         *((pattern, "") for pattern in (SELF, SPOKEN_TO, BOUGHT)),
         *LIKE_THIS,
-        *((pattern, "") for pattern in (PICTURE_WORDS, STEP_NUMBER, _FACES, TAIL, _EATEN, TONE)),
+        *((pattern, "") for pattern in (PICTURE_WORDS, _FACES, TAIL, _EATEN, TONE)),
         (_WAVE, "，"),
     )
 )
