@@ -42,9 +42,9 @@ def test_real_records_are_all_accounted_for(tmp_path: Path) -> None:
     stats = build_corpus(RECORDS, outputs, corpus_settings(200), 42)
     assert stats["read"] == 6000 == stats["train"] + stats["test"] + stats["rejected"]
     assert stats["test"] == 200
-    # 12 % of these records have no steps but pictures, hardly a word, talk for the most part, a list
-    # and steps that do not go together, or figures and references that were lost; more would be a
-    # fault.
+    # 12 % of these records have no steps but pictures, hardly a word, talk for the most part, a
+    # list and steps that do not go together, or figures and references that were lost; more would be
+    # a fault.
     assert stats["kept"] > 5200
     for turn in conversations(outputs.train) + conversations(outputs.test):
         assert not MARKER.search(turn["output"])
