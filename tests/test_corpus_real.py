@@ -43,8 +43,7 @@ def test_real_records_are_all_accounted_for(tmp_path: Path) -> None:
     assert stats["read"] == 6000 == stats["train"] + stats["test"] + stats["rejected"]
     assert stats["test"] == 200
     # 12 % of these records have no steps but pictures, hardly a word, talk for the most part, a
-    # list and steps that do not go together, or figures and references that were lost; more would be
-    # a fault.
+    # list and steps that do not go together, or lost figures; more would be a fault.
     assert stats["kept"] > 5200
     for turn in conversations(outputs.train) + conversations(outputs.test):
         assert not MARKER.search(turn["output"])
