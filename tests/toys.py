@@ -126,7 +126,7 @@ TOYS = {
             "Qwen3ForCausalLM",
             "qwen3_chat",
             "qwen3_8b",
-            on_gpu="toy, not as near as the others",
+            on_gpu="toy, with `lmdeploy: latest`",
             real_shape=True,
         ),
     )
