@@ -43,6 +43,7 @@ def recipe_steps(settings: CorpusSettings) -> list[Step[Recipe]]:
         reject_what_lacks_a_part,
         reject_talk,
         reject_what_is_torn,
+        list_the_staple,
         reject_what_does_not_match,
         reject_markers,
         *_limits(settings),
@@ -189,6 +190,12 @@ def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
         return Rejected("torn_steps", f"a step breaks off: {line}")
     if part := reference(recipe.steps):
         return Rejected("step_number", f"a step is named by its number: {part}")
+    return recipe
+
+
+def list_the_staple(recipe: Recipe) -> Recipe:
+    """Rice, noodles and the like are listed, which many lists take for granted."""
+    recipe.ingredients = foods.with_staple(recipe.name, recipe.ingredients, recipe.steps)
     return recipe
 
 

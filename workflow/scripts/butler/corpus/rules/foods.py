@@ -1,6 +1,7 @@
 """Foods by the words that name them: whether a list of ingredients and the steps go together."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from butler.corpus.rules.amounts import QUANTITY
@@ -57,10 +58,12 @@ _STAPLES = tuple(
         (
             "吐司|馒头|[^月]饼|挞|包子?$|馍|披萨|蛋糕",
             "面|粉|皮|筋|包|饼|馍|吐司|馒头|麦|(?<!玉)米|薯|芋|糕",
-            "面[粉团糊]|和面|[挞馄面]皮|吐司|馒头|馍|蛋糕[片胚卷]",
+            "面[粉团糊]|和面|[馄面]皮|馒头|馍|蛋糕[片胚卷]",
         ),
     )
 )
+# The same by a name that a list can have.
+_STAPLE = re.compile("面条|意面|挂面|米饭|大米|饺子皮|馄饨皮|云吞皮|米粉|粉丝|河粉|米线|吐司|挞皮")
 _NOTE = re.compile("[（(].*")  # behind a name
 # A list of these alone is that of a sauce, or lacks what they season.
 _SEASONS = re.compile(
@@ -80,6 +83,22 @@ def named_in(text: str) -> bool:
     return bool(_ANY_FOOD.search(text))
 
 
+def with_staple(name: str, ingredients: str, steps: str) -> str:
+    """The list with the rice, noodles or wrappers that it takes for granted and the steps use."""
+    for listed, _ in _lacking_staples(_NOTE.sub("", name), ingredients):
+        for found in _STAPLE.finditer(steps):
+            if listed.search(found[0]):
+                return f"适量{found[0]}\n{ingredients}"
+    return ingredients
+
+
+def _lacking_staples(bare: str, ingredients: str) -> Iterator[tuple[re.Pattern[str], ...]]:
+    """What such a dish is made of, where the list has none: as lists and as steps name it."""
+    for called, listed, used in _STAPLES:
+        if called.search(bare) and not listed.search(ingredients):
+            yield listed, used
+
+
 def unlisted(name: str, ingredients: str, steps: str) -> str:
     """What a list lacks: the food that the name tells, or most of what the steps use; else ""."""
     if (mark := _MARKED.search(steps)) and mark[0] not in ingredients:
@@ -92,9 +111,8 @@ def unlisted(name: str, ingredients: str, steps: str) -> str:
         if not _kind_of(found[0]).search(ingredients):
             return found[0]
     bare = _NOTE.sub("", name)
-    for called, listed, used in _STAPLES:
-        if called.search(bare) and not listed.search(ingredients) and used.search(steps):
-            return bare[-2:]
+    if any(used.search(steps) for _, used in _lacking_staples(bare, ingredients)):
+        return f"what {bare} is made of"
     last = bare[-1:]
     is_used = last in steps and last not in ingredients and last not in _SAUCES
     if is_used and all(map(_SEASONS.fullmatch, ingredients.split("\n"))):
@@ -158,7 +176,7 @@ _SPICE = (
     "生抽(?!酱油)|老抽(?!酱油)|料酒|[蚝耗酱麻香红]油|老?[香陈白米]醋|[白冰红砂]糖|鸡精|味精|鸡粉|八角(?!大料)"
     "|大料|桂皮|香叶|草果|甘草|[干青红]?花椒|干红?辣椒|小米[椒辣]|孜然|[生淀]粉|五香粉|[黑白]?胡椒粉|[黑白]胡椒"
     "|酵母|泡打粉|小苏打|炼乳|枸杞|红枣|葡萄干|桂圆|香菜|[青红线泡]椒|[大香小]葱|葱[花段]|[老生]姜"
-    "|姜[片丝末]|大蒜|蒜[头瓣片末蓉]|泡酸菜|泡萝卜|[温清]水|豆瓣酱|甜面酱|[黄番]茄酱"
+    "|姜[片丝末]|大蒜|蒜[头瓣片末]|蒜蓉(?!豆瓣|.?辣?酱)|泡酸菜|泡萝卜|[温清]水|豆瓣酱|甜面酱|[黄番]茄酱"
     "|面粉|矿泉水|葱姜蒜|(?<=[姜蒜片头瓣末])葱|油(?=盐)|盐(?=.)|(?<=[精糖油])盐|糖(?=.)|(?<=盐)糖"
 )
 EACH_SPICE = re.compile(_SPICE)

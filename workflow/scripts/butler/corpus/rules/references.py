@@ -3,6 +3,7 @@
 import re
 
 from butler.corpus.rules.patterns import either
+from butler.corpus.rules.talk_words import ACTIONS
 from butler.corpus.rules.text import HAN, UNITS
 
 # 步骤2 and 步骤二, but not 步骤一样; of bare figures only 1 to 9 are steps.
@@ -17,8 +18,10 @@ _NAMED = re.compile(
     rf"(?:刚刚|刚才|之前|前面)?(?:(?:{_STEP})(?:中|里面?|内)?"
     rf"|(?:(?<={_VERB})|(?<=检查))(?:\d|[①-⑳])(?:中|里面?|内))"
     rf"(?:的(?!材料|原料|食材|东西|[盆碗锅])(?=[{HAN}]{{2}})"
-    rf"|(?=[{HAN}]{{1,4}}好的[{HAN}]|(?![搅拌翻继再混有])[{HAN}]{{1,5}}的[{HAN}]))"
+    rf"|(?=[{HAN}]{{1,4}}好的[{HAN}]|(?![搅拌翻继再混有])[{HAN}]{{1,5}}的[{HAN}])"
+    rf"|(?=[锅盆碗][中里内])|(?<=[中里内])(?!{ACTIONS}|[继再有的大小低高途间面边]|火)(?=[{HAN}]{{2}}))"
 )
+_IN_BRACKETS = re.compile(rf"[（(][^（）()\n]*?(?:{_STEP})[^（）()\n]*[）)]")
 _NO_MEASURE = rf"(?![\d./]|{UNITS}|[a-zA-Z])"
 _REFERENCE = either(
     (
@@ -36,7 +39,9 @@ _REFERENCE = either(
 
 def without_references(text: str) -> str:
     """Steps without the number of a step beside the name of what was made in it."""
-    return _NAMED.sub("", text) if _REFERENCE.search(text) else text
+    if not _REFERENCE.search(text):
+        return text
+    return _NAMED.sub("", _IN_BRACKETS.sub("", text))
 
 
 def reference(text: str) -> str:
