@@ -71,7 +71,7 @@ class CorpusSettings(Section):
     """system prompt of every conversation; may be empty"""
     sample: Count = 0
     """records to keep at most, drawn by seed; 0 keeps all"""
-    sample_from: Annotated[float, Field(gt=0, le=1)] = 0.4
+    sample_from: Annotated[float, Field(gt=0, le=1)] = 0.2
     """share of the recipes of each length that the sample is drawn among: least in doubt; 1: all"""
     test_size: Positive = 60
     """records held out, all records of a dish or question together"""
