@@ -25,10 +25,10 @@ from butler.errors import ButlerError, run_cli
 from butler.recipe_form import INGREDIENTS_HEADING, STEPS_HEADING
 
 FORM = "的做法"
-# Nothing but the steps: 415 characters are the default and a mark.
-SETTINGS = {"test_size": 1, "max_chars": 415, "recipes": {"question_forms": {FORM: 1.0}}}
+# Nothing but the steps: 414 characters are the default and a mark.
+SETTINGS = {"test_size": 1, "max_chars": 414, "recipes": {"question_forms": {FORM: 1.0}}}
 SETTINGS |= {"near_duplicates": {"threshold": 0}, "decontaminate": {"share": 0}}
-_MARK = re.compile(r"^(\d+)克记号面粉$")
+_MARK = re.compile(r"^(\d+)克记号盐$")
 MOST_RECORDS = 999_999  # seven digits are a telephone number
 
 
@@ -50,7 +50,7 @@ def mark(raw: Path, marked: Path) -> None:
         with suppress(ValueError, KeyError, TypeError):  # no record: the stage is to say so
             record = json.loads(line)
             if listed := record["recipeIngredient"]:
-                record["recipeIngredient"] = [f"{at + 1}克记号面粉", *listed]
+                record["recipeIngredient"] = [f"{at + 1}克记号盐", *listed]
                 lines[at] = json.dumps(record, ensure_ascii=False)
     marked.write_text("\n".join(lines), "utf-8", "surrogateescape")
     print(json.dumps(SETTINGS, ensure_ascii=False))
@@ -68,12 +68,13 @@ def outcomes(folder: Path) -> dict[int, Kept | str]:
             turn = json.loads(line)["conversation"][0]
             listed, told = turn["output"].split(f"\n{STEPS_HEADING}\n", 1)
             ingredients = listed.removeprefix(f"{INGREDIENTS_HEADING}\n").split("\n")
-            if not (own := _MARK.match(ingredients[0])):
+            if not (own := next(filter(None, map(_MARK.match, ingredients)), None)):
                 raise ButlerError(
                     f"{folder / name}: a sample has no mark; make them of what `mark` wrote"
                 )
             question = turn["input"].removesuffix(FORM)
-            found[int(own[1])] = Kept(question, ingredients[1:], told.split("\n"))
+            ingredients.remove(own[0])
+            found[int(own[1])] = Kept(question, ingredients, told.split("\n"))
     return found
 
 
