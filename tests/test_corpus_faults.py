@@ -307,20 +307,6 @@ def test_a_figure_that_lost_its_beginning_is_not_told(tmp_path: Path, steps: lis
     assert stats["reasons"] == {"torn_steps": 1}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("把黄油倒入步骤2，搅匀", "把抹茶粉筛入①里面搅匀", "将2倒回锅中煮开", "重复步骤3、4"),
-        *("将酸奶+1+2搅匀", "取3中的原料包成丸子", "把1和2混合", "1，2两个步骤混合"),
-        "分次加入第5中搅匀",
-    ],
-)
-def test_a_step_that_is_named_by_its_number_alone_is_not_told(tmp_path: Path, text: str) -> None:
-    data = numbered(["x"], lambda _: usable(recipeInstructions=[LEAD, text, PLAIN]))
-    stats, _ = run(tmp_path, data, test_size=0)
-    assert stats["reasons"] == {"step_number": 1}
-
-
 # The name and the last step of a dish, and whether it is cooked.
 COOKED = {
     ("荠菜饺子", "拌成馅，包饺子"): False,
@@ -362,16 +348,12 @@ TORN = {
     "1勺白糖，味精": ("放入味精", ""),
     "1斤牛腩，肥瘦相间": ("放入牛腩", "1斤牛腩，肥瘦相间"),
     "2个红椒青椒": ("放入红椒", ""),
-    "1陈醋": ("淋陈醋", ""),
     "6鸡翅": ("放入鸡翅", "6个鸡翅"),
     "4ml蒜蓉豆瓣酱（半勺）": ("放入蒜蓉豆瓣酱", "4ml蒜蓉豆瓣酱（半勺）"),
-    "1满勺陈醋": ("淋1满勺陈醋", "1满勺陈醋"),
-    "50莲子": ("放入莲子", ""),
-    "20虾仁": ("放入虾", "20虾仁"),
 }
 
 
-def test_an_amount_is_of_one_ingredient_and_has_a_unit(tmp_path: Path) -> None:
+def test_an_amount_is_of_one_ingredient(tmp_path: Path) -> None:
     weighed = ["300g牛奶", "50g糯米粉"]
     data = numbered(
         list(TORN),
@@ -383,7 +365,7 @@ def test_an_amount_is_of_one_ingredient_and_has_a_unit(tmp_path: Path) -> None:
     found = {n: parts(text)[0][2] for n, text in answers(outputs).items()}
     left = {text: found.get(n, "") for n, text in enumerate(TORN)}
     assert left == {text: line for text, (_, line) in TORN.items()}
-    assert stats["reasons"]["torn_ingredients"] == 4
+    assert stats["reasons"]["torn_ingredients"] == 2
 
 
 @pytest.mark.parametrize(

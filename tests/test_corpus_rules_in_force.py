@@ -66,7 +66,7 @@ TAKEN_BEFORE: dict[str, dict[str, str]] = {
     | {"+": "BULLETS takes it before"},
     "ingredients._HOLDS_NONE": dict.fromkeys(("模具()", "模具（)", "模具（）"), _EMPTY),
     "ingredients._NAMES": dict.fromkeys(("㐀、一", "一、㐀"), "一 is a number, no name"),
-    "ingredients._TORN": {"7毫升生抽生抽": "a word that is said twice is said once"},
+    "ingredients._OF_SEVERAL": {"7毫升生抽生抽": "a word that is said twice is said once"},
     "ingredients.HEADING": dict.fromkeys(("()", "【】", "（)", "（）"), _EMPTY),
     "names._LATIN": dict.fromkeys(("㐀 A ", "㐀A  "), _SPELT),
     "names._LEAD": dict.fromkeys((f"好好好之{one * 3}" for one in "㐀一𠀀"), "_STUTTER does"),
@@ -225,7 +225,8 @@ def run_stage(folder: Path, module: str, texts: list[str]) -> None:
         build(folder / "raw", folder / "out", format="markdown", max_chars=9000)
     if module not in ("sections", "answers"):
         (folder / "a.jsonl").write_bytes(raw_lines(in_recipes(texts, module)))
-        build(folder / "a.jsonl", folder / "a", max_chars=9000)
+        # A sample, so that doubt is weighed.
+        build(folder / "a.jsonl", folder / "a", max_chars=9000, sample=1)
     if module in ("adverts", "answers", "text", "dish"):
         (folder / "b.jsonl").write_bytes(raw_lines(in_pairs(texts)))
         for language in (None, "en"):

@@ -94,6 +94,37 @@ def test_what_was_taken_out_is_in_doubt() -> None:
     assert in_doubt(chatty)[1] == len(chatty.ingredients) + sum(map(len, steps)) + len(steps) - 1
 
 
+# A line of the list and a step, and whether who cooks has to guess what they mean.
+GUESSED = {
+    **{
+        ("2个鸡蛋", step): True
+        for step in (
+            *("把黄油倒入步骤2，搅匀", "把抹茶粉筛入①里面搅匀", "将2倒回锅中煮开", "重复步骤3、4"),
+            *("将酸奶+1+2搅匀", "取3中的原料包成丸子", "把1和2混合", "1，2两个步骤混合"),
+            "分次加入第5中搅匀",
+        )
+    },
+    ("2个鸡蛋", "将步骤2中调好的酱汁倒入锅中"): False,
+    ("1陈醋", "淋陈醋"): True,
+    ("50莲子", "放入莲子"): True,
+    ("1满勺陈醋", "淋1满勺陈醋"): False,
+    ("20虾仁", "放入虾"): False,
+    ("6鸡翅", "放入鸡翅"): False,
+}
+
+
+@pytest.mark.parametrize(("line", "step"), GUESSED)
+def test_all_is_in_doubt_where_who_cooks_has_to_guess(line: str, step: str) -> None:
+    raw = distinct(1)
+    found, size = in_doubt(
+        cleaned(
+            recipeIngredient=[*raw["recipeIngredient"], line],
+            recipeInstructions=[*raw["recipeInstructions"], step, "盛出装盘"],
+        )
+    )
+    assert (found == size) == GUESSED[line, step]
+
+
 @pytest.mark.parametrize(
     "line",
     ["2个鸡蛋", "鸡蛋2个", "盐适量", "适量盐", "葱", "面团：", "200克（约两碗）面粉", "水:65~67g"],

@@ -14,7 +14,8 @@ import numpy as np
 
 from butler.corpus.ngrams import BASE, Array, mixed
 from butler.corpus.records import Recipe
-from butler.corpus.rules.ingredients import has_usual_form
+from butler.corpus.rules.ingredients import has_usual_form, lacks_unit
+from butler.corpus.rules.references import has_reference
 
 _MARKS = "，,。！!？?；;…~～、：:（）()【】「」“”\n "  # what parts clauses
 _CLAUSES = re.compile(f"[^{re.escape(_MARKS)}]+")
@@ -35,11 +36,14 @@ def taken_out(recipe: Recipe) -> str:
 def in_doubt(recipe: Recipe) -> tuple[int, int]:
     """How many characters are in doubt whatever other recipes say, and how many there are in all.
 
-    In doubt are those taken out of the steps, and ingredients that have not the usual form.
+    In doubt are those taken out of the steps, and ingredients that have not the usual form; all, if
+    a step is named by its number alone or an amount lost its unit, which a reader may still guess.
     """
     unusual = sum(len(line) for line in recipe.ingredients.split("\n") if not has_usual_form(line))
     taken = max(len(recipe.told) - len(recipe.steps), 0)
-    return taken + unusual, taken + len(recipe.ingredients) + len(recipe.steps)
+    size = taken + len(recipe.ingredients) + len(recipe.steps)
+    guessed = has_reference(recipe.steps) or lacks_unit(recipe.ingredients, recipe.steps)
+    return (size if guessed else taken + unusual), size
 
 
 def weights(examples: Iterable[tuple[str, str]]) -> Array:

@@ -10,7 +10,6 @@ from butler.chat_template import MARKER
 from butler.corpus.records import Pair, Recipe, Rejected
 from butler.corpus.rules import adverts, answers, deeds, foods, ingredients, names, steps, talk
 from butler.corpus.rules.cooking import uncooked
-from butler.corpus.rules.references import reference
 from butler.corpus.rules.text import (
     LEAST_SHARE,
     NOT_HAN,
@@ -188,8 +187,6 @@ def reject_what_is_torn(recipe: Recipe) -> Recipe | Rejected:
     """A line that breaks off, where nothing follows that it could be joined with."""
     if line := steps.torn(recipe.steps):
         return Rejected("torn_steps", f"a step breaks off: {line}")
-    if part := reference(recipe.steps):
-        return Rejected("step_number", f"a step is named by its number: {part}")
     return recipe
 
 
@@ -205,8 +202,8 @@ def reject_what_does_not_match(recipe: Recipe) -> Recipe | Rejected:
         return Rejected("not_listed", f"the ingredients lack {lacking[:40]}")
     if line := foods.run_together(recipe.ingredients):
         return Rejected("torn_ingredients", f"several ingredients in a line: {line[:20]}")
-    if line := ingredients.torn(recipe.ingredients, recipe.steps):
-        return Rejected("torn_ingredients", f"an amount is of several, or of no unit: {line[:20]}")
+    if line := ingredients.of_several(recipe.ingredients, recipe.steps):
+        return Rejected("torn_ingredients", f"an amount is of several: {line[:20]}")
     if few := foods.unused(recipe.ingredients, recipe.steps):
         return Rejected("steps_missing", f"the steps name {few} ingredients")
     if uncooked(recipe.name, recipe.ingredients, recipe.steps):

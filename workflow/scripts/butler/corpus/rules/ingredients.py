@@ -45,10 +45,14 @@ _NAMES = re.compile(
     rf"(?:各?({VAGUE})|各({QUANTITY}))?"
 )
 _JOINED = re.compile(rf"(?:各?({VAGUE})|各({QUANTITY}))?({foods.SEVERAL_SPICES})")  # 适量花椒桂皮
-# One amount for several (1勺糖，鸡精; 2个青椒红椒), one without its unit (50红枣).
-_TORN = re.compile(
-    rf"^(?:{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SEVERAL_SPICES})"
-    rf"|\d+(?:\.\d+)?(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}}))(?=$|[（(])"
+# One amount for several: 1勺糖，鸡精; 2个青椒红椒.
+_OF_SEVERAL = re.compile(
+    rf"^{NUMBER} ?{MEASURE}(?:{_NAME}[、，,]({_NAME})(?:[、，,]{_NAME})*|{foods.SEVERAL_SPICES})"
+    r"(?=$|[（(])"
+)
+# One that lost its unit: 50红枣.
+_NO_UNIT = re.compile(
+    rf"^\d+(?:\.\d+)?(?![\d.])(?!{MEASURE}|{UNITS})([{HAN}]{{1,7}})(?=$|[（(])", re.MULTILINE
 )
 _ANY_LIST = re.compile("^(?:食材|材料|原料|用料|配料|主料|辅料|所需食材|准备食材|需要食材)[:：]$")
 HEADING = re.compile(r"[:：]$|^【[^】\n]*】$|^[（(][^）)\n]*[)）]$", re.MULTILINE)
@@ -206,23 +210,28 @@ def split_line(line: str) -> list[str]:
     return heading + parts
 
 
-def torn(ingredients: str, steps: str) -> str:
-    """A line with one amount for several, or with an amount that lost its unit; else ""."""
+def of_several(ingredients: str, steps: str) -> str:
+    """A line with one amount for several things; else ""."""
     for line in ingredients.split("\n"):
-        name = _torn_at(line)
-        if name is None:
-            continue
-        # Else it tells how the first is (1斤五花肉，肥瘦相间), or a unit that steps measure by too.
-        if not name or name in _OF_ONE or re.search(rf"(?<![\d一二两三半几]){name}", steps):
+        # Else it tells how the first is: 1斤五花肉，肥瘦相间.
+        if (found := _of_several(line)) and (not found[1] or _names(found[1], steps)):
             return line
     return ""
 
 
 @lru_cache(1 << 16)
-def _torn_at(line: str) -> str | None:
-    """What a line is torn at if the steps name it, "" if it is in any case; None: it is not."""
-    found = _TORN.match(line)
-    return (found[1] or found[2] or "") if found else None
+def _of_several(line: str) -> re.Match[str] | None:
+    return _OF_SEVERAL.match(line)
+
+
+def lacks_unit(ingredients: str, steps: str) -> bool:
+    """Whether an amount lost its unit; else it is one that steps measure by too: 20满勺陈醋."""
+    return any(_names(name, steps) for name in _NO_UNIT.findall(ingredients))
+
+
+def _names(name: str, steps: str) -> bool:
+    """Whether steps name a thing, and not as a measure."""
+    return name in _OF_ONE or bool(re.search(rf"(?<![\d一二两三半几]){name}", steps))
 
 
 _AMOUNT = re.compile(rf"(?:{QUANTITY}|\d[\d./~～-]* ?[A-Za-z]{{1,2}})(?:[（(][^（()）]*[)）])?")

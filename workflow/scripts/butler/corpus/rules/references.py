@@ -44,7 +44,6 @@ def without_references(text: str) -> str:
     return _NAMED.sub("", _IN_BRACKETS.sub("", text))
 
 
-def reference(text: str) -> str:
-    """A reference to a step by its number alone, with the words around it; "" if there is none."""
-    found = _REFERENCE.search(text)
-    return text[max(found.start() - 5, 0) : found.end() + 10] if found else ""
+def has_reference(text: str) -> bool:
+    """Whether a step is named by its number alone: 把2倒回锅中."""
+    return bool(_REFERENCE.search(text))
