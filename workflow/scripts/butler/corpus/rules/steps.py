@@ -135,19 +135,14 @@ TORN = either(
 )
 LONGEST_AGAIN = 24  # characters of what may be done twice: a longer line is there by mistake
 _MARKS = "。！!….；;"
-# The same clause again and again: （大火大火大火）, 冷藏！冷藏！.
-_AGAIN = re.compile(
-    rf"([，。！；、（( \n])(?:([{HAN}]{{2,12}}+)(?:[，。！!；、 ]+\2)+|([{HAN}]{{2,4}})\3{{2,}}"
-    rf"|([{HAN}]{{5,6}})\4)(?![{HAN}])"
-)
 LEAST_AGAIN = 8  # characters of a line that the next one begins with, and so tells again
 LEAST_SENTENCE = 4  # characters of a sentence that is a step of its own
 LONG_SENTENCE, LEAST_CLAUSES = 20, 14  # characters of one that is cut, and of what it is cut into
 
 
 def told_plainly(text: str) -> str:
-    """Steps with each clause once and clear figures, without their heading and signs in lines."""
-    text = _ENCIRCLED.sub("", _AGAIN.sub(r"\1\2\3\4", _ALL_STEPS.sub("", text)))
+    """Steps with clear figures, without their heading and signs in lines."""
+    text = _ENCIRCLED.sub("", _ALL_STEPS.sub("", text))
     text = _ONE_MEANING.sub(lambda found: f"1/{found[1]}" if found[1] else "分钟", text)
     return without_references(text)
 
