@@ -119,8 +119,19 @@ def choose(page: Any, box: str, name: str) -> None:
 
 
 def say(page: Any, text: str) -> None:
+    """Ask; while the page ends the last answer Enter does nothing, and is pressed again.
+
+    A blank question is not taken at all.
+    """
     page.fill(BOX, text)
-    page.keyboard.press("Enter")
+
+    def taken() -> bool:
+        page.focus(BOX)
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(500)
+        return not text.strip() or page.input_value(BOX) != text
+
+    wait_until(page, taken)
 
 
 def send_again(page: Any) -> None:
