@@ -28,7 +28,8 @@ FORM = "的做法"
 # Nothing but the steps: 414 characters are the default and a mark.
 SETTINGS = {"test_size": 1, "max_chars": 414, "recipes": {"question_forms": {FORM: 1.0}}}
 SETTINGS |= {"near_duplicates": {"threshold": 0}, "decontaminate": {"share": 0}}
-_MARK = re.compile(r"^(\d+)克记号盐$")
+MARK = "克记号盐"  # behind the line's number
+_MARK = re.compile(rf"^(\d+){MARK}$")
 MOST_RECORDS = 999_999  # seven digits are a telephone number
 
 
@@ -50,7 +51,7 @@ def mark(raw: Path, marked: Path) -> None:
         with suppress(ValueError, KeyError, TypeError):  # no record: the stage is to say so
             record = json.loads(line)
             if listed := record["recipeIngredient"]:
-                record["recipeIngredient"] = [f"{at + 1}克记号盐", *listed]
+                record["recipeIngredient"] = [f"{at + 1}{MARK}", *listed]
                 lines[at] = json.dumps(record, ensure_ascii=False)
     marked.write_text("\n".join(lines), "utf-8", "surrogateescape")
     print(json.dumps(SETTINGS, ensure_ascii=False))

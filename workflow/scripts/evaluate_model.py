@@ -26,6 +26,7 @@ from butler.benchmarks.question_sheet import QuestionSheet, read_sheet
 from butler.benchmarks.registry import read_benchmark
 from butler.checks import conclude
 from butler.comparisons import common, looks_of
+from butler.devices import ENGINES
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 from butler.manifest import check_unchanged
@@ -52,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--server-python", type=Path, help="python of the lmdeploy environment, for --workspace")
     add("--transformers-python", type=Path, help="python that loads the model, for --model")
     add("--opencompass-python", required=True, type=Path)
-    add("--engine", default="auto", choices=("auto", "reference", "lmdeploy"))
+    add("--engine", default="auto", choices=ENGINES)
     add("--tp", type=int, help="GPUs; default: what the workspace is split for")
     add("--trust-remote-code", action="store_true", help="run code that the folder brings")
     add("--session-len", type=int, required=True, help="tokens of a prompt and its answer")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from butler.checks import conclude
-from butler.devices import cpu_name, resolve_engine
+from butler.devices import ENGINES, cpu_name, resolve_engine
 from butler.efficiency.figures import check_session
 from butler.efficiency.speed import Row
 from butler.errors import ButlerError, run_cli
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     parser.add_argument("--check", type=Path, help="JSON to write of what was measured")
     parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
-    parser.add_argument("--engine", choices=("auto", "reference", "lmdeploy"), default="reference")
+    parser.add_argument("--engine", choices=ENGINES, default="reference")
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument(

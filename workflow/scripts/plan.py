@@ -120,7 +120,7 @@ def print_plan(settings: Settings, args: argparse.Namespace) -> None:
     print(
         f"{settings.base.model}: {base.parameters / 1e9:.2g} billion weights, "
         f"{size(base.fp16)} in fp16; {'CUDA' if on_gpu else 'CPU'}, "
-        f"{'TurboMind' if task.lmdeploy else 'the reference engine'} serves\n"
+        f"{'LMDeploy' if task.lmdeploy else 'the reference engine'} serves\n"
     )
     print("\n".join(table(rows)))
     print("\nHost and GPU memory are of one job, the last line their peaks; jobs that wait for one")

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from butler.devices import resolve_engine
+from butler.devices import ENGINES, resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
 from butler.lmdeploy import guards
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, nargs="?", help="to serve, e.g. workspaces/w4kv8")
     # As the scripts of the workflow's stages name theirs.
     parser.add_argument("--workspace", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--engine", choices=("auto", "reference", "lmdeploy"), default="reference")
+    parser.add_argument("--engine", choices=ENGINES, default="reference")
     parser.add_argument("--as", dest="face", choices=FACES, default="api")
     parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
     parser.add_argument("--session-len", type=int, help="tokens; default: the folder's setting")

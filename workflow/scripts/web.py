@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from butler.chat_template import trained_corpus
+from butler.devices import ENGINES
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there, is_workspace, read_folder
 from butler.serve.address import KEY_VARIABLE, listen, port_number
@@ -33,7 +34,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("workspaces", nargs="*", type=Path, help="folders to serve, e.g. workspaces/w4kv8")
     add("--api", nargs="+", default=[], metavar="URL", help="APIs that run already")
     add("--api-key", default=os.environ.get(KEY_VARIABLE), help=f"theirs; default: ${KEY_VARIABLE}")
-    add("--engine", choices=("auto", "reference", "lmdeploy"), default="auto")
+    add("--engine", choices=ENGINES, default="auto")
     add("--tp", type=int, help="GPUs of a workspace; default: what it is split for")
     add("--threads", type=int, help="of a server on the CPU; default: what is fastest")
     add("--trust-remote-code", action="store_true", help="run the workspaces' tokenizer code")

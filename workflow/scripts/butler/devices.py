@@ -5,6 +5,8 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 
+ENGINES = ("auto", "reference", "lmdeploy")  # what serves, as config.yaml names it
+
 
 def gpu_present() -> bool:
     """Say whether an NVIDIA GPU is there, without torch: jobs then share it one at a time.

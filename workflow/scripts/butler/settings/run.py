@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
+from butler.devices import ENGINES
 from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.schemes import BASELINE, VARIANTS, Variant
 from butler.settings.corpus_stage import CorpusSettings
@@ -66,7 +67,7 @@ class Settings(Section):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # what NumPy and torch both take
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto | cpu | cuda: where training, quantisation and their checks run"""
-    engine: Literal["auto", "reference", "lmdeploy"] = "auto"
+    engine: Literal[ENGINES] = "auto"  # type: ignore[valid-type]
     """auto | reference | lmdeploy: what serves; auto is lmdeploy where there is a GPU"""
     lmdeploy: Literal[tuple(RELEASES)] = "0.7.3"  # type: ignore[valid-type]
     """0.7.3 | latest: which LMDeploy serves; latest takes model folders, on CUDA"""

@@ -6,8 +6,9 @@ from butler.corpus.rules.patterns import either
 from butler.corpus.rules.talk_words import ACTIONS
 from butler.corpus.rules.text import HAN, UNITS
 
-# 步骤2 and 步骤二, but not 步骤一样; of bare figures only 1 to 9 are steps.
-_COUNT = r"(?:\d{1,2}|[①-⑳]|[一二三四五六七八九十](?![样致定下起般共直边个人]))"
+NOT_A_WORD = "(?![样致定下起般共直边个人])"  # 步骤二 is a step's number, 步骤一样 is none
+# Of bare figures only 1 to 9 are steps.
+_COUNT = rf"(?:\d{{1,2}}|[①-⑳]|[一二三四五六七八九十]{NOT_A_WORD})"
 _STEP = (
     rf"步骤 ?{_COUNT}|(?<![\d.])\d(?:两个)?步骤"
     rf"|做法{_COUNT}(?=[中里的])|第{_COUNT}步(?:骤|(?=[{HAN}]{{1,4}}好的))"

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from butler.corpus.rules.ingredients import is_heading, told_lines
 from butler.corpus.rules.patterns import either, needed
-from butler.corpus.rules.references import without_references
+from butler.corpus.rules.references import NOT_A_WORD, without_references
 from butler.corpus.rules.text import HAN, UNITS
 
 # "-18度" and ".5克" are quantities; "@" is a bullet before what is to be done, else a nickname.
@@ -15,7 +15,7 @@ BULLET = re.compile(
     r"|@(?=\s|\w+[.、]|[^，。的]{0,12}[洗切去混刷擦打放加倒])|[ \t])+",
     re.MULTILINE,
 )
-_COUNT = r"[一二三四五六七八九十\d](?![样致定下起般共直边个人])"  # 步骤二, but not 步骤一样
+_COUNT = rf"[一二三四五六七八九十\d]{NOT_A_WORD}"
 NUMBER = re.compile(
     r"^(?:"
     r"[①-⑳⑴-⒛❶-❿][、.,，。:： ]*"
