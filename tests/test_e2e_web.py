@@ -128,7 +128,9 @@ def say(page: Any, text: str) -> None:
     def taken() -> bool:
         page.focus(BOX)
         page.keyboard.press("Enter")
-        page.wait_for_timeout(500)
+        end = time.monotonic() + 5  # a second Enter would ask twice, if the first was but slow
+        while text.strip() and page.input_value(BOX) == text and time.monotonic() < end:
+            page.wait_for_timeout(50)
         return not text.strip() or page.input_value(BOX) != text
 
     wait_until(page, taken)
