@@ -89,7 +89,7 @@ def test_layers_that_are_no_whole_groups_are_named(changed, sentence):
         ("InternLMForCausalLM", "latest", 128, "does not serve with lmdeploy: latest; set .*0.7.3"),
         ("InternLM2ForCausalLM", "0.7.3", 64, "heads of 64 values; .* needs 128"),
         ("Qwen2ForCausalLM", "0.7.3", 96, "heads of 96 values; .* needs 64 or 128"),
-        ("Qwen3ForCausalLM", "0.7.3", 128, "norms .* 0.7.3 does not load: .* set lmdeploy: latest"),
+        ("Qwen3ForCausalLM", "0.7.3", 128, "norms .* 0.7.3 does not load .* set lmdeploy: latest"),
         ("Qwen3ForCausalLM", "latest", 128, None),
         ("InternLM2ForCausalLM", "latest", 64, None),
         ("LlamaForCausalLM", "0.7.3", 64, None),

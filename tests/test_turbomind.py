@@ -12,15 +12,18 @@ import yaml
 pytest.importorskip("torch")
 
 import serve
+from butler.efficiency.measure_engine import measure
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.lmdeploy import guards
 from butler.lmdeploy.commands import Request, command, environment
+from butler.lmdeploy.engine_likelihood import LmdeployServer, likelihoods
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.release import RELEASES, check_installed, kv_scheme, release_of
 from butler.lmdeploy.served_folder import ModelShape, read_folder, write_record
 from butler.manifest import write_manifest
 from butler.schemes import KV_CACHES
+from butler.settings.judging_stage import EfficiencySettings
 from real_tools import SCRIPTS, python_of, script
 from tiny_workspace import Tiny
 
@@ -158,8 +161,14 @@ def test_turbomind_is_given_no_workspace_of_which_it_leaves_norms_out(tmp_path: 
     path = Tiny(layers=1, qk_norm=True).build(tmp_path / "qwen3", **SETTINGS)
     (path / "chat_template.json").write_text("{}")
     write_record(path, "0.7.3")
-    with pytest.raises(ButlerError, match="has norms .* 0.7.3 does not load: .* --engine ref"):
-        guards.check_machine(read_folder(path), 1, 64)
+    server = LmdeployServer(RELEASES["0.7.3"], sys.executable, 1, False, 1)
+    for start in (
+        lambda: guards.check_machine(read_folder(path), 1, 64),
+        lambda: measure(path, EfficiencySettings()),
+        lambda: likelihoods(server, path, [[1, 2]], 0),
+    ):
+        with pytest.raises(ButlerError, match="has norms .* 0.7.3 does not load .* --engine ref"):
+            start()
 
 
 def test_gpus_that_are_not_there_are_missed() -> None:

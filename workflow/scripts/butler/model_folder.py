@@ -15,7 +15,7 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.families import Family, family_of
 from butler.hf_folder import sizes_of
-from butler.lmdeploy.release import RELEASES, number
+from butler.lmdeploy.release import RELEASES, norms_unread, number
 from butler.schemes import Variant
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")  # can run code when loaded
@@ -175,20 +175,15 @@ def check_served(
 def check_head_norms(family: Family, release: str, where: str) -> None:
     """Check that TurboMind of a release has all that the family's attention computes with.
 
-    Of a workspace it reads projections and biases, and no norm of queries and keys: it computes
-    with whatever lies in their memory (LMDeploy 0.7.3,
-    src/turbomind/models/llama/LlamaDecoderLayerWeight.cc, loadModel).
-
     Raises:
         ButlerError: naming `where` the architecture stands, if it has not.
     """
     if family.heads_normed and RELEASES[release].workspaces:
         able = [name for name in family.served_by if not RELEASES[name].workspaces]
         raise ButlerError(
-            f"{where} names architecture {family.architecture}, whose norms of queries and keys "
-            f"TurboMind of LMDeploy {RELEASES[release].version} does not load: it would serve "
-            f"noise; set lmdeploy: {' or '.join(able)}, or engine: reference, which serves on the "
-            "CPU"
+            f"{where} names architecture {family.architecture}: it has "
+            f"{norms_unread(RELEASES[release])}; set lmdeploy: {' or '.join(able)}, or engine: "
+            "reference, which serves on the CPU"
         )
 
 

@@ -20,7 +20,7 @@ from butler.efficiency.timings import Load, RequestTiming
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
 from butler.lmdeploy.cache_room import Room
-from butler.lmdeploy.guards import resolve_tp
+from butler.lmdeploy.guards import check_head_norms, resolve_tp
 from butler.lmdeploy.measured_engine import EngineStart, cache_bytes, start_engine
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.schemes import TURBOMIND
@@ -177,9 +177,10 @@ def measure(
 
     Raises:
         ButlerError: if there is no GPU or too little memory, a request does not fit the session,
-            or the engine does not hold the room it was given.
+            or the engine would leave out norms or does not hold the room it was given.
     """
     folder = read_folder(path)
+    check_head_norms(path)
     gpus = resolve_tp(folder, tp)
     figures.check_session(settings, folder.settings.session_len)
     sizes = figures.session_sizes(settings.concurrency)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.guards import check_gpus
+from butler.lmdeploy.guards import check_gpus, check_head_norms
 from butler.lmdeploy.release import CONVERTER, RELEASES, Release, check_installed, installed_version
 from butler.schemes import PYTORCH, TURBOMIND
 from butler.tools import run_tool, tool_environment
@@ -131,10 +131,12 @@ def ask(
         more: what the module takes beside them.
 
     Raises:
-        ButlerError: if there is no GPU, LMDeploy is another version, or the engine fails.
+        ButlerError: if there is no GPU, LMDeploy is another version, the engine would leave out
+            norms of the folder, or it fails.
     """
     import torch
 
+    check_head_norms(path)
     check_gpus(server.tp, torch.cuda.device_count())
     request = more | {
         "path": str(path.resolve()),

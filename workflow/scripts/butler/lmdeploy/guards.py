@@ -1,9 +1,14 @@
 """What must hold before TurboMind is started: each refusal is one sentence, and comes at once."""
 
+from pathlib import Path
+
 from butler.driver import check_lmdeploy
 from butler.errors import ButlerError
 from butler.lmdeploy.cache_room import Room
-from butler.lmdeploy.served_folder import ModelShape, ServedFolder
+from butler.lmdeploy.release import CONVERTER, norms_unread
+from butler.lmdeploy.served_folder import ModelShape, ServedFolder, is_workspace
+from butler.lmdeploy.workspace_files import CONFIG
+from butler.yaml_files import read_yaml
 
 GIB = 2**30
 RUNTIME_BYTES = GIB // 2  # of one GPU: CUDA's context, the libraries and the smallest buffers
@@ -115,6 +120,19 @@ def check_memory(folder: ServedFolder, tp: int, session_len: int, free: int) -> 
         )
 
 
+def check_head_norms(path: Path) -> None:
+    """Check that TurboMind loads all that a folder's attention computes with.
+
+    Raises:
+        ButlerError: if it is a workspace with norms of queries and keys.
+    """
+    if is_workspace(path) and read_yaml(path / CONFIG)["model_config"].get("qk_norm"):
+        raise ButlerError(
+            f"{path} has {norms_unread(CONVERTER)}; make it with lmdeploy: latest, or use "
+            "--engine reference, our engine on the CPU"
+        )
+
+
 def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
     """Check this machine's GPUs for a folder; CUDA is asked without taking up any of its memory.
 
@@ -125,12 +143,7 @@ def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
 
     from butler.gpu import GpuMemory
 
-    if folder.norms_left_out:
-        raise ButlerError(
-            f"{folder.path} has norms of queries and keys, which TurboMind of LMDeploy "
-            f"{folder.version} does not load: it would serve noise; make it with lmdeploy: latest, "
-            "or use --engine reference, our engine on the CPU"
-        )
+    check_head_norms(folder.path)
     # device_count() asks the driver alone; a CUDA context would hold memory beside LMDeploy's.
     check_gpus(tp, torch.cuda.device_count())
     memory = GpuMemory(tp)

@@ -91,6 +91,19 @@ def check_installed(release: Release, installed: str | None) -> None:
         )
 
 
+def norms_unread(release: Release) -> str:
+    """Return what a sentence says of a model whose norms of queries and keys TurboMind lacks.
+
+    Of a workspace it reads projections and biases, and no norm of queries and keys: it computes
+    with whatever lies in their memory (LMDeploy 0.7.3,
+    src/turbomind/models/llama/LlamaDecoderLayerWeight.cc, loadModel).
+    """
+    return (
+        f"norms of queries and keys, which TurboMind of LMDeploy {release.version} does not load "
+        "from a workspace: it would serve noise"
+    )
+
+
 def kv_scheme(policy: int, version: str) -> KVScheme:
     """Return how a release of LMDeploy holds its KV cache with that quant_policy.
 

@@ -52,8 +52,7 @@ class ServedFolder:
 
     `backend` is LMDeploy's engine for it; `tp` the number of GPUs that a workspace was split for,
     None for a model folder, which any number takes; `vocab` the tokens that it knows;
-    `weight_bytes` is that of the files; `norms_left_out` says that it is a workspace with norms of
-    queries and keys, which TurboMind does not load.
+    `weight_bytes` is that of the files.
     """
 
     path: Path
@@ -66,7 +65,6 @@ class ServedFolder:
     vocab: int
     tp: int | None
     weight_bytes: int
-    norms_left_out: bool = False
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -113,13 +111,11 @@ def read_folder(path: Path) -> ServedFolder:
     if not (path / TEMPLATE).is_file():
         raise ButlerError(f"{path / TEMPLATE} is missing: LMDeploy would guess the chat template")
     read = _read_workspace if workspace else _read_model
-    raw, file, shape, vocab, tp, size, norms = read(path, record)
+    raw, file, shape, vocab, tp, size = read(path, record)
     settings, kv = EngineSettings.read(raw, str(file), version)
     # A record of before there were two engines to choose from names none.
     backend = record.get("backend", TURBOMIND)
-    return ServedFolder(
-        path, release, version, backend, settings, kv, shape, vocab, tp, size, norms
-    )
+    return ServedFolder(path, release, version, backend, settings, kv, shape, vocab, tp, size)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -139,9 +135,8 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-# What stands under engine_config and in which file, shape, vocabulary, GPUs, bytes of the weights,
-# and whether there are norms that TurboMind leaves out.
-Read = tuple[Any, Path, ModelShape, int, int | None, int, bool]
+# What stands under engine_config and in which file, shape, vocabulary, GPUs, bytes of the weights.
+Read = tuple[Any, Path, ModelShape, int, int | None, int]
 
 
 def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
@@ -156,8 +151,7 @@ def _read_workspace(path: Path, record: dict[str, Any]) -> Read:
         )
     layers, heads, kv_heads, head_dim, vocab, tp = sizes
     shape = ModelShape(layers, heads, kv_heads, head_dim)
-    norms = bool(model.get("qk_norm"))
-    return config.get("engine_config"), file, shape, vocab, tp, weight_bytes(path), norms
+    return config.get("engine_config"), file, shape, vocab, tp, weight_bytes(path)
 
 
 def _read_model(path: Path, record: dict[str, Any]) -> Read:
@@ -166,7 +160,7 @@ def _read_model(path: Path, record: dict[str, Any]) -> Read:
         raise ButlerError(f"{path} holds no weights (*.safetensors or pytorch_model*.bin)")
     size = sum(file.stat().st_size for file in weights)
     vocab = read_sizes(path, vocab="vocab_size")["vocab"]
-    return record.get("engine_config"), path / RECORD, model_shape(path), vocab, None, size, False
+    return record.get("engine_config"), path / RECORD, model_shape(path), vocab, None, size
 
 
 def model_shape(folder: Path) -> ModelShape:
