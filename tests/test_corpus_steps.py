@@ -49,6 +49,7 @@ def test_what_tells_nothing_to_do_is_no_step(line: str) -> None:
         "喜欢吃辣的，可以多放辣椒",
         "不喜欢吃韭菜的，也可以换成其他菜，就要先烫水，再切碎",
         "盖好盖子，不要放凉",
+        "再次揉匀面团排气",
     ],
 )
 def test_what_tells_something_to_do_stays_whole(line: str) -> None:
