@@ -182,15 +182,21 @@ class Spy:
         self._pattern = pattern
         self._whole = re.compile(pattern.pattern, pattern.flags)
         self.found: set[str] = set()
+        self._seen: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         own = getattr(self._pattern, name)
-        if not callable(own):
-            return own
+        if callable(own):
+            own = self._watched(own, 1 if name in ("sub", "subn") else 0)
+        setattr(self, name, own)  # asked for once
+        return own
 
+    def _watched(self, own: Callable[..., Any], place: int) -> Callable[..., Any]:
         def called(*given: Any, **named: Any) -> Any:
-            text = given[1] if name in ("sub", "subn") else given[0]
-            self.found |= {match[0] for match in self._whole.finditer(text)}
+            text = given[place]
+            if text not in self._seen:
+                self._seen.add(text)
+                self.found.update(match[0] for match in self._whole.finditer(text))
             return own(*given, **named)
 
         return called
