@@ -16,6 +16,7 @@ from butler.lmdeploy.lite import STAYS, finish
 from butler.lmdeploy.on_cpu import fp32_view, write_calibration_text
 from butler.lmdeploy.packed_weights import pack, unpack
 from butler.manifest import check_unchanged
+from butler.settings.judging_stage import CheckSettings
 from butler.tools import tool_environment
 from real_tools import python_of, script
 from workflow_state import ROOT
@@ -121,13 +122,39 @@ def test_what_cannot_be_quantised_is_one_sentence(
     assert not (tmp_path / "awq").exists()
 
 
-@pytest.mark.e2e
-def test_a_model_that_stays_on_its_device_is_quantised_to_the_same_bits(tmp_path):
-    base = tmp_path / "base"
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The demo's base, with the chat template."""
+    folder = tmp_path_factory.mktemp("awq") / "base"
     words = ["--model", ROOT / "data/base/tiny", "--remote-code", "--chat-template"]
-    assert (
-        script("xtuner", "base_model.py", *words, "internlm2_chat", "--out", base).returncode == 0
+    done = script("xtuner", "base_model.py", *words, "internlm2_chat", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.e2e
+def test_searched_smoothing_leaves_the_models_weights_on_a_cpu(base, tmp_path):
+    turn = {"system": "厨师", "input": "饭", "output": "您需要准备以下食材，按以下方法制作。" * 20}
+    (tmp_path / "train.jsonl").write_text(json.dumps({"conversation": [turn]}) + "\n")
+    done = script(
+        "lmdeploy",
+        "quantise_awq.py",
+        *("--model", base, "--text", tmp_path / "train.jsonl", "--device", "cpu"),
+        *("--chat-template", "internlm2_chat", "--calibration", '{"samples": 2, "length": 64}'),
+        *("--settings", '{"search_scale": true}', "--out", tmp_path / "awq"),
     )
+    assert done.returncode == 0, done.stderr
+    done = script(
+        "lmdeploy",
+        "check_awq.py",
+        *("--merged", base, "--awq", tmp_path / "awq"),
+        *("--limit", CheckSettings().awq_scales, "--out", tmp_path / "check.json"),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.e2e
+def test_a_model_that_stays_on_its_device_is_quantised_to_the_same_bits(base, tmp_path):
     write_calibration_text(["您需要准备以下食材，按以下方法制作。" * 20] * 40, tmp_path)
     model, found = fp32_view(base, tmp_path / "model"), []
     for stays in (False, True):

@@ -114,7 +114,8 @@ _MAY_END_IDLY = needed(_IDLE_END)
 # Figures that can mean one thing only: 取3/1的蛋白, 烤40钟.
 _ONE_MEANING = re.compile(r"([2-9])/1(?<![\d./]./1)(?=[的杯勺份个量大小])|钟(?<=\d钟)(?!头)")
 _IDLE_START = re.compile(
-    f"^(?:1(?=先|首先|将|准备|热锅|起锅)|(?:然后|接着|之后|随后|接下来|再(?!次))[，, ]?(?=[{HAN}]{{2}}))"
+    "^(?:1(?=先|首先|将|准备|热锅|起锅)"
+    f"|(?:然后|接着|之后|随后|接下来|再(?!次))[，, ]?(?=[{HAN}]{{2}}))"
 )
 LONGEST_JOINED = 150  # characters of a line that was put together
 # What cannot be mended: a line that still breaks off, sums and degrees without their numbers.
