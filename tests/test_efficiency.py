@@ -17,6 +17,7 @@ from butler.efficiency.figures import (
     RESERVE_BYTES,
     Session,
     chats_on_card,
+    check_alone,
     check_fits,
     check_room,
     requests_of,
@@ -90,6 +91,15 @@ def test_an_engine_with_another_room_is_refused(share):
     large = session(256, per_token, taken=small.taken + int(share * wanted))
     with pytest.raises(ButlerError, match="would not be at equal room"):
         check_room(small, large, wanted, VOCAB)
+
+
+def test_memory_that_another_program_takes_is_not_told_as_the_engines():
+    small, large = session(64, SEVEN_B), session(256, SEVEN_B)
+    check_alone(small, replace(large, before=small.before + 60 * MIB))
+    for change in (-300, 7_000):
+        other = replace(large, before=small.before + 300 * MIB + change * MIB)
+        with pytest.raises(ButlerError, match="MiB of GPU memory were in use: another program"):
+            check_alone(replace(small, before=small.before + 300 * MIB), other)
 
 
 def test_a_gpu_that_is_too_small_is_named_before_the_engine_starts():

@@ -53,6 +53,23 @@ def measured_kv_bytes(small: Session, large: Session) -> float:
     return (large.taken - small.taken) / (large.room.held - small.room.held)
 
 
+def check_alone(small: Session, large: Session) -> None:
+    """Check that no other program took or gave back memory of the GPU from one engine to the next.
+
+    All that is in use there is counted, as the driver tells no more inside many containers.
+
+    Raises:
+        ButlerError: if what was in use before the two engines is not the same.
+    """
+    if abs(large.before - small.before) > ROOM_SLACK:
+        found = " and ".join(f"{one.before / MIB:,.0f}" for one in (small, large))
+        raise ButlerError(
+            f"before the engine was started, the first and the second time, {found} MiB of GPU "
+            "memory were in use: another program uses it, and the engine's memory cannot be told "
+            "from the other's; measure when the GPU is free"
+        )
+
+
 def check_room(small: Session, large: Session, wanted: int, vocab: int) -> None:
     """Check by memory that the engine holds the room that it was asked for.
 

@@ -176,8 +176,9 @@ def measure(
     needs.
 
     Raises:
-        ButlerError: if there is no GPU or too little memory, a request does not fit the session,
-            or the engine would leave out norms or does not hold the room it was given.
+        ButlerError: if there is no GPU or too little memory, or another program uses it, a request
+            does not fit the session, or the engine would leave out norms or does not hold the room
+            it was given.
     """
     folder = read_folder(path)
     check_head_norms(path)
@@ -204,6 +205,7 @@ def measure(
     larger = replace(smaller, room=rooms[1], loads=rest, single=settings.repeats + 1)
     small, large = run_session(smaller), run_session(larger)
     large = replace(large, single=large.single[1:])  # the first still pays for allocations
+    figures.check_alone(small, large)
     more = cache_bytes(larger.start) - cache_bytes(smaller.start)
     if folder.backend == TURBOMIND:  # the other is told a number of blocks, and keeps graphs beside
         figures.check_room(small, large, more, folder.vocab)
