@@ -145,7 +145,7 @@ rule evaluate_hugging_face:
 
 
 rule efficiency:
-    """Measure size and memory of one variant and, where TurboMind serves, its speed."""
+    """Measure size and memory of one variant and, where LMDeploy serves, its speed."""
     input:
         **tool(RELEASE.tool, "measure_efficiency.py"),
         workspace="workspaces/{variant}",

@@ -1,6 +1,6 @@
 """Measure size, memory and speed of one served folder, and tell what was measured on which machine.
 
-Speed is TurboMind's alone, one request at a time and many, all variants at equal room for tokens
+Speed is LMDeploy's alone, one request at a time and many, all variants at equal room for tokens
 (butler/efficiency has the metrics). The reference engine computes every variant in fp32, so its
 speed would say nothing of them: of it bytes are told, and memory after an answer.
 """

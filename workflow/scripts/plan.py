@@ -1,8 +1,7 @@
 """Print what a run needs and how long it roughly takes, stage by stage, and what does not fit here.
 
-Only config.json of the base is read; where the base is a hub's it is fetched alone. Memory and
-disk are estimates, good to some tenths; times are rough: their order of magnitude on a machine like
-those that butler/plan/measured.py names.
+Of a hub's base only config.json is fetched. Memory and disk are estimates, good to some tenths;
+times are rough: their order of magnitude on a machine like those that butler/plan/measured.py has.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Convert a Hugging Face or AWQ model to a TurboMind workspace with `lmdeploy convert`."""
+"""Convert a Hugging Face, AWQ or GPTQ model to a TurboMind workspace with `lmdeploy convert`."""
 
 import argparse
 import os

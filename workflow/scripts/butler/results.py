@@ -22,7 +22,7 @@ from butler.manifest import sha256_of
 from butler.rerun import rerun_command
 
 MEMORY_METRICS = ("weight_bytes", "kv_bytes_per_token", "peak_memory_bytes")
-CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of TurboMind on a GPU
+CAPACITY_METRICS = {"fixed_memory_bytes", "buffer_bytes_per_chat"}  # of LMDeploy on a GPU
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Memory of each variant as measured and, from TurboMind on a GPU, its speed with its spread."""
+"""Memory of each variant as measured and, from LMDeploy on a GPU, its speed with its spread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ class NearDuplicates(Section):
     """Which records are near-duplicates of another."""
 
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Jaccard similarity of n-grams from which one of two goes; 0: keep; null: 0.5 of recipes"""
+    """Jaccard similarity (0.1 or more) from which one of two goes; 0: keep; null: 0.5 of recipes"""
     shingle: Annotated[int, Field(ge=2, le=100)] = 5
     """letters in an n-gram"""
 

@@ -98,7 +98,7 @@ class CheckSettings(Section):
     workspace_nll: Limit = 0.002
     """|mean NLL of the workspace in the reference engine − of the HF model it came from|"""
     workspace_nll_lmdeploy: Limit = 0.02
-    """the same in LMDeploy, which computes in fp16; only a wrong load is further off"""
+    """the same in LMDeploy, which computes in fp16 (W8A8: 0.1); only a wrong load is further off"""
     kv_nll: dict[str, Limit] = Field(default_factory=dict)
     """mean NLL with a quantised KV cache − without, as int8: 0.1; else its scheme's own limit"""
     blank_answers: Annotated[float, Field(ge=0, le=1)] = 0.99
