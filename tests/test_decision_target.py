@@ -73,6 +73,7 @@ def test_a_proven_variant_that_keeps_it_ships_though_fp16_does_not() -> None:
     # Larger than fp16, which would be preferred if it kept the target.
     found = decide([with_waits(FP16, 1.5), with_waits(candidate("kv8", 0, 500), 0.5)], RULE)
     assert found.variant == "kv8"
+    assert [one.eligible for one in found.judged] == [False, True]
     (remark,) = map(english, found.remarks)
     assert remark.startswith("fp16 itself misses the service target at 64 requests at a time: p90")
 
@@ -81,6 +82,7 @@ def test_where_none_keeps_it_fp16_ships_for_now_and_says_so() -> None:
     unsettled = with_waits(candidate("w4kv8", 30, 500), 0.5)
     found = decide([with_waits(FP16, 1.5, 0.07), small(1.31), unsettled], RULE)
     assert found.variant == "fp16"
+    assert [one.eligible for one in found.judged] == [True, False, False]
     assert english(found.sentence) == (
         "Ship fp16 for now: no variant that is shown to lose at most 2 points keeps the service "
         "target, nor does fp16 itself."

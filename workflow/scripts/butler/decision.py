@@ -52,23 +52,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class JudgedVariant:
-    """What the rule says of one variant, and why; the baseline has no verdict, and may ship."""
+    """What the rule says of one variant, and why; `eligible` says that it may ship.
+
+    The baseline has no verdict; it may ship if it keeps the target, or where nothing does.
+    """
 
     variant: str
+    eligible: bool
     verdict: VariantVerdict | None
     reason: Phrase
     memory_bytes: float
     decode_tokens_per_s: Spread | None
     changes: Mapping[str, Change]
     target: TargetOutcome | None = None
-
-    @property
-    def eligible(self) -> bool:
-        """Whether it may ship."""
-        if self.verdict is None:
-            return True
-        serves = self.target is None or self.target.kept
-        return serves and self.verdict.outcome is Outcome.WITHIN
 
 
 @dataclass(frozen=True)
@@ -165,6 +161,7 @@ def decide(
         judged=[
             JudgedVariant(
                 variant=one.name,
+                eligible=one is winner or one in may_ship,
                 verdict=verdicts.get(one.name),
                 reason=with_target(
                     reason(rule, one.name, winner.name, verdicts, quantities, one.changes, labels),
