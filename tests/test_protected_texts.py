@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from butler.errors import ButlerError
-from butler.protected_texts import protected_texts, question_digest, read_protected
+from butler.protected_texts import question_digest, read_protected
 from corpus_settings import SCRIPT, stage_options
 from test_corpus import call, distinct, json_lines, raw_lines, recipe, run
 from workflow_state import ROOT
@@ -172,7 +172,7 @@ def test_questions_are_read_and_a_changed_answer_leaves_their_digest(
     name, content, wanted, with_other_answers = LAYOUTS[layout]
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    assert dict(protected_texts([path])) == wanted
+    assert dict(read_protected([path]).texts) == wanted
     digest = question_digest([path])
     other = with_other_answers(content)
     assert other != content
@@ -197,18 +197,18 @@ def test_a_folder_is_read_whatever_the_order_and_dates_of_its_files(tmp_path: Pa
         (home / ".git" / "index.txt").write_text(f"not a question {order}")
         digests.append(question_digest([home]))
     assert digests[0] == digests[1]
-    count = len(protected_texts([tmp_path / "1"]))
+    count = len(read_protected([tmp_path / "1"]).texts)
     assert count == sum(len(wanted) for _, _, wanted, _ in LAYOUTS.values())
 
 
 def test_packed_files_and_chinese_encodings_are_read(tmp_path: Path) -> None:
     name, content, wanted, _ = LAYOUTS["HumanEval"]
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content.encode()))
-    assert dict(protected_texts([tmp_path])) == wanted
+    assert dict(read_protected([tmp_path]).texts) == wanted
     name, content, wanted, _ = LAYOUTS["CMMLU"]
     for encoding in ("gb18030", "utf-8-sig"):
         (tmp_path / name).write_bytes(content.encode(encoding))
-        assert dict(protected_texts([tmp_path / name])) == wanted
+        assert dict(read_protected([tmp_path / name]).texts) == wanted
 
 
 def test_what_cannot_be_read_is_named_in_the_counts_and_in_a_warning(tmp_path: Path) -> None:
@@ -251,10 +251,10 @@ def test_a_broken_file_is_one_sentence(
 ) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(ButlerError, match=sentence) as caught:
-        protected_texts([tmp_path])
+        read_protected([tmp_path])
     assert len(str(caught.value)) < 500
     with pytest.raises(ButlerError, match="no such file or folder"):
-        protected_texts([tmp_path / "none"])
+        read_protected([tmp_path / "none"])
 
 
 def test_what_no_text_may_hold_is_read_all_the_same(tmp_path: Path) -> None:
@@ -318,11 +318,11 @@ def test_the_digest_of_all_of_ceval_takes_no_time() -> None:
         question_digest([SHARED / "data" / "ceval"])
         taken.append(time.process_time() - begun)
     assert min(taken) < 0.5
-    assert len(protected_texts([SHARED / "data" / "ceval"])) == 13_948
+    assert len(read_protected([SHARED / "data" / "ceval"]).texts) == 13_948
 
 
 def test_the_demo_benchmark_is_read_question_and_options() -> None:
-    texts = dict(protected_texts([ROOT / "data/demo/ceval/val"]))
+    texts = dict(read_protected([ROOT / "data/demo/ceval/val"]).texts)
     assert len(texts) == 100
     text = texts["middle_school_history_val 0"]
     assert len(text.split("\n")) == 5
@@ -332,17 +332,17 @@ def test_what_is_said_before_every_question_does_not_hide_it(tmp_path: Path) -> 
     path = tmp_path / "questions.jsonl"
     record = {"system": "你是厨师。" * 30, "input": "青菜豆腐汤要煮几分钟？", "output": "五分钟"}
     path.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert [text for _, text in protected_texts([path])] == ["青菜豆腐汤要煮几分钟？"]
+    assert [text for _, text in read_protected([path]).texts] == ["青菜豆腐汤要煮几分钟？"]
 
 
 def test_an_option_that_is_called_like_an_answer_makes_no_headings(tmp_path: Path) -> None:
     path = tmp_path / "chemistry_test.csv"
     path.write_text("Which metal is the most valuable?,Gold,Silver,Tin,Copper,A\n" * 2)
-    found = [text for _, text in protected_texts([path])]
+    found = [text for _, text in read_protected([path]).texts]
     assert len(found) == 2 and all("Gold" in text and "most valuable" in text for text in found)
 
 
 def test_a_table_with_tabs_is_read_whatever_its_name_says(tmp_path: Path) -> None:
     path = tmp_path / "trivia-dev.qa.csv"
     path.write_text('"Who wrote ""Emma"", in 1815?"\t"[\'Jane Austen\']"\n')
-    assert "Emma" in protected_texts([path])[0][1]
+    assert "Emma" in read_protected([path]).texts[0][1]

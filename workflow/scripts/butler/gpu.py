@@ -55,10 +55,6 @@ class GpuMemory:
         except pynvml.NVMLError as error:
             raise ButlerError(f"no NVIDIA GPU can be asked for its memory: {error}") from error
 
-    def _sum(self, field: str) -> int:
-        infos = (self._nvml.nvmlDeviceGetMemoryInfo(handle) for handle in self._handles)
-        return sum(int(getattr(info, field)) for info in infos)
-
     def names(self) -> str:
         """Return what GPUs they are, as `2 × NVIDIA H200`."""
         found = [str(self._nvml.nvmlDeviceGetName(handle)) for handle in self._handles]
@@ -78,7 +74,8 @@ class GpuMemory:
 
     def used(self) -> int:
         """Return the bytes in use, those of other processes among them."""
-        return self._sum("used")
+        infos = (self._nvml.nvmlDeviceGetMemoryInfo(handle) for handle in self._handles)
+        return sum(int(info.used) for info in infos)
 
     def least_free(self) -> int:
         """Return the bytes that the fullest GPU has left."""
@@ -88,10 +85,6 @@ class GpuMemory:
     def free(self) -> int:
         """Return the bytes that can be used: of each GPU as much as the fullest has left."""
         return len(self._handles) * self.least_free()
-
-    def total(self) -> int:
-        """Return the bytes there are."""
-        return self._sum("total")
 
 
 class Peak:

@@ -54,22 +54,13 @@ class ProtectedTexts:
     unread: dict[str, str] = field(default_factory=dict)
 
 
-def protected_texts(paths: Iterable[Path]) -> list[tuple[str, str]]:
-    """Return (name, text) of all that the files and folders ask: ("law_val 3", "…").
-
-    Raises:
-        ButlerError: if a path is not there, or a table or JSON file is broken.
-    """
-    return read_protected(paths).texts
-
-
 def question_digest(paths: Iterable[Path]) -> str:
     """Return a digest of what is asked, in whatever order, and of which files cannot be read.
 
     It stays when answers change, or when files are touched.
 
     Raises:
-        ButlerError: as protected_texts() does.
+        ButlerError: as read_protected() does.
     """
     found = read_protected(paths)
     texts = sorted({text for _, text in found.texts})

@@ -22,14 +22,14 @@ class Resolution:
 
     In 4 of 5 runs, for a variant that loses nothing. `questions` count those of a cluster once;
     `changed` is the share of answers that change, `seen` in earlier results or assumed. `needed`
-    are the questions that would exclude the limit, None if no number does.
+    are the questions that would exclude the limit.
     """
 
     questions: int
     changed: float
     seen: bool
     loss: float
-    needed: int | None
+    needed: int
 
 
 def resolution(settings: Settings, benchmark: BenchmarkSettings, build: Path) -> Resolution | None:
@@ -44,7 +44,7 @@ def resolution(settings: Settings, benchmark: BenchmarkSettings, build: Path) ->
     rounds = plan_rounds(questions, decision.first_round or questions)
     level = decision.error / compared * rounds.shares[-1]
     loss = resolvable_loss(questions, changed, level)
-    needed = round(questions * (loss / decision.max_loss) ** 2) if decision.max_loss else None
+    needed = round(questions * (loss / decision.max_loss) ** 2)
     return Resolution(questions, changed, found is not None, loss, needed)
 
 
@@ -92,8 +92,7 @@ def resolutions(settings: Settings, build: Path) -> list[str]:
         )
         if found.loss > limit:
             short = True
-            needed = f"takes some {found.needed:,}" if found.needed else "no number can exclude"
-            lines.append(f"  decision.max_loss {limit:g} {needed}")
+            lines.append(f"  decision.max_loss {limit:g} takes some {found.needed:,}")
     if short:
         lines.append(
             "Most runs would end undecided: give more questions, or raise decision.max_loss."

@@ -11,7 +11,7 @@ import torch
 
 from butler.errors import ButlerError
 from butler.model_likelihood import batches
-from butler.reference.cache import Codec, KVCache, codecs_of
+from butler.reference.cache import Codec, codecs_of
 from butler.reference.model import Decoder
 from butler.reference.passing_cache import PassingCache
 from butler.reference.workspace_reader import StreamedWeights, Workspace
@@ -50,12 +50,6 @@ class StreamingEngine:
         self.workspace = workspace
         self._weights = StreamedWeights(workspace)
         self._decoder = Decoder(workspace.config, self._weights, workspace.session_len)
-
-    def bytes_per_token(self, kind: str) -> int:
-        """Return the bytes of a token in all layers of a KV cache of that kind."""
-        config = self.workspace.config
-        codecs = codecs_of(self.workspace, kind)
-        return KVCache(codecs, config.kv_heads, config.head_dim).bytes_per_token()
 
     def likelihoods(
         self,
