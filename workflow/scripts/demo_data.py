@@ -1,21 +1,19 @@
 #!/usr/bin/env python3
 """Write the demo corpora and the demo benchmark that this repository ships.
 
-    python workflow/scripts/demo_data.py [--out data/demo] [--pretraining FILE]
+    python workflow/scripts/demo_data.py [--out data/demo]
 
 The same seeds give the same bytes on every machine.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from butler.demo.exam import make_benchmark, to_csv
 from butler.demo.kitchen import chinese_csv, english_jsonl
-from butler.demo.pretraining import PRETRAINING_SEED, check_no_leak, shard
 from butler.demo.raw_records import make_corpus
 from butler.errors import run_cli
-from butler.files import atomic_open, atomic_write_text
+from butler.files import atomic_write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -32,27 +30,11 @@ def write_demo(folder: Path) -> None:
             atomic_write_text(path, to_csv(questions, split))
 
 
-def write_pretraining(path: Path, number: int, documents: int) -> None:
-    """Write one shard of the pretraining text as JSON lines, to look at it."""
-    texts = shard(PRETRAINING_SEED, number, documents)
-    check_no_leak(texts)
-    with atomic_open(path) as stream:
-        for text in texts:
-            stream.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-
-
 def main() -> None:
     """Parse the command line and write what it asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=REPOSITORY / "data" / "demo")
-    parser.add_argument("--pretraining", type=Path, help="write a pretraining shard here instead")
-    parser.add_argument("--shard", type=int, default=0, help="number of that shard")
-    parser.add_argument("--documents", type=int, default=1000, help="documents in that shard")
-    options = parser.parse_args()
-    if options.pretraining:
-        write_pretraining(options.pretraining, options.shard, options.documents)
-    else:
-        write_demo(options.out)
+    write_demo(parser.parse_args().out)
 
 
 if __name__ == "__main__":

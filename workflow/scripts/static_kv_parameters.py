@@ -18,14 +18,13 @@ def main() -> None:
     """Write the parameters of one model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--statistics", type=Path, required=True, help="folder of calibrate.py")
-    parser.add_argument("--tp", type=int, default=1, help="GPUs that share the tensors")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     without_cuda()
     from lmdeploy.lite.apis.kv_qparams import main as kv_qparams
 
     with atomic_dir(args.out) as folder:
-        kv_qparams(str(args.statistics), str(folder), kv_bits=8, kv_sym=False, num_tp=args.tp)
+        kv_qparams(str(args.statistics), str(folder), kv_bits=8, kv_sym=False, num_tp=1)
         if not any(folder.glob("layers.*.past_kv_scale.*.weight")):
             raise ButlerError("kv_qparams wrote no parameters: the statistics hold no layer")
 

@@ -186,7 +186,7 @@ def start(job: Job, end_with_parent: Callable[[], None] | None) -> None:
     """
     global _WORKER
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # run.py held it back
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # processes.py held it back
     if end_with_parent:
         end_with_parent()
     gc.disable()  # nothing here makes cycles, and blocks make many objects
