@@ -82,6 +82,10 @@ REFUSED = {
         name_own_code,
         "{model} runs Python code of its own (modeling_x.py); set base.remote_code",
     ),
+    "cut": (
+        lambda m: (m / "generation_config.json").write_text('{"eos_token_id": '),
+        "{model}/generation_config.json is no JSON",
+    ),
     "nan": (
         lambda m: save_file(
             {
@@ -104,6 +108,34 @@ def test_code_that_a_configuration_names_needs_a_consent(tmp_path):
     said = r"^someone/model runs .* \(configuration_x, t_y.py\); set base.remote_code"
     with pytest.raises(ButlerError, match=said):
         base_model.check_consent(tmp_path, "someone/model", remote_code=False)
+
+
+@pytest.mark.parametrize("value", [None, "x.Y", 1, {"AutoConfig": 1}, [["x.Y"]], {"a": {"b": "x"}}])
+def test_code_that_is_named_by_no_name_is_one_sentence(tmp_path, value):
+    (tmp_path / "config.json").write_text(json.dumps({"auto_map": value}))
+    for remote_code in (True, False):
+        with pytest.raises(ButlerError, match="^the/base/config.json: auto_map takes classes"):
+            base_model.check_consent(tmp_path, "the/base", remote_code)
+
+
+def test_code_that_a_tokenizer_names_in_the_oldest_form_needs_a_consent_and_is_made_local(tmp_path):
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text('{"auto_map": ["a/b--tokenization_x.X", null]}')
+    with pytest.raises(ButlerError, match=r"\(tokenization_x.py\)"):
+        base_model.check_consent(tmp_path, "the/base", remote_code=False)
+    (tmp_path / "tokenization_x.py").touch()
+    base_model.add_code(tmp_path, "the/base")
+    assert json.loads(path.read_text()) == {"auto_map": ["tokenization_x.X", None]}
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000])
+def test_a_configuration_that_is_none_is_one_sentence(tmp_path, name, content):
+    for path in TINY.glob("*.json"):
+        shutil.copyfile(path, tmp_path / path.name)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ButlerError, match=f"^the/base/{name} is no JSON"):
+        base_model.check_run(tmp_path, "the/base", True)
 
 
 def test_a_base_that_trains_elsewhere_is_told_before_its_weights_are_fetched(tmp_path):

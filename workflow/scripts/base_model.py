@@ -25,6 +25,7 @@ from butler.families import TRAINER, TRAINERS, family_of
 from butler.files import atomic_dir, atomic_write_json
 from butler.hf_folder import read_config
 from butler.hubs import HUBS, HubUnreachableError, open_hub
+from butler.json_files import read_object
 from butler.lmdeploy.release import RELEASES
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import write_manifest
@@ -123,7 +124,8 @@ def check_consent(folder: Path, shown: str, remote_code: bool) -> None:
     Raises:
         ButlerError: naming the modules.
     """
-    named = {name for _, config in _configurations(folder, shown) for name in _modules(config)}
+    configurations = _configurations(folder, shown)
+    named = {name for path, one in configurations for name in _modules(one, f"{shown}/{path.name}")}
     if named and not remote_code:
         raise ButlerError(
             f"{shown} runs Python code of its own ({', '.join(sorted(named))}.py); "
@@ -176,23 +178,43 @@ def _configurations(folder: Path, shown: str) -> list[tuple[Path, dict[str, Any]
     """Return the configurations of a model that may name code, with their paths.
 
     Raises:
-        ButlerError: if one is no JSON.
+        ButlerError: if one is no JSON object.
     """
     found = []
     for path in (folder / "config.json", folder / "tokenizer_config.json"):
         if path.is_file():
-            try:
-                found.append((path, json.loads(path.read_text(encoding="utf-8"))))
-            except ValueError as error:
-                raise ButlerError(f"{shown}/{path.name} is broken: {error}") from error
+            found.append((path, read_object(path, f"{shown}/{path.name}")))
     return found
 
 
-def _modules(config: Mapping[str, Any]) -> set[str]:
-    """Return the modules that hold what the `auto_map` of a configuration names."""
-    values = [v if isinstance(v, list) else [v] for v in config.get("auto_map", {}).values()]
-    entries = [entry for value in values for entry in value if entry]
-    return {entry.split("--")[-1].split(".")[0] for entry in entries}
+def _modules(config: Mapping[str, Any], file: str) -> set[str]:
+    """Return the modules that hold what the `auto_map` of a configuration names.
+
+    `file` is what the user calls the configuration.
+
+    Raises:
+        ButlerError: if it names no classes.
+    """
+    named = config.get("auto_map", {})
+    # By class; a tokenizer's oldest form is the list alone (transformers, tokenization_auto.py).
+    values = named.values() if isinstance(named, dict) else [named]
+    entries = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    texts = all(isinstance(one, str | None) for one in entries)
+    if not texts or not isinstance(named, dict | list):
+        raise ButlerError(
+            f"{file}: auto_map takes classes of code by name, found {json.dumps(named)[:80]}; take "
+            "it out if the model has no code of its own, else fetch the file again"
+        )
+    return {one.split("--")[-1].split(".")[0] for one in entries if one}
+
+
+def _local(named: Any) -> Any:
+    """Return the value of an `auto_map`, or of a class in it, with names of local code alone."""
+    if isinstance(named, dict):
+        return {key: _local(one) for key, one in named.items()}
+    if isinstance(named, list):
+        return [_local(one) for one in named]
+    return named and named.split("--")[-1]
 
 
 def _code_files(folder: Path, shown: str) -> set[str]:
@@ -202,13 +224,9 @@ def _code_files(folder: Path, shown: str) -> set[str]:
     """
     named: set[str] = set()
     for path, config in _configurations(folder, shown):
-        named |= _modules(config)
-        for key, value in config.get("auto_map", {}).items():
-            entries = value if isinstance(value, list) else [value]
-            local = [entry and entry.split("--")[-1] for entry in entries]
-            config["auto_map"][key] = local if isinstance(value, list) else local[0]
+        named |= _modules(config, f"{shown}/{path.name}")
         if "auto_map" in config:
-            atomic_write_json(path, config)
+            atomic_write_json(path, config | {"auto_map": _local(config["auto_map"])})
     return named
 
 
@@ -248,7 +266,7 @@ def set_chat_template(folder: Path, shown: str, template: ChatTemplate, remote_c
     from transformers import AutoTokenizer
 
     path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_object(path, f"{shown}/{path.name}")
     config["chat_template"] = template.to_jinja()
     atomic_write_json(path, config)
     (folder / "chat_template.jinja").unlink(missing_ok=True)
@@ -277,7 +295,7 @@ def set_chat_template(folder: Path, shown: str, template: ChatTemplate, remote_c
             )
         stops += [ids[0]] if ids[0] not in stops else []
     path = folder / "generation_config.json"
-    generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    generation = read_object(path, f"{shown}/{path.name}") if path.is_file() else {}
     generation["eos_token_id"] = stops
     if tokenizer.bos_token_id is not None:
         generation["bos_token_id"] = tokenizer.bos_token_id

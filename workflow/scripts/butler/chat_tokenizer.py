@@ -4,7 +4,6 @@ A workspace with a tokenizer.json needs `tokenizers` only. One that has just a S
 (InternLM) goes through transformers, and through code from the folder only if that is allowed.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from butler.chat_template import MARKER
 from butler.errors import ButlerError
+from butler.json_files import read_object
 
 # Stands for a piece of text while the template is rendered; private-use characters, so that
 # no template contains it. It is made longer where a message does.
@@ -122,7 +122,7 @@ class ChatTokenizer:
         self, folder: Path, trust_remote_code: bool = False, template: str | None = None
     ) -> None:
         self._folder = folder
-        config = _read_json(folder / "tokenizer_config.json")
+        config = _read_object(folder / "tokenizer_config.json")
         self._template_text = template or self._find_template(config)
         self._names = {
             key: _token_text(value)
@@ -298,7 +298,7 @@ class ChatTokenizer:
 
     def _find_stop_ids(self) -> frozenset[int]:
         path = self._folder / "generation_config.json"
-        found = _read_json(path).get("eos_token_id")
+        found = _read_object(path).get("eos_token_id")
         ids = found if isinstance(found, list) else [found]
         if not ids or not all(type(i) is int and 0 <= i < 2**32 for i in ids):
             raise ButlerError(f"{path} has no eos_token_id: answers would never end; add the ids")
@@ -363,16 +363,10 @@ def _token_text(token: Any) -> str:
     return (token.get("content") if isinstance(token, dict) else token) or ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ButlerError(f"{path} is missing: the workspace cannot chat without it")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ButlerError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ButlerError(f"{path} holds no JSON object")
-    return value
+    return read_object(path)
 
 
 def _first_line(error: BaseException) -> str:

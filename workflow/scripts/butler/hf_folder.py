@@ -1,6 +1,5 @@
 """Reading the tensors of a Hugging Face model folder one at a time, and what goes with them."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from butler.errors import ButlerError
 from butler.families import family_of
 from butler.files import atomic_write_json
+from butler.json_files import read_object
 from butler.manifest import NAME as MANIFEST
 
 if TYPE_CHECKING:
@@ -139,8 +139,12 @@ def carry_over(source: Path, target: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the folder's config.json."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """Return the folder's config.json.
+
+    Raises:
+        ButlerError: if it is no JSON object.
+    """
+    return read_object(folder / "config.json")
 
 
 def sizes_of(config: Mapping[str, Any], shown: str, **more: str) -> dict[str, int]:

@@ -4,7 +4,6 @@ Beside the weights lies lmdeploy.json: the version of LMDeploy that the folder i
 model folder, the engine's settings (a workspace has them in its config.yaml, where they belong).
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
 from butler.hf_folder import read_sizes
+from butler.json_files import read_object
 from butler.lmdeploy.engine_settings import EngineSettings
 from butler.lmdeploy.release import Release, release_of
 from butler.lmdeploy.workspace_files import CONFIG, how_to_make, weight_bytes
@@ -126,11 +126,8 @@ def _record(path: Path) -> dict[str, Any]:
             f"{file} is missing: it is not on record which LMDeploy {path} was made for, and "
             "another version serves noise from it; make it again with this workflow"
         )
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ButlerError(f"{file} is no JSON ({error}); make {path} again") from None
-    if not isinstance(record, dict) or not isinstance(record.get("version"), str):
+    record = read_object(file)
+    if not isinstance(record.get("version"), str):
         raise ButlerError(f"{file} names no version of LMDeploy; make {path} again")
     return record
 

@@ -1,10 +1,10 @@
 """Which environment trains a base: known before the first job, so that only that one is built."""
 
-import json
 from pathlib import Path
 
 from butler.errors import ButlerError
 from butler.families import FAMILIES, TRAINER, family_of
+from butler.hf_folder import read_config
 from butler.settings.training_stage import BaseSettings
 
 
@@ -30,7 +30,6 @@ def trainer_of(base: BaseSettings, repository: Path) -> str:
 def architecture_of(folder: Path) -> str | None:
     """Return the architecture of a folder's config.json, if it is one of those known."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return family_of(config, str(folder)).architecture
-    except (OSError, ValueError, AttributeError, ButlerError):
+        return family_of(read_config(folder), str(folder)).architecture
+    except (OSError, AttributeError, ButlerError):
         return None

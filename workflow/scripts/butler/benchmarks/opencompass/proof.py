@@ -13,6 +13,7 @@ from butler.benchmarks.opencompass.gold import CLOSE, NOTHING, gold_text
 from butler.benchmarks.question_sheet import Question, QuestionSheet
 from butler.errors import ButlerError
 from butler.files import spreadsheet_safe
+from butler.json_files import read_object
 
 COLUMNS = ("benchmark", "variant", "dataset", "metric", "score", "questions", "cut")
 AVERAGE = "average"  # the row of a table that is no data set
@@ -132,13 +133,10 @@ def _main_first(
 def _load(path: Path, dataset: str) -> dict[str, Any]:
     if not path.exists():
         raise ButlerError(f"OpenCompass left no {path.parents[1].name} for {dataset} ({path})")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ButlerError(f"{path} is not JSON: {error}") from error
+    value = read_object(path)
     if "error" in value:
         raise ButlerError(f"OpenCompass could not score {dataset}: {value['error']}")
-    return dict(value)
+    return value
 
 
 def _numbered(path: Path, dataset: str) -> list[dict[str, Any]]:
