@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import run_cli
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--samples", type=int, default=40, help="conversations")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("folders", type=Path, nargs="+", help="of 4-bit weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -14,6 +14,7 @@ from pathlib import Path
 import common  # noqa: F401  (puts our package and scripts on the path)
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import run_cli
 from butler.held_out import mean_nll
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--texts", type=int, default=32, help="chats")
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1)
     args = parser.parse_args()
     tokenizer = ChatTokenizer(args.workspace, trust_remote_code=True)
     session_len = read_folder(args.workspace).settings.session_len

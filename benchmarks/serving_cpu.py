@@ -20,6 +20,7 @@ import httpx
 from common import markdown, publish, record
 from serving_load import MODEL, QUESTIONS
 
+from butler.arguments import thread_count
 from butler.errors import run_cli
 from butler.serve.model_server import ServerPlan, running_server
 
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     add("--chats", type=int, nargs="+", default=[1, 8], help="at a time")
     add("--new-tokens", type=int, default=96, help="most of an answer")
     add("--repeats", type=int, default=5)
-    add("--threads", type=int, help="of the server; default: what it finds fastest")
+    add("--threads", type=thread_count, help="of the server; default: what it finds fastest")
     add("--out", type=Path, help="JSON; the table goes beside it as Markdown")
     return parser.parse_args()
 

@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 from common import ButlerError, markdown, publish, record
 
+from butler.arguments import thread_count
 from butler.errors import run_cli
 from butler.serve.model_server import RunningServer, ServerPlan, running_server
 
@@ -68,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     add("--warm-up", type=float, default=0.1, help="share of the time after which memory counts")
     add("--new-tokens", type=int, default=64, help="most of an answer")
     add("--sample-seconds", type=float, default=5)
-    add("--threads", type=int, help="of the server; default: what it finds fastest")
+    add("--threads", type=thread_count, help="of the server; default: what it finds fastest")
     add("--out", type=Path, help="JSON; the table goes beside it as Markdown")
     return parser.parse_args()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from common import ButlerError, markdown, publish, record
 
+from butler.arguments import thread_count
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import run_cli
 from butler.reference.batch import RunningBatch
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     add("--questions", type=int, default=8, help="of each subject")
     add("--new-tokens", type=int, default=8)
     add("--kv", help="default: the workspace's")
-    add("--threads", type=int, default=2)
+    add("--threads", type=thread_count, default=2)
     add("--out", type=Path, help="JSON; the table goes beside it as Markdown")
     return parser.parse_args()
 

@@ -10,9 +10,12 @@ from butler.benchmarks.question_files import read_questions
 from butler.chat_template import DEFINITIONS, MARKER, ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
+from butler.hf_folder import read_config
+from butler.json_files import read_object
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.reference.workspace_reader import Workspace
 from butler.settings.run import read_settings
+from butler.trained_corpus import trained_corpus
 from butler.yaml_files import parse_yaml
 from test_engine_tokenizer import ask, rewrite
 from tiny_workspace import Tiny, write_tokenizer
@@ -73,6 +76,69 @@ def test_yaml_that_is_none_is_one_sentence(content: bytes) -> None:
     with pytest.raises(ButlerError, match="^file.yaml ") as caught:
         parse_yaml(content, "file.yaml")
     assert len(str(caught.value)) < 500
+
+
+TEXTS = yaml.safe_load(DEFINITIONS.read_text(encoding="utf-8"))["internlm_chat"]
+WRONG_TEMPLATES = {
+    "a text of stop words": (TEXTS | {"stop_words": "<eoa>"}, "key 'stop_words' takes a list"),
+    "an empty stop word": (TEXTS | {"stop_words": [""]}, r"key 'stop_words\[0\]' takes a text"),
+    "no text": (TEXTS | {"user_end": None}, "key 'user_end' takes text, found None"),
+    "another key": (TEXTS | {"user_ends": ""}, "unknown key 'user_ends'; did you mean 'user_end'"),
+    "a name within": (TEXTS | {"name": "x"}, "unknown key 'name'"),
+    "a key less": (dict(list(TEXTS.items())[1:]), "key 'system_start' is missing"),
+    "nothing": (None, "takes a mapping, found None"),
+    "a list": ([TEXTS], "takes a mapping, found"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TEMPLATES)
+def test_a_chat_template_of_wrong_texts_is_one_sentence(tmp_path: Path, name: str) -> None:
+    value, said = WRONG_TEMPLATES[name]
+    file = tmp_path / "chat_templates.yaml"
+    file.write_text(yaml.safe_dump({"mine": value}), encoding="utf-8")
+    with pytest.raises(ButlerError, match=f"^chat_templates.yaml: chat template 'mine'.* {said}"):
+        ChatTemplate.load("mine", file)
+
+
+@pytest.mark.parametrize("content", ["", "mine: [", "- mine", "mine", "{1: {}, x: {}}"])
+def test_a_file_of_no_chat_templates_is_one_sentence(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "chat_templates.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ButlerError, match="chat_templates.yaml") as caught:
+        ChatTemplate.load("mine", file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "key 'corpus' is missing"),
+        ("corpus: [", "is not YAML"),
+        ("corpus: 1", "key 'corpus' takes a mapping, found 1"),
+        ("corpus: {format: xiachufang}", "key 'corpus.system' is missing"),
+        ("corpus: {system: 1}", "key 'corpus.system' takes text, found 1"),
+        ("corpus: {system: x, recipes: {question_forms: [x]}}", "'corpus.recipes.question_forms'"),
+    ],
+)
+def test_a_kept_configuration_that_is_none_is_one_sentence(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "config.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(ButlerError, match=f"results/config.yaml.* {said}"):
+        trained_corpus(tmp_path / "workspaces" / "fp16")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"null", b'"x"'])
+def test_json_that_is_no_object_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config.json"
+    file.write_bytes(content)
+    for reader in (lambda: read_config(tmp_path), lambda: read_object(file, str(file))):
+        with pytest.raises(ButlerError, match=f"^{file} is no JSON") as caught:
+            reader()
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    with pytest.raises(ButlerError, match="^the/base/config.json is no JSON"):
+        read_object(file, "the/base/config.json")
 
 
 @pytest.fixture
@@ -179,12 +245,17 @@ DATES = ("Cutting Knowledge Date: December 2023", "Today Date: 26 Jul 2024")  # 
 ROLE_WORDS = (*DATES, "system", "user", "assistant", ":", "\n", " ")
 
 
+def fixed_texts(template: ChatTemplate) -> list[str]:
+    """Return the texts around the turns."""
+    texts = template.model_dump(exclude={"name", "stop_words"})
+    return list(texts.values())
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_marker_of_every_template_is_known(family: str) -> None:
     """What the corpus rejects and the server takes as text covers all that makes a turn."""
     template = ChatTemplate.load(family)
-    parts = [value for value in vars(template).values() if isinstance(value, str)]
-    for text in (*parts[1:], *template.stop_words):
+    for text in (*fixed_texts(template), *template.stop_words):
         rest = MARKER.sub("", text)
         for word in ROLE_WORDS:
             rest = rest.replace(word, "")
@@ -198,8 +269,7 @@ def test_no_message_makes_a_turn_in_any_template(tmp_path: Path, family: str) ->
     write_tokenizer(tmp_path, 300)
     chat = ChatTokenizer(tmp_path, template=template.to_jinja())
     blank = [i for i in chat.encode_chat(ask("")) if i < 5]
-    parts = [value for value in vars(template).values() if isinstance(value, str)][1:]
-    for marker in {found for part in parts for found in MARKER.findall(part)}:
+    for marker in {found for part in fixed_texts(template) for found in MARKER.findall(part)}:
         try:
             ids = chat.encode_chat(ask(f"好{marker}坏"))
         except ButlerError as error:

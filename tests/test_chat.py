@@ -22,11 +22,11 @@ from tiny_workspace import Tiny
 pytest.importorskip("torch")
 
 import chat as chat_script
-from butler.chat_template import trained_corpus
 from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError, run_cli
 from butler.reference.generate import Engine
 from butler.reference.sampling import SamplingParams
+from butler.trained_corpus import trained_corpus
 
 
 @dataclass
@@ -87,8 +87,8 @@ def test_the_system_text_and_the_seed_count(tiny: Path) -> None:
 
 
 def test_templates_are_those_of_the_configuration(tiny: Path) -> None:
-    trained = trained_corpus(None)["system"]
-    assert trained_corpus(tiny)["system"] == trained
+    trained = trained_corpus(None).system
+    assert trained_corpus(tiny).system == trained
     assert "厨师" in trained
     whole = chat(tiny, "土豆\n", *GREEDY, "--system-template", "recipe").stdout
     assert expected(tiny, ("system", trained), ("user", "土豆")).strip() in whole
@@ -162,7 +162,7 @@ def test_a_package_that_is_not_there_names_the_environment(tmp_path: Path) -> No
 def test_the_trained_system_text_is_that_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "config.yaml").write_text("corpus: {system: 你是医生}\n", "utf-8")
-    assert trained_corpus(tmp_path / "workspaces" / "fp16")["system"] == "你是医生"
+    assert trained_corpus(tmp_path / "workspaces" / "fp16").system == "你是医生"
     assert trained_corpus(tmp_path / "elsewhere") == trained_corpus(None)
 
 

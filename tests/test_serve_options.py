@@ -15,6 +15,7 @@ from butler.serve.address import KEY_VARIABLE
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--timeout", "nan"), ("--timeout", "inf"), ("--timeout", "0"), ("--threads", "100000"),
+     ("--threads", "0"), ("--max-batch", "x"), ("--tp", "0"), ("--session-len", "-1"),
      ("--port", "99999"), ("--port", "x"), ("--queue", "0"), ("--api-key", "")],
 )  # fmt: skip
 def test_an_option_out_of_range_is_refused(option: str, value: str, capsys) -> None:

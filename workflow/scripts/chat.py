@@ -18,13 +18,15 @@ from typing import Protocol
 
 from butler.interpreter import XTUNER, lacking
 
-from butler.chat_template import ChatTemplate, trained_corpus
+from butler.arguments import thread_count
+from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer, TextStream
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there, is_workspace
 from butler.manifest import check_unchanged
 from butler.reference.sampling import SamplingParams
 from butler.terminal import KEYS, in_terminal, interruptible, line_reader
+from butler.trained_corpus import trained_corpus
 
 RECIPE = "recipe"
 COMMANDS = {"reset": "forgets the chat so far", "exit": "ends it", "help": "says this"}
@@ -68,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     add("--seed", type=int, default=0, help="(%(default)s)")
     add("--bits", type=int, choices=(4, 8), help="of a model folder's weights (bitsandbytes)")
     add("--offload-folder", type=Path, help="for what of a model folder memory has no room")
-    add("--threads", type=int, help="of the CPU; default: what is fastest")
+    add("--threads", type=thread_count, help="of the CPU; default: what is fastest")
     add("--trust-remote-code", action="store_true", help="run the folder's own code")
     return parser.parse_args()
 
@@ -172,7 +174,7 @@ def command_of(message: str) -> str | None:
 
 def talk(chat: Chat, args: argparse.Namespace) -> None:
     """Read messages until the chat is ended or the input is; print the answers."""
-    system = trained_corpus(args.folder)["system"] if args.system_template else args.system
+    system = trained_corpus(args.folder).system if args.system_template else args.system
     chat.reset(system)
     say(HINT)
     read = line_reader()

@@ -19,6 +19,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
 from butler.errors import run_cli
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--texts", type=int, default=32, help="chats whose likelihood is compared")
     parser.add_argument("--questions", type=int, default=40, help="questions that are answered")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     measured, limits = measure(args)

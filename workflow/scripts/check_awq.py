@@ -10,6 +10,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.checks import conclude
 from butler.devices import resolve_device
 from butler.errors import run_cli
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--awq", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="group scales")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

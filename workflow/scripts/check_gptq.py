@@ -16,6 +16,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude, or_infinite
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--error-limit", type=float, required=True, help="of plain rounding's")
     parser.add_argument("--nll-limit", type=float, required=True, help="nats per token")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -14,6 +14,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
@@ -130,7 +131,7 @@ def main() -> None:
     judged = "LMDeploy's engine that the weights were checked in; default: the folder's"
     parser.add_argument("--backend", choices=BACKENDS, help=judged)
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -18,6 +18,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
@@ -117,7 +118,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--backend", choices=BACKENDS, default=TURBOMIND, help="LMDeploy's engine")
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--limit", type=float, required=True, help="nats per token")
     parser.add_argument(
         "--lmdeploy-limit", type=float, required=True, help="the same, if LMDeploy serves"

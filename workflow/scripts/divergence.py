@@ -14,6 +14,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
     add_arguments(parser)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     parser.add_argument("--check", type=Path, required=True, help="JSON to write of the outcome")
     args = parser.parse_args()

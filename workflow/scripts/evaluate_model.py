@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from butler.arguments import positive, thread_count
 from butler.benchmarks.base import Benchmark, BenchmarkSettings
 from butler.benchmarks.opencompass.asking import ANSWERED, LOG, MODEL_LOG, SCORES, Asker
 from butler.benchmarks.opencompass.proof import cut_share, rows, to_csv, verify
@@ -54,10 +55,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--transformers-python", type=Path, help="python that loads the model, for --model")
     add("--opencompass-python", required=True, type=Path)
     add("--engine", default="auto", choices=ENGINES)
-    add("--tp", type=int, help="GPUs; default: what the workspace is split for")
+    add("--tp", type=positive, help="GPUs; default: what the workspace is split for")
     add("--trust-remote-code", action="store_true", help="run code that the folder brings")
     add("--session-len", type=int, required=True, help="tokens of a prompt and its answer")
-    add("--threads", type=int, required=True)
+    add("--threads", type=thread_count, required=True)
     add("--max-blank-share", type=float, required=True, help="answers that may be without text")
     many = parser.add_mutually_exclusive_group()
     many.add_argument("--first-only", action="store_true", help="ask the first round alone")

@@ -12,6 +12,7 @@ import resource
 import sys
 from pathlib import Path
 
+from butler.arguments import positive, thread_count
 from butler.checks import conclude
 from butler.devices import ENGINES, cpu_name, resolve_engine
 from butler.efficiency.figures import check_session
@@ -62,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--check", type=Path, help="JSON to write of what was measured")
     parser.add_argument("--variant", help="name in the CSV; default: the workspace's folder name")
     parser.add_argument("--engine", choices=ENGINES, default="reference")
-    parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
+    parser.add_argument("--tp", type=positive, help="GPUs; default: as the folder is split")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
     parser.add_argument(
         "--settings",
@@ -70,16 +71,13 @@ def parse_args() -> argparse.Namespace:
         default=EfficiencySettings(),
         help="JSON of the config's section efficiency, or a file of it; default: the config's own",
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1)
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
         help="run the code in a model folder, if LMDeploy needs any",
     )
-    args = parser.parse_args()
-    if args.threads < 1:
-        parser.error("--threads must be 1 or more")
-    return args
+    return parser.parse_args()
 
 
 def machine_name(engine: str, args: argparse.Namespace) -> str:

@@ -17,6 +17,7 @@ import butler.interpreter  # noqa: F401
 
 import torch
 
+from butler.arguments import thread_count
 from butler.errors import ButlerError, run_cli
 from butler.families import family_of
 from butler.files import atomic_dir
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     args = parser.parse_args()
     adapter = LoraAdapter(args.adapter)
     check_adapter(adapter, args.adapter, args.base)

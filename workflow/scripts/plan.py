@@ -157,6 +157,11 @@ def main() -> None:
     parser.add_argument("--disk-gb", type=float, help="as if so much disk were free")
     args = parser.parse_args()
     runs = args.config or [read_settings(configuration(args.repository, args.overlays))]
+    if len(args.scenarios) != len(runs):
+        names, given_runs = len(args.scenarios), len(runs)
+        parser.error(
+            f"--scenarios has {names} names for {given_runs} of --config; give one name for each"
+        )
     for name, settings in zip(args.scenarios, runs, strict=True):
         if name:
             print(f"\nScenario {name}, as if it were alone; what is equal in several is made once:")

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from butler.arguments import positive, thread_count
 from butler.devices import ENGINES, resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_write_text
@@ -31,7 +32,6 @@ from butler.serve.address import DIRECT, KEY_VARIABLE, listen, port_number
 
 READY_TIMEOUT_S = 1800
 STOP_TIMEOUT_S = 10.0
-MAX_THREADS = 1024  # more than any machine here serves well
 ANSWERS_AT = {"api": "/v1/models", "gradio": "/"}  # once it is up
 
 
@@ -55,16 +55,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workspace", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--engine", choices=ENGINES, default="reference")
     parser.add_argument("--as", dest="face", choices=FACES, default="api")
-    parser.add_argument("--tp", type=int, help="GPUs; default: what the workspace is split for")
-    parser.add_argument("--session-len", type=int, help="tokens; default: the folder's setting")
+    parser.add_argument("--tp", type=positive, help="GPUs; default: as the folder is split")
+    parser.add_argument("--session-len", type=positive, help="tokens; default: the folder's")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="gets the port once the server answers")
     parser.add_argument("--model-name", help="name served; default: the workspace's folder name")
     parser.add_argument("--kv", choices=KINDS, help="KV cache; default: the workspace's setting")
-    parser.add_argument("--threads", type=int, help="of the CPU; default: what is fastest")
-    parser.add_argument("--max-batch", type=int, default=32, help="most answers that run at once")
-    parser.add_argument("--queue", type=int, help="most answers that run or wait; then 429")
+    parser.add_argument("--threads", type=thread_count, help="of the CPU; default: what is fastest")
+    parser.add_argument("--max-batch", type=positive, default=32, help="answers at once, at most")
+    parser.add_argument("--queue", type=positive, help="most answers that run or wait; then 429")
     parser.add_argument("--timeout", type=float, help="seconds of an answer, at most")
     parser.add_argument(
         "--api-key",
@@ -92,12 +92,6 @@ def parse_args() -> argparse.Namespace:
         parser.error("--api-key is empty; give a key, or leave it out to ask for none")
     if args.timeout is not None and not 0 < args.timeout < float("inf"):
         parser.error("--timeout takes a number of seconds, more than 0")
-    if args.threads and args.threads > MAX_THREADS:
-        parser.error(f"--threads takes at most {MAX_THREADS}")
-    for option in ("threads", "max_batch", "queue", "tp", "session_len"):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            parser.error(f"--{option.replace('_', '-')} must be 1 or more")
     return args
 
 

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from butler.arguments import thread_count
 from butler.devices import resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_open, atomic_write_text, discard
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--loss", type=Path, required=True, help="CSV of the logged losses")
     parser.add_argument("--deepspeed", default="", help="name of a configuration that XTuner ships")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=thread_count, default=2)
     args = parser.parse_args()
     check_rendered(args.config)
     plan = BatchPlan.load(args.plan)

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from butler.chat_template import trained_corpus
+from butler.arguments import positive, thread_count
 from butler.devices import ENGINES
 from butler.errors import ButlerError, run_cli
 from butler.lmdeploy.served_folder import check_there, is_workspace, read_folder
 from butler.serve.address import KEY_VARIABLE, listen, port_number
 from butler.serve.model_server import ServerPlan
+from butler.trained_corpus import trained_corpus
 from butler.web.feedback import check_writable
 from butler.web.models import OwnServer, Served, served_by
 from butler.web.subject import RECIPE_FORMATS, Subject
@@ -35,8 +36,8 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--api", nargs="+", default=[], metavar="URL", help="APIs that run already")
     add("--api-key", default=os.environ.get(KEY_VARIABLE), help=f"theirs; default: ${KEY_VARIABLE}")
     add("--engine", choices=ENGINES, default="auto")
-    add("--tp", type=int, help="GPUs of a workspace; default: what it is split for")
-    add("--threads", type=int, help="of a server on the CPU; default: what is fastest")
+    add("--tp", type=positive, help="GPUs of a workspace; default: what it is split for")
+    add("--threads", type=thread_count, help="of a server on the CPU; default: what is fastest")
     add("--trust-remote-code", action="store_true", help="run the workspaces' tokenizer code")
     trained = "corpus.system in results/config.yaml of the first workspace's run"
     add("--system", help=f"system text at first; default: {trained}, else in config/config.yaml")
@@ -120,11 +121,11 @@ def start(args: argparse.Namespace, stack: ExitStack) -> list[Served]:
 def subject_of(args: argparse.Namespace) -> Subject:
     """Return what the first workspace was trained for, by the configuration of its run."""
     corpus = trained_corpus(args.workspaces[0] if args.workspaces else None)
-    forms = corpus["recipes"]["question_forms"] if corpus["format"] in RECIPE_FORMATS else {}
+    forms = corpus.recipes.question_forms if corpus.format in RECIPE_FORMATS else {}
     files = [list(path.rglob("*")) for path in args.workspaces]
     sizes = [sum(file.stat().st_size for file in own) / 2**20 for own in files]
     return Subject(
-        system=corpus["system"] if args.system is None else args.system,
+        system=corpus.system if args.system is None else args.system,
         ending=max(forms, key=forms.__getitem__, default=""),
         tiny=max(sizes) if sizes and max(sizes) < TINY_MIB else None,
     )

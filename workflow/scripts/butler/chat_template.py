@@ -6,17 +6,16 @@ see the same bytes. All three forms are rendered from `config/chat_templates.yam
 
 import os
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from butler.errors import ButlerError
+from butler.settings.section import Section, Text
+from butler.yaml_files import read_yaml
 
 DEFINITIONS = Path(__file__).resolve().parents[3] / "config" / "chat_templates.yaml"
-CONFIG = DEFINITIONS.with_name("config.yaml")
 ROLES = ("system", "user", "assistant")
 
 # Anything that a chat template of any family could take for its own: <|im_start|>, <eoa>, </s>,
@@ -29,15 +28,13 @@ MARKER = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class ChatTemplate:
-    """Fixed text around the turns of a chat.
+class TemplateTexts(Section):
+    """Fixed text around the turns of a chat, as it stands under a template's name.
 
     `system_start … system_end` and `user_start … user_end` wrap those turns; `assistant_start`
     opens the answer, `assistant_end` closes it and `separator` stands between rounds.
     """
 
-    name: str
     system_start: str
     system_end: str
     user_start: str
@@ -45,24 +42,36 @@ class ChatTemplate:
     assistant_start: str
     assistant_end: str
     separator: str
-    stop_words: tuple[str, ...]
+    stop_words: list[Text]
+
+
+class ChatTemplate(TemplateTexts):
+    """A template of the definitions, and the forms of it."""
+
+    name: str
 
     @classmethod
     def load(cls, name: str, path: str | os.PathLike[str] = DEFINITIONS) -> "ChatTemplate":
         """Read template `name` from the definitions.
 
         Raises:
-            ButlerError: if there is no such template.
+            ButlerError: if there is no such template, or a key of it is wrong.
         """
-        known = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        file = Path(path)
+        known = read_yaml(file)
+        if not isinstance(known, dict) or not known:
+            raise ButlerError(
+                f"{file.name} has no chat template; write there '{name}:' and its texts"
+            )
         if name not in known:
             raise ButlerError(
-                f"chat template '{name}' is not in {Path(path).name}; "
-                f"choose one of {', '.join(sorted(known))} or add it there"
+                f"chat template '{name}' is not in {file.name}; "
+                f"choose one of {', '.join(sorted(map(str, known)))} or add it there"
             )
-        fields = dict(known[name])
-        fields["stop_words"] = tuple(fields["stop_words"])
-        return cls(name=name, **fields)
+        where, texts = f"{file.name}: chat template '{name}'", known[name]
+        if not isinstance(texts, dict):
+            raise ButlerError(f"{where} takes a mapping, found {reprlib.repr(texts)}")
+        return cls(name=name, **TemplateTexts.check(texts, where).model_dump())
 
     def render(
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
@@ -143,18 +152,3 @@ class ChatTemplate:
             "capability": "chat",
             "stop_words": list(self.stop_words),
         }
-
-
-def trained_corpus(folder: Path | None) -> dict[str, Any]:
-    """Return the configuration's section `corpus`.
-
-    It is that of the run in which `folder` was made (build/merged, workspaces/fp16), if it lies in
-    one that kept its configuration, else the repository's.
-    """
-    path = CONFIG
-    if folder:
-        # No link is followed: a scenario's folder is links to what its stages made.
-        kept = Path(os.path.abspath(folder)).parent.parent / "results" / "config.yaml"
-        path = kept if kept.is_file() else CONFIG
-    corpus: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["corpus"]
-    return corpus
