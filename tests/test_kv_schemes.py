@@ -18,7 +18,7 @@ from butler.chat_tokenizer import ChatTokenizer
 from butler.errors import ButlerError
 from butler.held_out import LONGEST, mean_difference, mean_nll, token_ids
 from butler.lmdeploy.commands import Request, command
-from butler.lmdeploy.release import CONVERTER, RELEASES, number, serves
+from butler.lmdeploy.release import CONVERTER, RELEASES, serves
 from butler.lmdeploy.served_folder import TEMPLATE, read_folder, write_record
 from butler.lmdeploy.workspace_files import WEIGHTS
 from butler.manifest import write_manifest
@@ -27,11 +27,12 @@ from butler.reference.sampling import SamplingParams
 from butler.reference.workspace_reader import Workspace
 from butler.schemes import KV_CACHES, VARIANTS
 from butler.serve.model_server import ServerPlan, running_server
+from butler.versions import numbers
 from check_agreement import identical_share
 from real_tools import read_json
 from tiny_workspace import HEAD, Tiny
 
-OLDEST = number(CONVERTER.version)
+OLDEST = numbers(CONVERTER.version)
 # Those that a workspace of 0.7.3 can be.
 CACHES = [name for name, one in KV_CACHES.items() if one.policy(OLDEST) is not None]
 QUANTISED = {

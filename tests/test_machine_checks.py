@@ -13,6 +13,7 @@ from butler.driver import Card, check_lmdeploy, check_torch, read_driver, servin
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
 from butler.tools import find_python
+from butler.versions import numbers
 from made_machine import ADA, AMPERE, BLACKWELL, HOPPER, OLD, make_torch, put_command
 from workflow_state import ROOT
 
@@ -28,6 +29,20 @@ def test_the_driver_tells_its_version_and_its_gpus(nvidia_smi):
     assert str(found.cards[1]) == "NVIDIA H200 (compute capability 9.0)"
     nvidia_smi("580.95.05", "NVIDIA Unheard Of, [N/A], [N/A]", ADA)
     assert [card.name for card in read_driver().cards] == ["NVIDIA GeForce RTX 4090"]
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [
+        ("580.95.05", (580, 95, 5)),
+        ("9.0\n", (9, 0)),
+        ("0.18.0rc1", (0, 18, 0)),
+        ("0.7.3+cu128", (0, 7, 3)),
+        ("main", ()),
+    ],
+)
+def test_a_version_compares_by_the_numbers_of_its_release(version, found):
+    assert numbers(version) == found
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,6 @@ from butler.driver import (
     Serving,
     check_lmdeploy,
     check_torch,
-    dotted,
-    numbers,
     read_driver,
     serving_of,
 )
@@ -32,6 +30,7 @@ from butler.plan.machine import host_memory
 from butler.plan.model_size import HUB_ADDRESSES, hub_endpoint
 from butler.shared_libraries import missing_libraries, torch_cuda
 from butler.tools import find_python
+from butler.versions import dotted, numbers
 
 GIB = 2**30
 WAIT_S = 15  # for the index and the hub

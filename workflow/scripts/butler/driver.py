@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler.errors import ButlerError
+from butler.versions import dotted, numbers
 
 # By CUDA's major number: the oldest driver (NVIDIA's table of minor version compatibility) and the
 # least compute capability that torch's build of it has kernels for.
@@ -44,16 +45,6 @@ class Driver:
 
     version: str
     cards: tuple[Card, ...]
-
-
-def dotted(numbers: tuple[int, ...]) -> str:
-    """Return a version as it is written."""
-    return ".".join(map(str, numbers))
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Return a dotted version's numbers, so that versions compare."""
-    return tuple(int(number) for number in version.strip().split("."))
 
 
 def read_driver() -> Driver:

@@ -15,8 +15,9 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.families import Family, family_of
 from butler.hf_folder import sizes_of
-from butler.lmdeploy.release import RELEASES, norms_unread, number
+from butler.lmdeploy.release import RELEASES, norms_unread
 from butler.schemes import Variant
+from butler.versions import numbers
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")  # can run code when loaded
 USUAL_HEAD = 128  # values of a head
@@ -136,7 +137,7 @@ def check_variant_sizes(
     path = f"{shown}/config.json"
     head = sizes_of(config, path)["head_dim"]
     version = RELEASES[release].version if release else None
-    if version and head < USUAL_HEAD and number(version) < variant.kv.small_heads:
+    if version and head < USUAL_HEAD and numbers(version) < variant.kv.small_heads:
         raise ButlerError(
             f"{path}: heads of {head} values; TurboMind of LMDeploy {version} falls "
             f"when it holds their KV cache in {variant.kv.name}: leave {variant.name} out of "

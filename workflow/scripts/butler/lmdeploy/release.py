@@ -7,6 +7,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 from butler.schemes import KV_CACHES, KVScheme, Variant
+from butler.versions import numbers
 
 FACES = ("api", "chat", "gradio")
 
@@ -33,7 +34,7 @@ class Release:
         """Say whether an installed LMDeploy of that version is this release."""
         if self.exact:
             return installed == self.version
-        return number(installed) >= number(self.version)
+        return numbers(installed) >= numbers(self.version)
 
 
 # 0.8.0 to 0.9.2 still write workspaces, but serve noise from them, with exit code 0.
@@ -42,11 +43,6 @@ RELEASES = {
     "latest": Release("latest", "lmdeploy-latest", "0.18.0", False, False, ("api", "chat"), 12),
 }
 CONVERTER = RELEASES["0.7.3"]  # also calibrates and makes the AWQ model, whatever serves it
-
-
-def number(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, so that versions compare."""
-    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
 
 
 def release_of(version: str) -> Release:
@@ -110,7 +106,7 @@ def kv_scheme(policy: int, version: str) -> KVScheme:
     Raises:
         ButlerError: if the number means nothing to it.
     """
-    known = {one.policy(number(version)): one for one in KV_CACHES.values()}
+    known = {one.policy(numbers(version)): one for one in KV_CACHES.values()}
     policies = {code: one for code, one in known.items() if code is not None}
     if policy not in policies:
         choice = ", ".join(f"{code} ({one.name})" for code, one in policies.items())
@@ -122,7 +118,7 @@ def kv_scheme(policy: int, version: str) -> KVScheme:
 
 def serves(release: Release, variant: Variant) -> bool:
     """Say whether a release has weights and KV cache of a variant."""
-    version = number(release.version)
+    version = numbers(release.version)
     return variant.weights.since <= version and variant.kv.policy(version) is not None
 
 
@@ -132,7 +128,7 @@ def quant_policy(scheme: KVScheme, release: Release) -> int:
     Raises:
         ButlerError: if it cannot.
     """
-    policy = scheme.policy(number(release.version))
+    policy = scheme.policy(numbers(release.version))
     if policy is None:
         raise ButlerError(f"LMDeploy {release.version} has no {scheme.name} KV cache")
     return policy
