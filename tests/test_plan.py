@@ -27,8 +27,9 @@ from butler.plan.host_memory import (
 from butler.plan.machine import Machine, host_memory
 from butler.plan.measured import CUDA_HOST, GB, PROCESS
 from butler.plan.model_size import ModelSize, hub_size
-from butler.plan.stage_needs import CHECKPOINTS, needs, read_texts
+from butler.plan.stage_needs import CHECKPOINTS, PACKED, needs, raw_bytes, read_texts
 from butler.schemes import BASE_MODEL, KV_CACHES, WEIGHTS
+from butler.settings.corpus_stage import CorpusSettings
 from butler.settings.overlays import configuration
 from butler.settings.run import Settings
 from butler.xtuner.memory import DecoderShape
@@ -258,6 +259,14 @@ def test_a_hub_that_does_not_answer_is_not_taken_for_the_base_of_an_earlier_run(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ButlerError, match="the size of org/model is not known"):
         printed()
+
+
+def test_raw_bytes_are_those_of_the_files_that_are_read(tmp_path):
+    for name in ("a.jsonl", "b.jsonl.gz", ".DS_Store", ".hidden.jsonl", "picture.png"):
+        (tmp_path / name).write_bytes(bytes(10))
+    assert raw_bytes(CorpusSettings(path="."), tmp_path) == 10 + PACKED * 10
+    with pytest.raises(ButlerError, match="no such corpus file; give a file or a folder"):
+        raw_bytes(CorpusSettings(path="nowhere"), tmp_path)
 
 
 def test_the_plan_is_a_table_with_peaks_and_what_does_not_fit(printed):

@@ -211,6 +211,22 @@ def test_the_same_questions_in_another_folder_train_nothing_anew(with_own_data, 
     assert found == of_benchmark("ceval") | CONFIG_COPY
 
 
+def test_a_file_that_no_stage_reads_makes_nothing_anew(tmp_path):
+    raw, base = tmp_path / "raw", tmp_path / "base"
+    raw.mkdir()
+    shutil.copy(ROOT / CONFIG["corpus"]["path"], raw / "recipes.jsonl")
+    shutil.copytree(ROOT / CONFIG["base"]["model"], base)
+    consent = {"model": str(base), "remote_code": CONFIG["base"]["remote_code"] and str(base)}
+    arguments = overlay(tmp_path, corpus={"path": str(raw)}, base=consent)
+    finish(tmp_path, *arguments)
+    for folder in (raw, base):
+        (folder / ".DS_Store").write_bytes(b"\0")
+    (raw / "README.txt").write_text("what the records are of")
+    assert stale(tmp_path, *arguments) == set()
+    shutil.copy(raw / "recipes.jsonl", raw / "more.jsonl")
+    assert "build/corpus/train.jsonl" in stale(tmp_path, *arguments)
+
+
 def test_another_share_of_cut_samples_trains_nothing_anew(state):
     found = stale(state, *overlay(state, checks={"cut_samples": 0.2}))
     assert found == REPORT | CONFIG_COPY

@@ -12,6 +12,7 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from butler.benchmarks.registry import KINDS
+from butler.corpus.inputs import input_files
 from butler.devices import gpu_present
 from butler.errors import ButlerError
 from butler.failures import explain
@@ -153,9 +154,10 @@ def python(name):
 
 
 def base_files():
-    """Return the files of a local base model; one from a hub is pinned by its revision."""
+    """Return the files of a local base but hidden ones; a hub pins its own by a revision."""
     folder = ROOT / settings.base.model
-    return sorted(str(path) for path in folder.glob("*") if path.is_file())
+    files = (path for path in folder.glob("*") if path.is_file())
+    return sorted(str(path) for path in files if not path.name.startswith("."))
 
 
 def asked_server():
@@ -228,9 +230,9 @@ def checks(variant):
 
 
 def corpus_files():
-    """Return the raw records' file, or all files of their folder."""
-    path = ROOT / settings.corpus.path
-    return sorted(str(file) for file in path.rglob("*") if file.is_file()) or [str(path)]
+    """Return the raw records' file, or those files of their folder that are read."""
+    found = told(input_files, ROOT / settings.corpus.path, settings.corpus.format)
+    return list(map(str, found))
 
 
 def benchmark_files(name):

@@ -22,7 +22,7 @@ def memory(stage):
     asks again before it starts a job.
     """
     if stage not in BY_SIZE:
-        raw = raw_bytes(ROOT / settings.corpus.path) if stage == "corpus" else 0
+        raw = raw_bytes(settings.corpus, ROOT) if stage == "corpus" else 0
         return asked_mb(fixed_bytes(stage, raw))
 
     def asked(wildcards):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from butler.benchmarks.base import CONCURRENCY, BenchmarkSettings
 from butler.benchmarks.registry import KINDS
+from butler.corpus.inputs import input_files
 from butler.efficiency.figures import requests_of
 from butler.errors import ButlerError
 from butler.lmdeploy.release import RELEASES
@@ -31,6 +32,7 @@ from butler.plan.measured import (
 )
 from butler.plan.model_size import FP16, FP32
 from butler.schemes import WEIGHTS
+from butler.settings.corpus_stage import CorpusSettings
 from butler.settings.run import Settings
 
 CHECKPOINT = 3 * FP32  # of a weight of the adapter: itself and Adam's two moments
@@ -62,18 +64,26 @@ class StageNeed:
     seconds: float
 
 
-def raw_bytes(path: Path) -> int:
-    """Return the bytes of the raw records in a file or a folder, unpacked by the usual ratio."""
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+def raw_bytes(corpus: CorpusSettings, repository: Path) -> int:
+    """Return the bytes of the raw records, unpacked by the usual ratio.
+
+    Raises:
+        ButlerError: if there is nothing to read.
+    """
+    files = input_files(repository / corpus.path, corpus.format)
     packed = (".gz", ".zst")
     return sum(one.stat().st_size * (PACKED if one.suffix in packed else 1) for one in files)
 
 
 def read_texts(task: Task, repository: Path, build: Path = Path("build")) -> TextSizes:
-    """Return the sizes of the texts: as made, where they are there, or what the settings allow."""
+    """Return the sizes of the texts: as made, where they are there, or what the settings allow.
+
+    Raises:
+        ButlerError: if there is no corpus to read.
+    """
     settings = task.settings
     one, made = settings.corpus, build / "corpus" / "train.jsonl"
-    raw = raw_bytes(repository / one.path)
+    raw = raw_bytes(one, repository)
     # Half of the longest answer, and the question and the system prompt with it.
     usual = CHARACTER * (one.max_chars // 2 + len(one.system) + 20)
     if made.is_file():
