@@ -310,6 +310,7 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
     [
         ({"lmdeploy": "latest", "engine": "reference"}, True, "with engine: reference"),
         ({"lmdeploy": "latest"}, False, "lmdeploy: latest is served on CUDA alone"),
+        ({"lmdeploy": "latest", "device": "cpu"}, True, "with device: cpu the reference engine"),
         ({"lmdeploy": "latest", "engine": "lmdeploy"}, False, "there is no GPU here"),
         ({"workspace.tp": 2}, False, "workspace.tp: 2 is served on CUDA alone"),
         ({"workspace.tp": 4}, True, "workspace.tp 4 does not divide the model's 2 attention"),
@@ -333,6 +334,7 @@ def test_the_newest_release_goes_with_a_gpu_here_or_elsewhere():
     check_run(read_settings(latest), ROOT, gpu=True)
     elsewhere = changed("engine", "lmdeploy", changed("device", "cuda", latest))
     check_run(read_settings(elsewhere), ROOT, gpu=False)
+    check_run(read_settings(changed("device", "cuda", latest)), ROOT, gpu=False)
 
 
 TARGET = {"requests": 64, "first_token_p90_s": 1.0}

@@ -135,10 +135,12 @@ def test_the_engine_of_a_machine_without_a_gpu_is_the_one_that_is_set(engine, de
     [
         ("580.95.05", ADA, {}, "LMDeploy 0.7.3 will serve", []),
         ("580.95.05", BLACKWELL, {}, "LMDeploy 0.7.3 has kernels for", ["engine"]),
-        ("580.95.05", BLACKWELL, {"engine": "reference"}, "reference, on the CPU", []),
+        ("580.95.05", BLACKWELL, {"engine": "reference"}, "the reference engine, on the CPU", []),
         ("550.54.14", ADA, {}, "ask an index that has one for CUDA 12", []),
         ("470.256.02", ADA, {}, "the NVIDIA driver is 470.256.02", ["torch"]),
         ("470.256.02", ADA, {"device": "cpu"}, "nothing is trained on the GPU", []),
+        ("470.256.02", ADA, {"device": "cpu"}, "the reference engine, on the CPU", []),
+        ("470.256.02", ADA, {"device": "cpu", "engine": "lmdeploy"}, "will serve", ["torch"]),
     ],
 )
 def test_a_gpu_is_judged_by_what_the_run_asks_of_it(

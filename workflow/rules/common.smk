@@ -84,7 +84,8 @@ ENVIRONMENTS = settings.environments
 # On a cluster the GPU is where the jobs run, and `device: cuda` says so.
 GPUS = int(settings.on_gpu(gpu_present()))
 # Whether all that is served here is served without a GPU, so that no speed is measured.
-ON_REFERENCE = settings.engine == "reference" or (settings.engine == "auto" and not gpu_present())
+ON_REFERENCE = settings.serving_engine(gpu_present()) == "reference"
+ENGINE = settings.engine_for_jobs()  # as their `--engine` has it
 # What serves and evaluates; it also names the environment that does. The converter's always
 # calibrates and quantises.
 RELEASE = RELEASES[settings.lmdeploy]

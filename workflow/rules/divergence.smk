@@ -40,7 +40,7 @@ rule divergence:
     params:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
-        engine=settings.engine,
+        engine=ENGINE,
         server=asked_server(),
         conversations=settings.divergence.conversations,
     shell:

@@ -35,7 +35,7 @@ rule environment:
         on_gpu=lambda w: "lmdeploy.turbomind" if w.tool.startswith("lmdeploy") else "",
         # Checked before anything is fetched. What is built serves every choice, so it is no reason
         # to build anew: Snakemake does not compare params that are functions of the input.
-        use=lambda w, input: f"--gpu {SERVING if settings.engine != 'reference' else ''}" * GPUS,
+        use=lambda w, input: f"--gpu {'' if ON_REFERENCE else SERVING}" * GPUS,
     shell:
         "python {input.code[0]:q} --lock {input.locks[0]:q} --into {params.into:q} "
         "--stamp {output.stamp:q} --extra {params.extra:q} --imports {params.imports} "

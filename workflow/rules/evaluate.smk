@@ -84,7 +84,7 @@ rule evaluate:
     params:
         server=python(RELEASE.tool),
         opencompass=python("opencompass"),
-        engine=settings.engine,
+        engine=ENGINE,
         tp=settings.workspace.tp,
         repository=lambda w: str(ROOT),
         settings=lambda w: BENCHMARKS[w.benchmark].to_argument("label"),
@@ -169,7 +169,7 @@ rule efficiency:
         gpu=GPUS * settings.workspace.tp,
     params:
         python=python(RELEASE.tool),
-        engine=settings.engine,
+        engine=ENGINE,
         tp=settings.workspace.tp,
         # What the report counts from the figures, and not the measurement.
         settings=settings.efficiency.to_argument("cards", "chat_tokens"),

@@ -58,7 +58,7 @@ rule check_workspace:
         python=python("lmdeploy"),
         format=lambda w: WEIGHT_SCHEMES[w.weights].format,
         template=settings.base.chat_template,
-        engine=settings.engine,
+        engine=ENGINE,
         server=asked_server(),
         backend=lambda w: WEIGHT_SCHEMES[w.weights].backends[0],
         limit=settings.checks.workspace_nll,
@@ -182,7 +182,7 @@ rule check_kv_cache:
     params:
         python=python("lmdeploy"),
         template=settings.base.chat_template,
-        engine=settings.engine,
+        engine=ENGINE,
         server=asked_server(),
         backend=lambda w: KNOWN[w.variant].weights.backends[0],
         limit=lambda w: kv_limit(KNOWN[w.variant].kv),

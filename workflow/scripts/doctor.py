@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from build_environment import is_built_from, lock_of, pins, site_packages, torch_lock
-from butler.devices import cpu_name, gpu_present
+from butler.devices import cpu_name, gpu_present, serving_engine
 from butler.driver import (
     LEAST_DRIVER,
     Driver,
@@ -34,6 +34,7 @@ from butler.versions import dotted, numbers
 
 GIB = 2**30
 WAIT_S = 15  # for the index and the hub
+REFERENCE = "the reference engine, on the CPU: for small models"
 OF_PYPI = max(LEAST_DRIVER)  # the CUDA that PyPI's build of the locked torch is for
 
 
@@ -66,20 +67,21 @@ def look_at_gpu(arguments: argparse.Namespace, findings: MachineFindings) -> Non
         findings.say("GPU", "none here" + _elsewhere(arguments.device))
         findings.say("engine", engine_without_gpu(arguments))
         return
+    served = serving_engine(arguments.engine, arguments.device, present=True) == "lmdeploy"
+    used = served or arguments.device != "cpu"
     try:
         driver = read_driver()
     except ButlerError as error:
-        (findings.say if arguments.device == "cpu" else findings.fail)("GPU", str(error))
+        (findings.fail if used else findings.say)("GPU", str(error))
         return
     for card in driver.cards:
         findings.say("GPU", f"{card}, {card.memory_mib / 1024:.0f} GiB")
     runs = [cuda for cuda, least in LEAST_DRIVER.items() if numbers(driver.version) >= least]
     builds = " and ".join(f"CUDA {cuda}" for cuda in runs) or "no CUDA that torch is built for"
     findings.say("driver", f"{driver.version}, which runs {builds}")
-    if arguments.device == "cpu":
-        findings.say("engine", "device: cpu is set; nothing is trained on the GPU")
-        return
-    if OF_PYPI not in runs and runs:
+    if not used:
+        findings.say("torch", "device: cpu is set; nothing is trained on the GPU")
+    elif OF_PYPI not in runs and runs:
         findings.say(
             "torch",
             f"PyPI's build needs a driver of {dotted(LEAST_DRIVER[OF_PYPI])}; update it, or ask an "
@@ -87,10 +89,10 @@ def look_at_gpu(arguments: argparse.Namespace, findings: MachineFindings) -> Non
         )
     else:
         findings.told("torch", lambda: _torch(driver))
-    if arguments.engine == "reference":
-        findings.say("engine", "reference, on the CPU, as it is set")
-        return
-    findings.told("engine", lambda: _lmdeploy(driver, serving_of(arguments.serving)))
+    if served:
+        findings.told("engine", lambda: _lmdeploy(driver, serving_of(arguments.serving)))
+    else:
+        findings.say("engine", REFERENCE)
 
 
 def _elsewhere(device: str) -> str:
@@ -109,9 +111,9 @@ def _lmdeploy(driver: Driver, serving: Serving) -> str:
 
 def engine_without_gpu(arguments: argparse.Namespace) -> str:
     """Return which engine serves where this machine has no GPU."""
-    if arguments.engine == "lmdeploy" or (arguments.engine, arguments.device) == ("auto", "cuda"):
+    if serving_engine(arguments.engine, arguments.device, present=False) == "lmdeploy":
         return "LMDeploy, on the machine that has the GPU"
-    return "the reference engine, on the CPU: for small models"
+    return REFERENCE
 
 
 def look_at_machine(arguments: argparse.Namespace, findings: MachineFindings) -> None:

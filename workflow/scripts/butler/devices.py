@@ -42,13 +42,28 @@ def cpu_name() -> str:
     return next(names, platform.machine())
 
 
-def resolve_engine(engine: str) -> str:
-    """Return `engine`, with `auto` decided: lmdeploy where torch sees a GPU."""
+def uses_gpu(device: str, present: bool) -> bool:
+    """Say whether what config.yaml has as `device` is a GPU; `present`: there is one here."""
+    return device == "cuda" or (device == "auto" and present)
+
+
+def serving_engine(engine: str, device: str, present: bool) -> str:
+    """Return which engine serves: `auto` is lmdeploy where `device` is a GPU.
+
+    `engine` and `device` are as config.yaml has them; `present`: there is a GPU here.
+    """
     if engine != "auto":
         return engine
-    import torch
+    return "lmdeploy" if uses_gpu(device, present) else "reference"
 
-    return "lmdeploy" if torch.cuda.is_available() else "reference"
+
+def resolve_engine(engine: str) -> str:
+    """Return which engine a script serves with where no more is set; torch tells of a GPU."""
+    if engine == "auto":
+        import torch
+
+        return serving_engine(engine, "auto", torch.cuda.is_available())
+    return engine
 
 
 def engine_shown(engine: str, backend: str) -> str:

@@ -56,9 +56,8 @@ class Task:
 
     @property
     def lmdeploy(self) -> bool:
-        """Whether LMDeploy serves: what engine: auto comes to."""
-        engine = self.settings.engine
-        return self.on_gpu if engine == "auto" else engine == "lmdeploy"
+        """Whether LMDeploy serves."""
+        return self.settings.serving_engine(self.on_gpu) == "lmdeploy"
 
     @property
     def served_bytes(self) -> int:

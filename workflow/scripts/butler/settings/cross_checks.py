@@ -146,9 +146,15 @@ def check_engine(settings: Settings, gpu: bool) -> None:
             f"config: {key} cannot be served with engine: reference; set engine: lmdeploy and use "
             "a CUDA machine"
         )
+    engine = settings.serving_engine(gpu)
+    for key in needs if gpu and engine == "reference" else []:
+        raise ButlerError(
+            f"config: {key} is served on CUDA alone, and with device: {settings.device} the "
+            "reference engine serves; set device: auto"
+        )
     needs += ["engine: lmdeploy"] if settings.engine == "lmdeploy" else []
     for key in needs if not gpu else []:
-        if settings.engine != "lmdeploy" or settings.device != "cuda":
+        if engine != "lmdeploy" or settings.device != "cuda":
             raise ButlerError(
                 f"config: {key} is served on CUDA alone and there is no GPU here; set engine: "
                 "lmdeploy and device: cuda if the jobs run on a machine that has one"
@@ -158,7 +164,7 @@ def check_engine(settings: Settings, gpu: bool) -> None:
 def check_speed(settings: Settings, gpu: bool) -> None:
     """Check that what the rule goes by is measured: speeds are, of LMDeploy on a GPU alone.
 
-    `gpu` says whether this machine has one; with engine: lmdeploy the jobs may run elsewhere.
+    `gpu` says whether this machine has one; jobs may run elsewhere, where `device: cuda` says so.
 
     Raises:
         ButlerError: one sentence that names the key and what to set.
@@ -171,7 +177,7 @@ def check_speed(settings: Settings, gpu: bool) -> None:
         )
     keys = {"decision.prefer: speed": "memory"} if settings.decision.prefer == "speed" else {}
     keys |= {"decision.target": "null"} if target is not None else {}
-    measured = settings.engine == "lmdeploy" or (settings.engine == "auto" and gpu)
+    measured = settings.serving_engine(gpu) == "lmdeploy"
     for key, otherwise in keys.items() if not measured else []:
         name, value = key.partition(":")[0], otherwise
         raise ButlerError(

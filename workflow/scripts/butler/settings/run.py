@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
-from butler.devices import ENGINES
+from butler.devices import ENGINES, serving_engine, uses_gpu
 from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.schemes import BASELINE, VARIANTS, Variant
 from butler.settings.corpus_stage import CorpusSettings
@@ -68,7 +68,7 @@ class Settings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto | cpu | cuda: where training, quantisation and their checks run"""
     engine: Literal[ENGINES] = "auto"  # type: ignore[valid-type]
-    """auto | reference | lmdeploy: what serves; auto is lmdeploy where there is a GPU"""
+    """auto | reference | lmdeploy: what serves; auto is lmdeploy where device is a GPU"""
     lmdeploy: Literal[tuple(RELEASES)] = "0.7.3"  # type: ignore[valid-type]
     """0.7.3 | latest: which LMDeploy serves; latest takes model folders, on CUDA"""
     corpus: CorpusSettings = Field(default_factory=CorpusSettings)
@@ -123,7 +123,19 @@ class Settings(Section):
 
     def on_gpu(self, present: bool) -> bool:
         """Say whether what `device` is for runs on a GPU; `present`: this machine has one."""
-        return self.device == "cuda" or (self.device == "auto" and present)
+        return uses_gpu(self.device, present)
+
+    def serving_engine(self, present: bool) -> str:
+        """Return which engine serves, with `auto` decided; `present`: this machine has a GPU."""
+        return serving_engine(self.engine, self.device, present)
+
+    def engine_for_jobs(self) -> str:
+        """Return the engine that jobs are told: as far decided as it is alike on every machine.
+
+        With `device: auto` the jobs look where they are, for the engine as for the device. If it
+        were decided here, what one machine made would be stale on another.
+        """
+        return self.engine if self.device == "auto" else self.serving_engine(present=False)
 
     def chosen(self) -> dict[str, Variant]:
         """Return the variants of this run by name."""
