@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from butler.demo.pretraining import TEMPLATE, check_no_leak, shard
+from butler.demo.pretraining import PRETRAINING_SEED, TEMPLATE, check_no_leak, shard
 from butler.demo.tiny_model import TinyConfig, TinyInternLM2, load_model, save_model
 from butler.demo.tiny_score import benchmark_accuracy, greedy, practised_accuracy
 from butler.demo.tiny_tokenizer import IM_END, IM_START, save_tokenizer, train_tokenizer
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--seed", type=int, default=PRETRAINING_SEED)
     parser.add_argument("--shards", type=int, default=300)
     parser.add_argument("--documents", type=int, default=2500, help="documents of one shard")
     parser.add_argument("--length", type=int, default=1024, help="tokens of one sequence")
