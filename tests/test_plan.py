@@ -295,6 +295,13 @@ def test_what_runs_on_a_cluster_is_not_held_against_this_machine(printed):
     assert not [line for line in lines if "fit" in line or "This machine" in line]
 
 
+def test_names_of_scenarios_and_their_settings_go_in_pairs(printed, capsys):
+    with pytest.raises(SystemExit) as end:
+        printed("--scenarios", "a", "b")
+    assert end.value.code == 2
+    assert "--scenarios has 2 names for 1 of --config" in capsys.readouterr().err
+
+
 def test_the_plan_tells_what_the_questions_can_exclude(printed):
     # z of 0.05 / 3 and of 80 % power: (2.128 + 0.842) · 100 · √(0.1 / 40)
     lines = printed("--memory-gb", "1000")

@@ -15,6 +15,7 @@ from typing import Any
 from butler.errors import ButlerError
 from butler.families import Family, family_of
 from butler.hf_folder import sizes_of
+from butler.json_files import read_object
 from butler.lmdeploy.release import RELEASES, norms_unread
 from butler.schemes import Variant
 from butler.versions import numbers
@@ -59,7 +60,7 @@ def model_config(folder: Path, shown: str) -> dict[str, Any]:
         raise ButlerError(
             f"{shown}/config.json is missing; base.model takes a complete Hugging Face folder"
         )
-    return _read_json(folder, "config.json", shown)
+    return read_object(folder / "config.json", f"{shown}/config.json")
 
 
 def check_group_size(config: Mapping[str, Any], group_size: int, shown: str) -> None:
@@ -284,7 +285,7 @@ def _check_tokenizer(folder: Path, shown: str) -> None:
             f"{shown}/tokenizer_config.json is missing; base.model needs the tokenizer that the "
             "model was trained with"
         )
-    _read_json(folder, "tokenizer_config.json", shown)
+    read_object(folder / "tokenizer_config.json", f"{shown}/tokenizer_config.json")
     if not any(all((folder / name).is_file() for name in names) for names in VOCABULARIES):
         wanted = ", ".join(" with ".join(names) for names in VOCABULARIES)
         raise ButlerError(
@@ -296,7 +297,7 @@ def _check_tokenizer(folder: Path, shown: str) -> None:
 def _check_names(folder: Path, shapes: dict[str, list[int]], shown: str) -> None:
     """Raise ButlerError unless every shard and tensor that an index names is there."""
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        weights = _read_json(folder, index.name, shown).get("weight_map") or {}
+        weights = read_object(index, f"{shown}/{index.name}").get("weight_map") or {}
         for shard in sorted(set(weights.values())):
             if not (folder / shard).is_file():
                 raise ButlerError(f"{shown}/{shard} is missing, named in {index.name}; fetch it")
@@ -327,13 +328,3 @@ def _check_ends(
                 f"{path} says vocab_size and hidden_size {named}, but {name} is {shapes[name]}; "
                 "take config.json and weights of one model"
             )
-
-
-def _read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ButlerError(f"{shown}/{name} is no JSON object; fetch the file again")
-    return found
