@@ -3,7 +3,6 @@
 evaluations.py reads what the models answered.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ from butler.divergence import ALWAYS
 from butler.efficiency.figures import chats_on_card
 from butler.efficiency.speed import Speed, Spread
 from butler.errors import ButlerError
+from butler.json_files import read_object
 from butler.manifest import NAME as MANIFEST
 from butler.manifest import sha256_of
 from butler.rerun import rerun_command
@@ -139,13 +139,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ButlerError: if the file is missing or holds none.
     """
-    try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ButlerError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ButlerError(f"{path} is not a JSON object; make it again")
-    return found
+    _check_made(path)
+    return read_object(path)
 
 
 def read_check(path: Path) -> CheckOutcome:
@@ -216,8 +211,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         ButlerError: if the file or one of the columns is missing, or it is no table.
     """
-    if not path.exists():
-        raise ButlerError(f"{path} is missing; run its stage first")
+    _check_made(path)
     try:
         table = pd.read_csv(path)
     except ValueError as error:  # empty, ragged, an open quote, not UTF-8
@@ -230,14 +224,18 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def _check_made(path: Path) -> None:
+    if not path.exists():
+        raise ButlerError(f"{path} is missing; run its stage first")
+
+
 def read_text(path: Path) -> str:
     """Read a file of ours.
 
     Raises:
         ButlerError: if it is missing or not UTF-8.
     """
-    if not path.exists():
-        raise ButlerError(f"{path} is missing; run its stage first")
+    _check_made(path)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
