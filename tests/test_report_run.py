@@ -21,9 +21,10 @@ def test_stages_are_read_from_the_benchmarks_longest_first(tmp_path: Path) -> No
     assert found[1].peak_bytes is None
     whole = run_with(tmp_path)
     assert whole.seconds == pytest.approx(358) and whole.largest == found[0]
-    (tmp_path / "odd.tsv").write_text("a\n1\n")
-    with pytest.raises(ButlerError, match="odd.tsv is not a benchmark file"):
-        run.job_costs(tmp_path)
+    for odd in ("a\n1\n", "", header + "soon\t0:00:00\t-\t-\n", "\udcff\n"):
+        (tmp_path / "odd.tsv").write_text(odd, "utf-8", "surrogateescape")
+        with pytest.raises(ButlerError, match=r"odd\.tsv is not a benchmark file .*; delete it"):
+            run.job_costs(tmp_path)
 
 
 def run_with(logs: Path) -> run.RunSection:

@@ -205,15 +205,15 @@ def _edited(path: Path) -> ButlerError:
     )
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV.
+def read_table(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV; `options` are those of pandas.read_csv.
 
     Raises:
         ButlerError: if the file or one of the columns is missing, or it is no table.
     """
     _check_made(path)
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, **options)
     except ValueError as error:  # empty, ragged, an open quote, not UTF-8
         raise ButlerError(
             f"{path} is not the table it should be ({error}); make it again"

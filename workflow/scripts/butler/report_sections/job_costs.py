@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from butler.errors import ButlerError
+from butler.results import read_table
 
 MIB = 2**20
 
@@ -36,10 +37,15 @@ def job_costs(logs: Path) -> list[JobCost]:
         # A scenario's folder has links to those of jobs still to come, too.
         if path.stem == "report" or not path.exists():
             continue
-        table = pd.read_csv(path, sep="\t", na_values=["-"])
-        if not {"s", "max_rss"} <= set(table.columns):
-            raise ButlerError(f"{path} is not a benchmark file of Snakemake; delete it")
-        seconds, peak = float(table["s"].mean()), float(table["max_rss"].max())
+        try:
+            table = read_table(path, ("s", "max_rss"), sep="\t", na_values=["-"]).astype(
+                {"s": float, "max_rss": float}
+            )
+        except (ButlerError, ValueError) as error:
+            raise ButlerError(
+                f"{path} is not a benchmark file of Snakemake ({error}); delete it"
+            ) from error
+        seconds, peak = table["s"].mean(), table["max_rss"].max()
         memory = None if pd.isna(peak) or peak == 0 else peak * MIB
         found.append(JobCost(path.stem, seconds, memory, path.stat().st_mtime))
     return sorted(found, key=lambda job: -job.seconds)

@@ -14,7 +14,7 @@ from butler.errors import ButlerError
 from butler.plan.measured import LEAST_ASKED, MARGIN, MB
 from butler.report_sections.job_costs import JobCost, job_costs
 from butler.report_sections.plan_used import StageUse, stage_uses
-from butler.results import CheckOutcome, read_check
+from butler.results import CheckOutcome, read_check, read_text
 from butler.yaml_files import read_yaml
 
 _TOOLS = ("xtuner", "lmdeploy", "opencompass", "torch", "transformers", "bitsandbytes")
@@ -153,12 +153,10 @@ def read_hashes(path: Path) -> list[ListedHash]:
     """Return the artefacts and their SHA-256 from a file as `sha256sum` writes it.
 
     Raises:
-        ButlerError: if the file is missing or a line is not of that form.
+        ButlerError: if the file is missing, not UTF-8, or a line is not of that form.
     """
-    if not path.exists():
-        raise ButlerError(f"{path} is missing; run its stage first")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
         if match is None:
             raise ButlerError(f"{path}, line {number} is not a hash and a path; make it again")
