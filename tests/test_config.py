@@ -312,6 +312,11 @@ def test_the_forms_of_questions_reach_the_script_in_the_order_given():
         ({"lmdeploy": "latest"}, False, "lmdeploy: latest is served on CUDA alone"),
         ({"lmdeploy": "latest", "device": "cpu"}, True, "with device: cpu the reference engine"),
         ({"lmdeploy": "latest", "engine": "lmdeploy"}, False, "there is no GPU here"),
+        (
+            {"engine": "lmdeploy", "device": "cpu"},
+            True,
+            "engine: lmdeploy serves on a GPU",
+        ),
         ({"workspace.tp": 2}, False, "workspace.tp: 2 is served on CUDA alone"),
         ({"workspace.tp": 4}, True, "workspace.tp 4 does not divide the model's 2 attention"),
         (

@@ -207,6 +207,21 @@ def test_pickled_weights_are_converted_with_memory_of_their_own_each(model, tmp_
     assert (tmp_path / "out" / "model-00002-of-00002.safetensors").is_file()
 
 
+@pytest.mark.parametrize("odd", ['{"weight_map": ["one"]}', '{"weight_map": {"one": 1}}', "{}"])
+@pytest.mark.parametrize("kind", ["pickles", "safetensors"])
+def test_an_index_that_names_no_files_is_one_sentence(model, tmp_path, odd, kind):
+    if kind == "pickles":
+        pickled(model, load_file(TINY / "model.safetensors"))
+        (model / "pytorch_model.bin.index.json").write_text(odd)
+    else:
+        (model / "model.safetensors.index.json").write_text(odd)
+    with pytest.raises(ButlerError, match=r"^the/base/\S+\.index\.json is no index of weights"):
+        if kind == "pickles":
+            converted(model, tmp_path)
+        else:
+            check_model_folder(model, "the/base")
+
+
 @pytest.mark.parametrize("lost", ["shard", "tensor"])
 def test_what_the_index_of_pickles_names_is_there(model, tmp_path, lost):
     pickled(model, load_file(TINY / "model.safetensors"))

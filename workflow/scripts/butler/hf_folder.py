@@ -72,6 +72,20 @@ class ModelTensors:
 INDEX = "model.safetensors.index.json"
 
 
+def read_index(path: Path, shown: str) -> dict[str, str]:
+    """Return the file of each tensor by its name, as an index of shards has it.
+
+    Raises:
+        ButlerError: if it is no index; `shown` is what the user calls it.
+    """
+    found = read_object(path, shown).get("weight_map")
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        raise ButlerError(
+            f"{shown} is no index of weights: it has no weight_map of names; fetch it again"
+        )
+    return found
+
+
 def is_weights(path: Path) -> bool:
     """Say whether a file of a folder holds weights, or says which file holds which."""
     return path.suffix == ".safetensors" or path.name == INDEX

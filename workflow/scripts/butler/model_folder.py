@@ -14,7 +14,7 @@ from typing import Any
 
 from butler.errors import ButlerError
 from butler.families import Family, family_of
-from butler.hf_folder import sizes_of
+from butler.hf_folder import read_index, sizes_of
 from butler.json_files import read_object
 from butler.lmdeploy.release import RELEASES, norms_unread
 from butler.schemes import Variant
@@ -297,7 +297,7 @@ def _check_tokenizer(folder: Path, shown: str) -> None:
 def _check_names(folder: Path, shapes: dict[str, list[int]], shown: str) -> None:
     """Raise ButlerError unless every shard and tensor that an index names is there."""
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        weights = read_object(index, f"{shown}/{index.name}").get("weight_map") or {}
+        weights = read_index(index, f"{shown}/{index.name}")
         for shard in sorted(set(weights.values())):
             if not (folder / shard).is_file():
                 raise ButlerError(f"{shown}/{shard} is missing, named in {index.name}; fetch it")

@@ -4,7 +4,6 @@ torch reads tensors alone (`weights_only`) and refuses all else. A file is mappe
 read into it, unless it has the form of before torch 1.6.
 """
 
-import json
 import pickle
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from butler.errors import ButlerError
 from butler.files import atomic_write_json
+from butler.hf_folder import read_index
 from butler.progress import progress
 
 if TYPE_CHECKING:
@@ -55,10 +55,7 @@ def _indexed(shards: Sequence[Path], shown: str) -> dict[str, str]:
     """Return the new file of each tensor that the pickles' index names; nothing without one."""
     found: dict[str, str] = {}
     for index in sorted(shards[0].parent.glob("pytorch_model*.bin.index.json")):
-        try:
-            found |= dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        except (ValueError, KeyError, TypeError):
-            raise ButlerError(f"{shown}/{index.name} is no index; fetch the file again") from None
+        found |= read_index(index, f"{shown}/{index.name}")
         for shard in sorted(set(found.values()) - {path.name for path in shards}):
             raise ButlerError(f"{shown}/{shard} is missing, named in {index.name}; fetch it")
     return {name: _new_name(shard) for name, shard in found.items()}

@@ -152,6 +152,11 @@ def check_engine(settings: Settings, gpu: bool) -> None:
             f"config: {key} is served on CUDA alone, and with device: {settings.device} the "
             "reference engine serves; set device: auto"
         )
+    if settings.engine == "lmdeploy" and settings.device == "cpu" and gpu:
+        raise ButlerError(
+            "config: engine: lmdeploy serves on a GPU, and device: cpu would have its jobs ask for "
+            "none; set device: auto"
+        )
     needs += ["engine: lmdeploy"] if settings.engine == "lmdeploy" else []
     for key in needs if not gpu else []:
         if engine != "lmdeploy" or settings.device != "cuda":
