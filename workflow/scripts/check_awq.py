@@ -12,7 +12,7 @@ import torch
 
 from butler.arguments import thread_count
 from butler.checks import conclude
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import run_cli
 from butler.lmdeploy.on_cpu import without_cuda
 from butler.lmdeploy.packed_weights import QuantisedLinear, quantised_layers
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--awq", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="group scales")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

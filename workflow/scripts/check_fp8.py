@@ -10,7 +10,7 @@ import torch
 
 from butler.arguments import thread_count
 from butler.checks import conclude, or_infinite
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import run_cli
 from butler.fp8 import errors, linears
 from butler.hf_folder import ModelTensors
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--fp8", type=Path, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

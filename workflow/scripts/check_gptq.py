@@ -20,7 +20,7 @@ from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude, or_infinite
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import run_cli
 from butler.gptq_errors import LayerError, check_plain_tensors, layer_errors
 from butler.held_out import LONGEST, SAMPLES, mean_difference, mean_nll, token_ids, with_error
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=SAMPLES["reference"], help="conversations")
     parser.add_argument("--error-limit", type=float, required=True, help="of plain rounding's")
     parser.add_argument("--nll-limit", type=float, required=True, help="nats per token")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

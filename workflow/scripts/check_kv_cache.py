@@ -18,7 +18,7 @@ from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.devices import engine_shown, resolve_engine
+from butler.devices import ENGINES, engine_shown, resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.held_out import SAMPLES, mean_difference, mean_nll, token_ids, with_error
 from butler.lmdeploy.engine_likelihood import LmdeployServer, add_arguments, likelihoods
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True, help="workspaces/VARIANT")
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    parser.add_argument("--engine", choices=ENGINES, default="reference")
     add_arguments(parser)
     judged = "LMDeploy's engine that the weights were checked in; default: the folder's"
     parser.add_argument("--backend", choices=BACKENDS, help=judged)

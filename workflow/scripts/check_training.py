@@ -21,7 +21,7 @@ import torch
 
 from butler.arguments import thread_count
 from butler.checks import conclude
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.families import family_of
 from butler.held_out import weighted_mean
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--samples", type=int, default=64, help="conversations (%(default)s)")
     parser.add_argument("--limit", type=float, help="nats a token; default: none")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

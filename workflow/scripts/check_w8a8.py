@@ -12,7 +12,7 @@ import torch
 
 from butler.arguments import thread_count
 from butler.checks import conclude
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.fp8 import linears
 from butler.hf_folder import ModelTensors, read_config
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--merged", type=Path, required=True)
     parser.add_argument("--w8a8", type=Path, required=True)
     parser.add_argument("--scheme", choices=W8A8, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -22,7 +22,7 @@ from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.devices import engine_shown, resolve_engine
+from butler.devices import ENGINES, engine_shown, resolve_engine
 from butler.errors import ButlerError, run_cli
 from butler.fp8 import Fp8Tensors
 from butler.held_out import LONGEST, SAMPLES, mean_difference, mean_nll, token_ids, with_error
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    parser.add_argument("--engine", choices=ENGINES, default="reference")
     add_arguments(parser)
     parser.add_argument("--backend", choices=BACKENDS, default=TURBOMIND, help="LMDeploy's engine")
     parser.add_argument("--samples", type=int, help="conversations; default: by the engine")

@@ -18,11 +18,11 @@ from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
 from butler.chat_tokenizer import ChatTokenizer
 from butler.checks import conclude
-from butler.devices import engine_shown, resolve_engine
+from butler.devices import ENGINES, engine_shown, resolve_engine
 from butler.divergence import AnswerDivergence, HeldOutAnswer, cut_answers, figures, unit
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_open
-from butler.held_out import SAMPLES, conversations, with_error
+from butler.held_out import conversations, with_error
 from butler.lmdeploy.engine_likelihood import LmdeployServer, add_arguments
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.manifest import check_unchanged
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="test.jsonl")
     parser.add_argument("--conversations", type=int, default=40, help="at most (%(default)s)")
     parser.add_argument("--chat-template", required=True)
-    parser.add_argument("--engine", choices=("auto", *SAMPLES), default="reference")
+    parser.add_argument("--engine", choices=ENGINES, default="reference")
     add_arguments(parser)
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")

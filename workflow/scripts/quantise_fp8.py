@@ -9,7 +9,7 @@ import butler.interpreter  # noqa: F401
 import torch
 
 from butler.arguments import thread_count
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_dir, atomic_write_json
 from butler.fp8 import SCALES, linears, quantisation_config, quantised
@@ -24,7 +24,7 @@ def main() -> None:
     """Quantise one model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -8,7 +8,7 @@ import butler.interpreter  # noqa: F401
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from butler.chat_template import ChatTemplate
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import run_cli
 from butler.files import atomic_write_text
 from butler.settings.training_stage import TrainSettings
@@ -74,7 +74,7 @@ def main() -> None:
     """Render one configuration and its plan."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help="the train section, JSON or its file")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--chat-template", required=True)
     parser.add_argument("--remote-code", action="store_true")
     parser.add_argument("--base", required=True, help="folder of the base model")

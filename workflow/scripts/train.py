@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from butler.arguments import thread_count
-from butler.devices import resolve_device
+from butler.devices import DEVICES, resolve_device
 from butler.errors import ButlerError, run_cli
 from butler.files import atomic_dir, atomic_open, atomic_write_text, discard
 from butler.imports import code_of
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the last checkpoint")
     parser.add_argument("--loss", type=Path, required=True, help="CSV of the logged losses")
     parser.add_argument("--deepspeed", default="", help="name of a configuration that XTuner ships")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--threads", type=thread_count, default=2)
     args = parser.parse_args()
     check_rendered(args.config)

@@ -264,7 +264,5 @@ def _form(
 
 
 def _order(rule: DecisionSettings, form: Form) -> tuple[float, ...]:
-    measured = form.candidate.decode_tokens_per_s
-    memory, speed = form.candidate.memory_bytes, -measured.median if measured else 0.0
-    first, second = (memory, speed) if rule.prefer == "memory" else (speed, memory)
+    first, second = form.candidate.preferred(rule.prefer)
     return not form.serves, first, -form.score, second

@@ -11,8 +11,7 @@ from functools import cache
 from butler.benchmarks.opencompass.proof import CUT
 from butler.benchmarks.text_metrics import REPEATED_WORDS, WordCutter, has_han
 from butler.comparisons import Pair, Record, cluster_of
-from butler.divergence import FEWEST, LEVEL, student_t
-from butler.held_out import weighted_mean
+from butler.divergence import LEVEL, mean_and_reach
 from butler.paired import paired_sample
 
 LONG = 40  # characters: answers that are shorter in the mean have no form to speak of
@@ -83,11 +82,10 @@ def _by_error(pairs: Sequence[Pair], figure: Callable[[Record], float]) -> Moved
     for one, other in pairs:
         changes.setdefault(cluster_of(one), []).append(figure(one) - figure(other))
     means = [_mean(of) for of in changes.values()]
-    change, error = weighted_mean(means, [len(of) for of in changes.values()])
+    change, reach = mean_and_reach(means, [len(of) for of in changes.values()])
     mean = _mean([figure(one) for one, _ in pairs])
-    if len(means) < FEWEST:
+    if reach is None:
         return Moved(mean, change, None, None)
-    reach = student_t((1 + LEVEL) / 2, len(means) - 1) * error
     return Moved(mean, change, change - reach, change + reach)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from butler.arguments import thread_count
 from butler.chat_template import ChatTemplate
+from butler.devices import DEVICES
 from butler.held_out import rendered
 from butler.lmdeploy.on_cpu import CALIBRATION_TEXTS, enough_text
 from butler.settings.serving_stage import CalibrationSettings
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, section: str = "--calibration
         required=True,
         help="JSON of the config's section calibration, or a file of it",
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--out", type=Path, required=True)
 

@@ -44,6 +44,12 @@ class Candidate:
     decode_tokens_per_s: Spread | None = None
     target: TargetOutcome | None = None
 
+    def preferred(self, prefer: str) -> tuple[float, float]:
+        """What `prefer` goes by and then the other, memory or speed: the least is the best."""
+        measured = self.decode_tokens_per_s
+        memory, speed = self.memory_bytes, -measured.median if measured else 0.0
+        return (memory, speed) if prefer == "memory" else (speed, memory)
+
     @property
     def serves(self) -> bool:
         """Whether it keeps the service target, if there is one."""
@@ -201,9 +207,7 @@ def _check(rule: DecisionSettings, candidates: Sequence[Candidate]) -> Candidate
 
 
 def _order(rule: DecisionSettings, candidate: Candidate) -> tuple[float, float, float]:
-    measured = candidate.decode_tokens_per_s
-    memory, speed = candidate.memory_bytes, -measured.median if measured else 0.0
-    first, second = (memory, speed) if rule.prefer == "memory" else (speed, memory)
+    first, second = candidate.preferred(rule.prefer)
     worst = min((change.points for change in candidate.changes.values()), default=0.0)
     return first, second, -worst
 

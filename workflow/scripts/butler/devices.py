@@ -5,6 +5,7 @@ from pathlib import Path
 
 from butler.errors import ButlerError
 
+DEVICES = ("auto", "cpu", "cuda")  # where jobs run, as config.yaml names it
 ENGINES = ("auto", "reference", "lmdeploy")  # what serves, as config.yaml names it
 
 

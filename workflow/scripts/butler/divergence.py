@@ -104,15 +104,25 @@ def _bounded(
     name: str, values: Sequence[float], weights: Sequence[int], most: float
 ) -> dict[str, float]:
     """Return a mean of conversations and its interval within 0 and `most`."""
-    mean, error = weighted_mean(values, weights)
-    if len(values) < FEWEST:
+    mean, reach = mean_and_reach(values, weights)
+    if reach is None:
         return {name: mean}
-    reach = student_t((1 + LEVEL) / 2, len(values) - 1) * error
     return {
         name: mean,
         f"{name}_low": max(0.0, mean - reach),
         f"{name}_high": min(most, mean + reach),
     }
+
+
+def mean_and_reach(values: Sequence[float], weights: Sequence[int]) -> tuple[float, float | None]:
+    """Return a weighted mean and how far its interval reaches to each side; None for too few.
+
+    It is Student's interval over the values, with the standard error of `weighted_mean`.
+    """
+    mean, error = weighted_mean(values, weights)
+    if len(values) < FEWEST:
+        return mean, None
+    return mean, student_t((1 + LEVEL) / 2, len(values) - 1) * error
 
 
 def unit(metric: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from butler.benchmarks.base import BenchmarkSettings
 from butler.benchmarks.registry import KINDS
-from butler.devices import ENGINES, serving_engine, uses_gpu
+from butler.devices import DEVICES, ENGINES, serving_engine, uses_gpu
 from butler.lmdeploy.release import CONVERTER, RELEASES
 from butler.schemes import BASELINE, VARIANTS, Variant
 from butler.settings.corpus_stage import CorpusSettings
@@ -65,7 +65,7 @@ class Settings(Section):
     """
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42  # what NumPy and torch both take
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal[DEVICES] = "auto"  # type: ignore[valid-type]
     """auto | cpu | cuda: where training, quantisation and their checks run"""
     engine: Literal[ENGINES] = "auto"  # type: ignore[valid-type]
     """auto | reference | lmdeploy: what serves; auto is lmdeploy where device is a GPU"""
