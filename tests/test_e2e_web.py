@@ -119,15 +119,13 @@ def choose(page: Any, box: str, name: str) -> None:
 
 
 def say(page: Any, text: str) -> None:
-    """Ask; while the page ends the last answer Enter does nothing, so it is asked once more.
+    """Ask; while the page ends the last answer Enter does nothing, and is pressed again.
 
-    What was typed meanwhile the page shows, but may take for empty: it is typed anew, as a person
-    would. A blank question is not taken at all.
+    A blank question is not taken at all.
     """
+    page.fill(BOX, text)
 
     def taken() -> bool:
-        page.fill(BOX, "")
-        page.fill(BOX, text)
         page.press(BOX, "Enter")
         end = time.monotonic() + 5  # a second Enter would ask twice, if the first was but slow
         while text.strip() and page.input_value(BOX) == text and time.monotonic() < end:

@@ -20,7 +20,7 @@ from butler.efficiency.timings import Load, RequestTiming
 from butler.errors import ButlerError
 from butler.gpu import GpuMemory, Peak
 from butler.lmdeploy.cache_room import Room
-from butler.lmdeploy.guards import check_head_norms, resolve_tp
+from butler.lmdeploy.guards import check_norms_loaded, resolve_tp
 from butler.lmdeploy.measured_engine import EngineStart, cache_bytes, start_engine
 from butler.lmdeploy.served_folder import ServedFolder, read_folder
 from butler.schemes import TURBOMIND
@@ -181,7 +181,7 @@ def measure(
             it was given.
     """
     folder = read_folder(path)
-    check_head_norms(path)
+    check_norms_loaded(path)
     gpus = resolve_tp(folder, tp)
     figures.check_session(settings, folder.settings.session_len)
     sizes = figures.session_sizes(settings.concurrency)

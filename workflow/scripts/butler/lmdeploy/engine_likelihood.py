@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from butler.errors import ButlerError, run_cli
-from butler.lmdeploy.guards import check_gpus, check_head_norms
+from butler.lmdeploy.guards import check_gpus, check_norms_loaded
 from butler.lmdeploy.release import CONVERTER, RELEASES, Release, check_installed, installed_version
 from butler.schemes import PYTORCH, TURBOMIND
 from butler.tools import run_tool, tool_environment
@@ -136,7 +136,7 @@ def ask(
     """
     import torch
 
-    check_head_norms(path)
+    check_norms_loaded(path)
     check_gpus(server.tp, torch.cuda.device_count())
     request = more | {
         "path": str(path.resolve()),

@@ -120,7 +120,7 @@ def check_memory(folder: ServedFolder, tp: int, session_len: int, free: int) -> 
         )
 
 
-def check_head_norms(path: Path) -> None:
+def check_norms_loaded(path: Path) -> None:
     """Check that TurboMind loads all that a folder's attention computes with.
 
     Raises:
@@ -143,7 +143,7 @@ def check_machine(folder: ServedFolder, tp: int, session_len: int) -> None:
 
     from butler.gpu import GpuMemory
 
-    check_head_norms(folder.path)
+    check_norms_loaded(folder.path)
     # device_count() asks the driver alone; a CUDA context would hold memory beside LMDeploy's.
     check_gpus(tp, torch.cuda.device_count())
     memory = GpuMemory(tp)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from butler.benchmarks.base import CONCURRENCY, BenchmarkSettings
 from butler.benchmarks.registry import KINDS
+from butler.corpus import unpack
 from butler.corpus.inputs import input_files
 from butler.efficiency.figures import requests_of
 from butler.errors import ButlerError
@@ -71,7 +72,7 @@ def raw_bytes(corpus: CorpusSettings, repository: Path) -> int:
         ButlerError: if there is nothing to read.
     """
     files = input_files(repository / corpus.path, corpus.format)
-    packed = (".gz", ".zst")
+    packed = unpack.PACKED
     return sum(one.stat().st_size * (PACKED if one.suffix in packed else 1) for one in files)
 
 
